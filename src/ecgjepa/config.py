@@ -1,0 +1,330 @@
+"""Frozen configuration models, the presets, and ``--set section.key=value``.
+
+A run is described by five sections. `preset` reads one by name or from a YAML file; the resolved
+whole is saved beside every run, so that a model is rebuilt from its own files alone.
+"""
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ecgjepa.errors import ConfigError
+
+_PAPER_SIZES = ("xs", "s", "b")
+_PAPER_DATA = ("ptbxl", "mimic", "all")
+
+
+class Section(BaseModel):
+    """Base of all configuration models: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """What one training example is.
+
+    Attributes:
+        sampling_rate: Rate in Hz of the store that is read.
+        leads: Leads of the store, in order.
+        window_seconds: Length of the random crop.
+        clip: Normalised amplitudes are cut to plus or minus this many standard deviations.
+        weights: Sampling weight of each database; empty means in proportion to its records.
+    """
+
+    sampling_rate: float = Field(gt=0)
+    leads: tuple[str, ...] = Field(min_length=1)
+    window_seconds: float = Field(gt=0)
+    clip: float = Field(5.0, gt=0)
+    weights: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def window_samples(self) -> int:
+        """Length of the crop in samples."""
+        return round(self.window_seconds * self.sampling_rate)
+
+
+class MaskConfig(Section):
+    """How much of a record the context encoder sees.
+
+    Attributes:
+        min_keep_ratio: Least share of patches that stay visible.
+        max_keep_ratio: Greatest share of patches that stay visible.
+        min_block_size: Least number of consecutive patches masked together.
+    """
+
+    min_keep_ratio: float = Field(0.15, gt=0, lt=1)
+    max_keep_ratio: float = Field(0.25, gt=0, lt=1)
+    min_block_size: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MaskConfig":
+        if self.min_keep_ratio > self.max_keep_ratio:
+            raise ValueError(
+                f"min_keep_ratio {self.min_keep_ratio} exceeds max_keep_ratio "
+                f"{self.max_keep_ratio}"
+            )
+        return self
+
+
+class EncoderConfig(Section):
+    """The Vision Transformer over time patches.
+
+    Attributes:
+        num_leads: Leads of the input; one patch spans all of them.
+        patch_size: Samples per patch.
+        dim: Width.
+        depth: Number of blocks.
+        num_heads: Attention heads.
+        mlp_ratio: Width of the MLP relative to ``dim``.
+        num_registers: Learned tokens without a position, put before the patches.
+        norm_eps: Epsilon of the layer norms.
+    """
+
+    num_leads: int = Field(12, ge=1)
+    patch_size: int = Field(25, ge=1)
+    dim: int = Field(ge=2)
+    depth: int = Field(ge=1)
+    num_heads: int = Field(ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    num_registers: int = Field(1, ge=0)
+    norm_eps: float = Field(1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "EncoderConfig":
+        _check_width(self.dim, self.num_heads)
+        return self
+
+
+class PredictorConfig(Section):
+    """The narrow transformer that predicts masked features; the rest follows the encoder."""
+
+    dim: int = Field(ge=2)
+    depth: int = Field(ge=1)
+    num_heads: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "PredictorConfig":
+        _check_width(self.dim, self.num_heads)
+        return self
+
+
+class TrainConfig(Section):
+    """Optimisation.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Records per optimizer step.
+        gradient_accumulation_steps: Equal parts a batch is computed in.
+        learning_rate: Peak, reached after ``warmup_steps``.
+        warmup_learning_rate: Start of the linear warm-up.
+        final_learning_rate: End of the cosine decay.
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Start of its cosine schedule (weights of linear and convolution layers).
+        final_weight_decay: End of it.
+        momentum: Start of the linear schedule of the target encoder's EMA coefficient.
+        final_momentum: End of it.
+        betas: AdamW.
+        eps: AdamW.
+        gradient_clip: Greatest gradient norm; 0 for none.
+        normalise_targets: Layer norm without parameters on the targets, as in I-JEPA; the paper
+            does without.
+        precision: ``auto`` is bfloat16 autocast where the hardware computes in it, else float32.
+        seed: Of weights, data order and masks.
+        log_every: Steps between lines of ``metrics.jsonl``.
+        checkpoint_every: Steps between checkpoints.
+        keep_checkpoints: How many of the latest checkpoints stay on disk; 0 keeps all.
+    """
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup_learning_rate: float = Field(1e-6, ge=0)
+    final_learning_rate: float = Field(1e-6, ge=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    final_weight_decay: float = Field(0.1, ge=0)
+    momentum: float = Field(ge=0, le=1)
+    final_momentum: float = Field(ge=0, le=1)
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = Field(1e-6, gt=0)
+    gradient_clip: float = Field(0.0, ge=0)
+    normalise_targets: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = Field(0, ge=0)
+    log_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(10_000, ge=1)
+    keep_checkpoints: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if self.batch_size % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of "
+                f"gradient_accumulation_steps {self.gradient_accumulation_steps}"
+            )
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        return self
+
+
+class PretrainConfig(Section):
+    """A whole pre-training run."""
+
+    data: DataConfig
+    mask: MaskConfig = MaskConfig()  # type: ignore[call-arg]
+    encoder: EncoderConfig
+    predictor: PredictorConfig
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PretrainConfig":
+        if len(self.data.leads) != self.encoder.num_leads:
+            raise ValueError(
+                f"encoder.num_leads is {self.encoder.num_leads} but data.leads names "
+                f"{len(self.data.leads)}"
+            )
+        if self.data.window_samples % self.encoder.patch_size:
+            raise ValueError(
+                f"a window of {self.data.window_seconds} s at {self.data.sampling_rate} Hz has "
+                f"{self.data.window_samples} samples, which patches of "
+                f"{self.encoder.patch_size} samples do not fill evenly"
+            )
+        return self
+
+    @property
+    def num_patches(self) -> int:
+        """Patches per training window."""
+        return self.data.window_samples // self.encoder.patch_size
+
+
+def preset_names() -> list[str]:
+    """Return the names of all presets."""
+    paper = [f"paper-vit-{size}-{data}" for size in _PAPER_SIZES for data in _PAPER_DATA]
+    return sorted(_small_preset_files()) + paper
+
+
+def preset(name: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Return a preset, or the configuration in a YAML file, with overrides applied.
+
+    Args:
+        name: One of `preset_names`, or the path of a ``.yaml`` file.
+        overrides: ``section.key=value`` items; values are read as YAML.
+
+    Raises:
+        ConfigError: If the preset, a key or a value is wrong.
+    """
+    content = _read_preset(name)
+    for override in overrides:
+        _apply_override(content, override)
+    return parse_config(content, source=str(name))
+
+
+def parse_config(content: dict[str, Any], *, source: str) -> PretrainConfig:
+    """Validate a nested dictionary; errors name the key and ``source``."""
+    try:
+        return PretrainConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, source)) from None
+
+
+def describe_validation_error(error: ValidationError, source: str) -> str:
+    """Return pydantic's findings as one line per key, without its links."""
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"]) or "(whole)"
+        found = "" if item["type"] == "missing" else f", found {item['input']!r}"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key}: no such key{found}")
+        else:
+            lines.append(f"{key}: {item['msg'].removeprefix('Value error, ')}" + (
+                found if not isinstance(item["input"], dict) else ""
+            ))
+    return f"{source}: " + "; ".join(lines)
+
+
+def to_yaml(config: PretrainConfig) -> str:
+    """Return the configuration as YAML text that `preset` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _check_width(dim: int, num_heads: int) -> None:
+    if dim % num_heads:
+        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+    if dim % 2:
+        raise ValueError(f"dim {dim} is odd; position embeddings pair sines with cosines")
+
+
+def _small_preset_files() -> dict[str, str]:
+    folder = resources.files("ecgjepa") / "presets"
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml") and entry.name != "paper.yaml"
+    }
+
+
+def _read_preset(name: str | Path) -> dict[str, Any]:
+    if str(name).endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"no configuration file {path}")
+        return _load_yaml(path.read_text(encoding="utf-8"), source=str(path))
+    if name in preset_names():
+        small = _small_preset_files()
+        if name in small:
+            return _load_yaml(small[str(name)], source=str(name))
+        _, _, size, data = str(name).split("-")
+        return _paper_preset(size, data)
+    raise ConfigError(
+        f"unknown preset {str(name)!r}: expected one of {', '.join(preset_names())}, or the path "
+        "of a .yaml file"
+    )
+
+
+def _paper_preset(size: str, data: str) -> dict[str, Any]:
+    text = (resources.files("ecgjepa") / "presets" / "paper.yaml").read_text(encoding="utf-8")
+    paper = _load_yaml(text, source="paper.yaml")
+    content: dict[str, Any] = paper["common"]
+    for section, values in paper["sizes"][size].items():
+        content[section] = {**content.get(section, {}), **values}
+    content["data"]["weights"] = paper["weights"][data]
+    return content
+
+
+def _load_yaml(text: str, *, source: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not readable as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: expected sections with keys, found {type(content).__name__}")
+    return content
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not (separator and dot and section and key):
+        raise ConfigError(f"--set {override!r}: expected section.key=value, e.g. train.steps=500")
+    sections = PretrainConfig.model_fields
+    if section not in sections:
+        raise ConfigError(
+            f"--set {override!r}: no section {section!r}; expected one of {', '.join(sections)}"
+        )
+    known = sections[section].annotation
+    assert known is not None
+    if key not in known.model_fields:
+        raise ConfigError(
+            f"--set {override!r}: section {section!r} has no key {key!r}; expected one of "
+            f"{', '.join(known.model_fields)}"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: value is not readable: {error}") from None
+    content.setdefault(section, {})[key] = value

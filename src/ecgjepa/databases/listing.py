@@ -1,0 +1,100 @@
+"""What a database's folder holds: one table row per record, before any signal is read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from ecgjepa.io import read_record
+from ecgjepa.signals.record import Record
+
+
+class Entry(NamedTuple):
+    """One record of a listing.
+
+    Attributes:
+        record_id: Unique within the database.
+        path: File, relative to the database's folder.
+        patient_id: Patient, or None where the database does not tell.
+        fold: Published fold, or None.
+        age: In years, or None.
+        sex: ``female``, ``male`` or None.
+        labels: Statement code to likelihood in percent, as JSON text.
+    """
+
+    record_id: str
+    path: str
+    patient_id: str | None
+    fold: int | None
+    age: float | None
+    sex: str | None
+    labels: str
+
+
+class Skip(NamedTuple):
+    """A record that is not used, and why.
+
+    Attributes:
+        record_id: The record.
+        reason: Short code, for counting.
+        detail: What was found, for people.
+    """
+
+    record_id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The records found in one database's folder.
+
+    Attributes:
+        database: Name of the database.
+        root: Its folder.
+        table: One row per record that is present, with the columns of `Entry`, sorted.
+        absent: Records that the database's table names but this copy lacks.
+        notices: What a user should know about this copy, in sentences.
+        training_folds: Folds meant for training, or None where the database has no folds.
+        held_out_folds: Folds meant for selection and test.
+    """
+
+    database: str
+    root: Path
+    table: pd.DataFrame
+    absent: tuple[Skip, ...] = ()
+    notices: tuple[str, ...] = ()
+    training_folds: tuple[int, ...] | None = None
+    held_out_folds: tuple[int, ...] = ()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the rows as `Entry`, missing values as None."""
+        columns = [
+            [None if pd.isna(value) else value for value in self.table[name]]
+            for name in Entry._fields
+        ]
+        for record_id, path, patient_id, fold, age, sex, labels in zip(*columns, strict=True):
+            yield Entry(
+                record_id,
+                path,
+                patient_id,
+                None if fold is None else int(fold),
+                None if age is None else float(age),
+                sex,
+                labels,
+            )
+
+    def of_folds(self, folds: tuple[int, ...]) -> "Listing":
+        """Return the listing with only the records of these folds."""
+        return replace(self, table=self.table[self.table["fold"].isin(folds)])
+
+    def read(self, entry: Entry) -> Record:
+        """Read one record of the listing.
+
+        Raises:
+            RecordError: If it cannot be read.
+        """
+        record = read_record(self.root / entry.path)
+        return replace(record, record_id=entry.record_id, patient_id=entry.patient_id)

@@ -1,0 +1,191 @@
+"""PTB-XL: 10-second ECGs with SCP-ECG statements, patients and ten folds.
+
+Published at https://doi.org/10.13026/kfzx-aw45 (CC BY 4.0; Wagner et al. 2020, Sci. Data 7:154).
+Three versions differ by withdrawn records; each stores every signal at 100 and at 500 Hz.
+"""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.errors import DatabaseError
+
+NAME = "ptb-xl"
+TABLE_FILE = "ptbxl_database.csv"
+STATEMENTS_FILE = "scp_statements.csv"
+TRAINING_FOLDS = tuple(range(1, 9))
+HELD_OUT_FOLDS = (9, 10)
+
+# Rows of ptbxl_database.csv by version, from the change log of the database.
+RECORDS_BY_VERSION = {"1.0.1": 21_837, "1.0.2": 21_801, "1.0.3": 21_799}
+EXPECTED_VERSION = "1.0.3"
+
+_COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
+_FILE_COLUMNS = {500: "filename_hr", 100: "filename_lr"}
+_STATEMENT_COLUMNS = ("diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
+
+
+def list_records(root: Path, source_rate: int | None = None) -> Listing:
+    """List a copy of PTB-XL, whole or partial, of version 1.0.1 to 1.0.3.
+
+    Args:
+        root: Folder with ``ptbxl_database.csv`` and ``records500`` or ``records100``.
+        source_rate: Read the 500 Hz or the 100 Hz files; by default 500 Hz where any is present.
+            The official 100 Hz files are no plain resampling of the others (r = 0.988).
+
+    Raises:
+        DatabaseError: If a file, column or fold is missing or wrong, or no record is present.
+    """
+    rows = _read_table(root)
+    rate = source_rate or (500 if (root / "records500").is_dir() else 100)
+    if rate not in _FILE_COLUMNS:
+        raise DatabaseError(f"{NAME}: has files at 100 and 500 Hz, not at {rate} Hz")
+    column = _FILE_COLUMNS[rate]
+    if column not in rows:
+        raise DatabaseError(f"{root / TABLE_FILE}: no column {column!r}, which names the files")
+
+    _refuse_outside_paths(root, rows[column])
+    present = np.array([(root / f"{name}.hea").is_file() for name in rows[column]])
+    if not present.any():
+        raise DatabaseError(
+            f"{NAME}: {root / TABLE_FILE} lists {len(rows)} records, but none of their {rate} Hz "
+            f"files is present; expected files such as {root / str(rows[column].iloc[0])}.hea"
+        )
+    absent = tuple(
+        Skip(str(ecg_id), "absent_from_copy", f"{path}.hea is not in this copy")
+        for ecg_id, path in zip(
+            rows.loc[~present, "ecg_id"], rows.loc[~present, column], strict=True
+        )
+    )
+    table = pd.DataFrame(
+        {
+            "record_id": rows["ecg_id"].astype(str),
+            "path": rows[column] + ".hea",
+            "patient_id": [_patient(value) for value in rows["patient_id"]],
+            "fold": rows["strat_fold"].astype(int),
+            "age": rows["age"].astype(float),
+            "sex": rows["sex"].map({0: "male", 1: "female"}),
+            "labels": _labels_as_json(root, rows),
+        },
+        columns=list(Entry._fields),
+    )[present]
+    return Listing(
+        database=NAME,
+        root=root,
+        table=table.reset_index(drop=True),
+        absent=absent,
+        notices=_notices(len(rows), int(present.sum()), rate),
+        training_folds=TRAINING_FOLDS,
+        held_out_folds=HELD_OUT_FOLDS,
+    )
+
+
+def read_statements(root: Path) -> pd.DataFrame:
+    """Return ``scp_statements.csv``, indexed by statement code.
+
+    Raises:
+        DatabaseError: If the file or a column is missing.
+    """
+    path = root / STATEMENTS_FILE
+    if not path.is_file():
+        raise DatabaseError(f"{NAME}: {path} is missing; it defines the label groups")
+    statements = pd.read_csv(path, index_col=0)
+    _require_columns(path, statements, _STATEMENT_COLUMNS)
+    statements.index = statements.index.astype(str)
+    return statements
+
+
+def _read_table(root: Path) -> pd.DataFrame:
+    path = root / TABLE_FILE
+    if not path.is_file():
+        raise DatabaseError(
+            f"{NAME}: {path} is missing; expected the folder that holds {TABLE_FILE}, "
+            f"{STATEMENTS_FILE} and records500"
+        )
+    try:
+        rows = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DatabaseError(f"{path}: not readable as CSV: {error}") from None
+    _require_columns(path, rows, _COLUMNS)
+    if rows.empty:
+        raise DatabaseError(f"{path}: has no rows")
+    if rows["ecg_id"].duplicated().any():
+        twice = rows.loc[rows["ecg_id"].duplicated(), "ecg_id"].iloc[0]
+        raise DatabaseError(f"{path}: ecg_id {twice} appears twice")
+    folds = pd.to_numeric(rows["strat_fold"], errors="coerce")
+    wrong = ~folds.isin(range(1, 11))
+    if wrong.any():
+        row = rows[wrong].iloc[0]
+        raise DatabaseError(
+            f"{path}: strat_fold of ecg_id {row['ecg_id']} is {row['strat_fold']!r} "
+            f"({int(wrong.sum())} such rows); expected a whole number from 1 to 10"
+        )
+    return rows.assign(strat_fold=folds).sort_values("ecg_id", ignore_index=True)
+
+
+def _require_columns(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise DatabaseError(
+            f"{path}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}"
+        )
+
+
+def _refuse_outside_paths(root: Path, names: pd.Series) -> None:
+    """The table may name files in its own folder only."""
+    parts = names.astype(str).str.split("/")
+    outside = names.isna() | parts.map(lambda part: ".." in part or part[0] == "")
+    if outside.any():
+        raise DatabaseError(
+            f"{root / TABLE_FILE}: {names.name} holds {names[outside].iloc[0]!r}; expected a path "
+            "inside the folder"
+        )
+
+
+def _patient(value: Any) -> str | None:  # noqa: ANN401
+    """Patients are written as 15709.0 in version 1.0.1 and as 15709 later."""
+    return None if pd.isna(value) else str(int(value))
+
+
+def _labels_as_json(root: Path, rows: pd.DataFrame) -> list[str]:
+    labels = []
+    for ecg_id, text in zip(rows["ecg_id"], rows["scp_codes"], strict=True):
+        try:
+            codes = {str(code): float(value) for code, value in ast.literal_eval(text).items()}
+        except (ValueError, SyntaxError, AttributeError, TypeError):
+            raise DatabaseError(
+                f"{root / TABLE_FILE}: scp_codes of ecg_id {ecg_id} is {text!r}; expected a "
+                "dictionary such as {'NORM': 100.0}"
+            ) from None
+        labels.append(json.dumps(codes, sort_keys=True))
+    return labels
+
+
+def _notices(num_rows: int, num_present: int, rate: int) -> tuple[str, ...]:
+    notices = []
+    by_count = {count: version for version, count in RECORDS_BY_VERSION.items()}
+    version = by_count.get(num_rows)
+    expected = RECORDS_BY_VERSION[EXPECTED_VERSION]
+    if version is None:
+        notices.append(
+            f"partial copy: its table has {num_rows:,} records; version {EXPECTED_VERSION} has "
+            f"{expected:,}"
+        )
+    elif version != EXPECTED_VERSION:
+        notices.append(
+            f"version {version} ({num_rows:,} records); results are usually reported on "
+            f"{EXPECTED_VERSION} ({expected:,})"
+        )
+    if num_present < num_rows:
+        notices.append(
+            f"{num_rows - num_present:,} of {num_rows:,} records of the table have no {rate} Hz "
+            "file in this copy"
+        )
+    if rate != 500:
+        notices.append("only the 100 Hz files are present; they hold nothing above 50 Hz")
+    return tuple(notices)

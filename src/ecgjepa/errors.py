@@ -1,0 +1,64 @@
+"""Every error a user can cause, as a named `ValueError`.
+
+A message says what was found, what was expected, in which file or field, and what to try. The
+command line prints it as one block and exits with 2.
+"""
+
+
+class EcgjepaError(ValueError):
+    """Base of all errors that a user's input or files can cause."""
+
+
+class ConfigError(EcgjepaError):
+    """A preset, configuration file or ``--set`` override is wrong."""
+
+
+class RecordError(EcgjepaError):
+    """One ECG cannot be used; the rest of a folder still can.
+
+    Attributes:
+        reason: A short code under which skipped records are counted.
+    """
+
+    reason = "unreadable"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+class RecordFormatError(RecordError):
+    """An ECG file is damaged, lies about itself, or is of no known format."""
+
+
+class UnitError(RecordError):
+    """An amplitude unit is not a voltage, or not known."""
+
+    reason = "unknown_unit"
+
+
+class LeadError(RecordError):
+    """Lead names are duplicated, unknown or missing where they are needed."""
+
+    reason = "unusable_leads"
+
+
+class DatabaseError(EcgjepaError):
+    """A folder is not laid out as the database it is said to hold."""
+
+
+class StoreError(EcgjepaError):
+    """A store is missing, damaged, incomplete or of another format version."""
+
+
+class CheckpointError(EcgjepaError):
+    """A checkpoint or run folder is damaged or does not fit what is asked of it."""
+
+
+class ModelFolderError(EcgjepaError):
+    """A model folder is incomplete, damaged or does not fit the input."""
+
+
+class TaskError(EcgjepaError):
+    """An evaluation task cannot be built from the labels, folds or records at hand."""

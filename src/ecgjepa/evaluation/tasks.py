@@ -1,0 +1,183 @@
+"""The seven PTB-XL tasks, built from ``scp_statements.csv``.
+
+Definitions follow the paper (section 4.1 and Strodthoff et al. 2020,
+https://doi.org/10.1109/JBHI.2020.3022989): every statement present counts, whatever its
+likelihood; sub- and superdiagnostic map diagnostic statements to their class; records without any
+label of the task are left out, in all folds; labels are in alphabetical order.
+"""
+
+import json
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int64
+
+from ecgjepa.errors import TaskError
+
+TASKS = (
+    "all",
+    "diagnostic",
+    "subdiagnostic",
+    "superdiagnostic",
+    "form",
+    "rhythm",
+    "st-mem",
+)
+# Numbers of labels on the full database.
+NUM_LABELS = {
+    "all": 71,
+    "diagnostic": 44,
+    "subdiagnostic": 23,
+    "superdiagnostic": 5,
+    "form": 19,
+    "rhythm": 12,
+    "st-mem": 5,
+}
+SUPERCLASS_DESCRIPTIONS = {
+    "NORM": "normal ECG",
+    "MI": "myocardial infarction",
+    "STTC": "ST/T change",
+    "CD": "conduction disturbance",
+    "HYP": "hypertrophy",
+}
+
+
+class Task(NamedTuple):
+    """A classification task over some records of a store.
+
+    Attributes:
+        name: One of `TASKS`.
+        kind: ``multi-label`` or ``single-label``.
+        labels: Names, in order.
+        descriptions: What they stand for.
+        rows: Store rows that have a label of the task.
+        targets: Which labels each of those rows has.
+        num_unlabelled: Records left out because they have none (or, single-label, several).
+    """
+
+    name: str
+    kind: Literal["multi-label", "single-label"]
+    labels: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    rows: Int64[np.ndarray, " records"]
+    targets: Bool[np.ndarray, "records labels"]
+    num_unlabelled: int
+
+
+def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> Task:
+    """Build a task from the statement codes of a store's records.
+
+    Args:
+        name: One of `TASKS`.
+        labels_json: Per record, a JSON object whose keys are statement codes.
+        statements: ``scp_statements.csv``, indexed by code.
+
+    Raises:
+        TaskError: If the task is unknown, a code is not in the table, or no record has a label.
+    """
+    groups = _label_of_code(name, statements)
+    labels = sorted({label for label in groups.values()})
+    if not labels:
+        raise TaskError(f"task {name!r}: scp_statements.csv marks no statement for it")
+    column = {label: number for number, label in enumerate(labels)}
+    targets = np.zeros((len(labels_json), len(labels)), np.bool_)
+    unknown: set[str] = set()
+    for row, text in enumerate(labels_json):
+        codes = json.loads(text)
+        unknown |= set(codes) - set(statements.index)
+        for code in codes:
+            if code in groups:
+                targets[row, column[groups[code]]] = True
+    if unknown:
+        raise TaskError(
+            f"statement codes {', '.join(sorted(unknown))} are in the records but not in "
+            "scp_statements.csv; is it of the same version?"
+        )
+    single = name == "st-mem"
+    counts = targets.sum(axis=1)
+    rows = np.flatnonzero(counts == 1 if single else counts > 0)
+    if not rows.size:
+        raise TaskError(f"task {name!r}: none of the {len(labels_json)} records has a label of it")
+    return Task(
+        name=name,
+        kind="single-label" if single else "multi-label",
+        labels=tuple(labels),
+        descriptions=tuple(_describe(label, statements) for label in labels),
+        rows=rows,
+        targets=targets[rows],
+        num_unlabelled=len(labels_json) - len(rows),
+    )
+
+
+def _label_of_code(name: str, statements: pd.DataFrame) -> dict[str, str]:
+    """Map each statement code that counts for the task to its label."""
+    if name not in TASKS:
+        raise TaskError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+    if name == "all":
+        return {code: code for code in statements.index}
+    if name in ("diagnostic", "form", "rhythm"):
+        return {code: code for code in statements.index[statements[name] == 1]}
+    column = "diagnostic_subclass" if name == "subdiagnostic" else "diagnostic_class"
+    diagnostic = statements[(statements["diagnostic"] == 1) & statements[column].notna()]
+    return {str(code): str(label) for code, label in diagnostic[column].items()}
+
+
+def _describe(label: str, statements: pd.DataFrame) -> str:
+    if label in SUPERCLASS_DESCRIPTIONS:
+        return SUPERCLASS_DESCRIPTIONS[label]
+    if label in statements.index and "description" in statements:
+        return str(statements.loc[label, "description"])
+    return label
+
+
+class Split(NamedTuple):
+    """Which folds are for what."""
+
+    train: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    validation: tuple[int, ...] = (9,)
+    test: tuple[int, ...] = (10,)
+
+
+class SplitTask(NamedTuple):
+    """Positions within a task's rows, by purpose."""
+
+    train: Int64[np.ndarray, " train"]
+    validation: Int64[np.ndarray, " validation"]
+    test: Int64[np.ndarray, " test"]
+
+
+def split_task(task: Task, fold: pd.Series, patient: pd.Series, split: Split) -> SplitTask:
+    """Divide a task's records by fold.
+
+    Args:
+        task: The task.
+        fold: Of every record of the store.
+        patient: Of every record of the store; None where unknown.
+        split: Folds for training, selection and test.
+
+    Raises:
+        TaskError: If folds overlap, a part is empty, or a patient is in two parts.
+    """
+    chosen = [*split.train, *split.validation, *split.test]
+    if len(set(chosen)) < len(chosen):
+        raise TaskError(f"folds overlap: {split}")
+    folds = fold.to_numpy()[task.rows]
+    parts = SplitTask(*(np.flatnonzero(np.isin(folds, part)) for part in split))
+    for purpose, part, wanted in zip(Split._fields, parts, split, strict=True):
+        if not part.size:
+            raise TaskError(
+                f"task {task.name!r}: no record with a label is in the {purpose} folds "
+                f"{list(wanted)}; folds with records: {sorted(set(folds.tolist()))}"
+            )
+    patients = patient.to_numpy(dtype=object)[task.rows]
+    seen: dict[str, str] = {}
+    for purpose, part in zip(Split._fields, parts, strict=True):
+        for name in set(patients[part].tolist()) - {None}:
+            if name in seen:
+                raise TaskError(
+                    f"patient {name} is in the {seen[name]} and the {purpose} folds; scores on "
+                    "such a split would be too good"
+                )
+            seen[name] = purpose
+    return parts

@@ -1,0 +1,1 @@
+"""The networks, and the folder on disk that users share."""

@@ -1,0 +1,190 @@
+"""The model folder: everything needed to use a model, and nothing that can execute.
+
+``config.json`` holds architecture, leads, rate, preprocessing, normalisation, labels and their
+order, and where the model comes from; ``model.safetensors`` the weights; ``README.md`` a card.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ecgjepa import __version__
+from ecgjepa.config import EncoderConfig, Section, describe_validation_error
+from ecgjepa.errors import ModelFolderError
+from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.normalisation import Normaliser
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+
+class NormalisationConfig(Section):
+    """Per-lead constants in mV, and the cut in standard deviations."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    clip: float = Field(5.0, gt=0)
+
+    def build(self) -> Normaliser:
+        """Return the module that applies them."""
+        return Normaliser(
+            np.array([self.mean], np.float32), np.array([self.std], np.float32), clip=self.clip
+        )
+
+
+class WindowConfig(Section):
+    """How a record is cut for the classifier; logits of its windows are averaged."""
+
+    seconds: float = Field(2.5, gt=0)
+    stride_seconds: float = Field(1.25, gt=0)
+
+
+class TaskConfig(Section):
+    """What the logits mean.
+
+    Attributes:
+        name: Task.
+        kind: ``multi-label`` (a sigmoid per label) or ``single-label`` (softmax).
+        labels: Label of each logit, in order.
+        descriptions: What the labels stand for.
+    """
+
+    name: str
+    kind: Literal["multi-label", "single-label"]
+    labels: tuple[str, ...]
+    descriptions: tuple[str, ...]
+
+
+class PretrainingFacts(Section):
+    """Where an encoder's weights come from.
+
+    Attributes:
+        steps: Optimizer steps; 0 for random weights.
+        seed: Of the initial weights.
+        store: Fingerprint of the store.
+        folds: Folds seen, per database; None for a database without folds.
+        records: Records seen, per database.
+    """
+
+    steps: int
+    seed: int
+    store: str
+    folds: dict[str, tuple[int, ...] | None]
+    records: dict[str, int]
+
+
+class ModelConfig(Section):
+    """What ``config.json`` says.
+
+    Attributes:
+        format_version: Of the folder's layout.
+        software_version: Of the ecgjepa that wrote it.
+        encoder: Architecture.
+        head: Head, or None for an encoder alone.
+        preprocessing: What is done to a record before the model sees it.
+        normalisation: Constants that scale its leads.
+        window: How a record is cut.
+        task: Meaning of the outputs, or None for an encoder alone.
+        pretraining: Origin of the encoder.
+        training: Origin of the head: protocol, folds, selection.
+        weights_sha256: Of ``model.safetensors``.
+    """
+
+    format_version: int = FORMAT_VERSION
+    software_version: str = __version__
+    encoder: EncoderConfig
+    head: HeadConfig | None = None
+    preprocessing: PreprocessingConfig
+    normalisation: NormalisationConfig
+    window: WindowConfig = WindowConfig()  # type: ignore[call-arg]
+    task: TaskConfig | None = None
+    pretraining: PretrainingFacts
+    training: dict[str, Any] = Field(default_factory=dict)
+    weights_sha256: str = ""
+
+
+def save_model(
+    folder: Path, model: VisionTransformer | Classifier, config: ModelConfig, card: str
+) -> None:
+    """Write a model folder in one step; an older one of that name is replaced.
+
+    Args:
+        folder: Where.
+        model: Encoder, or classifier if ``config`` has a head and a task.
+        config: Its description; ``weights_sha256`` is filled in.
+        card: Text of the model card.
+    """
+    assert (config.head is None) == isinstance(model, VisionTransformer)
+    with replacing_folder(folder) as partial:
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        }
+        save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        digest = sha256_of_file(partial / WEIGHTS_FILE)
+        described = config.model_copy(update={"weights_sha256": digest})
+        write_json(partial / CONFIG_FILE, described.model_dump(mode="json"))
+        write_text(partial / CARD_FILE, card)
+
+
+def read_model_config(folder: Path) -> ModelConfig:
+    """Return what a model folder says of itself.
+
+    Raises:
+        ModelFolderError: If it is none, damaged, or of another format version.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ModelFolderError(
+            f"{folder}: is no model folder: it has no {CONFIG_FILE}"
+            if folder.is_dir()
+            else f"no model folder at {folder}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise ModelFolderError(f"{path}: damaged: expected JSON with a format_version") from None
+    if version != FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{path}: format version {version!r}; this ecgjepa reads version {FORMAT_VERSION}"
+        )
+    try:
+        return ModelConfig.model_validate(content)
+    except ValidationError as error:
+        raise ModelFolderError(describe_validation_error(error, str(path))) from None
+
+
+def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, ModelConfig]:
+    """Rebuild a model from its folder, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelFolderError: If anything is missing, has changed since it was written, or does not
+            fit the architecture.
+    """
+    config = read_model_config(folder)
+    weights_path = folder / WEIGHTS_FILE
+    if not weights_path.is_file():
+        raise ModelFolderError(f"{folder}: {WEIGHTS_FILE} is missing")
+    if sha256_of_file(weights_path) != config.weights_sha256:
+        raise ModelFolderError(
+            f"{weights_path}: is damaged or was replaced: its SHA-256 is not the one in "
+            f"{CONFIG_FILE}"
+        )
+    model: VisionTransformer | Classifier = VisionTransformer(config.encoder)
+    if config.head is not None:
+        model = Classifier(model, build_head(config.head, model))
+    try:
+        model.load_state_dict(load_file(weights_path), strict=True)
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelFolderError(f"{weights_path}: does not fit {CONFIG_FILE}: {error}") from None
+    return model.eval(), config

@@ -1,0 +1,53 @@
+"""From stored integers to what the encoder sees."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int16, Int64
+from torch import Tensor, nn
+
+from ecgjepa.signals.preprocessing import INVALID_MICROVOLT
+
+
+class Normaliser(nn.Module):
+    """Scale each lead to zero mean and unit deviation, cut outliers, blank invalid samples.
+
+    Args:
+        mean: Per database and lead, in mV, over training records.
+        std: Likewise; 0 for a lead that was constant, which is then only centred.
+        clip: Largest magnitude, in standard deviations.
+    """
+
+    def __init__(
+        self,
+        mean: Float32[np.ndarray, "databases leads"],
+        std: Float32[np.ndarray, "databases leads"],
+        *,
+        clip: float,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.from_numpy(mean * np.float32(1000.0)))
+        scale = np.where(std > 0, std, np.float32(1.0)) * np.float32(1000.0)
+        self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
+
+    def forward(
+        self,
+        signal: Int16[Tensor, "batch samples leads"],
+        database: Int64[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch leads samples"]:
+        """Normalise integers of 1 µV; -32768 means invalid and becomes 0.
+
+        Args:
+            signal: Stored samples.
+            database: Which row of the constants applies to each record; the first by default.
+        """
+        if database is None:
+            mean, scale = self.mean[:1], self.scale[:1]
+        else:
+            mean, scale = self.mean[database], self.scale[database]
+        normalised = (signal.float() - mean.unsqueeze(1)) / scale.unsqueeze(1)
+        normalised = normalised.clamp(-self.clip, self.clip)
+        normalised = normalised.masked_fill(signal == INVALID_MICROVOLT, 0.0)
+        return normalised.transpose(1, 2).contiguous()

@@ -1,0 +1,62 @@
+"""The narrow transformer that predicts the features of masked patches."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ecgjepa.config import EncoderConfig, PredictorConfig
+from ecgjepa.model.layers import Block, gather_tokens, initialise_weights, position_embedding
+
+
+class Predictor(nn.Module):
+    """Sees the context features, returns features at the masked positions, all at once.
+
+    Args:
+        config: Architecture.
+        encoder: The encoder whose features it reads and predicts.
+    """
+
+    def __init__(self, config: PredictorConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(encoder.dim, config.dim, bias=False)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim))
+        self.blocks = nn.ModuleList(
+            Block(
+                config.dim,
+                config.num_heads,
+                mlp_ratio=encoder.mlp_ratio,
+                norm_eps=encoder.norm_eps,
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps, bias=False)
+        self.proj = nn.Linear(config.dim, encoder.dim, bias=False)
+        # Its own depth scales the residual branches (the official code takes the encoder's,
+        # which is the same number in every published configuration).
+        initialise_weights(self, depth=config.depth)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self,
+        context: Float[Tensor, "batch context dim"],
+        context_index: Int64[Tensor, "batch context"],
+        target_index: Int64[Tensor, "batch target"],
+    ) -> Float[Tensor, "batch target dim"]:
+        """Predict the target encoder's features at ``target_index``.
+
+        Args:
+            context: Context encoder's features of the visible patches, without registers.
+            context_index: Their positions.
+            target_index: Positions to predict.
+        """
+        num_patches = context_index.shape[1] + target_index.shape[1]
+        positions = position_embedding(num_patches, self.config.dim).to(context.device)
+        positions = positions.expand(len(context), -1, -1)
+        visible = self.embed(context) + gather_tokens(positions, context_index)
+        masked = self.mask_token + gather_tokens(positions, target_index)
+        tokens = torch.cat((visible, masked.to(visible.dtype)), dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        predicted = self.norm(tokens[:, -target_index.shape[1] :])
+        return self.proj(predicted)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Pre-training objectives: model, loss, and what happens after an optimizer step."""

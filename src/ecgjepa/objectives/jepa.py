@@ -1,0 +1,76 @@
+"""JEPA: predict the latent features of masked stretches of the signal.
+
+Weimann & Conrad, https://arxiv.org/abs/2410.13867, section 3. The target encoder, a moving average
+of the context encoder, sees the whole record; the context encoder sees the visible patches; the
+predictor fills in the target encoder's features at the masked positions. No augmentation, no
+signal reconstruction.
+"""
+
+import copy
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ecgjepa.config import EncoderConfig, PredictorConfig
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.layers import gather_tokens
+from ecgjepa.model.predictor import Predictor
+
+
+class JepaOutput(NamedTuple):
+    """The loss, and the target features it was taken against, for the collapse monitor."""
+
+    loss: Float[Tensor, ""]
+    target: Float[Tensor, "batch patches dim"]
+
+
+class Jepa(nn.Module):
+    """Context encoder, target encoder and predictor.
+
+    Args:
+        encoder: Architecture of both encoders.
+        predictor: Architecture of the predictor.
+        normalise_targets: Layer norm without parameters on the targets (I-JEPA); off in the paper.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        predictor: PredictorConfig,
+        *,
+        normalise_targets: bool = False,
+    ) -> None:
+        super().__init__()
+        self.context_encoder = VisionTransformer(encoder)
+        self.predictor = Predictor(predictor, encoder)
+        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        self.normalise_targets = normalise_targets
+
+    def forward(
+        self,
+        signal: Float[Tensor, "batch leads samples"],
+        context_index: Int64[Tensor, "batch context"],
+        target_index: Int64[Tensor, "batch target"],
+    ) -> JepaOutput:
+        """Return the mean absolute error of the predicted features."""
+        num_registers = self.context_encoder.config.num_registers
+        with torch.no_grad():
+            target = self.target_encoder(signal)[:, num_registers:].float()
+            wanted = gather_tokens(target, target_index)
+            if self.normalise_targets:
+                wanted = F.layer_norm(wanted, wanted.shape[-1:])
+        context = self.context_encoder(signal, context_index)[:, num_registers:]
+        predicted = self.predictor(context, context_index, target_index)
+        return JepaOutput(F.l1_loss(predicted.float(), wanted), target)
+
+    @torch.no_grad()
+    def update_target(self, momentum: float) -> None:
+        """Move the target encoder towards the context encoder: once per optimizer step."""
+        pairs = zip(
+            self.target_encoder.parameters(), self.context_encoder.parameters(), strict=True
+        )
+        for target, context in pairs:
+            target.lerp_(context, 1.0 - momentum)

@@ -1,0 +1,1 @@
+"""The one pre-training loop and what it stands on."""

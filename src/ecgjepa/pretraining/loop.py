@@ -1,0 +1,207 @@
+"""Pre-training: build, resume, and one loop that reads from top to bottom."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ecgjepa.config import PretrainConfig, preset
+from ecgjepa.errors import CheckpointError, ConfigError, StoreError
+from ecgjepa.model.compute import autocast, choose_device
+from ecgjepa.model.normalisation import Normaliser
+from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.pretraining import schedules
+from ecgjepa.pretraining.checkpoint import (
+    CheckpointState,
+    latest_checkpoint,
+    remove_old_checkpoints,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from ecgjepa.pretraining.monitor import collapse_signs, collapse_warning
+from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
+from ecgjepa.pretraining.run import (
+    CHECKPOINTS_FOLDER,
+    MODEL_FOLDER,
+    MetricsLog,
+    claim_run,
+    save_encoder,
+)
+from ecgjepa.sampling.batches import BatchReader, normalisation_tables
+from ecgjepa.sampling.masking import check_mask_size
+from ecgjepa.store.reading import Store
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(
+    store: str | Path,
+    out: str | Path,
+    *,
+    preset_name: str | Path = "tiny",
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+) -> Path:
+    """Pre-train an encoder with JEPA and return the run folder.
+
+    A run folder that holds an interrupted run of the same configuration and store is continued,
+    bit for bit as if it had never stopped (on the same hardware); a finished one is left alone.
+
+    Args:
+        store: Folder of a store of training records.
+        out: Run folder: ``config.yaml``, ``store.json``, ``metrics.jsonl``, ``checkpoints/`` and,
+            at the end, ``model/`` with the target encoder.
+        preset_name: Preset or YAML file.
+        overrides: ``section.key=value`` items.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: If preset, overrides and store do not fit together.
+        StoreError: If the store is unusable or holds records reserved for selection and test.
+        CheckpointError: If ``out`` holds another run.
+    """
+    config = preset(preset_name, overrides)
+    run = Path(out)
+    records = Store(store)
+    try:
+        check_mask_size(config.mask, config.num_patches)
+    except ValueError as error:
+        raise ConfigError(f"mask: {error}") from None
+    refuse_held_out(records)
+    claim_run(run, config, records)
+    if not (run / MODEL_FOLDER).is_dir():
+        jepa = _train(run, config, records, choose_device(device))
+        save_encoder(run, jepa.target_encoder, config, records)
+    records.close()
+    return run
+
+
+def refuse_held_out(store: Store) -> None:
+    """Refuse to pre-train on records that a database reserves for selection and test.
+
+    Raises:
+        StoreError: If there is any.
+    """
+    for name, summary in store.manifest.databases.items():
+        leaked = sorted(set(summary.folds or ()) & set(summary.held_out_folds))
+        if leaked:
+            raise StoreError(
+                f"{store.path}: holds folds {leaked} of {name}, which are reserved for selection "
+                "and test; prepare a store for pre-training with --folds train"
+            )
+
+
+def initial_jepa(config: PretrainConfig) -> Jepa:
+    """Return the networks as they are before the first step: a function of ``train.seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        return Jepa(
+            config.encoder, config.predictor, normalise_targets=config.train.normalise_targets
+        )
+
+
+def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device) -> Jepa:
+    """Run the steps that are still to do."""
+    # --- build ----------------------------------------------------------------------------
+    train = config.train
+    jepa = initial_jepa(config).to(device)
+    optimizer = build_optimizer(jepa, train)
+    normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip).to(device)
+    batches = BatchReader(store, config, pin_memory=device.type == "cuda")
+    torch.manual_seed(train.seed)
+
+    # --- resume ---------------------------------------------------------------------------
+    first_step = 0
+    checkpoint = latest_checkpoint(run / CHECKPOINTS_FOLDER)
+    if checkpoint is not None:
+        state = restore_checkpoint(checkpoint, jepa, optimizer)
+        if state.store != store.fingerprint:
+            raise CheckpointError(
+                f"{checkpoint}: was trained on another store than {store.path}; continue with the "
+                "same store, or start a new run"
+            )
+        first_step = state.step
+        logger.info("resuming after step %d", first_step)
+    metrics = MetricsLog(run, first_step=first_step, total_steps=train.steps)
+    _log_start(jepa, batches, config, device)
+
+    # --- the loop -------------------------------------------------------------------------
+    losses: list[torch.Tensor] = []
+    waited, clock = 0.0, time.perf_counter()
+    reading = time.perf_counter()
+    for step, parts in enumerate(batches.steps(first_step, train.steps), start=first_step):
+        waited += time.perf_counter() - reading
+        set_hyper_parameters(
+            optimizer,
+            learning_rate=schedules.learning_rate(train, step),
+            weight_decay=schedules.weight_decay(train, step),
+        )
+        for part in parts:
+            batch = part.to(device)
+            signal = normalise(batch.signal, batch.database)
+            with autocast(device, train.precision):
+                output = jepa(signal, batch.context_index, batch.target_index)
+            (output.loss / len(parts)).backward()
+            losses.append(output.loss.detach())
+        if train.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(jepa.parameters(), train.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        done = step + 1
+        jepa.update_target(schedules.momentum(train, done))
+
+        if done % train.log_every == 0 or done == train.steps:
+            seconds = time.perf_counter() - clock
+            signs = collapse_signs(output.target)
+            metrics.write(
+                {
+                    "step": done,
+                    # The only place where the loop waits for the device.
+                    "loss": float(torch.stack(losses).mean()),
+                    "learning_rate": schedules.learning_rate(train, step),
+                    "weight_decay": schedules.weight_decay(train, step),
+                    "momentum": schedules.momentum(train, done),
+                    "spread": signs.spread,
+                    "effective_rank": signs.effective_rank,
+                    "records_per_second": train.batch_size
+                    * (len(losses) // len(parts))
+                    / seconds,
+                    "data_wait": waited / seconds,
+                }
+            )
+            if warning := collapse_warning(signs):
+                logger.warning("step %d: %s", done, warning)
+            losses, waited, clock = [], 0.0, time.perf_counter()
+        if done % train.checkpoint_every == 0 or done == train.steps:
+            save_checkpoint(
+                run / CHECKPOINTS_FOLDER, jepa, optimizer, CheckpointState(done, store.fingerprint)
+            )
+            remove_old_checkpoints(run / CHECKPOINTS_FOLDER, train.keep_checkpoints)
+        reading = time.perf_counter()
+    return jepa
+
+
+def _log_start(
+    jepa: Jepa, batches: BatchReader, config: PretrainConfig, device: torch.device
+) -> None:
+    encoder = sum(parameter.numel() for parameter in jepa.context_encoder.parameters())
+    predictor = sum(parameter.numel() for parameter in jepa.predictor.parameters())
+    logger.info(
+        "encoder %s parameters, predictor %s, on %s; %d patches of %.0f ms",
+        f"{encoder:,}",
+        f"{predictor:,}",
+        device,
+        config.num_patches,
+        1000 * config.encoder.patch_size / config.data.sampling_rate,
+    )
+    mixture = batches.mixture
+    for name, weight in mixture.weights.items():
+        logger.info("%s: %d records, %.1f %% of batches", name, mixture.num_records[name], 100 * weight)
+    if mixture.num_too_short:
+        logger.warning(
+            "%d records are shorter than the window of %g s and are not used",
+            mixture.num_too_short,
+            config.data.window_seconds,
+        )

@@ -1,0 +1,156 @@
+"""The run folder: configuration, copy of the store's manifest, metrics, checkpoints, model."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgjepa.config import PretrainConfig, preset, to_yaml
+from ecgjepa.errors import CheckpointError
+from ecgjepa.files import write_text
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import (
+    ModelConfig,
+    NormalisationConfig,
+    PretrainingFacts,
+    save_model,
+)
+from ecgjepa.store.manifest import MANIFEST_FILE
+from ecgjepa.store.reading import Store
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+STORE_FILE = "store.json"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINTS_FOLDER = "checkpoints"
+MODEL_FOLDER = "model"
+
+
+def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
+    """Write what the run is, or make sure that the folder holds the same run.
+
+    Raises:
+        CheckpointError: If it holds something else.
+    """
+    path = run / CONFIG_FILE
+    if path.is_file():
+        before, now = _flat(read_run_config(run)), _flat(config)
+        changed = sorted(key for key in now if before.get(key) != now[key])
+        if changed:
+            details = ", ".join(f"{key}: {before.get(key)} → {now[key]}" for key in changed)
+            raise CheckpointError(
+                f"{run}: holds a run with another configuration ({details}); choose another "
+                "folder, or repeat the same settings to continue it"
+            )
+        return
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise CheckpointError(f"{run}: exists and is no pre-training run; choose a new folder")
+    write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+    write_text(path, to_yaml(config))
+
+
+def read_run_config(run: Path) -> PretrainConfig:
+    """Return the configuration a run was started with.
+
+    Raises:
+        CheckpointError: If the folder holds no run.
+    """
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{run}: is no pre-training run: it has no {CONFIG_FILE}")
+    return preset(path)
+
+
+def _flat(config: PretrainConfig) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value
+        for section, values in config.model_dump(mode="json").items()
+        for key, value in values.items()
+    }
+
+
+class MetricsLog:
+    """Appends to ``metrics.jsonl`` and to the log; lines later than the start are dropped first."""
+
+    def __init__(self, run: Path, *, first_step: int, total_steps: int) -> None:
+        """Continue the run's log after ``first_step``."""
+        self._path = run / METRICS_FILE
+        self._first_step, self._total_steps = first_step, total_steps
+        kept = []
+        if self._path.is_file():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) <= first_step]
+        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        self._started = time.perf_counter()
+
+    def write(self, values: dict[str, float]) -> None:
+        """Append one line; ``values`` names at least step, loss, speed and collapse signs."""
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(values) + "\n")
+        step = int(values["step"])
+        pace = (time.perf_counter() - self._started) / (step - self._first_step)
+        minutes, seconds = divmod(round(pace * (self._total_steps - step)), 60)
+        logger.info(
+            "step %d/%d  loss %.4f  spread %.2f  rank %.1f  %.0f records/s  %d:%02d left",
+            step,
+            self._total_steps,
+            values["loss"],
+            values["spread"],
+            values["effective_rank"],
+            values["records_per_second"],
+            minutes,
+            seconds,
+        )
+
+
+def _step_of(line: str) -> float:
+    """Return a line's step; one cut off by a crash counts as later than everything."""
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
+
+
+def save_encoder(
+    run: Path, encoder: VisionTransformer, config: PretrainConfig, store: Store
+) -> None:
+    """Write the target encoder as the run's model folder."""
+    statistics = store.statistics(np.arange(len(store)))
+    databases = store.manifest.databases
+    described = ModelConfig(
+        encoder=config.encoder,
+        preprocessing=store.manifest.preprocessing,
+        normalisation=NormalisationConfig(
+            mean=tuple(statistics.mean.tolist()),
+            std=tuple(statistics.std.tolist()),
+            clip=config.data.clip,
+        ),
+        pretraining=PretrainingFacts(
+            steps=config.train.steps,
+            seed=config.train.seed,
+            store=store.fingerprint,
+            folds={name: summary.folds for name, summary in databases.items()},
+            records={name: summary.stored for name, summary in databases.items()},
+        ),
+    )
+    save_model(run / MODEL_FOLDER, encoder, described, _card(described))
+
+
+def _card(config: ModelConfig) -> str:
+    facts = config.pretraining
+    records = ", ".join(f"{name} ({count:,} records)" for name, count in facts.records.items())
+    size = config.encoder
+    return (
+        "# ECG encoder pre-trained with JEPA\n\n"
+        "For research use only; not a medical device.\n\n"
+        f"- Vision Transformer, width {size.dim}, depth {size.depth}, {size.num_heads} heads; "
+        f"patches of {1000 * size.patch_size / config.preprocessing.sampling_rate:.0f} ms.\n"
+        f"- Input: {', '.join(config.preprocessing.leads)} at "
+        f"{config.preprocessing.sampling_rate:g} Hz; everything else about it is in config.json.\n"
+        f"- Pre-trained for {facts.steps:,} steps on {records}.\n"
+        "- Weights: the target encoder (moving average of the context encoder).\n"
+    )

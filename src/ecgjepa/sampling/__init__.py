@@ -1,0 +1,1 @@
+"""What the model sees at each step: a pure function of (seed, step)."""

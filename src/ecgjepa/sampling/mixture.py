@@ -1,0 +1,122 @@
+"""Which records and crops make a batch: databases by weight, records and crops uniformly.
+
+As published, records are drawn with replacement and there are no epochs. Every draw depends on
+(seed, step, part) alone, so a resumed run continues as if it had never stopped.
+"""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+
+from ecgjepa.config import DataConfig
+from ecgjepa.errors import ConfigError, StoreError
+from ecgjepa.store.reading import Store
+
+logger = logging.getLogger(__name__)
+
+# Independent random streams of one step.
+_RECORDS, _MASKS = 0, 1
+
+
+class Draw(NamedTuple):
+    """Store rows and the first sample of each crop."""
+
+    rows: Int64[np.ndarray, " batch"]
+    starts: Int64[np.ndarray, " batch"]
+
+
+def records_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
+    """Return the generator of record and crop choice for a part of a step's batch."""
+    return np.random.default_rng([seed, _RECORDS, step, part])
+
+
+def masks_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
+    """Return the generator of masks for a part of a step's batch."""
+    return np.random.default_rng([seed, _MASKS, step, part])
+
+
+class Mixture:
+    """The records that may be drawn, and how likely each database is.
+
+    Attributes:
+        weights: Share of each database in the batches.
+        num_records: Records that may be drawn, per database.
+        num_too_short: Records left out because they are shorter than a window.
+    """
+
+    def __init__(self, store: Store, data: DataConfig) -> None:
+        """Find what of a store can be drawn.
+
+        Raises:
+            ConfigError: If weights name a database that the store lacks, or none is positive.
+            StoreError: If rate or leads differ from the configuration, or nothing is long enough.
+        """
+        _check_signals(store, data)
+        self._window = data.window_samples
+        self._num_samples = store.num_samples
+        long_enough = store.num_samples >= self._window
+        self.num_too_short = int((~long_enough).sum())
+        rows = {
+            name: np.flatnonzero((store.database == name) & long_enough)
+            for name in store.manifest.databases
+        }
+        weights = _weights(data.weights, {name: len(found) for name, found in rows.items()}, store)
+        self._rows = [rows[name] for name in weights]
+        self.num_records = {name: len(rows[name]) for name in weights}
+        total = sum(weights.values())
+        self.weights = {name: weight / total for name, weight in weights.items()}
+        self._edges = np.cumsum(list(self.weights.values()))
+
+    def draw(self, rng: np.random.Generator, size: int) -> Draw:
+        """Draw records and crops, with replacement."""
+        database = np.minimum(
+            np.searchsorted(self._edges, rng.random(size), side="right"), len(self._rows) - 1
+        )
+        place = rng.random(size)
+        rows = np.empty(size, np.int64)
+        for number, candidates in enumerate(self._rows):
+            chosen = database == number
+            rows[chosen] = candidates[(place[chosen] * len(candidates)).astype(np.int64)]
+        starts = rng.integers(0, self._num_samples[rows] - self._window + 1)
+        return Draw(rows, starts)
+
+
+def _check_signals(store: Store, data: DataConfig) -> None:
+    preprocessing = store.manifest.preprocessing
+    if preprocessing.sampling_rate != data.sampling_rate:
+        raise StoreError(
+            f"{store.path}: holds {preprocessing.sampling_rate:g} Hz, but the preset needs "
+            f"{data.sampling_rate:g} Hz; prepare it with --sampling-rate {data.sampling_rate:g}"
+        )
+    if preprocessing.leads != data.leads:
+        raise StoreError(
+            f"{store.path}: holds leads {', '.join(preprocessing.leads)}, but the preset needs "
+            f"{', '.join(data.leads)}"
+        )
+
+
+def _weights(given: dict[str, float], counts: dict[str, int], store: Store) -> dict[str, float]:
+    """Return positive weights of databases with records; proportional to size by default."""
+    if not given:
+        given = {name: float(count) for name, count in counts.items()}
+    unknown = sorted(set(given) - set(counts))
+    if unknown:
+        raise ConfigError(
+            f"data.weights names {', '.join(unknown)}, but {store.path} holds only "
+            f"{', '.join(sorted(counts))}; prepare the missing databases, or give other weights, "
+            f"e.g. --set 'data.weights={{{next(iter(counts))}: 1}}'"
+        )
+    if any(not np.isfinite(weight) or weight < 0 for weight in given.values()):
+        raise ConfigError(f"data.weights {given} holds a negative or infinite weight")
+    for name in sorted(set(counts) - set(given)):
+        logger.warning("%s is in the store but has no weight: it is not used", name)
+    weights = {name: weight for name, weight in given.items() if weight > 0}
+    empty = sorted(name for name in weights if counts[name] == 0)
+    if empty or not weights:
+        raise StoreError(
+            f"{store.path}: no record of {', '.join(empty) or 'any database'} is as long as a "
+            "training window; use a shorter data.window_seconds"
+        )
+    return weights

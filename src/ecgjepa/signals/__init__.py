@@ -1,0 +1,1 @@
+"""What an ECG is: leads, units, the record, and the numeric steps that prepare it."""

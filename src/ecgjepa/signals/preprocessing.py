@@ -1,0 +1,190 @@
+"""What happens to a record once: gaps, baseline, resampling, and the 1 µV integers of the store.
+
+The same function prepares a record for the store and for a prediction, so that training and use
+cannot drift apart.
+"""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int16
+from pydantic import Field
+from scipy import signal as dsp
+
+from ecgjepa.config import Section
+from ecgjepa.errors import RecordFormatError
+from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.quality import quality_issues
+from ecgjepa.signals.record import Issue, Record, standardise_leads
+
+# WFDB's marker for "no sample", and the store's.
+INVALID_MICROVOLT = -32768
+_MAX_MICROVOLT = 32767
+
+
+class PreprocessingConfig(Section):
+    """What happens to a record once, at ingest and before every prediction.
+
+    Attributes:
+        sampling_rate: Rate in Hz that records are resampled to.
+        leads: Leads kept, in this order.
+        highpass_hz: Cut-off of the zero-phase high-pass against baseline wander; None for none.
+        max_gap_seconds: Gaps up to this long are bridged by a line; longer ones stay invalid.
+    """
+
+    sampling_rate: float = Field(500.0, gt=0)
+    leads: tuple[str, ...] = LEADS
+    highpass_hz: float | None = Field(None, gt=0)
+    max_gap_seconds: float = Field(0.04, ge=0)
+
+
+def preprocess(record: Record, config: PreprocessingConfig) -> Record:
+    """Return the record as the model's store holds it.
+
+    In this order: leads by name, short gaps bridged, baseline wander removed if asked, resampled
+    with an anti-aliasing filter, faults of single leads noted.
+
+    Raises:
+        LeadError: If leads are duplicated or none is known.
+        RecordFormatError: If the rates are in no usable ratio.
+    """
+    record = standardise_leads(record, config.leads)
+    record = fill_short_gaps(record, config.max_gap_seconds)
+    if config.highpass_hz is not None:
+        record = remove_baseline(record, config.highpass_hz)
+    record = resample(record, config.sampling_rate)
+    return record.with_issues(*quality_issues(record))
+
+
+def fill_short_gaps(record: Record, max_gap_seconds: float) -> Record:
+    """Bridge invalid stretches of at most ``max_gap_seconds`` with a straight line.
+
+    Gaps at either end are never bridged: a line needs two ends.
+    """
+    if record.valid.all():
+        return record
+    longest = int(max_gap_seconds * record.sampling_rate)
+    signal, valid = record.signal.copy(), record.valid.copy()
+    for column in range(signal.shape[1]):
+        for start, stop in _runs(~record.valid[:, column]):
+            if start == 0 or stop == record.num_samples or stop - start > longest:
+                continue
+            left, right = signal[start - 1, column], signal[stop, column]
+            steps = np.arange(1, stop - start + 1, dtype=np.float32) / np.float32(stop - start + 1)
+            signal[start:stop, column] = left + (right - left) * steps
+            valid[start:stop, column] = True
+    return replace(record, signal=signal, valid=valid)
+
+
+def remove_baseline(record: Record, cutoff_hz: float) -> Record:
+    """High-pass with a Butterworth filter of order 4, run both ways (no phase shift).
+
+    Invalid samples are bridged for the filter and set back to 0.
+    """
+    sections = dsp.butter(4, cutoff_hz, btype="highpass", fs=record.sampling_rate, output="sos")
+    # sosfiltfilt pads by three times the filter's length; shorter records need a shorter pad.
+    padding = min(27, record.num_samples - 1)
+    bridged = _bridge_all(record).astype(np.float64)
+    filtered = dsp.sosfiltfilt(sections, bridged, axis=0, padlen=padding).astype(np.float32)
+    filtered[~record.valid] = 0.0
+    return replace(record, signal=filtered)
+
+
+def resample(record: Record, sampling_rate: float) -> Record:
+    """Change the sampling rate with a polyphase anti-aliasing filter.
+
+    The ratio is taken as an exact fraction (257 Hz to 500 Hz is 500/257). A resampled sample
+    counts as valid if no invalid one lies within one old sampling interval.
+
+    Raises:
+        RecordFormatError: If the ratio is no fraction with terms up to 10,000.
+    """
+    if record.sampling_rate == sampling_rate:
+        return record
+    ratio = Fraction(sampling_rate).limit_denominator(10**6) / Fraction(
+        record.sampling_rate
+    ).limit_denominator(10**6)
+    if max(ratio.numerator, ratio.denominator) > 10_000:
+        raise RecordFormatError(
+            f"{record.source or record.record_id}: cannot resample {record.sampling_rate} Hz to "
+            f"{sampling_rate} Hz, whose ratio {ratio} is no simple fraction"
+        )
+    bridged = _bridge_all(record)
+    # "line" keeps an offset or drift from ringing at both ends.
+    note = Issue("resampled", f"from {record.sampling_rate:g} Hz to {sampling_rate:g} Hz")
+    signal = dsp.resample_poly(
+        bridged, ratio.numerator, ratio.denominator, axis=0, padtype="line"
+    ).astype(np.float32)
+    valid = np.ones(signal.shape, np.bool_)
+    if not record.valid.all():
+        valid = _resample_mask(record.valid, ratio, len(signal))
+        signal[~valid] = 0.0
+    resampled = replace(record, signal=signal, valid=valid, sampling_rate=sampling_rate)
+    return resampled.with_issues(note)
+
+
+def to_microvolt(record: Record) -> tuple[Int16[np.ndarray, "samples leads"], tuple[Issue, ...]]:
+    """Return the samples as integers of 1 µV, and issues for what does not fit.
+
+    Invalid samples become -32768. Amplitudes beyond ±32.767 mV do not fit into 16 bits; they are
+    marked invalid and reported, never wrapped or silently clipped.
+    """
+    microvolt = np.rint(record.signal * np.float32(1000.0))
+    too_large = np.abs(microvolt) > _MAX_MICROVOLT
+    issues: tuple[Issue, ...] = ()
+    if too_large.any():
+        counts = too_large.sum(axis=0)
+        issues = tuple(
+            Issue(
+                "out_of_range",
+                f"{counts[column]} samples beyond ±32.767 mV marked invalid",
+                record.leads[column],
+            )
+            for column in np.flatnonzero(counts)
+        )
+    integers = np.where(record.valid & ~too_large, microvolt, INVALID_MICROVOLT)
+    return np.ascontiguousarray(integers, dtype=np.int16), issues
+
+
+def from_microvolt(
+    microvolt: Int16[np.ndarray, "samples leads"],
+) -> tuple[Float32[np.ndarray, "samples leads"], Bool[np.ndarray, "samples leads"]]:
+    """Return the signal in mV (0 where invalid) and the valid mask of stored integers."""
+    valid = microvolt != INVALID_MICROVOLT
+    signal = np.where(valid, microvolt, 0).astype(np.float32) / np.float32(1000.0)
+    return signal, valid
+
+
+def _runs(flags: Bool[np.ndarray, " samples"]) -> list[tuple[int, int]]:
+    """Return [start, stop) of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _bridge_all(record: Record) -> Float32[np.ndarray, "samples leads"]:
+    """Return the signal with every gap bridged, so that a filter meets no steps."""
+    if record.valid.all():
+        return record.signal
+    signal = record.signal.copy()
+    positions = np.arange(record.num_samples)
+    for column in range(signal.shape[1]):
+        valid = record.valid[:, column]
+        if valid.any() and not valid.all():
+            signal[~valid, column] = np.interp(
+                positions[~valid], positions[valid], signal[valid, column]
+            )
+    return signal
+
+
+def _resample_mask(
+    valid: Bool[np.ndarray, "samples leads"], ratio: Fraction, num_samples: int
+) -> Bool[np.ndarray, "resampled leads"]:
+    """Keep a new sample only if no invalid one lies within an interval of the slower rate."""
+    position = np.arange(num_samples) * (ratio.denominator / ratio.numerator)
+    reach = max(1.0, ratio.denominator / ratio.numerator)
+    first = np.clip(np.ceil(position - reach), 0, len(valid)).astype(np.int64)
+    stop = np.clip(np.floor(position + reach) + 1, 0, len(valid)).astype(np.int64)
+    invalid_before = np.zeros((len(valid) + 1, valid.shape[1]), np.int64)
+    np.cumsum(~valid, axis=0, out=invalid_before[1:])
+    return invalid_before[stop] == invalid_before[first]

@@ -1,0 +1,35 @@
+"""Amplitude units: how many millivolt one unit of a file's samples is."""
+
+import unicodedata
+
+from ecgjepa.errors import UnitError
+
+_MILLIVOLT_PER_UNIT = {
+    "v": 1e3,
+    "mv": 1.0,
+    "uv": 1e-3,
+    "nv": 1e-6,
+    "volt": 1e3,
+    "millivolt": 1.0,
+    "microvolt": 1e-3,
+    "nanovolt": 1e-6,
+}
+
+
+def millivolt_per_unit(unit: str) -> float:
+    """Return the factor that turns amplitudes in ``unit`` into millivolt.
+
+    Spelling varies between databases (PTB-XL in the Challenge 2021 writes ``mv``), so case is
+    ignored and both Unicode micro signs are accepted. Nothing is guessed.
+
+    Raises:
+        UnitError: If the unit is not one of V, mV, µV, nV.
+    """
+    # NFKC turns the micro sign (U+00B5) into the Greek letter mu (U+03BC).
+    key = unicodedata.normalize("NFKC", unit).strip().casefold().replace("μ", "u")
+    try:
+        return _MILLIVOLT_PER_UNIT[key]
+    except KeyError:
+        raise UnitError(
+            f"unknown amplitude unit {unit!r}: expected V, mV, uV, µV or nV in any case"
+        ) from None

@@ -1,0 +1,120 @@
+"""What a store says of itself: ``manifest.json``."""
+
+import json
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ecgjepa.config import Section, describe_validation_error
+from ecgjepa.errors import StoreError
+from ecgjepa.files import sha256_of_file
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+INDEX_FILE = "index.parquet"
+
+
+class SkippedRecord(Section):
+    """A record that is not in the store, and why."""
+
+    record_id: str
+    reason: str
+    detail: str
+
+
+class DatabaseSummary(Section):
+    """Counts and statistics of one database.
+
+    Attributes:
+        listed: Records found in the source folder and within the chosen folds.
+        stored: Records in the store.
+        seconds: Their total duration.
+        folds: Folds in the store, or None where the database has none.
+        training_folds: Folds the statistics are computed over; None for all records.
+        held_out_folds: Folds that the database reserves for selection and test.
+        skipped: Count of records that could not be used, by reason.
+        quarantine: Those records one by one.
+        absent: Count of records that the database's table names but the copy lacked.
+        issues: Count of records by kind of issue; the index names them.
+        mean: Per lead in mV over the training records.
+        std: Likewise.
+        notices: What a user should know about the copy.
+    """
+
+    listed: int
+    stored: int
+    seconds: float
+    folds: tuple[int, ...] | None
+    training_folds: tuple[int, ...] | None
+    held_out_folds: tuple[int, ...]
+    skipped: dict[str, int]
+    quarantine: tuple[SkippedRecord, ...]
+    absent: int
+    issues: dict[str, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notices: tuple[str, ...]
+
+
+class Manifest(Section):
+    """A store's description; written last, so a folder that has it is complete.
+
+    Attributes:
+        format_version: Of the files' layout.
+        software_version: Of ecgjepa.
+        plan: SHA-256 of the request (records, labels, settings) that the store answers.
+        preprocessing: What was done to every record.
+        unit_microvolt: Size of one integer step.
+        num_records: Rows of the index.
+        databases: Per database.
+        shards: SHA-256 of each shard, by file name.
+        index: SHA-256 of the index.
+    """
+
+    format_version: int
+    software_version: str
+    plan: str
+    preprocessing: PreprocessingConfig
+    unit_microvolt: int = Field(1, ge=1)
+    num_records: int
+    databases: dict[str, DatabaseSummary]
+    shards: dict[str, str]
+    index: str
+
+
+def read_manifest(store: Path) -> Manifest:
+    """Read a store's manifest.
+
+    Raises:
+        StoreError: If the folder is no complete store of this format version.
+    """
+    path = store / MANIFEST_FILE
+    if not store.is_dir():
+        raise StoreError(f"no store at {store}: make one with 'ecgjepa prepare'")
+    if not path.is_file():
+        half = (store / "parts").is_dir()
+        raise StoreError(
+            f"{store}: a prepare was interrupted here; run it again to finish"
+            if half
+            else f"{store}: has no {MANIFEST_FILE}, so it is no store"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise StoreError(f"{path}: damaged: expected JSON with a format_version") from None
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: format version {version!r}; this ecgjepa reads version {FORMAT_VERSION}. "
+            "Prepare the store again, or use the ecgjepa that wrote it"
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise StoreError(describe_validation_error(error, str(path))) from None
+
+
+def store_fingerprint(store: Path) -> str:
+    """Return a SHA-256 that changes whenever anything in the store does."""
+    return sha256_of_file(store / MANIFEST_FILE)
