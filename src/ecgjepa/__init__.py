@@ -1,3 +1,83 @@
-"""Self-supervised pre-training of ECG models."""
+"""Self-supervised pre-training of ECG models with a joint-embedding predictive architecture.
+
+Every verb of the command line is a function here. They are imported when first used, so that
+``import ecgjepa`` is quick and does not load PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "demo": "ecgjepa.demonstration",
+    "doctor": "ecgjepa.environment",
+    "finetune": "ecgjepa.evaluation.finetune",
+    "load_model": "ecgjepa.inference.predict",
+    "plot": "ecgjepa.reporting.ecg_paper",
+    "predict": "ecgjepa.inference.predict",
+    "prepare": "ecgjepa.store.prepare",
+    "pretrain": "ecgjepa.pretraining.loop",
+    "probe": "ecgjepa.evaluation.probe",
+    "read_record": "ecgjepa.io",
+    "report": "ecgjepa.reporting.page",
+    "simulate": "ecgjepa.simulation.layouts",
+    "verify": "ecgjepa.store.verify",
+    "EcgjepaError": "ecgjepa.errors",
+    "PreprocessingConfig": "ecgjepa.signals.preprocessing",
+    "Record": "ecgjepa.signals.record",
+    "Split": "ecgjepa.evaluation.tasks",
+    "Store": "ecgjepa.store.reading",
+}
+
+__all__ = [
+    "EcgjepaError",
+    "PreprocessingConfig",
+    "Record",
+    "Split",
+    "Store",
+    "__version__",
+    "demo",
+    "doctor",
+    "finetune",
+    "load_model",
+    "plot",
+    "predict",
+    "prepare",
+    "pretrain",
+    "probe",
+    "read_record",
+    "report",
+    "simulate",
+    "verify",
+]
+
+if TYPE_CHECKING:
+    from ecgjepa.demonstration import demo as demo
+    from ecgjepa.environment import doctor as doctor
+    from ecgjepa.errors import EcgjepaError as EcgjepaError
+    from ecgjepa.evaluation.finetune import finetune as finetune
+    from ecgjepa.evaluation.probe import probe as probe
+    from ecgjepa.evaluation.tasks import Split as Split
+    from ecgjepa.inference.predict import load_model as load_model
+    from ecgjepa.inference.predict import predict as predict
+    from ecgjepa.io import read_record as read_record
+    from ecgjepa.pretraining.loop import pretrain as pretrain
+    from ecgjepa.reporting.ecg_paper import plot as plot
+    from ecgjepa.reporting.page import report as report
+    from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig
+    from ecgjepa.signals.record import Record as Record
+    from ecgjepa.simulation.layouts import simulate as simulate
+    from ecgjepa.store.prepare import prepare as prepare
+    from ecgjepa.store.reading import Store as Store
+    from ecgjepa.store.verify import verify as verify
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ecgjepa' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

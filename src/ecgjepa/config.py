@@ -1,7 +1,7 @@
 """Frozen configuration models, the presets, and ``--set section.key=value``.
 
-A run is described by five sections. `preset` reads one by name or from a YAML file; the resolved
-whole is saved beside every run, so that a model is rebuilt from its own files alone.
+A run is described by five sections. `load_preset` reads one by name or from a YAML file; the
+resolved whole is saved beside every run, so that a model is rebuilt from its own files alone.
 """
 
 from collections.abc import Sequence
@@ -64,8 +64,7 @@ class MaskConfig(Section):
     def _ordered(self) -> "MaskConfig":
         if self.min_keep_ratio > self.max_keep_ratio:
             raise ValueError(
-                f"min_keep_ratio {self.min_keep_ratio} exceeds max_keep_ratio "
-                f"{self.max_keep_ratio}"
+                f"min_keep_ratio {self.min_keep_ratio} exceeds max_keep_ratio {self.max_keep_ratio}"
             )
         return self
 
@@ -176,7 +175,7 @@ class PretrainConfig(Section):
     """A whole pre-training run."""
 
     data: DataConfig
-    mask: MaskConfig = MaskConfig()  # type: ignore[call-arg]
+    mask: MaskConfig = MaskConfig()
     encoder: EncoderConfig
     predictor: PredictorConfig
     train: TrainConfig
@@ -208,7 +207,7 @@ def preset_names() -> list[str]:
     return sorted(_small_preset_files()) + paper
 
 
-def preset(name: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+def load_preset(name: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
     """Return a preset, or the configuration in a YAML file, with overrides applied.
 
     Args:
@@ -241,14 +240,15 @@ def describe_validation_error(error: ValidationError, source: str) -> str:
         if item["type"] == "extra_forbidden":
             lines.append(f"{key}: no such key{found}")
         else:
-            lines.append(f"{key}: {item['msg'].removeprefix('Value error, ')}" + (
-                found if not isinstance(item["input"], dict) else ""
-            ))
+            lines.append(
+                f"{key}: {item['msg'].removeprefix('Value error, ')}"
+                + (found if not isinstance(item["input"], dict) else "")
+            )
     return f"{source}: " + "; ".join(lines)
 
 
 def to_yaml(config: PretrainConfig) -> str:
-    """Return the configuration as YAML text that `preset` reads back."""
+    """Return the configuration as YAML text that `load_preset` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 

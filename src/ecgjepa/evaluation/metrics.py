@@ -66,9 +66,7 @@ def macro_auroc(
 class PatientBootstrap:
     """Resamples of the test patients, the same for every model that is compared on them."""
 
-    def __init__(
-        self, patients: np.ndarray, *, num_resamples: int = 1000, seed: int = 0
-    ) -> None:
+    def __init__(self, patients: np.ndarray, *, num_resamples: int = 1000, seed: int = 0) -> None:
         """Draw patients with replacement; a patient's records stay together.
 
         Args:
@@ -79,7 +77,9 @@ class PatientBootstrap:
         _, number = np.unique(patients.astype(str), return_inverse=True)
         num_patients = int(number.max()) + 1
         rng = np.random.default_rng([seed, num_patients])
-        drawn = rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), num_resamples)
+        drawn = rng.multinomial(
+            num_patients, np.full(num_patients, 1 / num_patients), num_resamples
+        )
         self._weights = drawn[:, number].astype(np.float64)
 
     def macro_auroc(
@@ -160,5 +160,8 @@ def _weighted_auroc(
 def patient_ids(patients: np.ndarray, rows: Int64[np.ndarray, " records"]) -> np.ndarray:
     """Return a name per record for the bootstrap; a record of no known patient is its own."""
     return np.array(
-        [f"record {row}" if patient is None else patient for patient, row in zip(patients, rows, strict=True)]
+        [
+            f"record {row}" if patient is None else patient
+            for patient, row in zip(patients, rows, strict=True)
+        ]
     )

@@ -77,7 +77,7 @@ def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> T
         TaskError: If the task is unknown, a code is not in the table, or no record has a label.
     """
     groups = _label_of_code(name, statements)
-    labels = sorted({label for label in groups.values()})
+    labels = sorted(set(groups.values()))
     if not labels:
         raise TaskError(f"task {name!r}: scp_statements.csv marks no statement for it")
     column = {label: number for number, label in enumerate(labels)}
@@ -137,6 +137,9 @@ class Split(NamedTuple):
     train: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     validation: tuple[int, ...] = (9,)
     test: tuple[int, ...] = (10,)
+
+
+PAPER_SPLIT = Split()
 
 
 class SplitTask(NamedTuple):

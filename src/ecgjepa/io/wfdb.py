@@ -10,6 +10,7 @@ Format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,17 @@ class SignalSpec:
 
 @dataclass(frozen=True)
 class Header:
-    """A parsed WFDB header of one segment; ``signals`` is empty for a multi-segment record."""
+    """A parsed WFDB header.
+
+    Either ``signals`` or, for a multi-segment record, ``segments`` is filled.
+    """
 
     path: Path
     record_name: str
-    num_segments: int
     sampling_rate: float
     num_samples: int | None
     signals: tuple[SignalSpec, ...]
+    segments: tuple["Header", ...]
     comments: tuple[str, ...]
 
 
@@ -84,8 +88,10 @@ def read_wfdb(header_path: Path, *, damaged: str = "raise") -> Record:
         digital, issues = _read_interleaved_16(header)
         valid = digital != _INVALID_16
         signal = _to_millivolt(digital, header.signals)
+        leads = tuple(spec.lead for spec in header.signals)
     else:
-        digital, signal, valid, issues = _read_with_package(header)
+        digital, signal, valid, leads = _read_with_package(header)
+        issues = []
     if digital is not None:
         issues += _verify(header, digital, damaged)
     signal[~valid] = 0.0
@@ -97,7 +103,7 @@ def read_wfdb(header_path: Path, *, damaged: str = "raise") -> Record:
     return Record(
         signal=signal,
         valid=valid,
-        leads=_lead_names(header, signal.shape[1]),
+        leads=leads,
         sampling_rate=header.sampling_rate,
         record_id=header_path.stem,
         source=str(header_path),
@@ -124,24 +130,38 @@ def read_header(path: Path) -> Header:
         raise RecordFormatError(f"{path}: empty header; expected a record line such as 'x 12 500'")
 
     name, num_segments, num_signals, rate, num_samples = _parse_record_line(path, content[0])
-    signal_lines = content[1:]
-    if num_segments == 1 and len(signal_lines) != num_signals:
+    expected = num_signals if num_segments is None else num_segments
+    if len(content) - 1 != expected:
+        what = "signal" if num_segments is None else "segment"
         raise RecordFormatError(
-            f"{path}: record line announces {num_signals} signals, but {len(signal_lines)} signal "
+            f"{path}: record line announces {expected} {what}s, but {len(content) - 1} {what} "
             "lines follow"
         )
-    if num_segments > 1:
-        for line in signal_lines:
-            _refuse_path(path, line.split()[0])
-        signals: tuple[SignalSpec, ...] = ()
+    signals: tuple[SignalSpec, ...] = ()
+    segments: tuple[Header, ...] = ()
+    if num_segments is None:
+        signals = tuple(_parse_signal_line(path, line) for line in content[1:])
     else:
-        signals = tuple(_parse_signal_line(path, line) for line in signal_lines)
-    return Header(path, name, num_segments, rate, num_samples, signals, comments)
+        segments = tuple(_read_segments(path, content[1:]))
+    return Header(path, name, rate, num_samples, signals, segments, comments)
 
 
-def _parse_record_line(path: Path, line: str) -> tuple[str, int, int, float, int | None]:
+def _read_segments(path: Path, lines: list[str]) -> Iterator[Header]:
+    """Parse the headers of a multi-segment record's parts, so that each is checked like any."""
+    for line in lines:
+        name = line.split()[0]
+        if name == "~":  # a gap
+            continue
+        _refuse_path(path, name)
+        segment = read_header(path.with_name(f"{name}.hea"))
+        if segment.segments:
+            raise RecordFormatError(f"{path}: segment {name} consists of segments itself")
+        yield segment
+
+
+def _parse_record_line(path: Path, line: str) -> tuple[str, int | None, int, float, int | None]:
     fields = line.split()
-    name, _, segments = fields[0].partition("/")
+    name, slash, segments = fields[0].partition("/")
     if len(fields) < 3:
         raise RecordFormatError(
             f"{path}: record line {line!r} has no sampling rate; expected "
@@ -151,7 +171,7 @@ def _parse_record_line(path: Path, line: str) -> tuple[str, int, int, float, int
     if rate is None or not 0 < float(rate["rate"]) < float("inf"):
         raise RecordFormatError(f"{path}: sampling rate {fields[2]!r} is no positive number of Hz")
     try:
-        num_segments = int(segments) if segments else 1
+        num_segments = int(segments) if slash else None
         num_signals = int(fields[1])
         num_samples = int(fields[3]) if len(fields) > 3 else None
     except ValueError:
@@ -160,7 +180,9 @@ def _parse_record_line(path: Path, line: str) -> tuple[str, int, int, float, int
         raise RecordFormatError(
             f"{path}: {num_signals} signals announced; expected 1 to {_MAX_SIGNALS}"
         )
-    if num_segments < 1 or (num_samples is not None and num_samples < 0):
+    if (num_segments is not None and num_segments < 1) or (
+        num_samples is not None and num_samples < 0
+    ):
         raise RecordFormatError(f"{path}: record line {line!r} holds a negative count")
     # WFDB writes 0 where the length is unknown.
     return name, num_segments, num_signals, float(rate["rate"]), num_samples or None
@@ -316,22 +338,17 @@ def _verify(header: Header, digital: Any, damaged: str) -> list[Issue]:  # noqa:
     return issues
 
 
-def _lead_names(header: Header, num_leads: int) -> tuple[str, ...]:
-    names = tuple(spec.lead for spec in header.signals)
-    return names if len(names) == num_leads else tuple(f"channel {i}" for i in range(num_leads))
-
-
-def _read_with_package(header: Header) -> tuple[Any, Any, Any, list[Issue]]:
+def _read_with_package(header: Header) -> tuple[Any, Any, Any, tuple[str, ...]]:
     """Read anything unusual with the wfdb package, after bounding what it may allocate.
 
     Returns:
-        Digital samples (None where there are none to verify), signal in mV, valid mask, issues.
+        Digital samples (None where there are none to verify), signal in mV, valid mask, leads.
     """
     import wfdb
 
     _bound_by_file_sizes(header)
     name = str(header.path.with_suffix(""))
-    verifiable = header.num_segments == 1 and all(
+    verifiable = not header.segments and all(
         spec.samples_per_frame == 1 and spec.skew == 0 for spec in header.signals
     )
     try:
@@ -346,7 +363,7 @@ def _read_with_package(header: Header) -> tuple[Any, Any, Any, list[Issue]]:
     factor = np.array([millivolt_per_unit(unit) for unit in record.units])
     signal = (record.p_signal * factor).astype(np.float32)
     valid = np.isfinite(signal)
-    return digital, signal, valid, []
+    return digital, signal, valid, tuple(record.sig_name)
 
 
 def _bound_by_file_sizes(header: Header) -> None:
@@ -355,14 +372,10 @@ def _bound_by_file_sizes(header: Header) -> None:
     No storage format packs a sample into less than one byte except the compressed ones (FLAC,
     508 to 524), for which 1/64 byte is a generous bound.
     """
-    names = {spec.file_name for spec in header.signals}
-    if header.num_segments > 1:
-        size = sum(path.stat().st_size for path in header.path.parent.glob("*.dat"))
-    else:
-        size = sum(
-            _file_size(header.path, header.path.with_name(name)) for name in names if name != "~"
-        )
-    num_signals = max(1, len(header.signals))
+    parts = header.segments or (header,)
+    files = {part.path.with_name(spec.file_name) for part in parts for spec in part.signals}
+    size = sum(_file_size(header.path, path) for path in files if path.name != "~")
+    num_signals = max(len(part.signals) for part in parts)
     if header.num_samples is not None and header.num_samples * num_signals > 64 * max(size, 1):
         raise RecordFormatError(
             f"{header.path}: announces {header.num_samples:,} samples of {num_signals} leads, but "

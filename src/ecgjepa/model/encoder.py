@@ -74,7 +74,7 @@ class VisionTransformer(nn.Module):
         tokens = torch.cat((registers, tokens), dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)  # type: ignore[no-any-return]
+        return self.norm(tokens)
 
     def positions(self, num_patches: int) -> Float[Tensor, "patches dim"]:
         """Return the position embeddings, computed for any length when first needed."""

@@ -106,7 +106,7 @@ class ModelConfig(Section):
     head: HeadConfig | None = None
     preprocessing: PreprocessingConfig
     normalisation: NormalisationConfig
-    window: WindowConfig = WindowConfig()  # type: ignore[call-arg]
+    window: WindowConfig = WindowConfig()
     task: TaskConfig | None = None
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
@@ -180,9 +180,10 @@ def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, Mod
             f"{weights_path}: is damaged or was replaced: its SHA-256 is not the one in "
             f"{CONFIG_FILE}"
         )
-    model: VisionTransformer | Classifier = VisionTransformer(config.encoder)
+    encoder = VisionTransformer(config.encoder)
+    model: VisionTransformer | Classifier = encoder
     if config.head is not None:
-        model = Classifier(model, build_head(config.head, model))
+        model = Classifier(encoder, build_head(config.head, encoder))
     try:
         model.load_state_dict(load_file(weights_path), strict=True)
     except (RuntimeError, SafetensorError) as error:

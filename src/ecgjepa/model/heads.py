@@ -53,7 +53,7 @@ class AttentiveHead(nn.Module):
         key_value = self.kv(tokens).view(batch, num_tokens, 2, self.num_heads, head_dim)
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
         attended = attend(query, key, value).transpose(1, 2).reshape(batch, dim)
-        return self.proj(attended)  # type: ignore[no-any-return]
+        return self.proj(attended)
 
 
 class LinearHead(nn.Module):
@@ -75,8 +75,8 @@ class LinearHead(nn.Module):
     def forward(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch labels"]:
         """Return logits."""
         if self.pool == "register":
-            return self.fc(tokens[:, 0])  # type: ignore[no-any-return]
-        return self.fc(tokens[:, self.num_registers :].mean(dim=1))  # type: ignore[no-any-return]
+            return self.fc(tokens[:, 0])
+        return self.fc(tokens[:, self.num_registers :].mean(dim=1))
 
 
 def build_head(config: HeadConfig, encoder: VisionTransformer) -> AttentiveHead | LinearHead:
@@ -105,4 +105,4 @@ class Classifier(nn.Module):
         self, signal: Float[Tensor, "batch leads samples"]
     ) -> Float[Tensor, "batch labels"]:
         """Return logits of normalised signals."""
-        return self.head(self.encoder(signal))  # type: ignore[no-any-return]
+        return self.head(self.encoder(signal))

@@ -47,7 +47,7 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         attended = attend(query, key, value)
-        return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))  # type: ignore[no-any-return]
+        return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))
 
 
 class Mlp(nn.Module):
@@ -60,7 +60,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """Transform each token on its own."""
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -87,7 +87,7 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """Apply the block."""
         x = x + self.dropout(self.attn(self.norm1(x)))
-        return x + self.dropout(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
+        return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class PatchEmbedding(nn.Module):
@@ -96,13 +96,13 @@ class PatchEmbedding(nn.Module):
     def __init__(self, num_leads: int, patch_size: int, dim: int) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.proj = nn.Conv1d(
-            num_leads, dim, kernel_size=patch_size, stride=patch_size, bias=False
-        )
+        self.proj = nn.Conv1d(num_leads, dim, kernel_size=patch_size, stride=patch_size, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch leads samples"]) -> Float[Tensor, "batch patches dim"]:
+    def forward(
+        self, x: Float[Tensor, "batch leads samples"]
+    ) -> Float[Tensor, "batch patches dim"]:
         """Return one token per patch."""
-        return self.proj(x).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.proj(x).transpose(1, 2)
 
 
 def position_embedding(num_patches: int, dim: int) -> Float[Tensor, "patches dim"]:

@@ -59,4 +59,4 @@ class Predictor(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         predicted = self.norm(tokens[:, -target_index.shape[1] :])
-        return self.proj(predicted)  # type: ignore[no-any-return]
+        return self.proj(predicted)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ecgjepa.config import PretrainConfig, preset
+from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, StoreError
 from ecgjepa.model.compute import autocast, choose_device
 from ecgjepa.model.normalisation import Normaliser
@@ -20,7 +20,8 @@ from ecgjepa.pretraining.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from ecgjepa.pretraining.monitor import collapse_signs, collapse_warning
+from ecgjepa.pretraining.collapse import collapse_warning
+from ecgjepa.pretraining.monitor import collapse_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
@@ -40,7 +41,7 @@ def pretrain(
     store: str | Path,
     out: str | Path,
     *,
-    preset_name: str | Path = "tiny",
+    preset: str | Path = "tiny",
     overrides: Sequence[str] = (),
     device: str = "auto",
 ) -> Path:
@@ -53,7 +54,7 @@ def pretrain(
         store: Folder of a store of training records.
         out: Run folder: ``config.yaml``, ``store.json``, ``metrics.jsonl``, ``checkpoints/`` and,
             at the end, ``model/`` with the target encoder.
-        preset_name: Preset or YAML file.
+        preset: Preset or YAML file.
         overrides: ``section.key=value`` items.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -62,7 +63,7 @@ def pretrain(
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
     """
-    config = preset(preset_name, overrides)
+    config = load_preset(preset, overrides)
     run = Path(out)
     records = Store(store)
     try:
@@ -73,7 +74,7 @@ def pretrain(
     claim_run(run, config, records)
     if not (run / MODEL_FOLDER).is_dir():
         jepa = _train(run, config, records, choose_device(device))
-        save_encoder(run, jepa.target_encoder, config, records)
+        save_encoder(run, jepa.target_encoder, steps=config.train.steps)
     records.close()
     return run
 
@@ -165,9 +166,7 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
                     "momentum": schedules.momentum(train, done),
                     "spread": signs.spread,
                     "effective_rank": signs.effective_rank,
-                    "records_per_second": train.batch_size
-                    * (len(losses) // len(parts))
-                    / seconds,
+                    "records_per_second": train.batch_size * (len(losses) // len(parts)) / seconds,
                     "data_wait": waited / seconds,
                 }
             )
@@ -198,7 +197,9 @@ def _log_start(
     )
     mixture = batches.mixture
     for name, weight in mixture.weights.items():
-        logger.info("%s: %d records, %.1f %% of batches", name, mixture.num_records[name], 100 * weight)
+        logger.info(
+            "%s: %d records, %.1f %% of batches", name, mixture.num_records[name], 100 * weight
+        )
     if mixture.num_too_short:
         logger.warning(
             "%d records are shorter than the window of %g s and are not used",

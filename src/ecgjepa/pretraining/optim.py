@@ -12,9 +12,7 @@ def parameter_groups(model: nn.Module, *, decay: float) -> list[dict[str, object
     Layer norms, registers, mask token and queries are never decayed.
     """
     decayed_ids = {
-        id(part.weight)
-        for part in model.modules()
-        if isinstance(part, nn.Linear | nn.Conv1d)
+        id(part.weight) for part in model.modules() if isinstance(part, nn.Linear | nn.Conv1d)
     }
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [

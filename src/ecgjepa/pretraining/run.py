@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ecgjepa.config import PretrainConfig, preset, to_yaml
+from ecgjepa.config import PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
-from ecgjepa.files import write_text
+from ecgjepa.files import write_json, write_text
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
@@ -28,6 +28,7 @@ STORE_FILE = "store.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
+_DESCRIPTION_FILE = "encoder.json"
 
 
 def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
@@ -50,6 +51,7 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise CheckpointError(f"{run}: exists and is no pre-training run; choose a new folder")
     write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+    write_json(run / _DESCRIPTION_FILE, _describe_encoder(config, store).model_dump(mode="json"))
     write_text(path, to_yaml(config))
 
 
@@ -62,7 +64,7 @@ def read_run_config(run: Path) -> PretrainConfig:
     path = run / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{run}: is no pre-training run: it has no {CONFIG_FILE}")
-    return preset(path)
+    return load_preset(path)
 
 
 def _flat(config: PretrainConfig) -> dict[str, Any]:
@@ -115,13 +117,26 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def save_encoder(
-    run: Path, encoder: VisionTransformer, config: PretrainConfig, store: Store
-) -> None:
+def describe_encoder(run: Path, *, steps: int) -> ModelConfig:
+    """Return the model configuration of a run's encoder after some steps."""
+    content = json.loads((run / _DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    config = ModelConfig.model_validate(content)
+    facts = config.pretraining.model_copy(update={"steps": steps})
+    return config.model_copy(update={"pretraining": facts})
+
+
+def save_encoder(run: Path, encoder: VisionTransformer, *, steps: int) -> None:
     """Write the target encoder as the run's model folder."""
+    config = describe_encoder(run, steps=steps)
+    save_model(run / MODEL_FOLDER, encoder, config, _card(config))
+
+
+def _describe_encoder(config: PretrainConfig, store: Store) -> ModelConfig:
+    # Each database is scaled by its own constants while training; a record of unknown origin is
+    # scaled by those over all training records.
     statistics = store.statistics(np.arange(len(store)))
     databases = store.manifest.databases
-    described = ModelConfig(
+    return ModelConfig(
         encoder=config.encoder,
         preprocessing=store.manifest.preprocessing,
         normalisation=NormalisationConfig(
@@ -130,14 +145,13 @@ def save_encoder(
             clip=config.data.clip,
         ),
         pretraining=PretrainingFacts(
-            steps=config.train.steps,
+            steps=0,
             seed=config.train.seed,
             store=store.fingerprint,
             folds={name: summary.folds for name, summary in databases.items()},
             records={name: summary.stored for name, summary in databases.items()},
         ),
     )
-    save_model(run / MODEL_FOLDER, encoder, described, _card(described))
 
 
 def _card(config: ModelConfig) -> str:

@@ -10,21 +10,25 @@ from ecgjepa.config import TrainConfig
 
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Return the rate for ``step``: linear warm-up, then a cosine down to the final rate."""
-    if step < config.warmup_steps:
-        share = step / config.warmup_steps
-        start, peak = config.warmup_learning_rate, config.learning_rate
-        return start + (peak - start) * share
-    return _cosine(
-        config.learning_rate,
-        config.final_learning_rate,
-        (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps - 1),
+    return warmup_cosine(
+        step,
+        steps=config.steps,
+        warmup_steps=config.warmup_steps,
+        start=config.warmup_learning_rate,
+        peak=config.learning_rate,
+        final=config.final_learning_rate,
     )
 
 
 def weight_decay(config: TrainConfig, step: int) -> float:
     """Return the weight decay for ``step``: a cosine from start to final value."""
-    return _cosine(
-        config.weight_decay, config.final_weight_decay, step / max(1, config.steps - 1)
+    return warmup_cosine(
+        step,
+        steps=config.steps,
+        warmup_steps=0,
+        start=config.weight_decay,
+        peak=config.weight_decay,
+        final=config.final_weight_decay,
     )
 
 
@@ -34,5 +38,14 @@ def momentum(config: TrainConfig, step: int) -> float:
     return config.momentum + (config.final_momentum - config.momentum) * share
 
 
-def _cosine(start: float, final: float, share: float) -> float:
-    return final + (start - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+def warmup_cosine(
+    step: int, *, steps: int, warmup_steps: int, start: float, peak: float, final: float
+) -> float:
+    """Return a value that rises linearly from ``start`` to ``peak``, then falls as a cosine.
+
+    ``peak`` is reached at ``warmup_steps``, ``final`` at the last step and kept beyond it.
+    """
+    if step < warmup_steps:
+        return start + (peak - start) * step / warmup_steps
+    share = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps - 1))
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * share))

@@ -116,7 +116,7 @@ def _weights(given: dict[str, float], counts: dict[str, int], store: Store) -> d
     empty = sorted(name for name in weights if counts[name] == 0)
     if empty or not weights:
         raise StoreError(
-            f"{store.path}: no record of {', '.join(empty) or 'any database'} is as long as a "
+            f"{store.path}: no record of {', '.join(empty or sorted(counts))} is as long as a "
             "training window; use a shorter data.window_seconds"
         )
     return weights

@@ -25,6 +25,7 @@ IssueCode = Literal[
     "limb_lead_residual",
     "out_of_range",
     "resampled",
+    "short_record",
 ]
 
 
@@ -137,7 +138,7 @@ def standardise_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:
         else:
             issues.append(Issue("missing_lead", f"lead {lead} is not in the file", lead))
     signal[~valid] = 0.0
-    if not any(lead in found for lead in leads):
+    if sum(issue.code == "missing_lead" for issue in issues) == len(leads):
         raise LeadError(
             f"{record.source or record.record_id}: has leads {sorted(found)}, "
             f"but {list(leads)} are needed"

@@ -28,12 +28,13 @@ from ecgjepa.store.manifest import (
     SkippedRecord,
     read_manifest,
 )
-from ecgjepa.store.shards import index_schema, read_part, shard_name, write_shard
+from ecgjepa.store.shards import read_part, shard_name, write_shard
 from ecgjepa.store.statistics import lead_statistics
 
 logger = logging.getLogger(__name__)
 
 Folds = Literal["train", "all"] | Sequence[int]
+RECORDS_PER_SHARD = 2048
 _PLAN_FILE = "plan.json"
 
 
@@ -43,7 +44,7 @@ def prepare(
     *,
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
-    records_per_shard: int = 2048,
+    records_per_shard: int = RECORDS_PER_SHARD,
     on_bad: Literal["raise", "skip"] = "skip",
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
@@ -69,12 +70,54 @@ def prepare(
     """
     store = Path(store)
     preprocessing = preprocessing or PreprocessingConfig()
-    listings = [
-        _choose_folds(list_records(name, root), folds) for name, root in sorted(databases.items())
-    ]
-    work = [(listing, entry) for listing in listings for entry in listing.entries()]
-    if not work:
+    listings = _list_all(databases, folds)
+    return _prepare(listings, store, preprocessing, records_per_shard, on_bad, progress)
+
+
+def prepare_cached(
+    databases: Mapping[str, str | Path],
+    cache: str | Path,
+    *,
+    folds: Folds,
+    preprocessing: PreprocessingConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Prepare into a folder below ``cache`` named for the request, and return that folder.
+
+    The same request finds its store again; another one gets another folder.
+    """
+    listings = _list_all(databases, folds)
+    plan = _plan(_work(listings), preprocessing, RECORDS_PER_SHARD)
+    store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan[:12]}"
+    _prepare(listings, store, preprocessing, RECORDS_PER_SHARD, "skip", progress)
+    return store
+
+
+def _list_all(databases: Mapping[str, str | Path], folds: Folds) -> list[Listing]:
+    listings = []
+    for name, root in sorted(databases.items()):
+        listing = _choose_folds(list_records(name, root), folds)
+        for notice in listing.notices:
+            logger.warning("%s: %s", name, notice)
+        listings.append(listing)
+    if not any(len(listing.table) for listing in listings):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
+    return listings
+
+
+def _work(listings: list[Listing]) -> list[tuple[Listing, Entry]]:
+    return [(listing, entry) for listing in listings for entry in listing.entries()]
+
+
+def _prepare(
+    listings: list[Listing],
+    store: Path,
+    preprocessing: PreprocessingConfig,
+    records_per_shard: int,
+    on_bad: Literal["raise", "skip"],
+    progress: Callable[[int, int], None] | None,
+) -> Manifest:
+    work = _work(listings)
     plan = _plan(work, preprocessing, records_per_shard)
     if (store / MANIFEST_FILE).is_file():
         return _finished(store, plan)
@@ -109,8 +152,6 @@ def _write_shards(
 
 
 def _choose_folds(listing: Listing, folds: Folds) -> Listing:
-    for notice in listing.notices:
-        logger.warning("%s: %s", listing.database, notice)
     if folds == "all" or listing.training_folds is None:
         return listing
     chosen = listing.training_folds if folds == "train" else tuple(sorted(int(f) for f in folds))

@@ -1,9 +1,9 @@
 """Read a finished store: the index as a table, samples by threads straight into a buffer."""
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,8 @@ class Store:
         place = pq.read_table(self._index_path(), columns=list(_PLACE)).to_pandas()
         if len(place) != self.manifest.num_records:
             raise StoreError(
-                f"{self.path}: index has {len(place)} rows, the manifest {self.manifest.num_records}"
+                f"{self.path}: index has {len(place)} rows, the manifest "
+                f"{self.manifest.num_records}"
             )
         self.database: np.ndarray = place["database"].to_numpy(dtype=object)
         self.fold: np.ndarray = place["fold"].fillna(-1).to_numpy(dtype=np.int16)
@@ -106,7 +107,7 @@ class Store:
         edges = np.linspace(0, len(rows), self.num_threads + 1).astype(int)
         jobs = [
             self._pool.submit(self._read_some, rows[a:b], starts[a:b], out[a:b])
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            for a, b in pairwise(edges)
         ]
         for job in jobs:
             job.result()
@@ -140,7 +141,12 @@ class Store:
                 except FileNotFoundError:
                     raise StoreError(f"{path} is missing; prepare the store again") from None
 
-    def _read_some(self, rows: Sequence[int], starts: Sequence[int], out: np.ndarray) -> None:
+    def _read_some(
+        self,
+        rows: Int64[np.ndarray, " some"],
+        starts: Int64[np.ndarray, " some"],
+        out: Int16[np.ndarray, "some samples leads"],
+    ) -> None:
         """Read window after window; ``preadv`` fills the buffer and lets other threads run."""
         frame = 2 * self.num_leads
         for row, start, window in zip(rows, starts, out, strict=True):

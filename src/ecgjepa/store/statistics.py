@@ -42,4 +42,7 @@ def _exact_sum(column: pa.ChunkedArray) -> list[int]:
     )
     # 2**31 splits each sum into two parts that cannot overflow 64 bits below 2**32 records.
     high, low = values >> 31, values & (2**31 - 1)
-    return [int(h) * 2**31 + int(l) for h, l in zip(high.sum(0), low.sum(0), strict=True)]
+    return [
+        int(upper) * 2**31 + int(lower)
+        for upper, lower in zip(high.sum(0), low.sum(0), strict=True)
+    ]

@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from ecgjepa.files import sha256_of_file
-from ecgjepa.store.manifest import INDEX_FILE, read_manifest
+from ecgjepa.store.manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
+from ecgjepa.store.shards import shard_name
 
 
-def verify(
-    store: str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> list[str]:
+def verify(store: str | Path, *, progress: Callable[[int, int], None] | None = None) -> list[str]:
     """Re-hash every file of a store and recount its index.
 
     Args:
@@ -36,9 +34,12 @@ def verify(
     faults += index_faults
     if not index_faults:
         faults += _recount(store)
-    known = {*manifest.shards, INDEX_FILE, "manifest.json"}
-    faults += [f"{path.name} is not in the manifest" for path in sorted(store.iterdir())
-               if path.name not in known]
+    known = {*manifest.shards, INDEX_FILE, MANIFEST_FILE}
+    faults += [
+        f"{path.name} is not in the manifest"
+        for path in sorted(store.iterdir())
+        if path.name not in known
+    ]
     return faults
 
 
@@ -70,7 +71,7 @@ def _recount(store: Path) -> list[str]:
             faults.append(f"{name}: folds {sorted(set(rows['fold']))} differ from the manifest's")
     ends = index["offset"] + index["num_samples"] * 2 * len(manifest.preprocessing.leads)
     for number, end in ends.groupby(index["shard"]).max().items():
-        size = (store / f"shard-{int(number):05d}.i16").stat().st_size
-        if size != np.int64(end):
-            faults.append(f"shard {number}: {size} bytes, the index covers {end}")
+        path = store / shard_name(int(number))
+        if path.is_file() and path.stat().st_size != end:
+            faults.append(f"{path.name}: {path.stat().st_size} bytes, the index covers {end}")
     return faults

@@ -1,0 +1,425 @@
+"""The command ``ecgjepa``: thin verbs over functions of the same name.
+
+Exit codes: 0 done; 1 it ran, but something fell short; 2 wrong use or unusable input.
+"""
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ecgjepa.errors import EcgjepaError
+from ecgjepa.terminal import (
+    Progress,
+    prediction_as_json,
+    print_error,
+    print_evaluations,
+    print_json,
+    print_manifest,
+    print_prediction,
+    print_wrapped,
+)
+
+app = typer.Typer(
+    name="ecgjepa",
+    help="Self-supervised pre-training of ECG models, their evaluation and use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+FELL_SHORT, WRONG_USE = 1, 2
+
+DataOption = Annotated[
+    list[str],
+    typer.Option("--data", metavar="NAME=DIR", help="Database and its folder, e.g. ptb-xl=DIR."),
+]
+ModelOption = Annotated[
+    Path, typer.Option("--model", help="Run, checkpoint or model folder.", show_default=False)
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for results and model [default: beside the model]."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        help="all, diagnostic, subdiagnostic, superdiagnostic, form, rhythm or st-mem.",
+    ),
+]
+TrainFolds = Annotated[str, typer.Option("--train-folds", help="Folds to train on.")]
+ValidationFolds = Annotated[str, typer.Option("--validation-folds", help="Folds to select on.")]
+TestFolds = Annotated[str, typer.Option("--test-folds", help="Folds to report on.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0)]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder for prepared records [default: $ECGJEPA_CACHE]."),
+]
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings only.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    _options["debug"] = debug
+
+
+_options = {"debug": False}
+
+
+def main() -> None:
+    """Run the command; errors become one readable block and an exit code."""
+    try:
+        app()
+    except EcgjepaError as error:
+        _fail(error, WRONG_USE)
+    except (OSError, KeyboardInterrupt) as error:
+        _fail(error, FELL_SHORT)
+
+
+def _fail(error: BaseException, code: int) -> None:
+    if _options["debug"]:
+        traceback.print_exc()
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    print_error(text)
+    sys.exit(code)
+
+
+@app.command()
+def simulate(
+    records: Annotated[int, typer.Option("--records", min=1, help="How many.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
+    layout: Annotated[str, typer.Option("--layout", help="Database to imitate.")] = "ptb-xl",
+    seed: SeedOption = 0,
+) -> None:
+    """Write labelled synthetic ECGs in a real database's layout."""
+    from ecgjepa.simulation.layouts import simulate as run
+
+    with Progress("simulating") as progress:
+        path = run(records, to, layout=layout, seed=seed, progress=progress)
+    print(f"{records:,} simulated ECGs in {path}")
+
+
+@app.command()
+def prepare(
+    databases: Annotated[list[str], typer.Argument(metavar="NAME=DIR...")],
+    store: Annotated[Path, typer.Option("--store", help="Folder to write.")],
+    folds: Annotated[
+        str,
+        typer.Option("--folds", help="train (each database's training folds), all, or e.g. 1-7."),
+    ] = "train",
+    sampling_rate: Annotated[float, typer.Option("--sampling-rate", help="In Hz.")] = 500.0,
+    highpass: Annotated[
+        float | None, typer.Option("--highpass", help="Remove baseline wander below this, in Hz.")
+    ] = None,
+    on_bad: Annotated[str, typer.Option("--on-bad", help="skip or raise.")] = "skip",
+    max_bad: Annotated[
+        float, typer.Option("--max-bad", help="Share of skipped records that exits with 1.")
+    ] = 0.01,
+    as_json: JsonOption = False,
+) -> None:
+    """Read databases into a training store."""
+    from ecgjepa.signals.preprocessing import PreprocessingConfig
+    from ecgjepa.store.prepare import prepare as run
+
+    if on_bad not in ("skip", "raise"):
+        raise typer.BadParameter("expected skip or raise", param_hint="--on-bad")
+    with Progress("preparing") as progress:
+        manifest = run(
+            _named_folders(databases),
+            store,
+            folds=folds if folds in ("train", "all") else _parse_folds(folds),  # type: ignore[arg-type]
+            preprocessing=PreprocessingConfig(sampling_rate=sampling_rate, highpass_hz=highpass),
+            on_bad=on_bad,  # type: ignore[arg-type]
+            progress=progress,
+        )
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+    else:
+        print_manifest(manifest, store)
+    skipped = max(
+        sum(summary.skipped.values()) / max(1, summary.listed)
+        for summary in manifest.databases.values()
+    )
+    if skipped > max_bad:
+        print_error(
+            f"{skipped:.1%} of the records were skipped, more than --max-bad {max_bad:.1%}; they "
+            f"are listed in {store / 'manifest.json'}"
+        )
+        raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="Folder of the store.")], as_json: JsonOption = False
+) -> None:
+    """Re-hash and recount a store."""
+    from ecgjepa.store.verify import verify as run
+
+    with Progress("verifying") as progress:
+        faults = run(store, progress=progress)
+    if as_json:
+        print_json({"store": str(store), "faults": faults})
+    else:
+        print("\n".join(faults) if faults else f"{store}: every byte is as it was written")
+    if faults:
+        raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def pretrain(
+    store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run goes on.")],
+    preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
+    overrides: SetOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Pre-train an encoder with JEPA."""
+    from ecgjepa.pretraining.loop import pretrain as run
+
+    run(store, out, preset=preset, overrides=overrides or (), device=device)
+    print(f"run: {out}")
+
+
+@app.command()
+def probe(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption = None,
+    task: TaskOption = "all",
+    protocol: Annotated[str, typer.Option("--protocol", help="attentive or linear.")] = "attentive",
+    train_folds: TrainFolds = "1-8",
+    validation_folds: ValidationFolds = "9",
+    test_folds: TestFolds = "10",
+    overrides: SetOption = None,
+    seed: SeedOption = 0,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a frozen encoder, beside the same one untrained."""
+    from ecgjepa.evaluation.probe import probe as run
+
+    if protocol not in ("attentive", "linear"):
+        raise typer.BadParameter("expected attentive or linear", param_hint="--protocol")
+    with Progress("encoding") as progress:
+        result = run(
+            model,
+            _named_folders(data),
+            out,
+            task=task,
+            protocol=protocol,  # type: ignore[arg-type]
+            split=_split(train_folds, validation_folds, test_folds),
+            overrides=overrides or (),
+            seed=seed,
+            cache=cache,
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        print_json(result.results)
+    else:
+        print_evaluations([result])
+        print(f"\nresults and model: {result.path}")
+
+
+@app.command()
+def finetune(
+    model: ModelOption,
+    data: DataOption,
+    out: OutOption = None,
+    task: TaskOption = "all",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="finetune-after-probe or finetune.")
+    ] = "finetune-after-probe",
+    from_scratch: Annotated[
+        bool, typer.Option(help="Also train the untrained encoder, to compare.")
+    ] = True,
+    train_folds: TrainFolds = "1-8",
+    validation_folds: ValidationFolds = "9",
+    test_folds: TestFolds = "10",
+    overrides: SetOption = None,
+    seed: SeedOption = 0,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train encoder and head together."""
+    from ecgjepa.evaluation.finetune import finetune as run
+
+    if protocol not in ("finetune-after-probe", "finetune"):
+        raise typer.BadParameter(
+            "expected finetune-after-probe or finetune", param_hint="--protocol"
+        )
+    with Progress("preparing") as progress:
+        result = run(
+            model,
+            _named_folders(data),
+            out,
+            task=task,
+            protocol=protocol,  # type: ignore[arg-type]
+            split=_split(train_folds, validation_folds, test_folds),
+            overrides=overrides or (),
+            from_scratch=from_scratch,
+            seed=seed,
+            cache=cache,
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        print_json(result.results)
+    else:
+        print_evaluations([result])
+        print(f"\nresults and model: {result.path}")
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    model: ModelOption,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels shown per file.")] = 10,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print a model's probabilities for ECG files."""
+    from ecgjepa.inference.predict import load_model
+
+    loaded = load_model(model, device=device)
+    predictions = loaded.predict(files)
+    if as_json:
+        print_json([prediction_as_json(prediction) for prediction in predictions])
+    else:
+        descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
+        for prediction in predictions:
+            print_prediction(prediction, descriptions, top)
+        print("Research use only. Probabilities are not calibrated.")
+    if any(prediction.error for prediction in predictions):
+        raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
+    out: Annotated[Path, typer.Option("--out", help="HTML file.")] = Path("report.html"),
+) -> None:
+    """Write one HTML page on pre-training runs and evaluations."""
+    from ecgjepa.reporting.page import report as run
+
+    print(run(runs, out))
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(help="ECG file.")],
+    out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
+) -> None:
+    """Draw a 12-lead ECG on paper, true to size."""
+    from ecgjepa.reporting.ecg_paper import plot as run
+
+    print(run(file, out))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("demo"),
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="ptb-xl=DIR", help="Real records instead of simulated."),
+    ] = None,
+    records: Annotated[int, typer.Option("--records", min=100, help="To simulate.")] = 2000,
+    preset: Annotated[str, typer.Option("--preset")] = "tiny",
+    task: TaskOption = "superdiagnostic",
+    train_folds: TrainFolds = "1-8",
+    validation_folds: ValidationFolds = "9",
+    test_folds: TestFolds = "10",
+    seed: SeedOption = 0,
+    overrides: SetOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Run everything once, small: from ECG files to a report."""
+    from ecgjepa.demonstration import demo as run
+
+    with Progress("") as progress:
+        result = run(
+            out,
+            data=None if data is None else _named_folders([data]),
+            records=records,
+            preset=preset,
+            task=task,
+            split=_split(train_folds, validation_folds, test_folds),
+            seed=seed,
+            overrides=overrides or (),
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        print_json([evaluation.results for evaluation in result.evaluations])
+    else:
+        print_evaluations(result.evaluations)
+        print(f"\nreport: {result.report.resolve()}   ({result.seconds / 60:.1f} min)")
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what is installed and what this machine can do."""
+    from ecgjepa.environment import doctor as run
+
+    facts = run()
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value)) or "none"
+        print_wrapped(key.replace("_", " "), str(value))
+
+
+def _named_folders(items: list[str]) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for item in items:
+        name, separator, folder = item.partition("=")
+        if not (name and separator and folder):
+            raise typer.BadParameter(f"{item!r}: expected NAME=DIR, e.g. ptb-xl=data/ptb-xl")
+        if name in folders:
+            raise typer.BadParameter(f"{name} is given twice")
+        folders[name] = Path(folder)
+    return folders
+
+
+def _parse_folds(text: str) -> tuple[int, ...]:
+    """Read ``1-8`` or ``1,2,5``."""
+    folds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+            raise typer.BadParameter(f"folds {text!r}: expected e.g. 1-8 or 1,2,5")
+        folds += range(int(first), int(last) + 1) if dash else [int(first)]
+    return tuple(folds)
+
+
+def _split(train: str, validation: str, test: str) -> Any:  # noqa: ANN401
+    from ecgjepa.evaluation.tasks import Split
+
+    return Split(_parse_folds(train), _parse_folds(validation), _parse_folds(test))

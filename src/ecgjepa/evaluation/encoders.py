@@ -1,0 +1,66 @@
+"""Find the encoder a user points at: a run, a checkpoint or a model folder."""
+
+from pathlib import Path
+
+import torch
+
+from ecgjepa.errors import ModelFolderError, TaskError
+from ecgjepa.evaluation.tasks import Split
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
+from ecgjepa.model.heads import Classifier
+from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
+from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, MODEL_FOLDER, describe_encoder
+
+
+def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
+    """Return an encoder in evaluation mode and its description, without a head.
+
+    Args:
+        path: A finished run, one of its checkpoints (``RUN/checkpoints/step-…``), or a model
+            folder with or without a head.
+
+    Raises:
+        ModelFolderError: If nothing usable is there.
+        CheckpointError: If the checkpoint is damaged.
+    """
+    path = Path(path)
+    if path.parent.name == CHECKPOINTS_FOLDER and path.is_dir():
+        state = check_checkpoint(path)
+        config = describe_encoder(path.parent.parent, steps=state.step)
+        encoder = VisionTransformer(config.encoder)
+        encoder.load_state_dict(load_encoder_weights(path), strict=True)
+        return encoder.eval(), config
+    if (path / MODEL_FOLDER / CONFIG_FILE).is_file():
+        path = path / MODEL_FOLDER
+    elif (path / CHECKPOINTS_FOLDER).is_dir():
+        raise ModelFolderError(
+            f"{path}: this run is not finished; continue it with 'ecgjepa pretrain', or name one "
+            f"of its checkpoints, {path / CHECKPOINTS_FOLDER}/step-…"
+        )
+    model, config = load_model_folder(path)
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    return encoder, config.model_copy(update={"head": None, "task": None, "training": {}})
+
+
+def untrained_encoder(config: ModelConfig) -> VisionTransformer:
+    """Return the encoder as it was before the first step of its pre-training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.pretraining.seed)
+        return VisionTransformer(config.encoder).eval()
+
+
+def refuse_leak(config: ModelConfig, database: str, split: Split) -> None:
+    """Refuse to select or test on folds the encoder was pre-trained on.
+
+    Raises:
+        TaskError: If it was.
+    """
+    seen = set(config.pretraining.folds.get(database) or ())
+    leaked = sorted(seen & {*split.validation, *split.test})
+    if leaked:
+        raise TaskError(
+            f"the encoder was pre-trained on folds {sorted(seen)} of {database}, which include "
+            f"{leaked} of the validation and test folds; choose others, or pre-train on a store "
+            f"prepared with --folds {','.join(map(str, split.train))}"
+        )

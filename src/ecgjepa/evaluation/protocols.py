@@ -1,0 +1,101 @@
+"""How a head, or a whole classifier, is trained: the paper's settings, by name."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from ecgjepa.config import Section, describe_validation_error
+from ecgjepa.errors import ConfigError
+
+
+class ProtocolConfig(Section):
+    """Settings of one supervised training.
+
+    Attributes:
+        head: Kind of head; see `ecgjepa.model.heads.HeadConfig`.
+        steps: Most optimizer steps.
+        batch_size: Windows per step, each of another record.
+        learning_rate: Peak.
+        final_learning_rate: End of the cosine decay; equal to the peak for none.
+        warmup_steps: Linear warm-up from 1e-6.
+        weight_decay: On weights of linear and convolution layers.
+        betas: AdamW.
+        gradient_clip: Greatest gradient norm; 0 for none.
+        dropout: In the encoder's blocks, when it is trained.
+        validate_every: Steps between validations; the best is kept.
+        patience: Steps without improvement after which training stops.
+        random_crops: Train a frozen encoder's head on crops at any sample, encoded anew at each
+            step, as the paper does, instead of on the evaluation windows' stored features.
+    """
+
+    head: Literal["attentive", "register"]
+    steps: int = Field(ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(gt=0)
+    final_learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    gradient_clip: float = Field(0.0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    validate_every: int = Field(100, ge=1)
+    patience: int = Field(ge=1)
+    random_crops: bool = False
+
+
+# Paper, section 4.3: the configurations "linear", "finetune_after_linear" and "finetune".
+PROTOCOLS = {
+    "attentive": ProtocolConfig(
+        head="attentive",
+        steps=5000,
+        learning_rate=1e-3,
+        final_learning_rate=1e-3,
+        weight_decay=0.1,
+        gradient_clip=1.0,
+        patience=5000,
+    ),
+    "finetune-after-probe": ProtocolConfig(
+        head="attentive",
+        steps=5000,
+        learning_rate=1e-4,
+        final_learning_rate=1e-6,
+        warmup_steps=200,
+        weight_decay=0.0,
+        gradient_clip=1.0,
+        dropout=0.1,
+        patience=2000,
+    ),
+    "finetune": ProtocolConfig(
+        head="register",
+        steps=10_000,
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        warmup_steps=200,
+        weight_decay=0.01,
+        betas=(0.9, 0.99),
+        dropout=0.05,
+        patience=2000,
+    ),
+}
+
+
+def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
+    """Return a protocol with ``key=value`` overrides applied.
+
+    Raises:
+        ConfigError: If the name, a key or a value is wrong.
+    """
+    if name not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
+    content = PROTOCOLS[name].model_dump()
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
+        content[key.strip()] = yaml.safe_load(text)
+    try:
+        return ProtocolConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, f"protocol {name}")) from None

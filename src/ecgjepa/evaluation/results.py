@@ -1,0 +1,210 @@
+"""Score models on the test records and write what was found."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from ecgjepa import __version__
+from ecgjepa.evaluation.data import EvaluationData
+from ecgjepa.evaluation.fit import FitResult
+from ecgjepa.evaluation.metrics import (
+    FEW_POSITIVES,
+    Interval,
+    PatientBootstrap,
+    as_json,
+    interval,
+    label_scores,
+    macro_auroc,
+)
+from ecgjepa.files import replacing, write_json
+from ecgjepa.model.folder import ModelConfig
+
+RESULTS_FILE = "results.json"
+PREDICTIONS_FILE = "predictions.parquet"
+EMBEDDINGS_FILE = "embeddings.npz"
+FORMAT_VERSION = 1
+
+
+class Outcome(NamedTuple):
+    """What one trained model says of the validation and test records.
+
+    Attributes:
+        validation: Probabilities, one row per validation record.
+        test: Probabilities, one row per test record.
+        fit: How the training went; None for a closed-form or convex fit.
+        selected: What was selected by macro AUROC on the validation records, for people.
+    """
+
+    validation: Float[np.ndarray, "validation labels"]
+    test: Float[np.ndarray, "test labels"]
+    fit: FitResult | None
+    selected: str
+
+
+class Evaluation(NamedTuple):
+    """A finished probe or fine-tuning.
+
+    Attributes:
+        path: Its folder: results, predictions and, in ``model/``, the trained model.
+        results: Content of ``results.json``.
+    """
+
+    path: Path
+    results: dict[str, Any]
+
+    def macro_auroc(self, model: str = "pre-trained") -> Interval:
+        """Return a model's macro AUROC on the test records with its 95 % interval."""
+        value, low, high = self.results["models"][model]["macro_auroc"]
+        return Interval(value, low, high)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per model and label."""
+        rows = [
+            {"model": name, **{key: label[key] for key in ("label", "test_positives", "auroc")}}
+            for name, result in self.results["models"].items()
+            for label in result["labels"]
+        ]
+        return pd.DataFrame(rows)
+
+
+def write_evaluation(
+    out: Path,
+    data: EvaluationData,
+    config: ModelConfig,
+    outcomes: dict[str, Outcome],
+    *,
+    protocol: str,
+    settings: dict[str, Any],
+    seed: int,
+) -> Evaluation:
+    """Score the outcomes on the test records, write results and predictions, return them.
+
+    Args:
+        out: Folder.
+        data: Records, labels and split.
+        config: The encoder.
+        outcomes: By model name; the first is compared with each other one on the same resamples.
+        protocol: Name of the protocol.
+        settings: Its settings.
+        seed: Of the training.
+    """
+    test = data.parts.test
+    bootstrap = PatientBootstrap(data.patients(test))
+    resampled = {
+        name: bootstrap.macro_auroc(data.targets(test), outcome.test)
+        for name, outcome in outcomes.items()
+    }
+    models = {
+        name: _score(data, outcome, bootstrap, resampled[name])
+        for name, outcome in outcomes.items()
+    }
+    first, *others = outcomes
+    results = as_json(
+        {
+            "format_version": FORMAT_VERSION,
+            "software_version": __version__,
+            "protocol": protocol,
+            "settings": settings,
+            "seed": seed,
+            "task": data.task_config().model_dump(mode="json"),
+            "split": data.split._asdict(),
+            "counts": {
+                "train": len(data.parts.train),
+                "validation": len(data.parts.validation),
+                "test": len(test),
+                "test_patients": len(set(data.patients(test))),
+                "without_label": data.task.num_unlabelled,
+            },
+            "encoder": config.encoder.model_dump(mode="json"),
+            "pretraining": config.pretraining.model_dump(mode="json"),
+            "database": data.store.manifest.databases[data.database].model_dump(mode="json"),
+            "store": str(data.store.path),
+            "models": models,
+            "differences": {
+                f"{first} - {other}": interval(
+                    models[first]["macro_auroc"][0] - models[other]["macro_auroc"][0],
+                    resampled[first] - resampled[other],
+                )
+                for other in others
+            },
+            "interval": "95 %, percentile bootstrap over patients, 1,000 resamples; labels "
+            "without positives or negatives are left out of each mean",
+        }
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(out / PREDICTIONS_FILE) as stream:
+        _predictions(data, outcomes).to_parquet(stream, index=False)
+    write_json(out / RESULTS_FILE, results)
+    return Evaluation(out, results)
+
+
+def write_embeddings(
+    out: Path, data: EvaluationData, embeddings: dict[str, Float[np.ndarray, "test dim"]]
+) -> None:
+    """Write each model's mean features of the test records, for the embedding map."""
+    test = data.parts.test
+    arrays: dict[str, np.ndarray] = {
+        "record_id": data.table["record_id"].to_numpy(dtype=str)[data.rows(test)],
+        "targets": data.targets(test),
+        **embeddings,
+    }
+    with replacing(out / EMBEDDINGS_FILE) as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def _score(
+    data: EvaluationData,
+    outcome: Outcome,
+    bootstrap: PatientBootstrap,
+    resampled: Float[np.ndarray, " resamples"],
+) -> dict[str, Any]:
+    test, targets = data.parts.test, data.targets(data.parts.test)
+    scores = label_scores(targets, outcome.test, data.task.labels)
+    trained = data.targets(data.parts.train).sum(axis=0)
+    labels = []
+    for column, (score, description) in enumerate(zip(scores, data.task.descriptions, strict=True)):
+        bounds = bootstrap.auroc(targets[:, column], outcome.test[:, column])
+        labels.append(
+            {
+                "label": score.label,
+                "description": description,
+                "train_positives": int(trained[column]),
+                "test_positives": score.num_positive,
+                "auroc": interval(score.auroc, bounds),
+                "average_precision": score.average_precision,
+                "few_positives": score.num_positive < FEW_POSITIVES,
+            }
+        )
+    defined = [score.label for score in scores if np.isfinite(score.auroc)]
+    return {
+        "macro_auroc": interval(macro_auroc(targets, outcome.test), resampled),
+        "validation_macro_auroc": macro_auroc(
+            data.targets(data.parts.validation), outcome.validation
+        ),
+        "labels_scored": len(defined),
+        "undefined_labels": [score.label for score in scores if score.label not in defined],
+        "selected": outcome.selected,
+        "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
+        "labels": labels,
+        "test_records": len(test),
+    }
+
+
+def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
+    frames = []
+    for name, outcome in outcomes.items():
+        for purpose in ("validation", "test"):
+            part = getattr(data.parts, purpose)
+            rows = data.table.iloc[data.rows(part)]
+            frame = rows[["record_id", "patient_id", "fold"]].reset_index(drop=True)
+            frame.insert(0, "model", name)
+            frame.insert(1, "part", purpose)
+            probability = getattr(outcome, purpose)
+            for column, label in enumerate(data.task.labels):
+                frame[f"target:{label}"] = data.targets(part)[:, column]
+                frame[f"probability:{label}"] = probability[:, column]
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,166 @@
+"""Use a model folder: ECG files in, probabilities out, with what was noticed about each file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ecgjepa.errors import ModelFolderError, RecordError, RecordFormatError
+from ecgjepa.inference.windows import average_over_windows, window_size, window_starts
+from ecgjepa.io import read_record
+from ecgjepa.model.compute import choose_device
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, TaskConfig, load_model_folder
+from ecgjepa.model.heads import Classifier
+from ecgjepa.signals.preprocessing import INVALID_MICROVOLT, preprocess, to_microvolt
+from ecgjepa.signals.record import Issue, Record
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one file.
+
+    Attributes:
+        file: As it was given.
+        probabilities: Label to probability, in the model's order; empty if the file failed.
+        findings: What was noticed about the input.
+        duration: Seconds of signal.
+        sampling_rate: Of the file, in Hz.
+        error: Why there is no prediction, or None.
+    """
+
+    file: str
+    probabilities: dict[str, float] = field(default_factory=dict)
+    findings: tuple[Issue, ...] = ()
+    duration: float | None = None
+    sampling_rate: float | None = None
+    error: str | None = None
+
+
+class Model(NamedTuple):
+    """A classifier ready to use; `load_model` makes one."""
+
+    classifier: Classifier
+    config: ModelConfig
+    device: torch.device
+
+    @property
+    def task(self) -> TaskConfig:
+        """What the outputs mean."""
+        assert self.config.task is not None
+        return self.config.task
+
+    def predict(self, files: Sequence[str | Path]) -> list[Prediction]:
+        """Return one prediction per file; a file that cannot be used carries its error."""
+        return [self._predict_file(file) for file in files]
+
+    def predict_proba(self, files: Sequence[str | Path]) -> pd.DataFrame:
+        """Return probabilities: one row per file, one column per label.
+
+        Raises:
+            RecordError: At the first file that cannot be used.
+        """
+        rows = [self.predict_record(read_record(file)).probabilities for file in files]
+        return pd.DataFrame(
+            rows, index=[str(file) for file in files], columns=list(self.task.labels)
+        )
+
+    @torch.inference_mode()
+    def predict_record(self, record: Record) -> Prediction:
+        """Return the prediction for a record in memory.
+
+        The record is prepared as the training records were, cut into windows, and the windows'
+        logits are averaged.
+
+        Raises:
+            RecordError: If a lead is missing or too little of the record is usable.
+        """
+        samples, findings = self._prepare(record)
+        size, stride = window_size(self.config)
+        if len(samples) < size:
+            rate = self.config.preprocessing.sampling_rate
+            findings += (
+                Issue(
+                    "short_record",
+                    f"{len(samples) / rate:.2f} s is shorter than the model's window of "
+                    f"{size / rate:.2f} s; the rest is treated as missing",
+                ),
+            )
+            padding = np.full((size - len(samples), samples.shape[1]), INVALID_MICROVOLT, np.int16)
+            samples = np.concatenate((samples, padding))
+        starts = window_starts(len(samples), window=size, stride=stride)
+        windows = np.stack([samples[start : start + size] for start in starts])
+        normaliser = self.config.normalisation.build().to(self.device)
+        signal = normaliser(torch.from_numpy(windows).to(self.device))
+        logits = average_over_windows(
+            self.classifier(signal),
+            torch.zeros(len(starts), dtype=torch.int64, device=self.device),
+            num_records=1,
+        )[0]
+        single = self.task.kind == "single-label"
+        values = (logits.softmax(dim=0) if single else logits.sigmoid()).double().tolist()
+        return Prediction(
+            file=record.source or record.record_id,
+            probabilities=dict(zip(self.task.labels, values, strict=True)),
+            findings=findings,
+            duration=record.duration,
+            sampling_rate=record.sampling_rate,
+        )
+
+    def _prepare(self, record: Record) -> tuple[np.ndarray, tuple[Issue, ...]]:
+        """Return the samples in µV and what was noticed; refuse what the model was not made for."""
+        prepared = preprocess(record, self.config.preprocessing)
+        missing = [issue.lead for issue in prepared.issues if issue.code == "missing_lead"]
+        if missing:
+            raise RecordFormatError(
+                f"{record.source or record.record_id}: leads {', '.join(map(str, missing))} are "
+                f"missing; this model needs {', '.join(self.config.preprocessing.leads)}",
+                reason="too_few_leads",
+            )
+        if not prepared.valid.any():
+            raise RecordFormatError(
+                f"{record.source or record.record_id}: no valid sample", reason="no_samples"
+            )
+        samples, range_issues = to_microvolt(prepared)
+        return samples, prepared.issues + range_issues
+
+    def _predict_file(self, file: str | Path) -> Prediction:
+        try:
+            record = read_record(file)
+            prediction = self.predict_record(record)
+        except RecordError as error:
+            return Prediction(file=str(file), error=str(error))
+        return Prediction(**{**vars(prediction), "file": str(file)})
+
+
+def load_model(folder: str | Path, *, device: str = "auto") -> Model:
+    """Load a classifier from its model folder, or from the folder of a probe or fine-tuning.
+
+    Raises:
+        ModelFolderError: If it is damaged, or is an encoder without labels.
+    """
+    path = Path(folder)
+    if not (path / CONFIG_FILE).is_file() and (path / "model" / CONFIG_FILE).is_file():
+        path = path / "model"
+    model, config = load_model_folder(path)
+    if not isinstance(model, Classifier) or config.task is None:
+        raise ModelFolderError(
+            f"{path}: is an encoder without a head, so it predicts nothing; train one with "
+            "'ecgjepa probe' or 'ecgjepa finetune'"
+        )
+    where = choose_device(device)
+    return Model(model.to(where), config, where)
+
+
+def predict(
+    files: Sequence[str | Path], model: str | Path, *, device: str = "auto"
+) -> list[Prediction]:
+    """Load a model and return one prediction per file.
+
+    Raises:
+        ModelFolderError: If the model cannot be used.
+    """
+    return load_model(model, device=device).predict(files)

@@ -1,0 +1,125 @@
+"""What people see in a terminal of 80 columns: progress, tables, findings."""
+
+import json
+import logging
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from ecgjepa.evaluation.results import Evaluation
+    from ecgjepa.inference.predict import Prediction
+    from ecgjepa.store.manifest import Manifest
+
+
+class Progress:
+    """A bar on a terminal, a line every tenth otherwise."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._bar: Any = None
+        self._last = (0, 0)
+
+    def __enter__(self) -> Self:
+        """Show nothing until the first call."""
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done."""
+        if sys.stderr.isatty():
+            self._draw(done, total)
+        elif done == total or done * 10 // total > self._last[0] * 10 // max(1, self._last[1]):
+            logging.getLogger("ecgjepa").info("%s %d/%d", self._text, done, total)
+        self._last = (done % total, total)
+
+    def _draw(self, done: int, total: int) -> None:
+        if self._bar is None or self._bar.total != total or done < self._bar.n:
+            self._close()
+            self._bar = tqdm(total=total, desc=self._text, ncols=78, leave=False)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self._close()
+
+
+def print_manifest(manifest: "Manifest", store: Path) -> None:
+    """Print what a store holds, and what it does not and why."""
+    for name, summary in manifest.databases.items():
+        hours = summary.seconds / 3600
+        print(f"{name}: {summary.stored:,} of {summary.listed:,} records, {hours:.1f} h")
+        for reason, count in summary.skipped.items():
+            print(f"  skipped: {count:,} {reason.replace('_', ' ')}")
+        for issue, count in summary.issues.items():
+            print(f"  noted: {count:,} with {issue.replace('_', ' ')}")
+        if summary.absent:
+            print(f"  absent from this copy: {summary.absent:,}")
+    print(f"store: {store}")
+
+
+def print_error(text: str) -> None:
+    """Print one readable block to stderr."""
+    print(f"ecgjepa: {text}", file=sys.stderr)
+
+
+def print_json(content: Any) -> None:  # noqa: ANN401
+    """Print indented JSON to stdout."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def print_evaluations(evaluations: "list[Evaluation]") -> None:
+    """Print one line per protocol and encoder: score, interval, and what pre-training gained."""
+    first = evaluations[0].results
+    folds = ", ".join(map(str, first["split"]["test"]))
+    print(
+        f"\ntask {first['task']['name']}: macro AUROC on {first['counts']['test']:,} test records "
+        f"(fold {folds})\n"
+    )
+    print(f"{'protocol':<21}{'encoder':<13}{'AUROC':<7}{'95 % interval':<14}gained by pre-training")
+    for item in evaluations:
+        for name, model in item.results["models"].items():
+            value, low, high = model["macro_auroc"]
+            gain = item.results["differences"].get(f"pre-trained - {name}")
+            words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
+            row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{low:.3f}-{high:.3f}   "
+            print((row + words).rstrip())
+    undefined = first["models"]["pre-trained"]["undefined_labels"]
+    if undefined:
+        print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
+
+
+def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
+    """Return a prediction as JSON content."""
+    return {**vars(prediction), "findings": [issue._asdict() for issue in prediction.findings]}
+
+
+def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top: int) -> None:
+    """Print the likeliest labels of one file and what was noticed about it."""
+    print(prediction.file)
+    if prediction.error:
+        print_wrapped("  error", prediction.error)
+        return
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    for label, probability in ranked[:top]:
+        print(f"  {label:<10} {probability:6.3f}  {descriptions[label][:56]}")
+    if len(ranked) > top:
+        print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
+    print(f"  input: {prediction.duration:g} s at {prediction.sampling_rate:g} Hz")
+    for issue in prediction.findings:
+        where = f"lead {issue.lead}: " if issue.lead else ""
+        print_wrapped("  input", f"{where}{issue.message}")
+
+
+def print_wrapped(key: str, text: str) -> None:
+    """Print ``key: text`` within 79 columns."""
+    print(textwrap.fill(f"{key}: {text}", width=79, subsequent_indent=" " * (len(key) + 2)))

@@ -1,0 +1,126 @@
+"""Shared fixtures: small ECG folders written on the spot, and the real records if they are there."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgjepa.signals.leads import LEADS
+
+STATEMENTS = {
+    # code: (diagnostic, form, rhythm, class, subclass, description)
+    "NORM": (1, None, None, "NORM", "NORM", "normal ECG"),
+    "IMI": (1, None, None, "MI", "IMI", "inferior myocardial infarction"),
+    "ASMI": (1, None, None, "MI", "AMI", "anteroseptal myocardial infarction"),
+    "LVH": (1, None, None, "HYP", "LVH", "left ventricular hypertrophy"),
+    "CLBBB": (1, None, None, "CD", "CLBBB", "complete left bundle branch block"),
+    "NDT": (1, 1, None, "STTC", "STTC", "non-diagnostic T abnormalities"),
+    "PVC": (None, 1, None, None, None, "ventricular premature complex"),
+    "SR": (None, None, 1, None, None, "sinus rhythm"),
+    "AFIB": (None, None, 1, None, None, "atrial fibrillation"),
+}
+
+
+def write_wfdb(
+    header: Path,
+    digital: np.ndarray,
+    *,
+    leads=LEADS,
+    rate: float = 500,
+    gain: str = "1000.0(0)/mV",
+    storage: str = "16",
+    offset: int = 0,
+) -> Path:
+    """Write interleaved 16-bit samples (samples, leads) as a WFDB record with right checksums."""
+    header.parent.mkdir(parents=True, exist_ok=True)
+    name = header.stem
+    ending = "mat" if offset else "dat"
+    content = b"\0" * offset + np.ascontiguousarray(digital, "<i2").tobytes()
+    header.with_suffix(f".{ending}").write_bytes(content)
+    sums = digital.astype(np.int64).sum(axis=0) & 0xFFFF
+    lines = [f"{name} {len(leads)} {rate:g} {len(digital)}"]
+    kind = f"{storage}+{offset}" if offset else storage
+    lines += [
+        f"{name}.{ending} {kind} {gain} 16 0 {digital[0, i]} {sums[i]} 0 {lead}"
+        for i, lead in enumerate(leads)
+    ]
+    header.write_text("\n".join(lines) + "\n")
+    return header
+
+
+def toy_ecg(rng: np.random.Generator, *, num_samples: int = 5000, rate: float = 500, kind: int = 0):
+    """Return (samples, 12) int16 µV: pulses in two limb leads and six chest leads, plus noise.
+
+    ``kind`` changes the shape of the pulses, so that a label can be learned.
+    """
+    time = np.arange(num_samples) / rate
+    beat = 0.7 + 0.3 * rng.random()
+    phase = (time + rng.random()) % beat
+    pulse = np.exp(-0.5 * ((phase - 0.3) / 0.012) ** 2)
+    wave = np.exp(-0.5 * ((phase - 0.55) / 0.05) ** 2) * (0.3 if kind % 2 == 0 else -0.3)
+    axes = rng.normal(1.0, 0.2, 8) * np.where(np.arange(8) == 2, -1, 1)
+    width = 1.0 if kind < 2 else 1.6
+    eight = np.outer(pulse * width + wave, axes) + 0.02 * rng.standard_normal((num_samples, 8))
+    digital = np.rint(eight * 700)
+    first, second = digital[:, 0], digital[:, 1]
+    limb = [first, second, second - first, -(first + second) / 2, first - second / 2,
+            second - first / 2]
+    return np.rint(np.column_stack([*limb, digital[:, 2:]])).astype(np.int16)
+
+
+def write_ptb_xl(root: Path, *, records: int = 40, seconds: float = 10.0, seed: int = 0) -> Path:
+    """Write a small folder in PTB-XL's layout; every second patient has two records."""
+    rng = np.random.default_rng(seed)
+    codes = list(STATEMENTS)
+    rows = []
+    for number in range(1, records + 1):
+        kind = number % 4
+        name = f"records500/00000/{number:05d}_hr"
+        digital = toy_ecg(rng, num_samples=int(seconds * 500), kind=kind)
+        write_wfdb(root / f"{name}.hea", digital)
+        patient = 1000 + (number * 2) // 3
+        labels = {("NORM", "NDT", "CLBBB", "IMI")[kind]: 100.0, "SR": 0.0}
+        if number % 7 == 0:
+            labels |= {codes[number % len(codes)]: 50.0}
+        rows.append(
+            {
+                "ecg_id": number,
+                "patient_id": float(patient),
+                "age": 40.0 + number % 50,
+                "sex": number % 2,
+                "scp_codes": repr(labels),
+                "strat_fold": patient % 10 + 1,
+                "filename_lr": name.replace("500", "100").replace("_hr", "_lr"),
+                "filename_hr": name,
+            }
+        )
+    pd.DataFrame(rows).to_csv(root / "ptbxl_database.csv", index=False)
+    columns = ["diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass",
+               "description"]
+    table = pd.DataFrame.from_dict(STATEMENTS, orient="index", columns=columns)
+    table.to_csv(root / "scp_statements.csv")
+    return root
+
+
+@pytest.fixture(scope="session")
+def ptb_xl(tmp_path_factory) -> Path:
+    """A folder of 120 toy records in PTB-XL's layout; not to be changed."""
+    return write_ptb_xl(tmp_path_factory.mktemp("ptb-xl"), records=120)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real ECGs, or a skip with the reason."""
+    folder = os.environ.get("ECGJEPA_REALDATA")
+    if not folder:
+        pytest.skip("ECGJEPA_REALDATA is not set")
+    if not Path(folder).is_dir():
+        pytest.skip(f"ECGJEPA_REALDATA is {folder!r}, which is no folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

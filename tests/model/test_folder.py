@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ecgjepa.config import EncoderConfig
+from ecgjepa.errors import ModelFolderError
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import (
+    ModelConfig,
+    NormalisationConfig,
+    PretrainingFacts,
+    TaskConfig,
+    load_model_folder,
+    read_model_config,
+    save_model,
+)
+from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+
+def description(**changes) -> ModelConfig:
+    return ModelConfig(
+        encoder=EncoderConfig(patch_size=5, dim=8, depth=1, num_heads=2),
+        preprocessing=PreprocessingConfig(sampling_rate=100.0),
+        normalisation=NormalisationConfig(mean=(0.0,) * 12, std=(0.2,) * 12),
+        pretraining=PretrainingFacts(steps=3, seed=0, store="abc", folds={}, records={}),
+        **changes,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = description(
+        head=HeadConfig(kind="attentive", num_labels=2),
+        task=TaskConfig(name="t", kind="multi-label", labels=("A", "B"), descriptions=("a", "b")),
+    )
+    encoder = VisionTransformer(config.encoder)
+    model = Classifier(encoder, build_head(config.head, encoder))
+    save_model(tmp_path / "m", model, config, "card")
+    return tmp_path / "m", model, config
+
+
+def test_round_trip(folder):
+    path, model, config = folder
+    loaded, described = load_model_folder(path)
+    assert described.model_copy(update={"weights_sha256": ""}) == config
+    signal = torch.randn(2, 12, 50)
+    assert torch.equal(loaded(signal), model.eval()(signal))
+    assert (path / "README.md").read_text() == "card"
+    assert sorted(file.name for file in path.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_an_encoder_alone(tmp_path):
+    config = description()
+    save_model(tmp_path / "e", VisionTransformer(config.encoder), config, "card")
+    loaded, _ = load_model_folder(tmp_path / "e")
+    assert isinstance(loaded, VisionTransformer)
+
+
+def test_one_changed_byte_is_noticed(folder):
+    path, _, _ = folder
+    weights = path / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(ModelFolderError, match="damaged or was replaced"):
+        load_model_folder(path)
+
+
+def test_weights_of_another_architecture_are_refused(folder):
+    path, _, _ = folder
+    content = json.loads((path / "config.json").read_text())
+    content["encoder"]["depth"] = 2
+    (path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelFolderError, match=r"does not fit config\.json"):
+        load_model_folder(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format_version": 9}, "format version 9; this ecgjepa reads version 1"),
+        ({"surprise": 1}, "surprise: no such key"),
+        ({"encoder": {"dim": 8}}, "encoder.depth"),
+    ],
+)
+def test_wrong_configurations_are_named(folder, change, match):
+    path, _, _ = folder
+    content = json.loads((path / "config.json").read_text()) | change
+    (path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelFolderError, match=match):
+        read_model_config(path)
+
+
+def test_missing_parts(folder, tmp_path):
+    path, _, _ = folder
+    (path / "model.safetensors").unlink()
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors is missing"):
+        load_model_folder(path)
+    (path / "config.json").write_text("{")
+    with pytest.raises(ModelFolderError, match="damaged"):
+        load_model_folder(path)
+    with pytest.raises(ModelFolderError, match="no model folder at"):
+        load_model_folder(tmp_path / "none")
+    with pytest.raises(ModelFolderError, match="is no model folder"):
+        load_model_folder(tmp_path)
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, ecgjepa, ecgjepa.store.reading; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,103 @@
+import copy
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ecgjepa.config import EncoderConfig, MaskConfig, PredictorConfig
+from ecgjepa.model.layers import gather_tokens
+from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.sampling.masking import sample_masks
+
+ENCODER = EncoderConfig(patch_size=5, dim=16, depth=2, num_heads=4)
+PREDICTOR = PredictorConfig(dim=8, depth=1, num_heads=2)
+
+
+def batch(size=4, patches=20):
+    masks = sample_masks(
+        MaskConfig(min_block_size=2), np.random.default_rng(0), batch_size=size, num_patches=patches
+    )
+    torch.manual_seed(1)
+    return torch.randn(size, 12, 5 * patches), *map(torch.from_numpy, masks)
+
+
+def test_the_loss_is_written_out_by_hand():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR)
+    signal, context_index, target_index = batch()
+    output = jepa(signal, context_index, target_index)
+    target = jepa.target_encoder(signal)[:, 1:]
+    context = jepa.context_encoder(signal, context_index)[:, 1:]
+    predicted = jepa.predictor(context, context_index, target_index)
+    wanted = torch.stack([target[i, target_index[i]] for i in range(4)])
+    torch.testing.assert_close(output.loss, (predicted - wanted).abs().mean())
+    torch.testing.assert_close(output.target, target)
+
+
+def test_targets_can_be_normalised():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR, normalise_targets=True)
+    with torch.no_grad():
+        jepa.target_encoder.norm.weight.normal_()
+    signal, context_index, target_index = batch()
+    wanted = F.layer_norm(gather_tokens(jepa.target_encoder(signal)[:, 1:], target_index), (16,))
+    context = jepa.context_encoder(signal, context_index)[:, 1:]
+    predicted = jepa.predictor(context, context_index, target_index)
+    loss = jepa(signal, context_index, target_index).loss
+    torch.testing.assert_close(loss, (predicted - wanted).abs().mean())
+
+
+def test_no_gradient_reaches_the_target_encoder():
+    jepa = Jepa(ENCODER, PREDICTOR)
+    jepa(*batch()).loss.backward()
+    assert all(parameter.grad is None for parameter in jepa.target_encoder.parameters())
+    assert not any(parameter.requires_grad for parameter in jepa.target_encoder.parameters())
+    for part in (jepa.context_encoder, jepa.predictor):
+        assert all(parameter.grad is not None for parameter in part.parameters())
+
+
+def test_the_context_encoder_never_sees_masked_samples():
+    jepa = Jepa(ENCODER, PREDICTOR).eval()
+    signal, context_index, target_index = batch(size=1)
+    context = jepa.context_encoder(signal, context_index)
+    changed = signal.clone()
+    for patch in target_index[0].tolist():
+        changed[0, :, 5 * patch : 5 * patch + 5] += 10
+    assert torch.equal(jepa.context_encoder(changed, context_index), context)
+
+
+def test_the_target_moves_by_the_momentum_and_only_when_told():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR)
+    with torch.no_grad():
+        for parameter in jepa.context_encoder.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    before = copy.deepcopy(jepa.target_encoder.state_dict())
+    jepa(*batch())
+    jepa.eval()(*batch())
+    assert all(torch.equal(before[k], v) for k, v in jepa.target_encoder.state_dict().items())
+    jepa.update_target(0.9)
+    context = jepa.context_encoder.state_dict()
+    for name, value in jepa.target_encoder.state_dict().items():
+        torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * context[name])
+    jepa.update_target(1.0)
+    again = jepa.target_encoder.state_dict()
+    jepa.update_target(0.0)
+    for name, value in jepa.target_encoder.state_dict().items():
+        torch.testing.assert_close(value, context[name])
+        assert again[name].shape == value.shape
+
+
+def test_one_batch_can_be_learned():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR, normalise_targets=True)
+    optimizer = torch.optim.AdamW(jepa.parameters(), lr=3e-3)
+    inputs = batch()
+    losses = []
+    for _ in range(60):
+        loss = jepa(*inputs).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,108 @@
+import json
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecgjepa.config import MaskConfig
+from ecgjepa.sampling.masking import _mask_blocks, check_mask_size, sample_masks
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/mask_statistics.json").read_text())
+
+
+@st.composite
+def mask_settings(draw):
+    num_patches = draw(st.integers(4, 200))
+    low = draw(st.floats(0.05, 0.6))
+    high = draw(st.floats(low, 0.7))
+    most = num_patches - ceil(high * num_patches)
+    block = draw(st.integers(1, max(1, most)))
+    return MaskConfig(min_keep_ratio=low, max_keep_ratio=high, min_block_size=block), num_patches
+
+
+@given(mask_settings(), st.integers(1, 20), st.integers(0, 10_000))
+def test_masks_partition_the_patches(setting, batch_size, seed):
+    config, num_patches = setting
+    masks = sample_masks(
+        config, np.random.default_rng(seed), batch_size=batch_size, num_patches=num_patches
+    )
+    both = np.concatenate(masks, axis=1)
+    np.testing.assert_array_equal(np.sort(both, axis=1), np.tile(range(num_patches), (batch_size, 1)))
+    for part in masks:
+        assert (np.diff(part, axis=1) > 0).all()
+    kept = masks.context_index.shape[1] / num_patches
+    assert config.min_keep_ratio <= kept <= config.max_keep_ratio + 1 / num_patches
+
+
+@given(mask_settings(), st.integers(0, 10_000))
+def test_masked_runs_are_at_least_one_block_long(setting, seed):
+    """Smaller rests are attached to a block, and whole small intervals join their neighbours."""
+    config, num_patches = setting
+    num_mask = num_patches - ceil(config.max_keep_ratio * num_patches)
+    visible = _mask_blocks(
+        np.random.default_rng(seed), 8, num_patches, num_mask, config.min_block_size
+    )
+    for row in visible:
+        edges = np.flatnonzero(np.diff(np.concatenate(([1], row, [1])).astype(int)))
+        lengths = edges[1::2] - edges[::2]
+        assert lengths.min() >= config.min_block_size
+
+
+def test_masks_depend_on_the_generator_alone():
+    config = MaskConfig()
+    a, b, c = (
+        sample_masks(config, np.random.default_rng(seed), batch_size=9, num_patches=200)
+        for seed in (5, 5, 6)
+    )
+    np.testing.assert_array_equal(a.target_index, b.target_index)
+    assert a.target_index.shape != c.target_index.shape or (a.target_index != c.target_index).any()
+
+
+def test_one_kept_patch_keeps_two_axes():
+    """The official collator squeezes the axis away."""
+    config = MaskConfig(min_keep_ratio=0.01, max_keep_ratio=0.02, min_block_size=3)
+    masks = sample_masks(config, np.random.default_rng(0), batch_size=5, num_patches=40)
+    assert masks.context_index.shape == (5, 1)
+
+
+@pytest.mark.parametrize("kept", [30, 40, 50])
+def test_statistics_equal_the_published_samplers(kept):
+    """Position by position, and in the number of visible stretches, within 4.5 standard errors."""
+    golden = GOLDEN["kept"][str(kept)]
+    records = 40_000
+    visible = _mask_blocks(
+        np.random.default_rng(kept), records, GOLDEN["patches"], GOLDEN["patches"] - kept,
+        GOLDEN["min_block_size"],
+    )
+    expected = np.array(golden["visible_share_by_position"])
+    error = np.sqrt(expected * (1 - expected) * (1 / records + 1 / GOLDEN["records"]))
+    assert (np.abs(visible.mean(axis=0) - expected) < 4.5 * error + 1e-5).all()
+
+    runs = (np.diff(np.pad(visible, ((0, 0), (1, 1))).astype(int), axis=1) == 1).sum(axis=1)
+    share = np.bincount(runs, minlength=20) / records
+    expected = np.zeros(20)
+    expected[: len(golden["share_by_number_of_visible_runs"])] = golden[
+        "share_by_number_of_visible_runs"
+    ]
+    error = np.sqrt(expected * (1 - expected) * (1 / records + 1 / GOLDEN["records"]))
+    assert (np.abs(share - expected) < 4.5 * error + 2e-4).all()
+
+
+def test_the_published_position_bias_is_there():
+    """Fault 7 of the official sampler is kept as the paper's mode: ends are masked less."""
+    masks = [
+        sample_masks(MaskConfig(), np.random.default_rng(i), batch_size=100, num_patches=200)
+        for i in range(100)
+    ]
+    masked = np.concatenate([np.bincount(m.target_index.ravel(), minlength=200)[None] for m in masks])
+    share = masked.sum(axis=0) / 10_000
+    assert 0.2 < share[0] < 0.5
+    assert 0.85 < share[100] < 0.95
+
+
+def test_settings_that_cannot_be_met_are_refused():
+    with pytest.raises(ValueError, match=r"as few as 7 patches are masked, less than min_block"):
+        check_mask_size(MaskConfig(min_block_size=8), num_patches=10)

@@ -1,0 +1,155 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal as dsp
+
+from ecgjepa.errors import RecordFormatError
+from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.preprocessing import (
+    INVALID_MICROVOLT,
+    PreprocessingConfig,
+    fill_short_gaps,
+    from_microvolt,
+    preprocess,
+    remove_baseline,
+    resample,
+    to_microvolt,
+)
+from ecgjepa.signals.record import Record
+
+
+def record_of(signal, *, rate=500.0, valid=None, leads=None) -> Record:
+    signal = np.asarray(signal, np.float32)
+    valid = np.ones(signal.shape, bool) if valid is None else valid
+    return Record(signal, valid, leads or LEADS[: signal.shape[1]], float(rate), "r")
+
+
+@pytest.mark.parametrize(("rate", "target"), [(1000, 500), (400, 500), (257, 500), (500, 100)])
+def test_resampling_is_scipys_polyphase(rng, rate, target):
+    signal = rng.standard_normal((1031, 2)).astype(np.float32)
+    ratio = Fraction(target, rate)
+    expected = dsp.resample_poly(
+        signal, ratio.numerator, ratio.denominator, axis=0, padtype="line"
+    )
+    result = resample(record_of(signal, rate=rate), float(target))
+    np.testing.assert_array_equal(result.signal, expected)
+    assert result.sampling_rate == target
+    assert abs(result.num_samples / target - 1031 / rate) < 1 / target
+
+
+def test_resampling_keeps_a_slow_ramp_at_the_edges():
+    """FFT resampling wraps around; a drift must not ring at both ends."""
+    ramp = np.linspace(0, 0.5, 4000)[:, None]
+    result = resample(record_of(ramp, rate=400), 500.0)
+    expected = np.interp(np.arange(5000) / 500, np.arange(4000) / 400, ramp[:, 0])
+    assert np.abs(result.signal[:-2, 0] - expected[:-2]).max() < 1e-3
+
+
+def test_resampling_does_not_alias():
+    """A 180 Hz tone has no place at 100 Hz."""
+    tone = np.sin(2 * np.pi * 180 * np.arange(5000) / 500)[:, None]
+    result = resample(record_of(tone), 100.0)
+    assert np.abs(result.signal[20:-20]).max() < 0.01
+
+
+def test_odd_ratio_is_refused():
+    with pytest.raises(RecordFormatError, match="no simple fraction"):
+        resample(record_of(np.zeros((100, 1)), rate=499.98765), 500.0)
+
+
+def test_invalid_samples_stay_invalid_through_resampling():
+    valid = np.ones((1000, 1), bool)
+    valid[400:500] = False
+    result = resample(record_of(np.ones((1000, 1)), rate=500, valid=valid), 100.0)
+    invalid = np.flatnonzero(~result.valid[:, 0])
+    assert invalid[0] in (79, 80)
+    assert invalid[-1] in (99, 100)
+    assert (result.signal[~result.valid] == 0).all()
+    # What is valid is not disturbed by the gap.
+    np.testing.assert_allclose(result.signal[result.valid], 1.0, atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([(500, 100), (400, 500), (257, 500), (1000, 500)]),
+    st.integers(0, 900),
+    st.integers(1, 80),
+)
+def test_every_invalid_sample_blocks_its_place(rates, start, length):
+    rate, target = rates
+    valid = np.ones((1000, 1), bool)
+    valid[start : start + length] = False
+    result = resample(record_of(np.ones((1000, 1)), rate=rate, valid=valid), float(target))
+    times = np.arange(result.num_samples) / target
+    inside = (times >= start / rate) & (times <= (min(start + length, 1000) - 1) / rate)
+    assert not result.valid[inside, 0].any()
+    far = np.abs(times - (start + length / 2) / rate) > (length / 2 + 1) / rate + 2 / target
+    assert result.valid[far, 0].all()
+
+
+def test_short_gaps_are_bridged_and_long_ones_kept():
+    signal = np.tile(np.arange(1000.0)[:, None] / 100, (1, 1))
+    valid = np.ones((1000, 1), bool)
+    valid[100:120] = False  # 40 ms
+    valid[300:321] = False  # 42 ms
+    valid[:5] = False  # at the edge: no two ends
+    broken = np.where(valid, signal, 0)
+    result = fill_short_gaps(record_of(broken, valid=valid), 0.04)
+    np.testing.assert_allclose(result.signal[100:120, 0], signal[100:120, 0], atol=1e-5)
+    assert result.valid[100:120].all()
+    assert not result.valid[300:321].any()
+    assert not result.valid[:5].any()
+
+
+def test_baseline_removal_is_sosfiltfilt(rng):
+    signal = rng.standard_normal((3000, 3)).astype(np.float32)
+    sections = dsp.butter(4, 0.5, btype="highpass", fs=500, output="sos")
+    expected = dsp.sosfiltfilt(sections, signal.astype(np.float64), axis=0, padlen=27)
+    result = remove_baseline(record_of(signal), 0.5)
+    np.testing.assert_allclose(result.signal, expected, atol=1e-5)
+
+
+def test_baseline_removal_takes_away_an_offset():
+    result = remove_baseline(record_of(np.full((5000, 1), 3.0)), 0.5)
+    assert np.abs(result.signal).max() < 1e-3
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(-32767, 32767), st.just(INVALID_MICROVOLT)), min_size=1, max_size=30
+    )
+)
+def test_microvolts_round_trip(values):
+    stored = np.array(values, np.int16)[:, None]
+    signal, valid = from_microvolt(stored)
+    again, issues = to_microvolt(record_of(signal, valid=valid))
+    np.testing.assert_array_equal(again, stored)
+    assert issues == ()
+
+
+def test_amplitudes_beyond_16_bits_become_invalid_and_are_reported():
+    stored, issues = to_microvolt(record_of([[0.5], [33.0], [-40.0], [32.767]]))
+    assert stored[:, 0].tolist() == [500, INVALID_MICROVOLT, INVALID_MICROVOLT, 32767]
+    assert [issue.code for issue in issues] == ["out_of_range"]
+    assert "2 samples beyond" in issues[0].message
+
+
+def test_preprocess_flags_flat_invalid_and_inconsistent_leads(rng):
+    first, second = rng.standard_normal((2, 1000)).astype(np.float32)
+    chest = rng.standard_normal((1000, 6)).astype(np.float32)
+    chest[:, 1] = 0.25
+    limb = np.column_stack(
+        [first, second, second - first, -(first + second) / 2, first, second - first / 2]
+    )
+    signal = np.column_stack([limb, chest]).astype(np.float32)
+    valid = np.ones(signal.shape, bool)
+    valid[:300, 8] = False
+    record = preprocess(record_of(signal, valid=valid), PreprocessingConfig())
+    found = {(issue.code, issue.lead) for issue in record.issues}
+    assert ("flat_lead", "V2") in found
+    assert ("invalid_lead", "V3") in found
+    assert ("limb_lead_residual", "aVL") in found
+    assert not any(lead in ("I", "III", "aVF", "V1") for _, lead in found)

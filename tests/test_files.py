@@ -1,0 +1,49 @@
+import errno
+import os
+
+import pytest
+
+from ecgjepa.files import DiskFullError, remove_partial, replacing, replacing_folder, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError), replacing(target) as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path):
+    target = tmp_path / "run"
+    with replacing_folder(target) as partial:
+        (partial / "x").write_text("old")
+    with pytest.raises(RuntimeError), replacing_folder(target) as partial:
+        (partial / "x").write_text("new")
+        raise RuntimeError
+    assert (target / "x").read_text() == "old"
+    with replacing_folder(target) as partial:
+        (partial / "y").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["y"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_so_and_cleaned_up(tmp_path, monkeypatch, code):
+    def full(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=r"no space left .*a\.bin.*run the same command"):
+        write_text(tmp_path / "a.bin", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+    (tmp_path / ".partial-1-a").write_text("x")
+    (tmp_path / ".partial-1-b").mkdir()
+    (tmp_path / "keep").write_text("x")
+    remove_partial(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep"]
