@@ -5,7 +5,7 @@ import logging
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -23,7 +23,7 @@ class Progress:
         self._bar: Any = None
         self._last = (0, 0)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         """Show nothing until the first call."""
         return self
 
@@ -61,7 +61,7 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
         for reason, count in summary.skipped.items():
             print(f"  skipped: {count:,} {reason.replace('_', ' ')}")
         for issue, count in summary.issues.items():
-            print(f"  noted: {count:,} with {issue.replace('_', ' ')}")
+            print(f"  noted: {issue.replace('_', ' ')} in {count:,} records")
         if summary.absent:
             print(f"  absent from this copy: {summary.absent:,}")
     print(f"store: {store}")

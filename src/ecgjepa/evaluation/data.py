@@ -49,8 +49,7 @@ class EvaluationData(NamedTuple):
 
     def patients(self, part: Int64[np.ndarray, " part"]) -> np.ndarray:
         """Return the patient of each record; one of its own where unknown."""
-        rows = self.rows(part)
-        return patient_ids(self.table["patient_id"].to_numpy(dtype=object)[rows], rows)
+        return patient_ids(self.table["patient_id"].iloc[self.rows(part)])
 
     def task_config(self) -> TaskConfig:
         """Return what a model folder says of the task."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -53,7 +54,10 @@ def fit_linear_probe(
         weight, bias = fit(standardised, targets, strength)
         # Fold the standardisation into the weights: the head then takes raw features.
         probe = LinearProbe(weight / scale, bias - (weight / scale) @ mean, strength, float("nan"))
-        score = macro_auroc(validation_targets, probe.logits(validation_features))
+        logits = probe.logits(validation_features)
+        # With one label per record, scores compete: rank records by their share, as in the test.
+        scores = softmax(logits, axis=1) if single_label else logits
+        score = macro_auroc(validation_targets, scores)
         if best is None or score > best.validation_macro_auroc:
             best = probe._replace(validation_macro_auroc=score)
     assert best is not None

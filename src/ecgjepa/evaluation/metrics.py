@@ -8,7 +8,8 @@ resample: they are left out of the mean, and how many were left out is said. Fil
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+import pandas as pd
+from jaxtyping import Bool, Float
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 # Labels with fewer positives get marked: their own AUROC is mostly chance.
@@ -157,11 +158,7 @@ def _weighted_auroc(
     return np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), np.nan)
 
 
-def patient_ids(patients: np.ndarray, rows: Int64[np.ndarray, " records"]) -> np.ndarray:
+def patient_ids(patients: pd.Series) -> np.ndarray:
     """Return a name per record for the bootstrap; a record of no known patient is its own."""
-    return np.array(
-        [
-            f"record {row}" if patient is None else patient
-            for patient, row in zip(patients, rows, strict=True)
-        ]
-    )
+    own = pd.Series([f"record {number}" for number in range(len(patients))], index=patients.index)
+    return patients.where(patients.notna(), own).to_numpy(dtype=str)

@@ -173,10 +173,10 @@ def split_task(task: Task, fold: pd.Series, patient: pd.Series, split: Split) ->
                 f"task {task.name!r}: no record with a label is in the {purpose} folds "
                 f"{list(wanted)}; folds with records: {sorted(set(folds.tolist()))}"
             )
-    patients = patient.to_numpy(dtype=object)[task.rows]
+    patients = patient.iloc[task.rows]
     seen: dict[str, str] = {}
     for purpose, part in zip(Split._fields, parts, strict=True):
-        for name in set(patients[part].tolist()) - {None}:
+        for name in sorted(patients.iloc[part].dropna().unique()):
             if name in seen:
                 raise TaskError(
                     f"patient {name} is in the {seen[name]} and the {purpose} folds; scores on "

@@ -65,17 +65,16 @@ def pretrain(
     """
     config = load_preset(preset, overrides)
     run = Path(out)
-    records = Store(store)
     try:
         check_mask_size(config.mask, config.num_patches)
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
-    refuse_held_out(records)
-    claim_run(run, config, records)
-    if not (run / MODEL_FOLDER).is_dir():
-        jepa = _train(run, config, records, choose_device(device))
-        save_encoder(run, jepa.target_encoder, steps=config.train.steps)
-    records.close()
+    with Store(store) as records:
+        refuse_held_out(records)
+        claim_run(run, config, records)
+        if not (run / MODEL_FOLDER).is_dir():
+            jepa = _train(run, config, records, choose_device(device))
+            save_encoder(run, jepa.target_encoder, steps=config.train.steps)
     return run
 
 

@@ -128,7 +128,7 @@ def draw_masks(
     Args:
         signal: In mV; the leads to draw.
         leads: Their names.
-        masks: The first row is drawn on the ECG, the others as strips.
+        masks: The first row is drawn on the ECG, the others (at least one) as strips.
         sampling_rate: In Hz.
         patch_size: In samples.
     """

@@ -194,7 +194,11 @@ def _claim(store: Path, plan: str) -> None:
         return
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
-    write_json(marker, {"plan": plan})
+    try:
+        write_json(marker, {"plan": plan})
+    except OSError:
+        _release(store)
+        raise
 
 
 def _release(store: Path) -> None:

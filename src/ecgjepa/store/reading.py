@@ -57,6 +57,14 @@ class Store:
         self._shard = place["shard"].to_numpy(np.int64)
         self._offset = place["offset"].to_numpy(np.int64)
 
+    def __enter__(self) -> "Store":
+        """Return the open store."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self.num_samples)

@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+import torch
+import wfdb
+from conftest import toy_ecg, write_wfdb
+
+import ecgjepa
+from ecgjepa.config import EncoderConfig
+from ecgjepa.errors import ModelFolderError, RecordFormatError
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import (
+    ModelConfig,
+    NormalisationConfig,
+    PretrainingFacts,
+    TaskConfig,
+    save_model,
+)
+from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+
+def save(folder, kind="multi-label", head=True):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        encoder=EncoderConfig(patch_size=10, dim=16, depth=1, num_heads=2),
+        preprocessing=PreprocessingConfig(sampling_rate=100.0),
+        normalisation=NormalisationConfig(mean=(0.0,) * 12, std=(0.2,) * 12),
+        pretraining=PretrainingFacts(steps=0, seed=0, store="", folds={}, records={}),
+    )
+    encoder = VisionTransformer(config.encoder)
+    model = encoder
+    if head:
+        config = config.model_copy(
+            update={
+                "head": HeadConfig(kind="attentive", num_labels=3),
+                "task": TaskConfig(
+                    name="t", kind=kind, labels=("A", "B", "C"), descriptions=("a", "b", "c")
+                ),
+            }
+        )
+        model = Classifier(encoder, build_head(config.head, encoder))
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    save_model(folder, model, config, "card")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    return ecgjepa.load_model(save(tmp_path / "model"))
+
+
+@pytest.fixture
+def signal(rng):
+    return toy_ecg(rng)
+
+
+def test_every_label_gets_a_probability(model, tmp_path, signal):
+    prediction = model.predict([write_wfdb(tmp_path / "x.hea", signal)])[0]
+    assert list(prediction.probabilities) == ["A", "B", "C"]
+    assert all(0 < value < 1 for value in prediction.probabilities.values())
+    assert (prediction.duration, prediction.sampling_rate) == (10.0, 500.0)
+    assert [issue.code for issue in prediction.findings] == ["resampled"]
+
+
+def test_single_label_probabilities_sum_to_one(tmp_path, signal):
+    model = ecgjepa.load_model(save(tmp_path / "m", kind="single-label"))
+    prediction = model.predict([write_wfdb(tmp_path / "x.hea", signal)])[0]
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_the_logits_of_the_windows_are_averaged(model, tmp_path, signal):
+    path = write_wfdb(tmp_path / "x.hea", signal)
+    from ecgjepa.signals.preprocessing import preprocess
+
+    record = preprocess(ecgjepa.read_record(path), model.config.preprocessing)
+    windows = torch.stack(
+        [torch.from_numpy(record.signal[s : s + 250].T) for s in range(0, 751, 125)]
+    )
+    logits = model.classifier((windows / 0.2).clamp(-5, 5)).mean(dim=0)
+    found = list(model.predict([path])[0].probabilities.values())
+    # The store's 1 µV steps round the resampled signal.
+    np.testing.assert_allclose(found, logits.sigmoid().tolist(), atol=5e-3)
+
+
+def test_files_say_the_same_in_any_lead_order_unit_and_gain(model, tmp_path, signal):
+    plain = model.predict_proba([write_wfdb(tmp_path / "a.hea", signal)])
+    order = np.array([0, 1, 2, 3, 5, 4, *range(6, 12)])  # MIMIC-IV-ECG
+    mimic = write_wfdb(tmp_path / "b.hea", signal[:, order], leads=[LEADS[i] for i in order])
+    micro = write_wfdb(tmp_path / "c.hea", signal, gain="1(0)/uV")
+    named = write_wfdb(
+        tmp_path / "d.hea", signal, leads=[f"MDC_ECG_LEAD_{lead}" for lead in LEADS]
+    )
+    others = model.predict_proba([mimic, micro, named])
+    np.testing.assert_allclose(others.to_numpy(), np.tile(plain.to_numpy(), (3, 1)), atol=1e-6)
+
+
+def test_another_rate_gives_nearly_the_same(model, tmp_path, rng):
+    """1000 Hz and 500 Hz of the same band-limited signal."""
+    time = np.arange(10_000) / 1000
+    wave = np.outer(np.sin(2 * np.pi * 3 * time) * 400, rng.uniform(0.5, 1.5, 12))
+    fast = np.rint(wave).astype(np.int16)
+    fine = model.predict_proba([write_wfdb(tmp_path / "a.hea", fast, rate=1000)])
+    coarse = model.predict_proba([write_wfdb(tmp_path / "b.hea", fast[::2], rate=500)])
+    np.testing.assert_allclose(fine.to_numpy(), coarse.to_numpy(), atol=0.01)
+
+
+def test_eight_leads_are_enough(model, tmp_path, signal):
+    signal = signal.copy()
+    signal[:, 3] = -((signal[:, 0].astype(int) + signal[:, 1]) // 2)
+    keep = [0, 1, *range(6, 12)]
+    eight = write_wfdb(tmp_path / "e.hea", signal[:, keep], leads=[LEADS[i] for i in keep])
+    twelve = write_wfdb(tmp_path / "t.hea", signal)
+    found = model.predict_proba([eight, twelve]).to_numpy()
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+    codes = [issue.code for issue in model.predict([eight])[0].findings]
+    assert codes.count("derived_lead") == 4
+
+
+def test_a_missing_chest_lead_is_refused(model, tmp_path, signal):
+    path = write_wfdb(tmp_path / "x.hea", signal[:, :11], leads=LEADS[:11])
+    prediction = model.predict([path])[0]
+    assert prediction.probabilities == {}
+    assert "leads V6 are missing; this model needs I, II" in prediction.error
+    with pytest.raises(RecordFormatError, match="V6"):
+        model.predict_proba([path])
+
+
+def test_a_short_record_is_padded_and_said_so(model, tmp_path, signal):
+    path = write_wfdb(tmp_path / "x.hea", signal[:600])
+    prediction = model.predict([path])[0]
+    assert len(prediction.probabilities) == 3
+    assert "1.20 s is shorter than the model's window of 2.50 s" in prediction.findings[-1].message
+
+
+def test_gaps_and_flat_leads_are_findings(model, tmp_path, signal):
+    signal = signal.copy()
+    signal[1000:1500, 7] = -32768
+    signal[:, 9] = 5
+    prediction = model.predict([write_wfdb(tmp_path / "x.hea", signal)])[0]
+    found = {(issue.code, issue.lead) for issue in prediction.findings}
+    assert {("invalid_samples", "V2"), ("flat_lead", "V4")} <= found
+    assert np.isfinite(list(prediction.probabilities.values())).all()
+
+
+def test_nothing_but_gaps_is_refused(model, tmp_path):
+    path = write_wfdb(tmp_path / "x.hea", np.full((5000, 12), -32768, np.int16))
+    assert "no valid sample" in model.predict([path])[0].error
+
+
+def test_one_bad_file_does_not_stop_the_others(model, tmp_path, signal):
+    good = write_wfdb(tmp_path / "g.hea", signal)
+    bad = write_wfdb(tmp_path / "b.hea", signal)
+    bad.with_suffix(".dat").write_bytes(b"")
+    first, second, third = model.predict([bad, good, tmp_path / "none.hea"])
+    assert "truncated" in first.error
+    assert second.error is None
+    assert "no such file" in third.error
+
+
+def test_a_file_in_another_wfdb_format(model, tmp_path, signal):
+    wfdb.wrsamp("o", 500, ["mV"] * 12, list(LEADS), d_signal=signal.astype(int), fmt=["24"] * 12,
+                adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(tmp_path))
+    plain = write_wfdb(tmp_path / "p.hea", signal)
+    found = model.predict_proba([tmp_path / "o.hea", plain]).to_numpy()
+    np.testing.assert_allclose(found[0], found[1], atol=1e-7)
+
+
+def test_an_encoder_predicts_nothing(tmp_path):
+    with pytest.raises(ModelFolderError, match="is an encoder without a head"):
+        ecgjepa.load_model(save(tmp_path / "m", head=False))
+
+
+def test_the_function_is_the_method(tmp_path, signal):
+    folder = save(tmp_path / "m")
+    path = write_wfdb(tmp_path / "x.hea", signal)
+    assert ecgjepa.predict([path], folder) == ecgjepa.load_model(folder).predict([path])
+
+
+@pytest.mark.realdata
+def test_real_records_of_every_challenge_database(model, real_data):
+    for folder in sorted((real_data / "challenge-2021").iterdir()):
+        path = sorted(folder.glob("g1/*.hea"))[0]
+        prediction = model.predict([path])[0]
+        assert prediction.error is None, path
+        assert len(prediction.probabilities) == 3

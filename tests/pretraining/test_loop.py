@@ -1,0 +1,281 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_ptb_xl
+from safetensors.torch import load_file
+
+from ecgjepa.config import load_preset
+from ecgjepa.errors import CheckpointError, ConfigError, StoreError
+from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.pretraining import loop
+from ecgjepa.pretraining.checkpoint import (
+    CheckpointState,
+    check_checkpoint,
+    latest_checkpoint,
+    list_checkpoints,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from ecgjepa.pretraining.loop import initial_jepa, pretrain
+from ecgjepa.pretraining.optim import build_optimizer
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.prepare import prepare
+
+FAST = [
+    "data.window_seconds=2",
+    "mask.min_block_size=2",
+    "encoder.dim=16",
+    "encoder.depth=1",
+    "predictor.dim=8",
+    "predictor.depth=1",
+    "train.steps=10",
+    "train.batch_size=8",
+    "train.warmup_steps=2",
+    "train.log_every=2",
+    "train.checkpoint_every=5",
+    "train.keep_checkpoints=0",
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrain")
+    source = write_ptb_xl(folder / "source", records=30, seconds=3.0)
+    prepare({"ptb-xl": source}, folder / "store",
+            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    return folder / "store"
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(run / f"checkpoints/step-{step:06d}/weights.safetensors")
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(monkeypatch, steps: int) -> None:
+    """Make the run die right after some optimizer step."""
+    real, calls = loop.Jepa.update_target, []
+
+    def update(self, momentum):
+        real(self, momentum)
+        calls.append(momentum)
+        if len(calls) == steps:
+            raise Stop
+
+    monkeypatch.setattr(loop.Jepa, "update_target", update)
+
+
+def test_a_run_folder_is_complete(store, tmp_path):
+    run = pretrain(store, tmp_path / "run", overrides=FAST)
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.yaml", "store.json", "encoder.json", "metrics.jsonl", "checkpoints",
+                     "model"}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10]
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    assert [path.name for path in list_checkpoints(run / "checkpoints")] == [
+        "step-000005", "step-000010"
+    ]
+    assert load_preset(run / "config.yaml") == load_preset("tiny", FAST)
+    # The model folder holds the target encoder.
+    final = weights(run, 10)
+    model = load_file(run / "model/model.safetensors")
+    assert equal({f"target_encoder.{k}": v for k, v in model.items()},
+                 {k: v for k, v in final.items() if k.startswith("target_encoder.")})
+
+
+def test_the_same_seed_gives_the_same_weights(store, tmp_path):
+    a = pretrain(store, tmp_path / "a", overrides=FAST)
+    b = pretrain(store, tmp_path / "b", overrides=FAST)
+    c = pretrain(store, tmp_path / "c", overrides=[*FAST, "train.seed=1"])
+    assert equal(weights(a, 10), weights(b, 10))
+    assert not equal(weights(a, 10), weights(c, 10))
+
+
+@pytest.mark.parametrize("died_after", [5, 7, 9])
+@pytest.mark.parametrize("extra", [[], ["train.gradient_accumulation_steps=2"]])
+def test_ten_steps_are_five_and_five(store, tmp_path, monkeypatch, died_after, extra):
+    """Bit for bit, whatever step the first attempt died after."""
+    whole = pretrain(store, tmp_path / "whole", overrides=[*FAST, *extra])
+    with monkeypatch.context() as patch:
+        stop_after(patch, died_after + 1)
+        with pytest.raises(Stop):
+            pretrain(store, tmp_path / "cut", overrides=[*FAST, *extra])
+    assert not (tmp_path / "cut/model").exists()
+    cut = pretrain(store, tmp_path / "cut", overrides=[*FAST, *extra])
+    assert equal(weights(cut, 10), weights(whole, 10))
+    optimizer = [
+        torch.load(run / "checkpoints/step-000010/trainer.pt", weights_only=True)["optimizer"]
+        for run in (whole, cut)
+    ]
+    for key, state in optimizer[0]["state"].items():
+        assert equal(state, optimizer[1]["state"][key])
+    losses = [
+        [(line["step"], line["loss"]) for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())]
+        for run in (whole, cut)
+    ]
+    # Lines are not repeated. The first line after the resume averages fewer steps.
+    assert [step for step, _ in losses[1]] == [2, 4, 6, 8, 10]
+    assert losses[0][3:] == losses[1][3:]
+
+
+def test_the_schedule_continues_instead_of_starting_again(store, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        with pytest.raises(Stop):
+            pretrain(store, tmp_path / "run", overrides=FAST)
+    done = []
+    real = loop.schedules.learning_rate
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.schedules, "learning_rate",
+                      lambda config, step: done.append(step) or real(config, step))
+        pretrain(store, tmp_path / "run", overrides=FAST)
+    assert sorted(set(done)) == [5, 6, 7, 8, 9]
+
+
+def test_the_target_moves_once_per_optimizer_step(store, tmp_path, monkeypatch):
+    """The official code moves it once per micro-batch and runs through its schedule twice."""
+    moves = []
+    real = loop.Jepa.update_target
+    monkeypatch.setattr(loop.Jepa, "update_target",
+                        lambda self, m: moves.append(m) or real(self, m))
+    pretrain(store, tmp_path / "run", overrides=[*FAST, "train.gradient_accumulation_steps=4"])
+    config = load_preset("tiny", FAST).train
+    assert len(moves) == 10
+    assert moves[-1] == pytest.approx(config.final_momentum)
+    assert moves[4] == pytest.approx((config.momentum + config.final_momentum) / 2)
+
+
+def test_accumulated_gradients_are_those_of_the_parts(store, tmp_path):
+    """Four parts of two give a mean over all eight records."""
+    run = pretrain(store, tmp_path / "run",
+                   overrides=[*FAST, "train.gradient_accumulation_steps=4", "train.steps=3"])
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_finished_run_is_left_alone(store, tmp_path):
+    run = pretrain(store, tmp_path / "run", overrides=FAST)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    pretrain(store, tmp_path / "run", overrides=FAST)
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+
+
+def test_other_settings_are_refused_and_named(store, tmp_path):
+    pretrain(store, tmp_path / "run", overrides=FAST)
+    with pytest.raises(CheckpointError, match=r"train\.seed: 0 → 4"):
+        pretrain(store, tmp_path / "run", overrides=[*FAST, "train.seed=4"])
+
+
+def test_another_store_is_refused(store, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        with pytest.raises(Stop):
+            pretrain(store, tmp_path / "run", overrides=FAST)
+    source = write_ptb_xl(tmp_path / "other", records=30, seconds=3.0, seed=9)
+    prepare({"ptb-xl": source}, tmp_path / "store2",
+            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    with pytest.raises(CheckpointError, match="was trained on another store"):
+        pretrain(tmp_path / "store2", tmp_path / "run", overrides=FAST)
+
+
+def test_held_out_records_are_refused(tmp_path):
+    source = write_ptb_xl(tmp_path / "source", records=30, seconds=3.0)
+    prepare({"ptb-xl": source}, tmp_path / "store", folds="all",
+            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    with pytest.raises(StoreError, match=r"holds folds \[9, 10\] of ptb-xl, which are reserved"):
+        pretrain(tmp_path / "store", tmp_path / "run", overrides=FAST)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_folder_is_refused(store, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/a.tex").write_text("x")
+    with pytest.raises(CheckpointError, match="is no pre-training run"):
+        pretrain(store, tmp_path / "thesis", overrides=FAST)
+
+
+def test_impossible_masks_are_refused_before_anything_is_written(store, tmp_path):
+    with pytest.raises(ConfigError, match="mask: with 20 patches"):
+        pretrain(store, tmp_path / "run", overrides=[*FAST, "mask.min_block_size=19"])
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture
+def saved(tmp_path):
+    config = load_preset("tiny", FAST)
+    jepa = initial_jepa(config)
+    optimizer = build_optimizer(jepa, config.train)
+    for step in (5, 10, 15):
+        save_checkpoint(tmp_path, jepa, optimizer, CheckpointState(step, "abc"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "trainer.pt", "state.json", "hashes.json"])
+def test_every_single_byte_matters(saved, name):
+    path = saved / "step-000015"
+    original = (path / name).read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(original), 40).tolist():
+        data = bytearray(original)
+        data[place] ^= 1 << (place % 8)
+        (path / name).write_bytes(bytes(data))
+        with pytest.raises(CheckpointError):
+            check_checkpoint(path)
+    (path / name).write_bytes(original)
+    assert check_checkpoint(path) == CheckpointState(15, "abc")
+
+
+def test_a_damaged_checkpoint_is_skipped_by_name(saved, caplog):
+    data = saved / "step-000015/weights.safetensors"
+    data.write_bytes(data.read_bytes()[:-1])
+    (saved / "step-000010/state.json").unlink()
+    assert latest_checkpoint(saved) == saved / "step-000005"
+    assert "weights.safetensors is damaged" in caplog.text
+    assert "state.json is missing" in caplog.text
+
+
+def test_a_run_goes_on_from_the_last_undamaged_checkpoint(store, tmp_path, monkeypatch, caplog):
+    whole = pretrain(store, tmp_path / "whole", overrides=FAST)
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "model")
+    damaged = cut / "checkpoints/step-000010/trainer.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    pretrain(store, cut, overrides=FAST)
+    assert "trainer.pt is damaged" in caplog.text
+    assert equal(weights(cut, 10), weights(whole, 10))
+
+
+def test_old_checkpoints_are_removed(saved):
+    (saved / ".partial-7-step-000020").mkdir()
+    remove_old_checkpoints(saved, keep=2)
+    assert [path.name for path in sorted(saved.iterdir())] == ["step-000010", "step-000015"]
+
+
+def test_checkpoints_are_sorted_by_number(tmp_path):
+    for step in (999_999, 1_000_000, 5):
+        (tmp_path / f"step-{step:06d}").mkdir()
+    assert [int(path.name[5:]) for path in list_checkpoints(tmp_path)] == [5, 999_999, 1_000_000]
+
+
+def test_a_checkpoint_can_be_evaluated_and_its_start_rebuilt(store, tmp_path):
+    run = pretrain(store, tmp_path / "run", overrides=FAST)
+    encoder, config = load_encoder(run / "checkpoints/step-000005")
+    assert config.pretraining.steps == 5
+    assert equal({f"target_encoder.{k}": v for k, v in encoder.state_dict().items()},
+                 {k: v for k, v in weights(run, 5).items() if k.startswith("target_encoder.")})
+    start = initial_jepa(load_preset("tiny", FAST)).context_encoder
+    assert equal(untrained_encoder(config).state_dict(), start.state_dict())
+    assert load_encoder(run)[1].pretraining.steps == 10

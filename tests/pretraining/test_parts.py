@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ecgjepa.config import load_preset
+from ecgjepa.model.compute import choose_device
+from ecgjepa.errors import ConfigError
+from ecgjepa.pretraining import schedules
+from ecgjepa.pretraining.collapse import collapse_warning
+from ecgjepa.pretraining.loop import initial_jepa
+from ecgjepa.pretraining.monitor import collapse_signs
+from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
+
+TRAIN = load_preset("paper-vit-xs-all").train
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 1e-6),
+        (5_000, (1e-6 + 1e-3) / 2),
+        (10_000, 1e-3),
+        (99_999, 1e-6),
+        (100_000, 1e-6),
+        (10**7, 1e-6),
+    ],
+)
+def test_learning_rate(step, rate):
+    assert schedules.learning_rate(TRAIN, step) == pytest.approx(rate, rel=1e-9)
+
+
+def test_learning_rate_is_a_cosine_between():
+    share = (40_000 - 10_000) / (100_000 - 10_000 - 1)
+    expected = 1e-6 + (1e-3 - 1e-6) * 0.5 * (1 + math.cos(math.pi * share))
+    assert schedules.learning_rate(TRAIN, 40_000) == pytest.approx(expected, rel=1e-12)
+
+
+def test_weight_decay_rises_from_start_to_end():
+    values = [schedules.weight_decay(TRAIN, step) for step in (0, 50_000, 99_999, 10**6)]
+    assert values[0] == pytest.approx(0.01)
+    assert values[1] == pytest.approx(0.055, rel=1e-3)
+    assert values[2:] == pytest.approx([0.1, 0.1])
+
+
+def test_momentum_is_linear_and_clamped():
+    values = [schedules.momentum(TRAIN, step) for step in (0, 50_000, 100_000, 200_000)]
+    assert values == pytest.approx([0.998, 0.99875, 0.9995, 0.9995])
+
+
+def test_decay_is_on_weights_of_linear_and_convolution_layers_only():
+    jepa = initial_jepa(load_preset("tiny"))
+    optimizer = build_optimizer(jepa, TRAIN)
+    decayed, free = (set(map(id, group["params"])) for group in optimizer.param_groups)
+    for name, parameter in jepa.named_parameters():
+        if name.startswith("target_encoder"):
+            assert id(parameter) not in decayed | free
+        elif "norm" in name or "registers" in name or "mask_token" in name:
+            assert id(parameter) in free, name
+        else:
+            assert id(parameter) in decayed, name
+    set_hyper_parameters(optimizer, learning_rate=0.5, weight_decay=0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.25, 0.0]
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.99)
+    assert optimizer.param_groups[0]["eps"] == 1e-6
+
+
+def test_the_optimizer_is_adamw_with_decoupled_decay():
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    optimizer = build_optimizer(layer, TRAIN)
+    set_hyper_parameters(optimizer, learning_rate=0.1, weight_decay=0.5)
+    layer.weight.grad = torch.full((1, 1), 3.0)
+    optimizer.step()
+    # One step: decay 2 (1 - 0.1 * 0.5), then minus the rate times sign-like Adam step of 1.
+    assert layer.weight.item() == pytest.approx(2.0 * 0.95 - 0.1 * 3 / (3 + 1e-6), rel=1e-6)
+
+
+# ---------------------------------------------------------------- collapse monitor
+
+
+def features(rng, *, batch=32, patches=20, dim=24, rank=24, position=0.0, record=1.0, constant=0.0):
+    basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0][:rank]
+    values = record * rng.standard_normal((batch, patches, rank)) @ basis
+    values += position * rng.standard_normal((1, patches, dim))
+    values += constant * rng.standard_normal((1, 1, dim))
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def test_healthy_features_raise_no_alarm(rng):
+    signs = collapse_signs(features(rng))
+    assert signs.spread > 0.9
+    assert 18 < signs.effective_rank <= 24
+    assert collapse_warning(signs) is None
+
+
+def test_identical_features_raise_an_alarm_in_words(rng):
+    signs = collapse_signs(features(rng, record=0.01, constant=1.0))
+    assert signs.spread < 0.05
+    assert "representation is collapsing: only 1%" in collapse_warning(signs)
+
+
+def test_features_that_only_know_their_position_count_as_collapsed(rng):
+    signs = collapse_signs(features(rng, record=0.02, position=1.0))
+    assert signs.spread < 0.05
+    assert collapse_warning(signs) is not None
+
+
+def test_few_directions_raise_an_alarm(rng):
+    signs = collapse_signs(features(rng, dim=200, rank=3))
+    assert signs.effective_rank < 3.1
+    assert "vary in 3.0 directions of 200" in collapse_warning(signs)
+
+
+def test_constant_zero_features_are_collapsed_not_nan():
+    signs = collapse_signs(torch.zeros(4, 5, 6))
+    assert signs.spread == 0
+    assert np.isfinite(signs.effective_rank)
+    assert collapse_warning(signs) is not None
+
+
+def test_effective_rank_is_exp_of_the_entropy(rng):
+    values = features(rng, patches=1)
+    centred = (values - values.mean(0)).reshape(-1, 24).double().numpy()
+    share = np.linalg.svd(centred, compute_uv=False) ** 2
+    share /= share.sum()
+    expected = np.exp(-(share * np.log(share)).sum())
+    assert collapse_signs(values).effective_rank == pytest.approx(expected, rel=1e-4)
+
+
+def test_unknown_devices_are_refused():
+    with pytest.raises(ConfigError, match="unknown device 'gpu': expected auto, cpu or cuda"):
+        choose_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="sees no GPU"):
+            choose_device("cuda")

@@ -1,0 +1,212 @@
+"""The command as people call it: exit codes, messages, and files left behind."""
+
+import json
+import logging
+import sys
+
+import pandas as pd
+import pytest
+from conftest import write_ptb_xl
+
+from ecgjepa import cli
+
+TINY = [
+    "data.window_seconds=2", "mask.min_block_size=2", "encoder.dim=16", "encoder.depth=1",
+    "predictor.dim=8", "predictor.depth=1", "train.steps=4", "train.batch_size=8",
+    "train.warmup_steps=1", "train.checkpoint_every=4",
+]
+
+
+@pytest.fixture
+def ecgjepa(monkeypatch, capsys):
+    """Return a function that runs the command: exit code, stdout, stderr."""
+    before = logging.getLogger().handlers[:]
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ecgjepa", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    yield run
+    logging.getLogger().handlers[:] = before
+
+
+def sets(overrides) -> list[str]:
+    return [item for override in overrides for item in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_ptb_xl(tmp_path_factory.mktemp("cli"), records=100, seconds=3.0)
+
+
+def test_the_whole_way(ecgjepa, source, tmp_path):
+    store, run, out = tmp_path / "store", tmp_path / "run", tmp_path / "probe"
+    code, text, log = ecgjepa("prepare", f"ptb-xl={source}", "--store", store,
+                              "--sampling-rate", "100")
+    assert code == 0
+    assert "ptb-xl: 82 of 82 records" in text
+    assert "noted: resampled in 82 records" in text
+    assert "partial copy: its table has 100 records" in log
+
+    code, text, _ = ecgjepa("verify", store)
+    assert (code, text) == (0, f"{store}: every byte is as it was written\n")
+
+    code, text, log = ecgjepa("pretrain", "--store", store, "--out", run, *sets(TINY))
+    assert code == 0
+    assert "step 4/4  loss" in log
+
+    common = ["--data", f"ptb-xl={source}", "--task", "superdiagnostic", "--cache", tmp_path / "c"]
+    code, text, _ = ecgjepa("probe", "--model", run, *common, "--out", out, "--set", "steps=4",
+                            "--set", "validate_every=2")
+    assert code == 0
+    assert "task superdiagnostic: macro AUROC on 6 test records (fold 10)" in text
+    assert max(map(len, text.splitlines())) <= 79 + len(str(tmp_path))
+    assert "untrained" in text
+
+    code, text, _ = ecgjepa("finetune", "--model", out, *common, "--out", tmp_path / "tuned",
+                            "--set", "steps=4", "--set", "warmup_steps=1", "--json")
+    assert code == 0
+    assert set(json.loads(text)["models"]) == {"pre-trained", "from scratch"}
+
+    code, text, _ = ecgjepa("report", run, out, tmp_path / "tuned", "--out", tmp_path / "r.html")
+    assert code == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "Collapse monitor" in page
+
+    files = sorted((source / "records500/00000").glob("*.hea"))[:2]
+    code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "tuned")
+    assert code == 0
+    assert text.count("normal ECG") == 2
+    assert "Research use only. Probabilities are not calibrated." in text
+
+    code, text, _ = ecgjepa("predict", files[0], tmp_path / "no.hea", "--model", tmp_path / "tuned",
+                            "--json")
+    assert code == 1
+    good, bad = json.loads(text)
+    assert sum(good["probabilities"].values()) > 0
+    assert bad["probabilities"] == {}
+    assert "no such file" in bad["error"]
+
+    code, text, _ = ecgjepa("plot", files[0], "--out", tmp_path / "ecg.png")
+    assert code == 0
+    assert (tmp_path / "ecg.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_prepare_falls_short_when_too_much_is_bad(ecgjepa, tmp_path):
+    source = write_ptb_xl(tmp_path / "d", records=20, seconds=1.0)
+    (source / "records500/00000/00003_hr.dat").write_bytes(b"")
+    arguments = ["prepare", f"ptb-xl={source}", "--store", tmp_path / "s", "--folds", "all"]
+    code, text, log = ecgjepa(*arguments)
+    assert code == 1
+    assert "skipped: 1 truncated" in text
+    assert "5.0% of the records were skipped, more than --max-bad 1.0%" in log
+    code, _, _ = ecgjepa(*arguments, "--max-bad", "0.1")
+    assert code == 0
+    code, text, _ = ecgjepa(*arguments, "--max-bad", "0.1", "--json")
+    assert json.loads(text)["databases"]["ptb-xl"]["quarantine"][0]["record_id"] == "3"
+
+
+def test_verify_falls_short_on_a_damaged_store(ecgjepa, source, tmp_path):
+    ecgjepa("prepare", f"ptb-xl={source}", "--store", tmp_path / "s")
+    shard = tmp_path / "s/shard-00000.i16"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    code, text, _ = ecgjepa("verify", tmp_path / "s")
+    assert code == 1
+    assert "shard-00000.i16 has changed" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "ptb-xl=NOWHERE", "--store", "s"], "folder NOWHERE does not exist"),
+        (["prepare", "ptb-xl", "--store", "s"], "expected NAME=DIR"),
+        (["prepare", "heart=.", "--store", "s"], "unknown database 'heart'"),
+        (["prepare", "ptb-xl=.", "--store", "s", "--folds", "x"], "expected e.g. 1-8 or 1,2,5"),
+        (["prepare", "ptb-xl=.", "--store", "s", "--on-bad", "x"], "expected skip or raise"),
+        (["verify", "NOWHERE"], "no store at NOWHERE"),
+        (["pretrain", "--store", "NOWHERE", "--out", "r"], "no store at NOWHERE"),
+        (["pretrain", "--store", "s", "--out", "r", "--preset", "vast"], "unknown preset 'vast'"),
+        (["pretrain", "--store", "s", "--out", "r", "--set", "train.x=1"], "no key 'x'"),
+        (["pretrain", "--store", "s", "--out", "r", "--device", "tpu9"], "no store at s"),
+        (["probe", "--model", "NOWHERE", "--data", "ptb-xl=."], "no model folder at NOWHERE"),
+        (["probe", "--model", "m", "--data", "a=b", "--protocol", "x"], "attentive or linear"),
+        (["finetune", "--model", "m", "--data", "a=b", "--protocol", "x"], "finetune-after-probe"),
+        (["predict", "x.hea", "--model", "NOWHERE"], "no model folder at NOWHERE"),
+        (["plot", "NOWHERE.hea", "--out", "x.png"], "no such file"),
+        (["report", "NOWHERE"], "holds neither a pre-training run"),
+        (["demo", "--data", "georgia=."], "the demo runs on ptb-xl=DIR"),
+        (["nonsense"], "nonsense"),
+        (["prepare", "ptb-xl=."], "--store"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_leaves_nothing(ecgjepa, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, log = ecgjepa(*arguments)
+    assert code == 2
+    assert message in " ".join(log.replace("│", " ").split())
+    assert "Traceback" not in log
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(ecgjepa, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, log = ecgjepa("--debug", "verify", "NOWHERE")
+    assert code == 2
+    assert "Traceback" in log
+    assert "ecgjepa: no store at NOWHERE" in log
+
+
+def test_a_full_disk_exits_with_1(ecgjepa, source, tmp_path, monkeypatch):
+    import os
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, log = ecgjepa("prepare", f"ptb-xl={source}", "--store", tmp_path / "s")
+    assert code == 1
+    assert "no space left on the disk while writing" in log
+    assert not (tmp_path / "s").exists()
+
+
+def test_missing_column_names_it(ecgjepa, tmp_path):
+    root = write_ptb_xl(tmp_path / "d", records=4, seconds=1.0)
+    table = pd.read_csv(root / "ptbxl_database.csv").drop(columns="strat_fold")
+    table.to_csv(root / "ptbxl_database.csv", index=False)
+    code, _, log = ecgjepa("prepare", f"ptb-xl={root}", "--store", tmp_path / "s")
+    assert code == 2
+    assert "column strat_fold is missing" in log
+
+
+def test_doctor(ecgjepa):
+    code, text, _ = ecgjepa("doctor")
+    assert code == 0
+    assert "presets: tiny" in text
+    assert max(map(len, text.splitlines())) <= 79
+    code, text, _ = ecgjepa("doctor", "--json")
+    assert json.loads(text)["packages"]["wfdb"]
+
+
+@pytest.mark.parametrize("verb", ["--help", "prepare", "pretrain", "probe", "predict", "demo"])
+def test_help_fits_the_terminal(ecgjepa, verb):
+    code, text, _ = ecgjepa(*([verb] if verb == "--help" else [verb, "--help"]))
+    assert code == 0
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_every_verb_is_a_function_of_the_package():
+    import ecgjepa as package
+
+    for command in cli.app.registered_commands:
+        function = getattr(package, command.callback.__name__)
+        assert callable(function)
+        assert function.__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018
+    assert set(package._HOMES) < set(dir(package))
