@@ -1,4 +1,4 @@
-"""Shared fixtures: small ECG folders written on the spot, and the real records if they are there."""
+"""Shared fixtures: small ECG folders written on the spot, and real records where they are."""
 
 import os
 from pathlib import Path
@@ -65,8 +65,14 @@ def toy_ecg(rng: np.random.Generator, *, num_samples: int = 5000, rate: float = 
     eight = np.outer(pulse * width + wave, axes) + 0.02 * rng.standard_normal((num_samples, 8))
     digital = np.rint(eight * 700)
     first, second = digital[:, 0], digital[:, 1]
-    limb = [first, second, second - first, -(first + second) / 2, first - second / 2,
-            second - first / 2]
+    limb = [
+        first,
+        second,
+        second - first,
+        -(first + second) / 2,
+        first - second / 2,
+        second - first / 2,
+    ]
     return np.rint(np.column_stack([*limb, digital[:, 2:]])).astype(np.int16)
 
 
@@ -97,8 +103,14 @@ def write_ptb_xl(root: Path, *, records: int = 40, seconds: float = 10.0, seed: 
             }
         )
     pd.DataFrame(rows).to_csv(root / "ptbxl_database.csv", index=False)
-    columns = ["diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass",
-               "description"]
+    columns = [
+        "diagnostic",
+        "form",
+        "rhythm",
+        "diagnostic_class",
+        "diagnostic_subclass",
+        "description",
+    ]
     table = pd.DataFrame.from_dict(STATEMENTS, orient="index", columns=columns)
     table.to_csv(root / "scp_statements.csv")
     return root

@@ -11,9 +11,16 @@ from conftest import write_ptb_xl
 from ecgjepa import cli
 
 TINY = [
-    "data.window_seconds=2", "mask.min_block_size=2", "encoder.dim=16", "encoder.depth=1",
-    "predictor.dim=8", "predictor.depth=1", "train.steps=4", "train.batch_size=8",
-    "train.warmup_steps=1", "train.checkpoint_every=4",
+    "data.window_seconds=2",
+    "mask.min_block_size=2",
+    "encoder.dim=16",
+    "encoder.depth=1",
+    "predictor.dim=8",
+    "predictor.depth=1",
+    "train.steps=4",
+    "train.batch_size=8",
+    "train.warmup_steps=1",
+    "train.checkpoint_every=4",
 ]
 
 
@@ -47,8 +54,9 @@ def source(tmp_path_factory):
 
 def test_the_whole_way(ecgjepa, source, tmp_path):
     store, run, out = tmp_path / "store", tmp_path / "run", tmp_path / "probe"
-    code, text, log = ecgjepa("prepare", f"ptb-xl={source}", "--store", store,
-                              "--sampling-rate", "100")
+    code, text, log = ecgjepa(
+        "prepare", f"ptb-xl={source}", "--store", store, "--sampling-rate", "100"
+    )
     assert code == 0
     assert "ptb-xl: 82 of 82 records" in text
     assert "noted: resampled in 82 records" in text
@@ -62,15 +70,36 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     assert "step 4/4  loss" in log
 
     common = ["--data", f"ptb-xl={source}", "--task", "superdiagnostic", "--cache", tmp_path / "c"]
-    code, text, _ = ecgjepa("probe", "--model", run, *common, "--out", out, "--set", "steps=4",
-                            "--set", "validate_every=2")
+    code, text, _ = ecgjepa(
+        "probe",
+        "--model",
+        run,
+        *common,
+        "--out",
+        out,
+        "--set",
+        "steps=4",
+        "--set",
+        "validate_every=2",
+    )
     assert code == 0
     assert "task superdiagnostic: macro AUROC on 6 test records (fold 10)" in text
     assert max(map(len, text.splitlines())) <= 79 + len(str(tmp_path))
     assert "untrained" in text
 
-    code, text, _ = ecgjepa("finetune", "--model", out, *common, "--out", tmp_path / "tuned",
-                            "--set", "steps=4", "--set", "warmup_steps=1", "--json")
+    code, text, _ = ecgjepa(
+        "finetune",
+        "--model",
+        out,
+        *common,
+        "--out",
+        tmp_path / "tuned",
+        "--set",
+        "steps=4",
+        "--set",
+        "warmup_steps=1",
+        "--json",
+    )
     assert code == 0
     assert set(json.loads(text)["models"]) == {"pre-trained", "from scratch"}
 
@@ -85,8 +114,9 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     assert text.count("normal ECG") == 2
     assert "Research use only. Probabilities are not calibrated." in text
 
-    code, text, _ = ecgjepa("predict", files[0], tmp_path / "no.hea", "--model", tmp_path / "tuned",
-                            "--json")
+    code, text, _ = ecgjepa(
+        "predict", files[0], tmp_path / "no.hea", "--model", tmp_path / "tuned", "--json"
+    )
     assert code == 1
     good, bad = json.loads(text)
     assert sum(good["probabilities"].values()) > 0
@@ -145,7 +175,9 @@ def test_verify_falls_short_on_a_damaged_store(ecgjepa, source, tmp_path):
         (["prepare", "ptb-xl=."], "--store"),
     ],
 )
-def test_wrong_use_exits_with_2_and_leaves_nothing(ecgjepa, tmp_path, monkeypatch, arguments, message):
+def test_wrong_use_exits_with_2_and_leaves_nothing(
+    ecgjepa, tmp_path, monkeypatch, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     code, _, log = ecgjepa(*arguments)
     assert code == 2

@@ -19,7 +19,9 @@ def test_published_hyper_parameters(size, data):
     """Paper, sections 1 to 3, and the shipped configurations."""
     config = load_preset(f"paper-vit-{size}-{data}")
     assert (config.encoder.dim, config.encoder.depth, config.encoder.num_heads) == {
-        "xs": (192, 8, 4), "s": (384, 8, 6), "b": (768, 12, 12)
+        "xs": (192, 8, 4),
+        "s": (384, 8, 6),
+        "b": (768, 12, 12),
     }[size]
     assert config.predictor.dim == config.encoder.dim // 2
     assert config.predictor.depth == config.encoder.depth
@@ -49,9 +51,16 @@ def test_published_hyper_parameters(size, data):
 
 def test_published_mixture():
     assert load_preset("paper-vit-s-all").data.weights == {
-        "mimic-iv-ecg": 0.7, "code-15": 0.1, "ptb-xl": 0.05, "ptb": 0.01875, "cpsc": 0.025,
-        "cpsc-extra": 0.0125, "georgia": 0.0375, "ningbo": 0.028125,
-        "chapman-shaoxing": 0.009375, "st-petersburg": 0.01875,
+        "mimic-iv-ecg": 0.7,
+        "code-15": 0.1,
+        "ptb-xl": 0.05,
+        "ptb": 0.01875,
+        "cpsc": 0.025,
+        "cpsc-extra": 0.0125,
+        "georgia": 0.0375,
+        "ningbo": 0.028125,
+        "chapman-shaoxing": 0.009375,
+        "st-petersburg": 0.01875,
     }
 
 
@@ -119,4 +128,6 @@ def test_configurations_are_frozen():
     config = load_preset("tiny")
     with pytest.raises(ValueError, match="frozen"):
         config.train.steps = 3
-    assert isinstance(PretrainConfig.model_validate(yaml.safe_load(to_yaml(config))), PretrainConfig)
+    assert isinstance(
+        PretrainConfig.model_validate(yaml.safe_load(to_yaml(config))), PretrainConfig
+    )

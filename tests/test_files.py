@@ -9,9 +9,14 @@ from ecgjepa.files import DiskFullError, remove_partial, replacing, replacing_fo
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError), replacing(target) as stream:
-        stream.write(b"half")
-        raise RuntimeError
+
+    def write_half():
+        with replacing(target) as stream:
+            stream.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -20,9 +25,14 @@ def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path):
     target = tmp_path / "run"
     with replacing_folder(target) as partial:
         (partial / "x").write_text("old")
-    with pytest.raises(RuntimeError), replacing_folder(target) as partial:
-        (partial / "x").write_text("new")
-        raise RuntimeError
+
+    def write_half():
+        with replacing_folder(target) as partial:
+            (partial / "x").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert (target / "x").read_text() == "old"
     with replacing_folder(target) as partial:
         (partial / "y").write_text("new")

@@ -22,9 +22,16 @@ from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 
 TINY = [
-    "data.window_seconds=2", "mask.min_block_size=2", "encoder.dim=16", "encoder.depth=1",
-    "predictor.dim=8", "predictor.depth=1", "train.steps=4", "train.batch_size=8",
-    "train.warmup_steps=1", "train.checkpoint_every=4",
+    "data.window_seconds=2",
+    "mask.min_block_size=2",
+    "encoder.dim=16",
+    "encoder.depth=1",
+    "predictor.dim=8",
+    "predictor.depth=1",
+    "train.steps=4",
+    "train.batch_size=8",
+    "train.warmup_steps=1",
+    "train.checkpoint_every=4",
 ]
 FAST = ["steps=6", "validate_every=3", "batch_size=16"]
 
@@ -32,8 +39,9 @@ FAST = ["steps=6", "validate_every=3", "batch_size=16"]
 @pytest.fixture(scope="module")
 def run(ptb_xl, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("protocols")
-    prepare({"ptb-xl": ptb_xl}, folder / "store",
-            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    prepare(
+        {"ptb-xl": ptb_xl}, folder / "store", preprocessing=PreprocessingConfig(sampling_rate=100.0)
+    )
     return pretrain(folder / "store", folder / "run", overrides=TINY)
 
 
@@ -45,8 +53,9 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def attentive(run, ptb_xl, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("attentive") / "probe"
-    return ecgjepa.probe(run, {"ptb-xl": ptb_xl}, out, task="superdiagnostic", overrides=FAST,
-                         cache=cache)
+    return ecgjepa.probe(
+        run, {"ptb-xl": ptb_xl}, out, task="superdiagnostic", overrides=FAST, cache=cache
+    )
 
 
 def check(result, ptb_xl, models) -> None:
@@ -72,8 +81,13 @@ def check(result, ptb_xl, models) -> None:
             assert value == pytest.approx(stated, abs=1e-9)
         low, high = model["macro_auroc"][1:]
         assert low <= model["macro_auroc"][0] <= high
-    assert results["counts"]["test"] == (
-        predictions[(predictions["model"] == models[0]) & (predictions["part"] == "test")].shape[0]
+    assert (
+        results["counts"]["test"]
+        == (
+            predictions[
+                (predictions["model"] == models[0]) & (predictions["part"] == "test")
+            ].shape[0]
+        )
     )
 
 
@@ -89,8 +103,14 @@ def test_attentive_probe(attentive, ptb_xl):
 
 
 def test_linear_probe(run, ptb_xl, cache, tmp_path):
-    result = ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic",
-                           protocol="linear", cache=cache)
+    result = ecgjepa.probe(
+        run,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "p",
+        task="superdiagnostic",
+        protocol="linear",
+        cache=cache,
+    )
     check(result, ptb_xl, ["pre-trained", "untrained"])
     with np.load(tmp_path / "p/embeddings.npz") as embeddings:
         assert embeddings["pre-trained"].shape == (result.results["counts"]["test"], 16)
@@ -100,8 +120,14 @@ def test_the_models_of_both_probes_predict_what_the_probes_scored(
     run, attentive, ptb_xl, cache, tmp_path
 ):
     """The route from a file through `predict` gives the probabilities of predictions.parquet."""
-    linear = ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic",
-                           protocol="linear", cache=cache)
+    linear = ecgjepa.probe(
+        run,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "p",
+        task="superdiagnostic",
+        protocol="linear",
+        cache=cache,
+    )
     for result in (attentive, linear):
         predictions = pd.read_parquet(result.path / "predictions.parquet")
         rows = predictions[
@@ -117,9 +143,14 @@ def test_the_models_of_both_probes_predict_what_the_probes_scored(
 
 
 def test_finetuning_after_the_probe(attentive, ptb_xl, cache, tmp_path):
-    result = ecgjepa.finetune(attentive.path, {"ptb-xl": ptb_xl}, tmp_path / "f",
-                              task="superdiagnostic", overrides=[*FAST, "warmup_steps=1"],
-                              cache=cache)
+    result = ecgjepa.finetune(
+        attentive.path,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "f",
+        task="superdiagnostic",
+        overrides=[*FAST, "warmup_steps=1"],
+        cache=cache,
+    )
     check(result, ptb_xl, ["pre-trained", "from scratch"])
     config = read_model_config(tmp_path / "f/model")
     assert config.head.kind == "attentive"
@@ -129,18 +160,32 @@ def test_finetuning_after_the_probe(attentive, ptb_xl, cache, tmp_path):
 
 
 def test_finetuning_runs_its_probe_itself(run, ptb_xl, cache, tmp_path, monkeypatch):
-    monkeypatch.setitem(PROTOCOLS, "attentive",
-                        PROTOCOLS["attentive"].model_copy(update={"steps": 4}))
-    result = ecgjepa.finetune(run, {"ptb-xl": ptb_xl}, tmp_path / "f", task="diagnostic",
-                              overrides=[*FAST, "warmup_steps=1"], from_scratch=False, cache=cache)
+    monkeypatch.setitem(
+        PROTOCOLS, "attentive", PROTOCOLS["attentive"].model_copy(update={"steps": 4})
+    )
+    result = ecgjepa.finetune(
+        run,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "f",
+        task="diagnostic",
+        overrides=[*FAST, "warmup_steps=1"],
+        from_scratch=False,
+        cache=cache,
+    )
     assert list(result.results["models"]) == ["pre-trained"]
     assert (tmp_path / "f/probe/results.json").is_file()
 
 
 def test_direct_finetuning_and_a_single_label_task(run, ptb_xl, cache, tmp_path):
-    result = ecgjepa.finetune(run, {"ptb-xl": ptb_xl}, tmp_path / "f", task="st-mem",
-                              protocol="finetune", overrides=[*FAST, "warmup_steps=1"],
-                              cache=cache)
+    result = ecgjepa.finetune(
+        run,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "f",
+        task="st-mem",
+        protocol="finetune",
+        overrides=[*FAST, "warmup_steps=1"],
+        cache=cache,
+    )
     check(result, ptb_xl, ["pre-trained", "from scratch"])
     predictions = pd.read_parquet(tmp_path / "f/predictions.parquet")
     sums = predictions.filter(like="probability:").sum(axis=1)
@@ -149,26 +194,46 @@ def test_direct_finetuning_and_a_single_label_task(run, ptb_xl, cache, tmp_path)
 
 
 def test_the_papers_random_crops(run, ptb_xl, cache, tmp_path):
-    result = ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic",
-                           overrides=[*FAST, "random_crops=true"], cache=cache)
+    result = ecgjepa.probe(
+        run,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "p",
+        task="superdiagnostic",
+        overrides=[*FAST, "random_crops=true"],
+        cache=cache,
+    )
     check(result, ptb_xl, ["pre-trained", "untrained"])
 
 
 def test_results_are_seeded(run, attentive, ptb_xl, cache, tmp_path):
-    again = ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic",
-                          overrides=FAST, cache=cache)
+    again = ecgjepa.probe(
+        run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic", overrides=FAST, cache=cache
+    )
     assert again.results["models"] == attentive.results["models"]
 
 
 def test_any_other_split(run, ptb_xl, cache, tmp_path):
     """Pre-training saw folds 1 to 8, so only 9 and 10 may judge it."""
     split = Split((1, 2, 3), (10,), (9,))
-    result = ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic",
-                           protocol="linear", split=split, cache=cache)
+    result = ecgjepa.probe(
+        run,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "p",
+        task="superdiagnostic",
+        protocol="linear",
+        split=split,
+        cache=cache,
+    )
     assert result.results["split"]["test"] == [9]
     with pytest.raises(TaskError, match=r"was pre-trained on folds .* which include \[8\]"):
-        ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "q", task="superdiagnostic",
-                      split=Split((1, 2), (9,), (8,)), cache=cache)
+        ecgjepa.probe(
+            run,
+            {"ptb-xl": ptb_xl},
+            tmp_path / "q",
+            task="superdiagnostic",
+            split=Split((1, 2), (9,), (8,)),
+            cache=cache,
+        )
 
 
 def test_normalisation_comes_from_the_training_folds(attentive, ptb_xl):
@@ -188,8 +253,9 @@ def test_normalisation_comes_from_the_training_folds(attentive, ptb_xl):
 
 
 def test_results_go_beside_the_model_by_default(run, ptb_xl, cache):
-    result = ecgjepa.probe(run, {"ptb-xl": ptb_xl}, task="superdiagnostic", protocol="linear",
-                           cache=cache)
+    result = ecgjepa.probe(
+        run, {"ptb-xl": ptb_xl}, task="superdiagnostic", protocol="linear", cache=cache
+    )
     assert result.path == run.with_name("run-superdiagnostic-linear")
 
 
@@ -212,8 +278,9 @@ def test_an_unknown_task(run, ptb_xl, cache, tmp_path):
 
 def test_a_probe_of_another_task_is_no_start(attentive, ptb_xl, cache, tmp_path):
     with pytest.raises(TaskError, match="is a probe of task 'superdiagnostic', not 'form'"):
-        ecgjepa.finetune(attentive.path, {"ptb-xl": ptb_xl}, tmp_path / "f", task="form",
-                         cache=cache)
+        ecgjepa.finetune(
+            attentive.path, {"ptb-xl": ptb_xl}, tmp_path / "f", task="form", cache=cache
+        )
 
 
 def test_no_model(tmp_path, ptb_xl):
@@ -251,8 +318,14 @@ def test_nothing_to_select_on(run, cache, tmp_path):
     table.loc[table["strat_fold"] == 9, "scp_codes"] = "{'NORM': 100.0}"
     table.to_csv(root / "ptbxl_database.csv", index=False)
     with pytest.raises(TaskError, match="none of the 5 labels has both positive and negative"):
-        ecgjepa.probe(run, {"ptb-xl": root}, tmp_path / "p", task="superdiagnostic",
-                      overrides=FAST, cache=cache)
+        ecgjepa.probe(
+            run,
+            {"ptb-xl": root},
+            tmp_path / "p",
+            task="superdiagnostic",
+            overrides=FAST,
+            cache=cache,
+        )
 
 
 # ---------------------------------------------------------------- published settings, windows
@@ -263,14 +336,20 @@ def test_protocols_are_the_published_ones():
     linear, after, direct = (
         PROTOCOLS[name] for name in ("attentive", "finetune-after-probe", "finetune")
     )
-    assert (linear.learning_rate, linear.final_learning_rate, linear.warmup_steps) == (1e-3, 1e-3, 0)
+    assert (linear.learning_rate, linear.final_learning_rate, linear.warmup_steps) == (
+        1e-3,
+        1e-3,
+        0,
+    )
     assert (linear.weight_decay, linear.betas, linear.gradient_clip) == (0.1, (0.9, 0.999), 1)
     assert (linear.steps, linear.patience, linear.dropout) == (5000, 5000, 0)
     assert (after.learning_rate, after.final_learning_rate, after.warmup_steps) == (1e-4, 1e-6, 200)
     assert (after.weight_decay, after.betas, after.gradient_clip) == (0, (0.9, 0.999), 1)
     assert (after.steps, after.patience, after.dropout) == (5000, 2000, 0.1)
     assert (direct.learning_rate, direct.final_learning_rate, direct.warmup_steps) == (
-        1e-3, 1e-5, 200
+        1e-3,
+        1e-5,
+        200,
     )
     assert (direct.weight_decay, direct.betas, direct.gradient_clip) == (0.01, (0.9, 0.99), 0)
     assert (direct.steps, direct.patience, direct.dropout) == (10_000, 2000, 0.05)

@@ -19,8 +19,15 @@ STATEMENTS = pd.DataFrame(
         ("SR", None, None, 1, None, None, "sinus rhythm"),
         ("AFIB", None, None, 1, None, None, "atrial fibrillation"),
     ],
-    columns=["", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass",
-             "description"],
+    columns=[
+        "",
+        "diagnostic",
+        "form",
+        "rhythm",
+        "diagnostic_class",
+        "diagnostic_subclass",
+        "description",
+    ],
 ).set_index("")
 
 # Ten records, worked out by hand.
@@ -81,7 +88,9 @@ def test_labels_do_not_depend_on_which_records_are_there():
 
 def test_descriptions():
     assert build_task("superdiagnostic", LABELS, STATEMENTS).descriptions == (
-        "myocardial infarction", "normal ECG", "ST/T change"
+        "myocardial infarction",
+        "normal ECG",
+        "ST/T change",
     )
     assert build_task("rhythm", LABELS, STATEMENTS).descriptions[0] == "atrial fibrillation"
 

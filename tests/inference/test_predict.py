@@ -89,9 +89,7 @@ def test_files_say_the_same_in_any_lead_order_unit_and_gain(model, tmp_path, sig
     order = np.array([0, 1, 2, 3, 5, 4, *range(6, 12)])  # MIMIC-IV-ECG
     mimic = write_wfdb(tmp_path / "b.hea", signal[:, order], leads=[LEADS[i] for i in order])
     micro = write_wfdb(tmp_path / "c.hea", signal, gain="1(0)/uV")
-    named = write_wfdb(
-        tmp_path / "d.hea", signal, leads=[f"MDC_ECG_LEAD_{lead}" for lead in LEADS]
-    )
+    named = write_wfdb(tmp_path / "d.hea", signal, leads=[f"MDC_ECG_LEAD_{lead}" for lead in LEADS])
     others = model.predict_proba([mimic, micro, named])
     np.testing.assert_allclose(others.to_numpy(), np.tile(plain.to_numpy(), (3, 1)), atol=1e-6)
 
@@ -160,8 +158,17 @@ def test_one_bad_file_does_not_stop_the_others(model, tmp_path, signal):
 
 
 def test_a_file_in_another_wfdb_format(model, tmp_path, signal):
-    wfdb.wrsamp("o", 500, ["mV"] * 12, list(LEADS), d_signal=signal.astype(int), fmt=["24"] * 12,
-                adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "o",
+        500,
+        ["mV"] * 12,
+        list(LEADS),
+        d_signal=signal.astype(int),
+        fmt=["24"] * 12,
+        adc_gain=[1000.0] * 12,
+        baseline=[0] * 12,
+        write_dir=str(tmp_path),
+    )
     plain = write_wfdb(tmp_path / "p.hea", signal)
     found = model.predict_proba([tmp_path / "o.hea", plain]).to_numpy()
     np.testing.assert_allclose(found[0], found[1], atol=1e-7)

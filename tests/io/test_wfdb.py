@@ -65,8 +65,17 @@ def test_units_are_converted(tmp_path, rng, unit, factor):
 @pytest.mark.parametrize("storage", ["212", "80", "24", "32", "516"])
 def test_other_formats_go_through_the_package(tmp_path, rng, storage):
     digital = rng.integers(-100, 100, (400, 2))
-    wfdb.wrsamp("o", 360, ["mV"] * 2, ["I", "II"], d_signal=digital, fmt=[storage] * 2,
-                adc_gain=[200.0] * 2, baseline=[0] * 2, write_dir=str(tmp_path))
+    wfdb.wrsamp(
+        "o",
+        360,
+        ["mV"] * 2,
+        ["I", "II"],
+        d_signal=digital,
+        fmt=[storage] * 2,
+        adc_gain=[200.0] * 2,
+        baseline=[0] * 2,
+        write_dir=str(tmp_path),
+    )
     record = read_record(tmp_path / "o.hea")
     np.testing.assert_array_equal(record.signal, (digital / 200).astype(np.float32))
     assert record.sampling_rate == 360

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig, load_preset
-
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.layers import Block, attend, gather_tokens, position_embedding
@@ -59,8 +58,16 @@ def test_block_equals_torchs_layer_in_float64(heads):
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.3)
     layer = nn.TransformerEncoderLayer(
-        24, heads, 96, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True,
-        norm_first=True, bias=False, dtype=torch.float64,
+        24,
+        heads,
+        96,
+        dropout=0.0,
+        activation="gelu",
+        layer_norm_eps=1e-6,
+        batch_first=True,
+        norm_first=True,
+        bias=False,
+        dtype=torch.float64,
     )
     layer.load_state_dict(
         {
@@ -236,4 +243,6 @@ def test_weights_are_seeded_by_name_order():
     first = VisionTransformer(SMALL)
     torch.manual_seed(3)
     second = VisionTransformer(SMALL)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )

@@ -45,8 +45,9 @@ FAST = [
 def store(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pretrain")
     source = write_ptb_xl(folder / "source", records=30, seconds=3.0)
-    prepare({"ptb-xl": source}, folder / "store",
-            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    prepare(
+        {"ptb-xl": source}, folder / "store", preprocessing=PreprocessingConfig(sampling_rate=100.0)
+    )
     return folder / "store"
 
 
@@ -78,20 +79,29 @@ def stop_after(monkeypatch, steps: int) -> None:
 def test_a_run_folder_is_complete(store, tmp_path):
     run = pretrain(store, tmp_path / "run", overrides=FAST)
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.yaml", "store.json", "encoder.json", "metrics.jsonl", "checkpoints",
-                     "model"}
+    assert names == {
+        "config.yaml",
+        "store.json",
+        "encoder.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "model",
+    }
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8, 10]
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     assert [path.name for path in list_checkpoints(run / "checkpoints")] == [
-        "step-000005", "step-000010"
+        "step-000005",
+        "step-000010",
     ]
     assert load_preset(run / "config.yaml") == load_preset("tiny", FAST)
     # The model folder holds the target encoder.
     final = weights(run, 10)
     model = load_file(run / "model/model.safetensors")
-    assert equal({f"target_encoder.{k}": v for k, v in model.items()},
-                 {k: v for k, v in final.items() if k.startswith("target_encoder.")})
+    assert equal(
+        {f"target_encoder.{k}": v for k, v in model.items()},
+        {k: v for k, v in final.items() if k.startswith("target_encoder.")},
+    )
 
 
 def test_the_same_seed_gives_the_same_weights(store, tmp_path):
@@ -121,7 +131,10 @@ def test_ten_steps_are_five_and_five(store, tmp_path, monkeypatch, died_after, e
     for key, state in optimizer[0]["state"].items():
         assert equal(state, optimizer[1]["state"][key])
     losses = [
-        [(line["step"], line["loss"]) for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())]
+        [
+            (line["step"], line["loss"])
+            for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        ]
         for run in (whole, cut)
     ]
     # Lines are not repeated. The first line after the resume averages fewer steps.
@@ -137,8 +150,11 @@ def test_the_schedule_continues_instead_of_starting_again(store, tmp_path, monke
     done = []
     real = loop.schedules.learning_rate
     with monkeypatch.context() as patch:
-        patch.setattr(loop.schedules, "learning_rate",
-                      lambda config, step: done.append(step) or real(config, step))
+        patch.setattr(
+            loop.schedules,
+            "learning_rate",
+            lambda config, step: done.append(step) or real(config, step),
+        )
         pretrain(store, tmp_path / "run", overrides=FAST)
     assert sorted(set(done)) == [5, 6, 7, 8, 9]
 
@@ -147,8 +163,9 @@ def test_the_target_moves_once_per_optimizer_step(store, tmp_path, monkeypatch):
     """The official code moves it once per micro-batch and runs through its schedule twice."""
     moves = []
     real = loop.Jepa.update_target
-    monkeypatch.setattr(loop.Jepa, "update_target",
-                        lambda self, m: moves.append(m) or real(self, m))
+    monkeypatch.setattr(
+        loop.Jepa, "update_target", lambda self, m: moves.append(m) or real(self, m)
+    )
     pretrain(store, tmp_path / "run", overrides=[*FAST, "train.gradient_accumulation_steps=4"])
     config = load_preset("tiny", FAST).train
     assert len(moves) == 10
@@ -158,8 +175,11 @@ def test_the_target_moves_once_per_optimizer_step(store, tmp_path, monkeypatch):
 
 def test_accumulated_gradients_are_those_of_the_parts(store, tmp_path):
     """Four parts of two give a mean over all eight records."""
-    run = pretrain(store, tmp_path / "run",
-                   overrides=[*FAST, "train.gradient_accumulation_steps=4", "train.steps=3"])
+    run = pretrain(
+        store,
+        tmp_path / "run",
+        overrides=[*FAST, "train.gradient_accumulation_steps=4", "train.steps=3"],
+    )
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -182,16 +202,23 @@ def test_another_store_is_refused(store, tmp_path, monkeypatch):
         with pytest.raises(Stop):
             pretrain(store, tmp_path / "run", overrides=FAST)
     source = write_ptb_xl(tmp_path / "other", records=30, seconds=3.0, seed=9)
-    prepare({"ptb-xl": source}, tmp_path / "store2",
-            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    prepare(
+        {"ptb-xl": source},
+        tmp_path / "store2",
+        preprocessing=PreprocessingConfig(sampling_rate=100.0),
+    )
     with pytest.raises(CheckpointError, match="was trained on another store"):
         pretrain(tmp_path / "store2", tmp_path / "run", overrides=FAST)
 
 
 def test_held_out_records_are_refused(tmp_path):
     source = write_ptb_xl(tmp_path / "source", records=30, seconds=3.0)
-    prepare({"ptb-xl": source}, tmp_path / "store", folds="all",
-            preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    prepare(
+        {"ptb-xl": source},
+        tmp_path / "store",
+        folds="all",
+        preprocessing=PreprocessingConfig(sampling_rate=100.0),
+    )
     with pytest.raises(StoreError, match=r"holds folds \[9, 10\] of ptb-xl, which are reserved"):
         pretrain(tmp_path / "store", tmp_path / "run", overrides=FAST)
     assert not (tmp_path / "run").exists()
@@ -274,8 +301,10 @@ def test_a_checkpoint_can_be_evaluated_and_its_start_rebuilt(store, tmp_path):
     run = pretrain(store, tmp_path / "run", overrides=FAST)
     encoder, config = load_encoder(run / "checkpoints/step-000005")
     assert config.pretraining.steps == 5
-    assert equal({f"target_encoder.{k}": v for k, v in encoder.state_dict().items()},
-                 {k: v for k, v in weights(run, 5).items() if k.startswith("target_encoder.")})
+    assert equal(
+        {f"target_encoder.{k}": v for k, v in encoder.state_dict().items()},
+        {k: v for k, v in weights(run, 5).items() if k.startswith("target_encoder.")},
+    )
     start = initial_jepa(load_preset("tiny", FAST)).context_encoder
     assert equal(untrained_encoder(config).state_dict(), start.state_dict())
     assert load_encoder(run)[1].pretraining.steps == 10

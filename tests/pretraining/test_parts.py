@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ecgjepa.config import load_preset
-from ecgjepa.model.compute import choose_device
 from ecgjepa.errors import ConfigError
+from ecgjepa.model.compute import choose_device
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.collapse import collapse_warning
 from ecgjepa.pretraining.loop import initial_jepa

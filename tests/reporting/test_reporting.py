@@ -24,7 +24,9 @@ from ecgjepa.signals.record import Record
 
 def record(rng, *, seconds=10.0, leads=LEADS, valid=None):
     signal = rng.standard_normal((int(seconds * 500), len(leads))).astype(np.float32) * 0.1
-    return Record(signal, np.ones(signal.shape, bool) if valid is None else valid, leads, 500.0, "r")
+    return Record(
+        signal, np.ones(signal.shape, bool) if valid is None else valid, leads, 500.0, "r"
+    )
 
 
 def lines_of(figure: Figure):
@@ -39,7 +41,7 @@ def test_paper_speed_and_gain_are_true_to_size(rng):
     figure = draw_ecg(ecg)
     axes = figure.axes[0]
     box = axes.get_position()
-    width_mm, height_mm = (np.array(figure.get_size_inches()) * 25.4 * [box.width, box.height])
+    width_mm, height_mm = np.array(figure.get_size_inches()) * 25.4 * [box.width, box.height]
     assert width_mm == pytest.approx(np.ptp(axes.get_xlim()))
     assert height_mm == pytest.approx(np.ptp(axes.get_ylim()))
     x, y = lines_of(figure)[0].get_data()
@@ -76,7 +78,9 @@ def test_a_record_without_a_valid_sample_is_refused(rng):
         draw_ecg(record(rng, valid=np.zeros((5000, 12), bool)))
 
 
-@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
 def test_plot_writes_what_the_ending_says(ptb_xl, tmp_path, ending, magic):
     out = tmp_path / f"x.{ending}"
     plot(ptb_xl / "records500/00000/00001_hr.hea", out)
@@ -99,7 +103,9 @@ def test_the_same_figure_gives_the_same_file(rng, tmp_path):
 
 def test_masked_patches_are_the_shaded_ones(rng):
     masks = MaskIndices(np.array([[0, 4], [3, 4]]), np.array([[1, 2, 3], [0, 1, 2]]))
-    figure = draw_masks(rng.standard_normal((50, 1)), ["II"], masks, sampling_rate=10.0, patch_size=10)
+    figure = draw_masks(
+        rng.standard_normal((50, 1)), ["II"], masks, sampling_rate=10.0, patch_size=10
+    )
     spans = sorted(patch.get_x() for patch in figure.axes[0].patches)
     assert spans == [1.0, 2.0, 3.0]
 
@@ -138,22 +144,43 @@ def evaluation(tmp_path, rng):
         "history": [],
         "test_records": 40,
         "labels": [
-            {"label": label, "description": "d", "train_positives": 9, "test_positives": n,
-             "auroc": [None, None, None] if label == "C" else [0.8, 0.7, 0.9],
-             "average_precision": None if label == "C" else 0.5, "few_positives": n < 10}
+            {
+                "label": label,
+                "description": "d",
+                "train_positives": 9,
+                "test_positives": n,
+                "auroc": [None, None, None] if label == "C" else [0.8, 0.7, 0.9],
+                "average_precision": None if label == "C" else 0.5,
+                "few_positives": n < 10,
+            }
             for label, n in zip(labels, (20, 5, 0), strict=True)
         ],
     }
     results = {
-        "format_version": 1, "protocol": "linear", "seed": 0, "settings": {},
+        "format_version": 1,
+        "protocol": "linear",
+        "seed": 0,
+        "settings": {},
         "task": {"name": "t", "kind": "multi-label", "labels": labels, "descriptions": labels},
         "split": {"train": [1], "validation": [2], "test": [3]},
-        "counts": {"train": 1000, "validation": 30, "test": 40, "test_patients": 39,
-                   "without_label": 7},
-        "database": {"listed": 1080, "stored": 1077, "seconds": 10770.0, "folds": [1, 2, 3],
-                     "skipped": {"truncated": 3}, "absent": 20719, "issues": {"flat_lead": 2},
-                     "quarantine": [{"record_id": "17", "reason": "truncated", "detail": "half"}] * 3,
-                     "notices": ["partial copy"]},
+        "counts": {
+            "train": 1000,
+            "validation": 30,
+            "test": 40,
+            "test_patients": 39,
+            "without_label": 7,
+        },
+        "database": {
+            "listed": 1080,
+            "stored": 1077,
+            "seconds": 10770.0,
+            "folds": [1, 2, 3],
+            "skipped": {"truncated": 3},
+            "absent": 20719,
+            "issues": {"flat_lead": 2},
+            "quarantine": [{"record_id": "17", "reason": "truncated", "detail": "half"}] * 3,
+            "notices": ["partial copy"],
+        },
         "store": str(tmp_path / "gone"),
         "models": {"pre-trained": model, "untrained": model},
         "differences": {"pre-trained - untrained": [0.05, 0.01, 0.09]},

@@ -17,8 +17,13 @@ SMALL = ["train.batch_size=12", "data.window_seconds=2", "mask.min_block_size=2"
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixture")
     source = write_ptb_xl(folder / "source", records=30, seconds=3.0)
-    prepare({"ptb-xl": source}, folder / "store", folds="all",
-            preprocessing=PreprocessingConfig(sampling_rate=100.0), records_per_shard=11)
+    prepare(
+        {"ptb-xl": source},
+        folder / "store",
+        folds="all",
+        preprocessing=PreprocessingConfig(sampling_rate=100.0),
+        records_per_shard=11,
+    )
     return Store(folder / "store")
 
 
@@ -66,7 +71,9 @@ def test_databases_are_drawn_by_weight(store):
     both.manifest = both.manifest.model_copy(
         update={"databases": {"ptb-xl": summary, "small": summary}}
     )
-    mixture = Mixture(both, load_preset("tiny", [*SMALL, "data.weights={ptb-xl: 1, small: 3}"]).data)
+    mixture = Mixture(
+        both, load_preset("tiny", [*SMALL, "data.weights={ptb-xl: 1, small: 3}"]).data
+    )
     assert mixture.weights == {"ptb-xl": 0.25, "small": 0.75}
     rows = mixture.draw(np.random.default_rng(0), 30_000).rows
     counts = np.bincount(rows, minlength=30) / 30_000
@@ -91,7 +98,7 @@ def test_another_rate_is_refused_with_what_to_do(store):
 
 def test_weights_of_absent_databases_are_refused(store):
     config = load_preset("tiny", ["data.weights={mimic-iv-ecg: 0.7, ptb-xl: 0.3}"])
-    with pytest.raises(ConfigError, match="names mimic-iv-ecg, but .* holds only ptb-xl"):
+    with pytest.raises(ConfigError, match=r"names mimic-iv-ecg, but .* holds only ptb-xl"):
         Mixture(store, config.data)
 
 

@@ -30,7 +30,9 @@ def test_masks_partition_the_patches(setting, batch_size, seed):
         config, np.random.default_rng(seed), batch_size=batch_size, num_patches=num_patches
     )
     both = np.concatenate(masks, axis=1)
-    np.testing.assert_array_equal(np.sort(both, axis=1), np.tile(range(num_patches), (batch_size, 1)))
+    np.testing.assert_array_equal(
+        np.sort(both, axis=1), np.tile(range(num_patches), (batch_size, 1))
+    )
     for part in masks:
         assert (np.diff(part, axis=1) > 0).all()
     kept = masks.context_index.shape[1] / num_patches
@@ -74,7 +76,10 @@ def test_statistics_equal_the_published_samplers(kept):
     golden = GOLDEN["kept"][str(kept)]
     records = 40_000
     visible = _mask_blocks(
-        np.random.default_rng(kept), records, GOLDEN["patches"], GOLDEN["patches"] - kept,
+        np.random.default_rng(kept),
+        records,
+        GOLDEN["patches"],
+        GOLDEN["patches"] - kept,
         GOLDEN["min_block_size"],
     )
     expected = np.array(golden["visible_share_by_position"])
@@ -97,7 +102,9 @@ def test_the_published_position_bias_is_there():
         sample_masks(MaskConfig(), np.random.default_rng(i), batch_size=100, num_patches=200)
         for i in range(100)
     ]
-    masked = np.concatenate([np.bincount(m.target_index.ravel(), minlength=200)[None] for m in masks])
+    masked = np.concatenate(
+        [np.bincount(m.target_index.ravel(), minlength=200)[None] for m in masks]
+    )
     share = masked.sum(axis=0) / 10_000
     assert 0.2 < share[0] < 0.5
     assert 0.85 < share[100] < 0.95

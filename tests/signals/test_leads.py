@@ -48,8 +48,17 @@ def test_unknown_names_are_listed():
 
 @pytest.mark.parametrize(
     ("unit", "factor"),
-    [("V", 1e3), ("mV", 1), ("mv", 1), ("MV", 1), ("uV", 1e-3), ("µV", 1e-3), ("μV", 1e-3),
-     ("nV", 1e-6), (" mV ", 1)],
+    [
+        ("V", 1e3),
+        ("mV", 1),
+        ("mv", 1),
+        ("MV", 1),
+        ("uV", 1e-3),
+        ("µV", 1e-3),
+        ("μV", 1e-3),
+        ("nV", 1e-6),
+        (" mV ", 1),
+    ],
 )
 def test_units(unit, factor):
     assert millivolt_per_unit(unit) == factor

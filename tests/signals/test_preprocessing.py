@@ -31,9 +31,7 @@ def record_of(signal, *, rate=500.0, valid=None, leads=None) -> Record:
 def test_resampling_is_scipys_polyphase(rng, rate, target):
     signal = rng.standard_normal((1031, 2)).astype(np.float32)
     ratio = Fraction(target, rate)
-    expected = dsp.resample_poly(
-        signal, ratio.numerator, ratio.denominator, axis=0, padtype="line"
-    )
+    expected = dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
     result = resample(record_of(signal, rate=rate), float(target))
     np.testing.assert_array_equal(result.signal, expected)
     assert result.sampling_rate == target

@@ -50,7 +50,7 @@ def test_the_readme_of_the_store_is_true(source, tmp_path):
     """The five lines of NumPy that read a record without this package."""
     prepare({"ptb-xl": source}, tmp_path / "store", folds="all", records_per_shard=7)
     row = pd.read_parquet(tmp_path / "store/index.parquet").iloc[11]
-    with open(tmp_path / f"store/shard-{row.shard:05d}.i16", "rb") as file:
+    with (tmp_path / f"store/shard-{row.shard:05d}.i16").open("rb") as file:
         file.seek(row.offset)
         samples = np.fromfile(file, "<i2", row.num_samples * 12).reshape(-1, 12)
     np.testing.assert_array_equal(samples, Store(tmp_path / "store").read_record(11))
@@ -78,7 +78,9 @@ def test_statistics_are_exact_and_of_training_records(source, tmp_path):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.lists(st.integers(-32768, 32767), min_size=3, max_size=3), min_size=1, max_size=5))
+@given(
+    st.lists(st.lists(st.integers(-32768, 32767), min_size=3, max_size=3), min_size=1, max_size=5)
+)
 def test_statistics_ignore_invalid_samples(values):
     import pyarrow as pa
 
@@ -88,7 +90,11 @@ def test_statistics_ignore_invalid_samples(values):
     samples = np.array(values, np.int16)
     entry = prepare_module.Entry("1", "x", None, None, None, None, "{}")
     row = _index_row("d", entry, samples) | {
-        "shard": 0, "offset": 0, "sha256": "", "issues": [], "source_sampling_rate": 1.0
+        "shard": 0,
+        "offset": 0,
+        "sha256": "",
+        "issues": [],
+        "source_sampling_rate": 1.0,
     }
     statistics = lead_statistics(pa.Table.from_pylist([row], schema=index_schema(3)))
     for lead in range(3):
@@ -115,15 +121,25 @@ def test_an_interrupted_prepare_goes_on_where_it_stopped(source, tmp_path, stop_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare({"ptb-xl": source}, tmp_path / "cut", folds="all", records_per_shard=7,
-                progress=interrupt)
+        prepare(
+            {"ptb-xl": source},
+            tmp_path / "cut",
+            folds="all",
+            records_per_shard=7,
+            progress=interrupt,
+        )
     if (tmp_path / "cut").exists():
         with pytest.raises(StoreError, match="interrupted here; run it again"):
             Store(tmp_path / "cut")
         assert not list((tmp_path / "cut").glob(".partial*"))
     seen = []
-    prepare({"ptb-xl": source}, tmp_path / "cut", folds="all", records_per_shard=7,
-            progress=lambda done, total: seen.append(done))
+    prepare(
+        {"ptb-xl": source},
+        tmp_path / "cut",
+        folds="all",
+        records_per_shard=7,
+        progress=lambda done, total: seen.append(done),
+    )
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
     # Finished shards are not written again: they report once instead of once per record.
     assert len(seen) == 30 - (stop_after // 7) * 6
@@ -137,8 +153,13 @@ def test_leftovers_of_a_kill_are_cleaned_up(source, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare({"ptb-xl": source}, tmp_path / "cut", folds="all", records_per_shard=7,
-                progress=interrupt)
+        prepare(
+            {"ptb-xl": source},
+            tmp_path / "cut",
+            folds="all",
+            records_per_shard=7,
+            progress=interrupt,
+        )
     (tmp_path / "cut/.partial-9-shard-00001.i16").write_bytes(b"half")
     (tmp_path / "cut/shard-00001.i16").write_bytes(b"no part says this is complete")
     prepare({"ptb-xl": source}, tmp_path / "cut", folds="all", records_per_shard=7)
@@ -196,7 +217,9 @@ def break_records(source: Path) -> None:
     data[500] ^= 4
     (folder / "00003_hr.dat").write_bytes(bytes(data))
     rng = np.random.default_rng(0)
-    write_wfdb(folder / "00004_hr.hea", toy_ecg(rng, num_samples=1000), leads=[f"x{i}" for i in range(12)])
+    write_wfdb(
+        folder / "00004_hr.hea", toy_ecg(rng, num_samples=1000), leads=[f"x{i}" for i in range(12)]
+    )
     write_wfdb(folder / "00005_hr.hea", np.full((1000, 12), 77, np.int16))
     gaps = toy_ecg(rng, num_samples=1000)
     gaps[:, :6] = INVALID_MICROVOLT
