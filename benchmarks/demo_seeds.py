@@ -19,7 +19,9 @@ import torch
 import ecgjepa
 
 
-def measure(out: Path, seed: int, data: dict[str, str] | None, split: ecgjepa.Split) -> dict[str, Any]:
+def measure(
+    out: Path, seed: int, data: dict[str, str] | None, split: ecgjepa.Split
+) -> dict[str, Any]:
     """Run the demo with one seed and return the scores of every protocol and encoder."""
     found = ecgjepa.demo(out / f"seed-{seed}", seed=seed, data=data, split=split)
     scores = {

@@ -359,7 +359,7 @@ def demo(
     """Run everything once, small: from ECG files to a report."""
     from ecgjepa.demonstration import demo as run
 
-    with Progress("") as progress:
+    with Progress("     ") as progress:
         result = run(
             out,
             data=None if data is None else _named_folders([data]),

@@ -16,12 +16,13 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
 
 
 class Progress:
-    """A bar on a terminal, a line every tenth otherwise."""
+    """A bar on a terminal, a line every quarter otherwise."""
 
     def __init__(self, text: str) -> None:
+        """Show ``text`` before the numbers."""
         self._text = text
         self._bar: Any = None
-        self._last = (0, 0)
+        self._quarters = 0
 
     def __enter__(self) -> "Progress":
         """Show nothing until the first call."""
@@ -31,9 +32,11 @@ class Progress:
         """Show that ``done`` of ``total`` are done."""
         if sys.stderr.isatty():
             self._draw(done, total)
-        elif done == total or done * 10 // total > self._last[0] * 10 // max(1, self._last[1]):
-            logging.getLogger("ecgjepa").info("%s %d/%d", self._text, done, total)
-        self._last = (done % total, total)
+            return
+        quarters = done * 4 // total
+        if quarters > self._quarters:
+            logging.getLogger("ecgjepa").info("%s %d of %d", self._text, done, total)
+        self._quarters = quarters % 4
 
     def _draw(self, done: int, total: int) -> None:
         if self._bar is None or self._bar.total != total or done < self._bar.n:

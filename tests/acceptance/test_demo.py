@@ -60,9 +60,7 @@ def test_from_nothing_to_a_report(tmp_path, quick):
 
 @pytest.mark.realdata
 def test_on_real_records(real_data, tmp_path, quick):
-    found = ecgjepa.demo(
-        tmp_path / "demo", data={"ptb-xl": real_data / "ptb-xl"}, overrides=SMALL
-    )
+    found = ecgjepa.demo(tmp_path / "demo", data={"ptb-xl": real_data / "ptb-xl"}, overrides=SMALL)
     text = " ".join(re.sub(r"<[^>]+>", " ", found.report.read_text()).split())
     assert "partial copy: its table has 500 records; version 1.0.3 has 21,799" in text
     assert found.evaluations[0].results["counts"]["test"] == 65

@@ -53,9 +53,15 @@ def test_a_partial_copy_is_counted(copy):
     ("count", "notice"),
     [(21_799, None), (21_801, "version 1.0.2"), (21_837, "version 1.0.1"), (500, "partial copy")],
 )
-def test_versions_are_told_by_their_size(count, notice):
-    notices = ptb_xl._notices(count, count, 500)
+def test_versions_are_told_by_their_size(tmp_path, count, notice):
+    notices = ptb_xl._notices(tmp_path, count, count, 500)
     assert (notices == ()) if notice is None else notice in notices[0]
+
+
+def test_simulated_records_are_said_to_be(copy):
+    (copy / "SIMULATED.txt").write_text("x")
+    notices = list_records("ptb-xl", copy).notices
+    assert notices == ("12 simulated ECGs; results on them say nothing about patients",)
 
 
 def test_100_hz_files_are_used_where_there_are_no_others(copy):

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import wfdb
 
+from ecgjepa.databases.ptb_xl import SIMULATED_FILE, STATEMENTS_FILE, TABLE_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.simulation import simulate
-from ecgjepa.simulation.layouts import MARKER, STATEMENTS_FILE, TABLE_FILE, population
+from ecgjepa.simulation.layouts import population
 from ecgjepa.simulation.recorder import INVALID, quantise
 from ecgjepa.simulation.records import trace_visit
 from ecgjepa.simulation.statements import NEVER_SIMULATED, SIMULATED
@@ -136,7 +137,7 @@ def test_other_seeds_give_other_records(folder, tmp_path):
 
 
 def test_marker_says_that_the_data_are_synthetic(folder):
-    text = (folder / MARKER).read_text()
+    text = (folder / SIMULATED_FILE).read_text()
     assert "SYNTHETIC" in text
     assert "seed: 0" in text
 

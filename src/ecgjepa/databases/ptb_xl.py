@@ -18,6 +18,8 @@ from ecgjepa.errors import DatabaseError
 NAME = "ptb-xl"
 TABLE_FILE = "ptbxl_database.csv"
 STATEMENTS_FILE = "scp_statements.csv"
+# `ecgjepa.simulation` puts this beside what it writes.
+SIMULATED_FILE = "SIMULATED.txt"
 TRAINING_FOLDS = tuple(range(1, 9))
 HELD_OUT_FOLDS = (9, 10)
 
@@ -79,7 +81,7 @@ def list_records(root: Path, source_rate: int | None = None) -> Listing:
         root=root,
         table=table.reset_index(drop=True),
         absent=absent,
-        notices=_notices(len(rows), int(present.sum()), rate),
+        notices=_notices(root, len(rows), int(present.sum()), rate),
         training_folds=TRAINING_FOLDS,
         held_out_folds=HELD_OUT_FOLDS,
     )
@@ -166,12 +168,14 @@ def _labels_as_json(root: Path, rows: pd.DataFrame) -> list[str]:
     return labels
 
 
-def _notices(num_rows: int, num_present: int, rate: int) -> tuple[str, ...]:
+def _notices(root: Path, num_rows: int, num_present: int, rate: int) -> tuple[str, ...]:
     notices = []
     by_count = {count: version for version, count in RECORDS_BY_VERSION.items()}
     version = by_count.get(num_rows)
     expected = RECORDS_BY_VERSION[EXPECTED_VERSION]
-    if version is None:
+    if (root / SIMULATED_FILE).is_file():
+        notices.append(f"{num_rows:,} simulated ECGs; results on them say nothing about patients")
+    elif version is None:
         notices.append(
             f"partial copy: its table has {num_rows:,} records; version {EXPECTED_VERSION} has "
             f"{expected:,}"

@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Int16
 
 from ecgjepa import __version__
+from ecgjepa.databases.ptb_xl import SIMULATED_FILE, STATEMENTS_FILE, TABLE_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import DiskFullError, write_text
 from ecgjepa.simulation.patients import Patient, draw_patient
@@ -23,9 +24,6 @@ from ecgjepa.simulation.recorder import Tracing, quantise, resample
 from ecgjepa.simulation.records import trace_visit
 
 LAYOUTS = ("ptb-xl",)
-MARKER = "SIMULATED.txt"
-TABLE_FILE = "ptbxl_database.csv"
-STATEMENTS_FILE = "scp_statements.csv"
 _FOLDERS = {500: "records500", 100: "records100"}
 _SUFFIX = {500: "hr", 100: "lr"}
 # PTB-XL writes the augmented leads in capitals.
@@ -65,7 +63,7 @@ def simulate(
     _check_arguments(records, layout, seed, rates)
     root = Path(to)
     _make_room(root)
-    write_text(root / MARKER, _marker_text(records, seed))
+    write_text(root / SIMULATED_FILE, _marker_text(records, seed))
     try:
         rows = []
         for number, (patient, visit) in enumerate(
@@ -108,10 +106,10 @@ def _make_room(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file; expected a folder to write simulated ECGs to")
     if root.is_dir() and any(root.iterdir()):
-        if not (root / MARKER).is_file():
+        if not (root / SIMULATED_FILE).is_file():
             raise ConfigError(
-                f"{root} is not empty and holds no earlier simulation (there is no {MARKER}); "
-                "choose another folder"
+                f"{root} is not empty and holds no earlier simulation (there is no "
+                f"{SIMULATED_FILE}); choose another folder"
             )
         _clear(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -123,7 +121,7 @@ def _clear(root: Path) -> None:
         (root / name).unlink(missing_ok=True)
     for name in _FOLDERS.values():
         shutil.rmtree(root / name, ignore_errors=True)
-    (root / MARKER).unlink(missing_ok=True)
+    (root / SIMULATED_FILE).unlink(missing_ok=True)
 
 
 def _marker_text(records: int, seed: int) -> str:

@@ -96,10 +96,7 @@ def prepare_cached(
 def _list_all(databases: Mapping[str, str | Path], folds: Folds) -> list[Listing]:
     listings = []
     for name, root in sorted(databases.items()):
-        listing = _choose_folds(list_records(name, root), folds)
-        for notice in listing.notices:
-            logger.warning("%s: %s", name, notice)
-        listings.append(listing)
+        listings.append(_choose_folds(list_records(name, root), folds))
     if not any(len(listing.table) for listing in listings):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
     return listings
@@ -122,6 +119,9 @@ def _prepare(
     if (store / MANIFEST_FILE).is_file():
         return _finished(store, plan)
     _claim(store, plan)
+    for listing in listings:
+        for notice in listing.notices:
+            logger.warning("%s: %s", listing.database, notice)
     try:
         _write_shards(store, work, preprocessing, records_per_shard, on_bad, progress)
     except BaseException:
