@@ -14,13 +14,15 @@ import typer
 from ecgjepa.errors import EcgjepaError
 from ecgjepa.terminal import (
     Progress,
+    named_folders,
+    parse_folds,
     prediction_as_json,
     print_error,
     print_evaluations,
+    print_facts,
     print_json,
     print_manifest,
     print_prediction,
-    print_wrapped,
 )
 
 app = typer.Typer(
@@ -145,9 +147,9 @@ def prepare(
         raise typer.BadParameter("expected skip or raise", param_hint="--on-bad")
     with Progress("preparing") as progress:
         manifest = run(
-            _named_folders(databases),
+            named_folders(databases),
             store,
-            folds=folds if folds in ("train", "all") else _parse_folds(folds),  # type: ignore[arg-type]
+            folds=folds if folds in ("train", "all") else parse_folds(folds),  # type: ignore[arg-type]
             preprocessing=PreprocessingConfig(sampling_rate=sampling_rate, highpass_hz=highpass),
             on_bad=on_bad,  # type: ignore[arg-type]
             progress=progress,
@@ -156,11 +158,7 @@ def prepare(
         print_json(manifest.model_dump(mode="json"))
     else:
         print_manifest(manifest, store)
-    skipped = max(
-        sum(summary.skipped.values()) / max(1, summary.listed)
-        for summary in manifest.databases.values()
-    )
-    if skipped > max_bad:
+    if (skipped := manifest.skipped_share) > max_bad:
         print_error(
             f"{skipped:.1%} of the records were skipped, more than --max-bad {max_bad:.1%}; they "
             f"are listed in {store / 'manifest.json'}"
@@ -224,7 +222,7 @@ def probe(
     with Progress("encoding") as progress:
         result = run(
             model,
-            _named_folders(data),
+            named_folders(data),
             out,
             task=task,
             protocol=protocol,  # type: ignore[arg-type]
@@ -273,7 +271,7 @@ def finetune(
     with Progress("preparing") as progress:
         result = run(
             model,
-            _named_folders(data),
+            named_folders(data),
             out,
             task=task,
             protocol=protocol,  # type: ignore[arg-type]
@@ -362,7 +360,7 @@ def demo(
     with Progress("     ") as progress:
         result = run(
             out,
-            data=None if data is None else _named_folders([data]),
+            data=None if data is None else named_folders([data]),
             records=records,
             preset=preset,
             task=task,
@@ -388,38 +386,10 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(facts)
         return
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {item}" for name, item in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value)) or "none"
-        print_wrapped(key.replace("_", " "), str(value))
-
-
-def _named_folders(items: list[str]) -> dict[str, Path]:
-    folders: dict[str, Path] = {}
-    for item in items:
-        name, separator, folder = item.partition("=")
-        if not (name and separator and folder):
-            raise typer.BadParameter(f"{item!r}: expected NAME=DIR, e.g. ptb-xl=data/ptb-xl")
-        if name in folders:
-            raise typer.BadParameter(f"{name} is given twice")
-        folders[name] = Path(folder)
-    return folders
-
-
-def _parse_folds(text: str) -> tuple[int, ...]:
-    """Read ``1-8`` or ``1,2,5``."""
-    folds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise typer.BadParameter(f"folds {text!r}: expected e.g. 1-8 or 1,2,5")
-        folds += range(int(first), int(last) + 1) if dash else [int(first)]
-    return tuple(folds)
+    print_facts(facts)
 
 
 def _split(train: str, validation: str, test: str) -> Any:  # noqa: ANN401
     from ecgjepa.evaluation.tasks import Split
 
-    return Split(_parse_folds(train), _parse_folds(validation), _parse_folds(test))
+    return Split(parse_folds(train), parse_folds(validation), parse_folds(test))

@@ -52,6 +52,10 @@ class StoreError(EcgjepaError):
     """A store is missing, damaged, incomplete or of another format version."""
 
 
+class DivergenceError(EcgjepaError):
+    """Training broke down: its loss is no number any more."""
+
+
 class CheckpointError(EcgjepaError):
     """A checkpoint or run folder is damaged or does not fit what is asked of it."""
 

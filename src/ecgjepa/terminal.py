@@ -1,4 +1,4 @@
-"""What people see in a terminal of 80 columns: progress, tables, findings."""
+"""What people type and see in a terminal of 80 columns: folds, progress, tables, findings."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from tqdm import tqdm
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
@@ -54,6 +55,38 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         """Take the bar away."""
         self._close()
+
+
+def named_folders(items: list[str]) -> dict[str, Path]:
+    """Read ``NAME=DIR`` items.
+
+    Raises:
+        BadParameter: If one is not like that, or a name is given twice.
+    """
+    folders: dict[str, Path] = {}
+    for item in items:
+        name, separator, folder = item.partition("=")
+        if not (name and separator and folder):
+            raise typer.BadParameter(f"{item!r}: expected NAME=DIR, e.g. ptb-xl=data/ptb-xl")
+        if name in folders:
+            raise typer.BadParameter(f"{name} is given twice")
+        folders[name] = Path(folder)
+    return folders
+
+
+def parse_folds(text: str) -> tuple[int, ...]:
+    """Read ``1-8`` or ``1,2,5``.
+
+    Raises:
+        BadParameter: If it is not like that.
+    """
+    folds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+            raise typer.BadParameter(f"folds {text!r}: expected e.g. 1-8 or 1,2,5")
+        folds += range(int(first), int(last) + 1) if dash else [int(first)]
+    return tuple(folds)
 
 
 def print_manifest(manifest: "Manifest", store: Path) -> None:
@@ -121,6 +154,16 @@ def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top
     for issue in prediction.findings:
         where = f"lead {issue.lead}: " if issue.lead else ""
         print_wrapped("  input", f"{where}{issue.message}")
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print one paragraph per fact."""
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value)) or "none"
+        print_wrapped(key.replace("_", " "), str(value))
 
 
 def print_wrapped(key: str, text: str) -> None:

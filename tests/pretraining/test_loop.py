@@ -9,7 +9,7 @@ from conftest import write_ptb_xl
 from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
-from ecgjepa.errors import CheckpointError, ConfigError, StoreError
+from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
@@ -181,6 +181,23 @@ def test_accumulated_gradients_are_those_of_the_parts(store, tmp_path):
         overrides=[*FAST, "train.gradient_accumulation_steps=4", "train.steps=3"],
     )
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_loss_that_is_no_number_stops_the_run(store, tmp_path, monkeypatch):
+    real = loop.Jepa.forward
+
+    def diverge(self, *batch):
+        output = real(self, *batch)
+        return output._replace(loss=output.loss * float("nan"))
+
+    monkeypatch.setattr(loop.Jepa, "forward", diverge)
+    with pytest.raises(DivergenceError, match=r"the loss is nan at step 2; .*learning_rate"):
+        pretrain(store, tmp_path / "run", overrides=FAST)
+    assert not (tmp_path / "run/model").exists()
+    # Between two lines of the log, it is found before it is saved.
+    with pytest.raises(DivergenceError, match="at step 1"):
+        pretrain(store, tmp_path / "b", overrides=[*FAST, "train.checkpoint_every=1"])
+    assert not (tmp_path / "b/checkpoints").exists()
 
 
 def test_a_finished_run_is_left_alone(store, tmp_path):

@@ -1,6 +1,7 @@
 """Pre-training: build, resume, and one loop that reads from top to bottom."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.errors import CheckpointError, ConfigError, StoreError
+from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
 from ecgjepa.model.compute import autocast, choose_device
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.jepa import Jepa
@@ -62,6 +63,7 @@ def pretrain(
         ConfigError: If preset, overrides and store do not fit together.
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
+        DivergenceError: If the loss stops being a number.
     """
     config = load_preset(preset, overrides)
     run = Path(out)
@@ -153,13 +155,14 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
         jepa.update_target(schedules.momentum(train, done))
 
         if done % train.log_every == 0 or done == train.steps:
+            # Logging is the only place where the loop waits for the device.
+            loss = _finite(torch.stack(losses).mean(), done)
             seconds = time.perf_counter() - clock
             signs = collapse_signs(output.target)
             metrics.write(
                 {
                     "step": done,
-                    # The only place where the loop waits for the device.
-                    "loss": float(torch.stack(losses).mean()),
+                    "loss": loss,
                     "learning_rate": schedules.learning_rate(train, step),
                     "weight_decay": schedules.weight_decay(train, step),
                     "momentum": schedules.momentum(train, done),
@@ -173,12 +176,24 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
                 logger.warning("step %d: %s", done, warning)
             losses, waited, clock = [], 0.0, time.perf_counter()
         if done % train.checkpoint_every == 0 or done == train.steps:
+            _finite(output.loss, done)
             save_checkpoint(
                 run / CHECKPOINTS_FOLDER, jepa, optimizer, CheckpointState(done, store.fingerprint)
             )
             remove_old_checkpoints(run / CHECKPOINTS_FOLDER, train.keep_checkpoints)
         reading = time.perf_counter()
     return jepa
+
+
+def _finite(loss: torch.Tensor, step: int) -> float:
+    """Return a loss as a number; what is none must be neither averaged nor saved."""
+    value = float(loss)
+    if not math.isfinite(value):
+        raise DivergenceError(
+            f"the loss is {value} at step {step}; the checkpoints before it are sound. Start a new "
+            "run with a lower train.learning_rate, or with train.gradient_clip=1"
+        )
+    return value
 
 
 def _log_start(

@@ -82,6 +82,14 @@ class Manifest(Section):
     shards: dict[str, str]
     index: str
 
+    @property
+    def skipped_share(self) -> float:
+        """Share of skipped among listed records, in the database where it is greatest."""
+        return max(
+            sum(summary.skipped.values()) / max(1, summary.listed)
+            for summary in self.databases.values()
+        )
+
 
 def read_manifest(store: Path) -> Manifest:
     """Read a store's manifest.
