@@ -63,4 +63,5 @@ def test_on_real_records(real_data, tmp_path, quick):
     found = ecgjepa.demo(tmp_path / "demo", data={"ptb-xl": real_data / "ptb-xl"}, overrides=SMALL)
     text = " ".join(re.sub(r"<[^>]+>", " ", found.report.read_text()).split())
     assert "partial copy: its table has 500 records; version 1.0.3 has 21,799" in text
-    assert found.evaluations[0].results["counts"]["test"] == 65
+    # 66 records in fold 10, two of which (PACE alone, AFLT alone) belong to no superclass.
+    assert found.evaluations[0].results["counts"]["test"] == 64

@@ -187,7 +187,7 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
 
 def _finite(loss: torch.Tensor, step: int) -> float:
     """Return a loss as a number; what is none must be neither averaged nor saved."""
-    value = float(loss)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise DivergenceError(
             f"the loss is {value} at step {step}; the checkpoints before it are sound. Start a new "
