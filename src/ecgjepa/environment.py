@@ -41,6 +41,7 @@ def doctor() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "cpu": {
+            "model": _cpu_model(),
             "cores": len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count(),
@@ -55,6 +56,19 @@ def doctor() -> dict[str, Any]:
         "databases": database_names(),
         "presets": preset_names(),
     }
+
+
+def _cpu_model() -> str:
+    """Return what Linux calls the processor; elsewhere, what Python knows of it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:

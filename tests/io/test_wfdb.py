@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ecgjepa.errors import EcgjepaError, RecordFormatError
 from ecgjepa.io import read_record
-from ecgjepa.io.wfdb import read_header, read_wfdb
+from ecgjepa.io.wfdb import read_wfdb
+from ecgjepa.io.wfdb_header import read_header
 from ecgjepa.signals.leads import LEADS
 
 

@@ -20,6 +20,7 @@ from ecgjepa.pretraining.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
+from ecgjepa.pretraining.collapse import CollapseSigns
 from ecgjepa.pretraining.loop import initial_jepa, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -198,6 +199,15 @@ def test_a_loss_that_is_no_number_stops_the_run(store, tmp_path, monkeypatch):
     with pytest.raises(DivergenceError, match="at step 1"):
         pretrain(store, tmp_path / "b", overrides=[*FAST, "train.checkpoint_every=1"])
     assert not (tmp_path / "b/checkpoints").exists()
+
+
+def test_collapse_is_said_when_it_begins(store, tmp_path, monkeypatch, caplog):
+    bad, good = CollapseSigns(0.01, 10.0, 16), CollapseSigns(0.5, 10.0, 16)
+    readings = iter([bad, bad, good, bad, bad])
+    monkeypatch.setattr(loop, "collapse_signs", lambda target: next(readings))
+    pretrain(store, tmp_path / "run", overrides=FAST)
+    said = [r.getMessage() for r in caplog.records if "collapsing" in r.getMessage()]
+    assert [text.split(":")[0] for text in said] == ["step 2", "step 8"]
 
 
 def test_a_finished_run_is_left_alone(store, tmp_path):

@@ -82,9 +82,7 @@ def probe(
     for name, frozen in encoders.items():
         logger.info("%s probe of the %s encoder", protocol, name)
         features = encode_parts(frozen, config, records, where, progress)
-        embeddings[name] = features.record_means()[len(records.parts.train) :][
-            len(records.parts.validation) :
-        ]
+        _, _, embeddings[name] = _divide(features.record_means(), records)
         if settings is None:
             outcomes[name], trained[name] = _linear(frozen, features, records)
         else:

@@ -6,12 +6,9 @@ format ``16`` or ``16+24`` (a MATLAB v4 file with a 24-byte head, as in the Chal
 times faster, and verifies sample count, first samples and checksums. Both paths return the same
 numbers bit for bit; tests compare them on every real record at hand.
 
-Format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
+Format: https://physionet.org/physiotools/wag/signal-5.htm.
 """
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +16,11 @@ import numpy as np
 from jaxtyping import Float32, Int16
 
 from ecgjepa.errors import RecordFormatError
+from ecgjepa.io.wfdb_header import DEFAULT_GAIN, Header, SignalSpec, read_header
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
-# WFDB: a gain of 0 or none means "uncalibrated"; 200 per mV is the format's default.
-DEFAULT_GAIN = 200.0
 _INVALID_16 = -32768
-# No 12-lead ECG needs more; a longer header is not a header.
-_MAX_HEADER_BYTES = 1_000_000
-_MAX_SIGNALS = 512
-
-_FORMAT = re.compile(r"(?P<format>\d+)(?:x(?P<spf>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?")
-_GAIN = re.compile(
-    r"(?P<gain>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((?P<baseline>-?\d+)\))?"
-    r"(?:/(?P<unit>\S+))?"
-)
-_RATE = re.compile(r"(?P<rate>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:/.*)?")
-
-
-@dataclass(frozen=True)
-class SignalSpec:
-    """One signal line of a header, with the format's defaults filled in."""
-
-    file_name: str
-    storage: str
-    samples_per_frame: int
-    skew: int
-    byte_offset: int
-    gain: float
-    baseline: int
-    unit: str
-    calibrated: bool
-    initial_value: int | None
-    checksum: int | None
-    lead: str
-
-
-@dataclass(frozen=True)
-class Header:
-    """A parsed WFDB header.
-
-    Either ``signals`` or, for a multi-segment record, ``segments`` is filled.
-    """
-
-    path: Path
-    record_name: str
-    sampling_rate: float
-    num_samples: int | None
-    signals: tuple[SignalSpec, ...]
-    segments: tuple["Header", ...]
-    comments: tuple[str, ...]
 
 
 def read_wfdb(header_path: Path, *, damaged: str = "raise") -> Record:
@@ -109,130 +61,6 @@ def read_wfdb(header_path: Path, *, damaged: str = "raise") -> Record:
         source=str(header_path),
         issues=tuple(issues),
     )
-
-
-def read_header(path: Path) -> Header:
-    """Parse a WFDB header.
-
-    Raises:
-        RecordFormatError: If the file is missing or breaks the format in any line.
-    """
-    try:
-        if path.stat().st_size > _MAX_HEADER_BYTES:
-            raise RecordFormatError(f"{path}: {path.stat().st_size:,} bytes is no WFDB header")
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise RecordFormatError(f"{path}: no such header file", reason="missing_file") from None
-    lines = [line.strip() for line in text.splitlines()]
-    comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
-    content = [line for line in lines if line and not line.startswith("#")]
-    if not content:
-        raise RecordFormatError(f"{path}: empty header; expected a record line such as 'x 12 500'")
-
-    name, num_segments, num_signals, rate, num_samples = _parse_record_line(path, content[0])
-    expected = num_signals if num_segments is None else num_segments
-    if len(content) - 1 != expected:
-        what = "signal" if num_segments is None else "segment"
-        raise RecordFormatError(
-            f"{path}: record line announces {expected} {what}s, but {len(content) - 1} {what} "
-            "lines follow"
-        )
-    signals: tuple[SignalSpec, ...] = ()
-    segments: tuple[Header, ...] = ()
-    if num_segments is None:
-        signals = tuple(_parse_signal_line(path, line) for line in content[1:])
-    else:
-        segments = tuple(_read_segments(path, content[1:]))
-    return Header(path, name, rate, num_samples, signals, segments, comments)
-
-
-def _read_segments(path: Path, lines: list[str]) -> Iterator[Header]:
-    """Parse the headers of a multi-segment record's parts, so that each is checked like any."""
-    for line in lines:
-        name = line.split()[0]
-        if name == "~":  # a gap
-            continue
-        _refuse_path(path, name)
-        segment = read_header(path.with_name(f"{name}.hea"))
-        if segment.segments:
-            raise RecordFormatError(f"{path}: segment {name} consists of segments itself")
-        yield segment
-
-
-def _parse_record_line(path: Path, line: str) -> tuple[str, int | None, int, float, int | None]:
-    fields = line.split()
-    name, slash, segments = fields[0].partition("/")
-    if len(fields) < 3:
-        raise RecordFormatError(
-            f"{path}: record line {line!r} has no sampling rate; expected "
-            "'name signals rate samples'"
-        )
-    rate = _RATE.fullmatch(fields[2])
-    if rate is None or not 0 < float(rate["rate"]) < float("inf"):
-        raise RecordFormatError(f"{path}: sampling rate {fields[2]!r} is no positive number of Hz")
-    try:
-        num_segments = int(segments) if slash else None
-        num_signals = int(fields[1])
-        num_samples = int(fields[3]) if len(fields) > 3 else None
-    except ValueError:
-        raise RecordFormatError(f"{path}: record line {line!r} holds a non-number") from None
-    if not 1 <= num_signals <= _MAX_SIGNALS:
-        raise RecordFormatError(
-            f"{path}: {num_signals} signals announced; expected 1 to {_MAX_SIGNALS}"
-        )
-    if (num_segments is not None and num_segments < 1) or (
-        num_samples is not None and num_samples < 0
-    ):
-        raise RecordFormatError(f"{path}: record line {line!r} holds a negative count")
-    # WFDB writes 0 where the length is unknown.
-    return name, num_segments, num_signals, float(rate["rate"]), num_samples or None
-
-
-def _parse_signal_line(path: Path, line: str) -> SignalSpec:
-    fields = line.split(maxsplit=8)
-    where = f"{path}: signal line {line!r}"
-    if len(fields) < 2 or (storage := _FORMAT.fullmatch(fields[1])) is None:
-        raise RecordFormatError(f"{where} names no file and storage format")
-    _refuse_path(path, fields[0])
-    gain_text = fields[2] if len(fields) > 2 else "0"
-    gain = _GAIN.fullmatch(gain_text)
-    if gain is None:
-        raise RecordFormatError(f"{where}: gain {gain_text!r} is not like '1000(0)/mV'")
-    try:
-        resolution_to_block = [int(text) for text in fields[3:8]]
-    except ValueError:
-        raise RecordFormatError(
-            f"{where}: expected integers for resolution, zero, initial value, checksum and block "
-            "size; is the gain field missing?"
-        ) from None
-    _, adc_zero, initial_value, checksum, _ = _pad(resolution_to_block)
-    units_per_millivolt = float(gain["gain"])
-    return SignalSpec(
-        file_name=fields[0],
-        storage=storage["format"],
-        samples_per_frame=int(storage["spf"] or 1),
-        skew=int(storage["skew"] or 0),
-        byte_offset=int(storage["offset"] or 0),
-        gain=units_per_millivolt or DEFAULT_GAIN,
-        baseline=int(gain["baseline"]) if gain["baseline"] else (adc_zero or 0),
-        unit=gain["unit"] or "mV",
-        calibrated=units_per_millivolt != 0,
-        initial_value=initial_value,
-        checksum=checksum,
-        lead=fields[8].strip() if len(fields) > 8 else "",
-    )
-
-
-def _pad(values: list[int]) -> list[int | None]:
-    return [*values, *[None] * (5 - len(values))]
-
-
-def _refuse_path(path: Path, name: str) -> None:
-    """A header may name files beside it, never elsewhere."""
-    if "/" in name or "\\" in name or name in ("", ".", "..") or "\0" in name:
-        raise RecordFormatError(
-            f"{path}: refers to {name!r}; a header may only name files in its own folder"
-        )
 
 
 def _has_fast_path(header: Header) -> bool:

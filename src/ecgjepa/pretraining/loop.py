@@ -131,6 +131,7 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
 
     # --- the loop -------------------------------------------------------------------------
     losses: list[torch.Tensor] = []
+    collapsing = False
     waited, clock = 0.0, time.perf_counter()
     reading = time.perf_counter()
     for step, parts in enumerate(batches.steps(first_step, train.steps), start=first_step):
@@ -172,8 +173,10 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
                     "data_wait": waited / seconds,
                 }
             )
-            if warning := collapse_warning(signs):
+            warning = collapse_warning(signs)
+            if warning and not collapsing:  # once, not at every line from then on
                 logger.warning("step %d: %s", done, warning)
+            collapsing = warning is not None
             losses, waited, clock = [], 0.0, time.perf_counter()
         if done % train.checkpoint_every == 0 or done == train.steps:
             _finite(output.loss, done)

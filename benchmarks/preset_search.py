@@ -1,0 +1,116 @@
+"""One pre-training variant, judged on a validation fold alone; the experiments of docs/log.md.
+
+    python benchmarks/preset_search.py NAME --data DIR --out DIR [--set section.key=value ...]
+
+Pre-trains on the training folds of a PTB-XL folder and prints the macro AUROC (superdiagnostic) of
+the frozen linear probe on the validation fold, beside the untrained encoder's, with the collapse
+monitor's least readings. Test records are neither encoded nor scored. Appends a line to
+DIR/variants.jsonl.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ecgjepa
+from ecgjepa.config import load_preset
+from ecgjepa.evaluation.data import EvaluationData, open_data
+from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.evaluation.features import encode, grid_windows
+from ecgjepa.evaluation.linear import fit_linear_probe
+from ecgjepa.inference.windows import window_size
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
+
+
+def validation_score(
+    encoder: VisionTransformer, config: ModelConfig, records: EvaluationData
+) -> float:
+    """Fit the linear probe on training records and score it on the validation fold."""
+    parts = (records.parts.train, records.parts.validation)
+    size, stride = window_size(config)
+    rows = records.rows(np.concatenate(parts))
+    windows = grid_windows(records.store, rows, size=size, stride=stride)
+    means = encode(
+        encoder, records.normalisation.build(), records.store, windows, torch.device("cpu"), None
+    ).record_means()
+    train, validation = np.split(means, [len(parts[0])])
+    return fit_linear_probe(
+        train,
+        records.targets(parts[0]),
+        validation,
+        records.targets(parts[1]),
+        single_label=False,
+    ).validation_macro_auroc
+
+
+def measure(
+    name: str, preset: str, overrides: list[str], data: Path, out: Path, split: ecgjepa.Split
+) -> dict[str, Any]:
+    """Pre-train one variant and return what it came to."""
+    config = load_preset(preset, overrides)
+    preprocessing = ecgjepa.PreprocessingConfig(
+        sampling_rate=config.data.sampling_rate, leads=config.data.leads
+    )
+    store = out / f"store-{config.data.sampling_rate:g}"
+    ecgjepa.prepare({"ptb-xl": data}, store, folds=split.train, preprocessing=preprocessing)
+    started = time.perf_counter()
+    run = ecgjepa.pretrain(store, out / name, preset=preset, overrides=overrides)
+    seconds = time.perf_counter() - started
+    encoder, model = load_encoder(run)
+    records = open_data(
+        {"ptb-xl": data}, model, task="superdiagnostic", split=split, cache=out / "cache"
+    )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    dim = config.encoder.dim
+    return {
+        "name": name,
+        "preset": preset,
+        "overrides": overrides,
+        "pretrained": validation_score(encoder, model, records),
+        "untrained": validation_score(untrained_encoder(model), model, records),
+        "seconds": round(seconds),
+        "loss": [lines[0]["loss"], lines[-1]["loss"]],
+        "least_spread": min(line["spread"] for line in lines),
+        "least_rank_share": min(line["effective_rank"] for line in lines) / dim,
+        "warnings": sum(
+            collapse_warning(CollapseSigns(line["spread"], line["effective_rank"], dim)) is not None
+            for line in lines
+        ),
+    }
+
+
+def main() -> None:
+    """Measure one variant, print it, append it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name")
+    parser.add_argument("--data", type=Path, required=True, help="a PTB-XL folder")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--train-folds", type=int, nargs="+", default=list(range(1, 8)))
+    parser.add_argument("--validation-fold", type=int, default=8)
+    parser.add_argument("--test-fold", type=int, default=9, help="left untouched")
+    options = parser.parse_args()
+    split = ecgjepa.Split(
+        tuple(options.train_folds), (options.validation_fold,), (options.test_fold,)
+    )
+    row = measure(options.name, options.preset, options.overrides, options.data, options.out, split)
+    print(
+        f"{row['name']}: linear {row['pretrained']:.4f}, untrained {row['untrained']:.4f}; "
+        f"loss {row['loss'][0]:.2f} to {row['loss'][1]:.2f}; least spread "
+        f"{row['least_spread']:.2f}, rank share {row['least_rank_share']:.3f}, "
+        f"{row['warnings']} warnings; {row['seconds']} s"
+    )
+    with (options.out / "variants.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
