@@ -219,7 +219,7 @@ def test_missing_column_names_it(ecgjepa, tmp_path):
 def test_doctor(ecgjepa):
     code, text, _ = ecgjepa("doctor")
     assert code == 0
-    assert "presets: tiny" in text
+    assert "presets: small, tiny" in text
     assert max(map(len, text.splitlines())) <= 79
     code, text, _ = ecgjepa("doctor", "--json")
     assert json.loads(text)["packages"]["wfdb"]

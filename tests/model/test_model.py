@@ -1,3 +1,5 @@
+from importlib.resources import files
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,18 @@ def test_parameter_counts_are_the_published_ones(size, encoder, predictor):
     with torch.device("meta"):
         assert count(VisionTransformer(config.encoder)) == encoder
         assert count(Predictor(config.predictor, config.encoder)) == predictor
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_parameter_counts_are_those_in_the_preset_files_comment(preset):
+    config = load_preset(preset)
+    comment = (files("ecgjepa") / "presets" / f"{preset}.yaml").read_text().split("data:")[0]
+    with torch.device("meta"):
+        encoder, predictor = (
+            count(VisionTransformer(config.encoder)),
+            count(Predictor(config.predictor, config.encoder)),
+        )
+    assert f"# Encoder {encoder:,} parameters, predictor {predictor:,}." in comment
 
 
 def test_attentive_head_has_the_published_parameter_count():
