@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.linalg import LinAlgWarning
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -12,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from ecgjepa.evaluation.metrics import macro_auroc
 
 # Inverse regularisation strengths; one is chosen for all labels on the validation records.
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+# Up to next to none: an untrained encoder's features differ by little and do best with little.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4)
 # Score of a label that no training record has: as unlikely as makes no difference.
 _NEVER = -10.0
 
@@ -45,8 +47,12 @@ def fit_linear_probe(
     A linear layer on features averaged over a record's windows gives the average of its windows'
     logits, so this is the paper's evaluation with another head.
     """
+    # In single precision the solver does not settle once regularisation is weak.
+    features = features.astype(np.float64)
+    validation_features = validation_features.astype(np.float64)
     mean, std = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(std > 0, std, 1.0)
+    # What varies by no more than rounding is constant; to scale it up would blow up the weights.
+    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
     standardised = (features - mean) / scale
     best: LinearProbe | None = None
     for strength in STRENGTHS:
@@ -102,6 +108,9 @@ def _regress(
     features: Float[np.ndarray, "train dim"], classes: np.ndarray, c: float
 ) -> LogisticRegression:
     with warnings.catch_warnings():
-        # A weakly regularised fit that has not settled is simply not chosen by validation.
+        # Where features are collinear it goes on with L-BFGS; where classes are separable, neither
+        # need settle, and validation judges what they reached.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=c, max_iter=500).fit(features, classes)
+        warnings.simplefilter("ignore", LinAlgWarning)
+        model = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-6, max_iter=200)
+        return model.fit(features, classes)

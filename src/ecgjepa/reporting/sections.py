@@ -116,12 +116,13 @@ def describe_evaluation(path: Path) -> EvaluationSection:
 def result_rows(evaluations: list[EvaluationSection]) -> list[dict[str, Any]]:
     """Return one row per evaluation and model for the results table and its figure."""
     rows = []
-    for section in evaluations:
+    for number, section in enumerate(evaluations):
         for name, model in section.results["models"].items():
             value, low, high = model["macro_auroc"]
             difference = section.results["differences"].get(f"pre-trained - {name}")
             rows.append(
                 {
+                    "evaluation": number,
                     "name": f"{section.name}, {name}",
                     "protocol": section.name,
                     "model": name,
