@@ -1,6 +1,7 @@
 """Probes and fine-tuning on toy records: what they write, and what they refuse."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ import torch
 from conftest import write_ptb_xl
 
 import ecgjepa
-from ecgjepa.errors import CheckpointError, ConfigError, ModelFolderError, TaskError
+from ecgjepa.errors import (
+    CheckpointError,
+    ConfigError,
+    DivergenceError,
+    ModelFolderError,
+    TaskError,
+)
 from ecgjepa.evaluation.fit import _batches
 from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.protocols import PROTOCOLS, load_protocol
@@ -210,6 +217,44 @@ def test_results_are_seeded(run, attentive, ptb_xl, cache, tmp_path):
         run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="superdiagnostic", overrides=FAST, cache=cache
     )
     assert again.results["models"] == attentive.results["models"]
+
+
+@pytest.mark.parametrize(
+    "split", [Split((1, 2, 3), (10,), (9,)), Split((1, 2), (3,), (10,)), Split((1,), (9,), (2,))]
+)
+@pytest.mark.parametrize("verb", ["probe", "finetune"])
+def test_folds_an_earlier_head_has_seen_are_refused(
+    attentive, ptb_xl, cache, tmp_path, split, verb
+):
+    """The encoder is made to have seen nothing: only the probe's own folds can be the reason."""
+    folder = tmp_path / "model"
+    shutil.copytree(attentive.path / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["pretraining"]["folds"] = {}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        TaskError, match=r"was trained on folds \[1, 2, 3, 4, 5, 6, 7, 8\] of ptb-xl"
+    ):
+        getattr(ecgjepa, verb)(
+            folder,
+            {"ptb-xl": ptb_xl},
+            tmp_path / "p",
+            task="superdiagnostic",
+            split=split,
+            cache=cache,
+        )
+
+
+def test_a_loss_that_is_no_number_stops(run, ptb_xl, cache, tmp_path):
+    with pytest.raises(DivergenceError, match=r"loss is (nan|inf) .* learning_rate"):
+        ecgjepa.probe(
+            run,
+            {"ptb-xl": ptb_xl},
+            tmp_path / "p",
+            task="superdiagnostic",
+            overrides=[*FAST, "learning_rate=1e38", "warmup_steps=0"],
+            cache=cache,
+        )
 
 
 def test_any_other_split(run, ptb_xl, cache, tmp_path):

@@ -51,6 +51,11 @@ def save_classifier(
     result: Evaluation,
 ) -> None:
     """Write the trained classifier as a model folder with the results in its card."""
+    stage = {
+        "database": records.database,
+        "train": list(records.split.train),
+        "validation": list(records.split.validation),
+    }
     described = config.model_copy(
         update={
             "head": head,
@@ -62,6 +67,7 @@ def save_classifier(
                 "database": records.database,
                 "split": {name: list(folds) for name, folds in records.split._asdict().items()},
                 "selected": result.results["models"]["pre-trained"]["selected"],
+                "seen": [*config.training.get("seen", []), stage],
                 "test_macro_auroc": result.results["models"]["pre-trained"]["macro_auroc"],
             },
         }

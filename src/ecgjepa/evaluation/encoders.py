@@ -40,7 +40,9 @@ def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
         )
     model, config = load_model_folder(path)
     encoder = model.encoder if isinstance(model, Classifier) else model
-    return encoder, config.model_copy(update={"head": None, "task": None, "training": {}})
+    # What the weights have seen stays known: see `refuse_leak`.
+    training = {"seen": config.training["seen"]} if "seen" in config.training else {}
+    return encoder, config.model_copy(update={"head": None, "task": None, "training": training})
 
 
 def untrained_encoder(config: ModelConfig) -> VisionTransformer:
@@ -51,10 +53,10 @@ def untrained_encoder(config: ModelConfig) -> VisionTransformer:
 
 
 def refuse_leak(config: ModelConfig, database: str, split: Split) -> None:
-    """Refuse to select or test on folds the encoder was pre-trained on.
+    """Refuse to select or test on folds that the encoder, or a head it comes with, has seen.
 
     Raises:
-        TaskError: If it was.
+        TaskError: If it was pre-trained or trained on one of them, or selected on a test fold.
     """
     seen = set(config.pretraining.folds.get(database) or ())
     leaked = sorted(seen & {*split.validation, *split.test})
@@ -64,3 +66,14 @@ def refuse_leak(config: ModelConfig, database: str, split: Split) -> None:
             f"{leaked} of the validation and test folds; choose others, or pre-train on a store "
             f"prepared with --folds {','.join(map(str, split.train))}"
         )
+    for stage in config.training.get("seen", []):
+        if stage["database"] != database:
+            continue
+        trained = set(stage["train"]) & {*split.validation, *split.test}
+        selected = set(stage["validation"]) & set(split.test)
+        if trained | selected:
+            raise TaskError(
+                f"the model was trained on folds {stage['train']} of {database} and selected on "
+                f"{stage['validation']}, which include {sorted(trained | selected)} of the "
+                "validation and test folds; choose others, or start from the pre-training run"
+            )

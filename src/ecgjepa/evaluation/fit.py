@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from ecgjepa.errors import TaskError
+from ecgjepa.errors import DivergenceError, TaskError
 from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.protocols import ProtocolConfig
 from ecgjepa.model.compute import autocast
@@ -65,6 +65,7 @@ def fit(
 
     Raises:
         TaskError: If no label has both kinds of validation records, so nothing can be selected.
+        DivergenceError: If the loss stops being a number.
     """
     _check_selectable(validation_targets)
     optimizer = torch.optim.AdamW(
@@ -107,7 +108,7 @@ def fit(
             model.eval()
             score = macro_auroc(validation_targets, validate())
             model.train()
-            history.append(Validation(done, float(torch.stack(losses).mean()), score))
+            history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
             losses = []
             logger.info(
                 "step %d/%d  loss %.4f  validation macro AUROC %.4f",
@@ -125,6 +126,15 @@ def fit(
     model.load_state_dict(best_weights)
     model.eval()
     return FitResult(best.step, best.macro_auroc, history)
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise DivergenceError(
+            f"the loss is {value} at step {step}; try a lower learning_rate, or gradient_clip=1"
+        )
+    return value
 
 
 def _check_selectable(targets: Bool[np.ndarray, "validation labels"]) -> None:
