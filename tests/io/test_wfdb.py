@@ -246,6 +246,12 @@ def test_empty_or_garbage_header(tmp_path, content):
         read_record(tmp_path / "g.hea")
 
 
+def test_a_record_that_names_itself_as_its_segment(tmp_path):
+    (tmp_path / "x.hea").write_text("x/2 12 500 100\nx 50\nx 50\n")
+    with pytest.raises(RecordFormatError, match="is a segment, but consists of segments itself"):
+        read_wfdb(tmp_path / "x.hea")
+
+
 def test_a_multi_segment_header_may_not_leave_its_folder(tmp_path):
     (tmp_path / "m.hea").write_text("m/1 2 500 100\n../secret 100\n")
     refused(tmp_path / "m.hea", "may only name files in its own folder")

@@ -58,8 +58,12 @@ class Header:
     comments: tuple[str, ...]
 
 
-def read_header(path: Path) -> Header:
-    """Parse a WFDB header.
+def read_header(path: Path, *, is_segment: bool = False) -> Header:
+    """Parse a WFDB header, and those of its segments.
+
+    Args:
+        path: The ``.hea`` file.
+        is_segment: Whether it is part of a multi-segment record, and so may not be one itself.
 
     Raises:
         RecordFormatError: If the file is missing or breaks the format in any line.
@@ -77,6 +81,9 @@ def read_header(path: Path) -> Header:
         raise RecordFormatError(f"{path}: empty header; expected a record line such as 'x 12 500'")
 
     name, num_segments, num_signals, rate, num_samples = _parse_record_line(path, content[0])
+    if is_segment and num_segments is not None:
+        # Before descending: a record may name itself.
+        raise RecordFormatError(f"{path}: is a segment, but consists of segments itself")
     expected = num_signals if num_segments is None else num_segments
     if len(content) - 1 != expected:
         what = "signal" if num_segments is None else "segment"
@@ -100,10 +107,7 @@ def _read_segments(path: Path, lines: list[str]) -> Iterator[Header]:
         if name == "~":  # a gap
             continue
         _refuse_path(path, name)
-        segment = read_header(path.with_name(f"{name}.hea"))
-        if segment.segments:
-            raise RecordFormatError(f"{path}: segment {name} consists of segments itself")
-        yield segment
+        yield read_header(path.with_name(f"{name}.hea"), is_segment=True)
 
 
 def _parse_record_line(path: Path, line: str) -> tuple[str, int | None, int, float, int | None]:
