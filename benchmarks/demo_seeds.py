@@ -1,10 +1,12 @@
 """Does pre-training help on the simulated corpus, whatever the seed?
 
-    python benchmarks/demo_seeds.py --out /tmp/demo-seeds --result benchmarks/results/NAME.json
+    python benchmarks/demo_seeds.py --out runs/demo-seeds --result benchmarks/results/NAME.json
 
 Runs the demo once per seed (simulation, weights, data order and heads all change) and prints macro
 AUROC of the frozen probes beside the untrained encoder's. Five to six minutes per seed on two
-cores; a finished pre-training is not repeated.
+cores; a finished pre-training is not repeated. Prints the README's table of a result again with
+
+    python benchmarks/demo_seeds.py --show benchmarks/results/NAME.json
 """
 
 import argparse
@@ -35,15 +37,41 @@ def measure(
     return {"seed": seed, "seconds": round(found.seconds), "scores": scores}
 
 
+def table(facts: dict[str, Any]) -> str:
+    """Return macro AUROC as a Markdown table, one row per protocol and seed.
+
+    The baseline is the identical untrained encoder, or, when fine-tuning, training from scratch.
+    """
+    lines = [
+        "| protocol | seed | pre-trained | baseline | gain (95 % interval) |",
+        "|---|---|---|---|---|",
+    ]
+    protocols = facts["rows"][0]["scores"]
+    for protocol in protocols:
+        for row in facts["rows"]:
+            score = row["scores"][protocol]
+            ours, baseline = (value[0] for value in score["models"].values())
+            gain, low, high = next(iter(score["differences"].values()))
+            lines.append(
+                f"| {protocol} | {row['seed']} | {ours:.3f} | {baseline:.3f} "
+                f"| {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo-seeds"))
     parser.add_argument("--result", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", help="a real PTB-XL folder instead of simulated ECGs")
     parser.add_argument("--folds", default="1-8 9 10", help="train, validation and test folds")
+    parser.add_argument("--show", type=Path, help="print the table of this result and stop")
     options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.show.read_text())))
+        return
     train, validation, test = (
         tuple(range(int(part.split("-")[0]), int(part.split("-")[-1]) + 1))
         for part in options.folds.split()

@@ -1,7 +1,9 @@
 """What the README tells people to type works, in smaller numbers."""
 
+import json
 import logging
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +12,8 @@ import pytest
 
 from ecgjepa import cli
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 SMALLER = {
     "simulate": ("--records 2000", "--records 200"),
     "pretrain": ("--preset tiny", "--preset tiny --set train.steps=20 --set train.warmup_steps=2"),
@@ -66,3 +69,10 @@ def test_the_python(folder, monkeypatch, capsys):
     assert smaller != code
     exec(smaller, {})
     assert "Interval(value=" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", ["simulated", "ptb-xl-2730"])
+def test_the_tables_are_the_committed_results(data):
+    newest = sorted((ROOT / "benchmarks/results").glob(f"*-demo-{data}.json"))[-1]
+    table = runpy.run_path(str(ROOT / "benchmarks/demo_seeds.py"))["table"]
+    assert table(json.loads(newest.read_text())) in README
