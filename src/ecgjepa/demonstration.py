@@ -12,11 +12,11 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.finetune import finetune
 from ecgjepa.evaluation.probe import probe
 from ecgjepa.evaluation.results import Evaluation
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_split, check_task
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.reporting.page import report
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.simulation.layouts import simulate
+from ecgjepa.simulation.layouts import holds_simulation, simulate
 from ecgjepa.store.prepare import prepare
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ def demo(
     out, started = Path(out), time.perf_counter()
     if data is not None and set(data) != {"ptb-xl"}:
         raise ConfigError(f"the demo runs on ptb-xl=DIR; found {', '.join(data)}")
+    check_task(task)
+    check_split(split)
     overrides = [f"train.seed={seed}", *overrides]
     config = load_preset(preset, overrides)
     preprocessing = PreprocessingConfig(
@@ -82,7 +84,12 @@ def demo(
     if data is None:
         with _step(1, f"simulating {records:,} labelled ECGs in PTB-XL's layout"):
             source = out / "ptb-xl"
-            if not (source / "ptbxl_database.csv").is_file():
+            if not holds_simulation(source, records=records, seed=seed):
+                if (out / "store").exists():
+                    raise ConfigError(
+                        f"{out} holds a demo of other records than {records:,} simulated with "
+                        f"seed {seed} by this version; choose another folder"
+                    )
                 simulate(records, source, seed=seed, progress=progress)
             data = {"ptb-xl": source}
     else:

@@ -7,6 +7,7 @@ import pytest
 
 import ecgjepa
 from ecgjepa import demonstration
+from ecgjepa.errors import ConfigError
 
 SMALL = ["train.steps=30", "train.warmup_steps=3", "train.log_every=10"]
 
@@ -56,6 +57,11 @@ def test_from_nothing_to_a_report(tmp_path, quick):
     assert before == {
         p: p.stat().st_mtime_ns for folder in kept for p in folder.rglob("*") if p.is_file()
     }
+
+    # Another population is not mixed with what was made of the first.
+    with pytest.raises(ConfigError, match="holds a demo of other records than 301"):
+        ecgjepa.demo(tmp_path / "demo", records=301, overrides=SMALL)
+    assert all(path.is_file() for path in before)
 
 
 @pytest.mark.realdata

@@ -316,9 +316,19 @@ def test_tasks_are_those_of_ptb_xl(run, tmp_path, data, match):
         ecgjepa.probe(run, data, tmp_path / "p")
 
 
-def test_an_unknown_task(run, ptb_xl, cache, tmp_path):
-    with pytest.raises(TaskError, match="unknown task 'heart'"):
-        ecgjepa.probe(run, {"ptb-xl": ptb_xl}, tmp_path / "p", task="heart", cache=cache)
+@pytest.mark.parametrize("verb", [ecgjepa.probe, ecgjepa.finetune])
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"task": "heart"}, "unknown task 'heart'"),
+        ({"split": ecgjepa.Split((1, 8), (8,), (10,))}, r"folds overlap: \[8\] more than once"),
+    ],
+)
+def test_an_impossible_request_costs_nothing(run, ptb_xl, tmp_path, verb, options, match):
+    with pytest.raises(TaskError, match=match):
+        verb(run, {"ptb-xl": ptb_xl}, tmp_path / "p", cache=tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "p").exists()
 
 
 def test_a_probe_of_another_task_is_no_start(attentive, ptb_xl, cache, tmp_path):

@@ -25,7 +25,7 @@ from ecgjepa.evaluation.fit import fit
 from ecgjepa.evaluation.probe import probe
 from ecgjepa.evaluation.protocols import ProtocolConfig, load_protocol
 from ecgjepa.evaluation.results import Evaluation, Outcome, write_evaluation
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_split, check_task
 from ecgjepa.inference.windows import average_over_windows, window_size
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoder import VisionTransformer
@@ -72,6 +72,8 @@ def finetune(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
+    check_task(task)
+    check_split(split)
     out = result_folder(model, out, task, protocol)
     settings = load_protocol(protocol, overrides)
     encoder, config = load_encoder(model)

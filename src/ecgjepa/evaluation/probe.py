@@ -27,7 +27,7 @@ from ecgjepa.evaluation.fit import FitResult, fit
 from ecgjepa.evaluation.linear import fit_linear_probe
 from ecgjepa.evaluation.protocols import ProtocolConfig, load_protocol
 from ecgjepa.evaluation.results import Evaluation, Outcome, write_embeddings, write_evaluation
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_split, check_task
 from ecgjepa.inference.windows import average_over_windows, window_size
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoder import VisionTransformer
@@ -70,6 +70,8 @@ def probe(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
+    check_task(task)
+    check_split(split)
     out = result_folder(model, out, task, protocol)
     encoder, config = load_encoder(model)
     records = _open_checked(config, data, task, split, cache, progress)

@@ -76,6 +76,7 @@ def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> T
     Raises:
         TaskError: If the task is unknown, a code is not in the table, or no record has a label.
     """
+    check_task(name)
     groups = _label_of_code(name, statements)
     labels = sorted(set(groups.values()))
     if not labels:
@@ -112,8 +113,6 @@ def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> T
 
 def _label_of_code(name: str, statements: pd.DataFrame) -> dict[str, str]:
     """Map each statement code that counts for the task to its label."""
-    if name not in TASKS:
-        raise TaskError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
     if name == "all":
         return {code: code for code in statements.index}
     if name in ("diagnostic", "form", "rhythm"):
@@ -142,6 +141,23 @@ class Split(NamedTuple):
 PAPER_SPLIT = Split()
 
 
+def check_task(name: str) -> None:
+    """Raise `TaskError` if there is no such task."""
+    if name not in TASKS:
+        raise TaskError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+
+
+def check_split(split: Split) -> None:
+    """Raise `TaskError` if a fold is in two parts of a split."""
+    chosen = [*split.train, *split.validation, *split.test]
+    twice = sorted({fold for fold in chosen if chosen.count(fold) > 1})
+    if twice:
+        raise TaskError(
+            f"folds overlap: {twice} more than once in train {list(split.train)}, "
+            f"validation {list(split.validation)} and test {list(split.test)}"
+        )
+
+
 class SplitTask(NamedTuple):
     """Positions within a task's rows, by purpose."""
 
@@ -162,9 +178,7 @@ def split_task(task: Task, fold: pd.Series, patient: pd.Series, split: Split) ->
     Raises:
         TaskError: If folds overlap, a part is empty, or a patient is in two parts.
     """
-    chosen = [*split.train, *split.validation, *split.test]
-    if len(set(chosen)) < len(chosen):
-        raise TaskError(f"folds overlap: {split}")
+    check_split(split)
     folds = fold.to_numpy()[task.rows]
     parts = SplitTask(*(np.flatnonzero(np.isin(folds, part)) for part in split))
     for purpose, part, wanted in zip(Split._fields, parts, split, strict=True):

@@ -82,6 +82,16 @@ def simulate(
     return root
 
 
+def holds_simulation(root: Path, *, records: int, seed: int) -> bool:
+    """Return whether a folder holds this very simulation, complete."""
+    marker = root / SIMULATED_FILE
+    return (
+        (root / TABLE_FILE).is_file()
+        and marker.is_file()
+        and (marker.read_text() == _marker_text(records, seed))
+    )
+
+
 def population(seed: int) -> Iterator[tuple[Patient, int]]:
     """Yield every record of a population as patient and number of the visit, without end."""
     for number in itertools.count():
