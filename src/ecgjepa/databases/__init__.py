@@ -1,14 +1,18 @@
 """Public ECG databases, each read from the layout in which it is published."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from ecgjepa.databases import ptb_xl
+from ecgjepa.databases import challenge_2021, ptb_xl
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import DatabaseError
 from ecgjepa.signals.record import Record
 
-_LISTERS: dict[str, Callable[[Path], Listing]] = {ptb_xl.NAME: ptb_xl.list_records}
+_LISTERS: dict[str, Callable[[Path], Listing]] = {
+    ptb_xl.NAME: ptb_xl.list_records,
+    **{name: partial(challenge_2021.list_records, name) for name in challenge_2021.PARTS},
+}
 
 
 def database_names() -> list[str]:
