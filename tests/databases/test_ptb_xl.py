@@ -146,7 +146,7 @@ def test_garbage_table(copy):
 
 
 def test_unknown_database(tmp_path):
-    with pytest.raises(DatabaseError, match="unknown database 'ptbxl': expected one of .*ptb-xl"):
+    with pytest.raises(DatabaseError, match=r"unknown database 'ptbxl': expected one of .*ptb-xl"):
         list_records("ptbxl", tmp_path)
 
 

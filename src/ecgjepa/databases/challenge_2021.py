@@ -1,14 +1,15 @@
 """Seven databases as the PhysioNet/CinC Challenge 2021 published them.
 
-One folder per database (``training/georgia/g1/E00001.hea`` …), WFDB records with signals in ``.mat``
-files, and age, sex and diagnoses (SNOMED CT codes) as comments of the header. The Challenge tells
-neither patients nor folds. Published at https://doi.org/10.13026/34va-7q14 (CC BY 4.0; Reyna et
-al. 2021, doi 10.23919/CinC53138.2021.9662687).
+One folder per database (``training/georgia/g1/E00001.hea`` …), WFDB records with signals in
+``.mat`` files, and age, sex and diagnoses (SNOMED CT codes) as comments of the header. The Challenge
+tells neither patients nor folds. Published at https://doi.org/10.13026/34va-7q14 (CC BY 4.0; Reyna
+et al. 2021, doi 10.23919/CinC53138.2021.9662687).
 """
 
 import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +118,7 @@ def _refuse_strangers(database: str, part: Part, headers: list[Path]) -> None:
             f"{strangers[0]}; expected {part.prefix}{part.first:04d} to "
             f"{part.prefix}{part.last:04d}.{why}"
         )
-    twice = next((name for name, after in zip(names, names[1:], strict=False) if name == after), "")
+    twice = next((name for name, after in pairwise(names) if name == after), "")
     if twice:
         places = [str(path) for path in headers if path.stem == twice]
         raise DatabaseError(f"{database}: record {twice} appears twice: {', '.join(places)}")
