@@ -1,7 +1,7 @@
 """Seven databases as the PhysioNet/CinC Challenge 2021 published them.
 
 One folder per database (``training/georgia/g1/E00001.hea`` …), WFDB records with signals in
-``.mat`` files, and age, sex and diagnoses (SNOMED CT codes) as comments of the header. The Challenge
+``.mat`` files, with age, sex and diagnoses (SNOMED CT codes) as header comments. The Challenge
 tells neither patients nor folds. Published at https://doi.org/10.13026/34va-7q14 (CC BY 4.0; Reyna
 et al. 2021, doi 10.23919/CinC53138.2021.9662687).
 """
