@@ -156,7 +156,8 @@ def test_verify_falls_short_on_a_damaged_store(ecgjepa, source, tmp_path):
     [
         (["prepare", "ptb-xl=NOWHERE", "--store", "s"], "folder NOWHERE does not exist"),
         (["prepare", "ptb-xl", "--store", "s"], "expected NAME=DIR"),
-        (["prepare", "heart=.", "--store", "s"], "unknown database 'heart'"),
+        (["prepare", "ptbxl=.", "--store", "s"], "did you mean 'ptb-xl'?"),
+        (["prepare", "a=.", "--store", "s", "--table", "b=c"], "a table is given for b"),
         (["prepare", "ptb-xl=.", "--store", "s", "--folds", "x"], "expected e.g. 1-8 or 1,2,5"),
         (["prepare", "ptb-xl=.", "--store", "s", "--on-bad", "x"], "expected skip or raise"),
         (["verify", "NOWHERE"], "no store at NOWHERE"),

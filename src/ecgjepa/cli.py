@@ -125,6 +125,10 @@ def simulate(
 def prepare(
     databases: Annotated[list[str], typer.Argument(metavar="NAME=DIR...")],
     store: Annotated[Path, typer.Option("--store", help="Folder to write.")],
+    tables: Annotated[
+        list[str] | None,
+        typer.Option("--table", metavar="NAME=CSV", help="Describes your own archive NAME."),
+    ] = None,
     folds: Annotated[
         str,
         typer.Option("--folds", help="train (each database's training folds), all, or e.g. 1-7."),
@@ -149,6 +153,7 @@ def prepare(
         manifest = run(
             named_folders(databases),
             store,
+            tables=named_folders(tables or []),
             folds=folds if folds in ("train", "all") else parse_folds(folds),  # type: ignore[arg-type]
             preprocessing=PreprocessingConfig(sampling_rate=sampling_rate, highpass_hz=highpass),
             on_bad=on_bad,  # type: ignore[arg-type]

@@ -145,11 +145,6 @@ def test_garbage_table(copy):
     refused(copy, "not readable as CSV")
 
 
-def test_unknown_database(tmp_path):
-    with pytest.raises(DatabaseError, match=r"unknown database 'ptbxl': expected one of .*ptb-xl"):
-        list_records("ptbxl", tmp_path)
-
-
 def test_missing_statements(copy):
     (copy / "scp_statements.csv").unlink()
     with pytest.raises(DatabaseError, match=r"scp_statements\.csv is missing"):

@@ -1,10 +1,10 @@
-"""Public ECG databases, each read from the layout in which it is published."""
+"""Public ECG databases, each read from the layout in which it is published, and your own."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ecgjepa.databases import challenge_2021, ptb_xl
+from ecgjepa.databases import archive, challenge_2021, ptb_xl
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import DatabaseError
 from ecgjepa.signals.record import Record
@@ -20,22 +20,29 @@ def database_names() -> list[str]:
     return sorted(_LISTERS)
 
 
-def list_records(database: str, root: str | Path) -> Listing:
+def list_records(database: str, root: str | Path, table: str | Path | None = None) -> Listing:
     """Return what a database's folder holds, without reading a signal.
 
+    Args:
+        database: One of `database_names`, or any other name for an archive of your own.
+        root: Its folder.
+        table: CSV that describes the records of an archive of your own.
+
     Raises:
-        DatabaseError: If the name is unknown or the folder is not laid out as that database.
+        DatabaseError: If the name looks misspelt or the folder is not laid out as that database.
     """
-    if database not in _LISTERS:
-        raise DatabaseError(
-            f"unknown database {database!r}: expected one of {', '.join(database_names())}"
-        )
     root = Path(root)
+    if database not in _LISTERS:
+        archive.refuse_misspelling(database, root, database_names())
+    elif table is not None:
+        raise DatabaseError(f"{database}: has tables of its own; {table} is for your own archive")
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
         raise DatabaseError(f"{database}: folder {root} {found}")
     if not any(root.iterdir()):
         raise DatabaseError(f"{database}: folder {root} is empty")
+    if database not in _LISTERS:
+        return archive.list_records(database, root, table)
     return _LISTERS[database](root)
 
 

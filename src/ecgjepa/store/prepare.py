@@ -42,6 +42,7 @@ def prepare(
     databases: Mapping[str, str | Path],
     store: str | Path,
     *,
+    tables: Mapping[str, str | Path] | None = None,
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
     records_per_shard: int = RECORDS_PER_SHARD,
@@ -54,8 +55,10 @@ def prepare(
     the same request, it returns at once. The same input gives the same bytes.
 
     Args:
-        databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``.
+        databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``. A name that is no known
+            database's is an archive of your own.
         store: Folder to write.
+        tables: Name of such an archive to the CSV that describes its records.
         folds: ``train`` keeps each database's training folds (for pre-training), ``all`` every
             record (for evaluation), or a list of folds.
         preprocessing: What is done to each record; 500 Hz and 12 leads by default.
@@ -70,7 +73,7 @@ def prepare(
     """
     store = Path(store)
     preprocessing = preprocessing or PreprocessingConfig()
-    listings = _list_all(databases, folds)
+    listings = _list_all(databases, folds, tables or {})
     return _prepare(listings, store, preprocessing, records_per_shard, on_bad, progress)
 
 
@@ -86,17 +89,21 @@ def prepare_cached(
 
     The same request finds its store again; another one gets another folder.
     """
-    listings = _list_all(databases, folds)
+    listings = _list_all(databases, folds, {})
     plan = _plan(_work(listings), preprocessing, RECORDS_PER_SHARD)
     store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan[:12]}"
     _prepare(listings, store, preprocessing, RECORDS_PER_SHARD, "skip", progress)
     return store
 
 
-def _list_all(databases: Mapping[str, str | Path], folds: Folds) -> list[Listing]:
+def _list_all(
+    databases: Mapping[str, str | Path], folds: Folds, tables: Mapping[str, str | Path]
+) -> list[Listing]:
+    if strangers := sorted(set(tables) - set(databases)):
+        raise StoreError(f"a table is given for {', '.join(strangers)}, but no folder")
     listings = []
     for name, root in sorted(databases.items()):
-        listings.append(_choose_folds(list_records(name, root), folds))
+        listings.append(_choose_folds(list_records(name, root, tables.get(name)), folds))
     if not any(len(listing.table) for listing in listings):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
     return listings
@@ -152,9 +159,13 @@ def _write_shards(
 
 
 def _choose_folds(listing: Listing, folds: Folds) -> Listing:
-    if folds == "all" or listing.training_folds is None:
+    if folds == "all" or listing.table["fold"].isna().all():
         return listing
-    chosen = listing.training_folds if folds == "train" else tuple(sorted(int(f) for f in folds))
+    if folds == "train":
+        return (
+            listing if listing.training_folds is None else listing.of_folds(listing.training_folds)
+        )
+    chosen = tuple(sorted(int(fold) for fold in folds))
     return listing.of_folds(chosen)
 
 
@@ -263,10 +274,9 @@ def _summarise(
         for database, record_id, reason, detail in skipped
         if database == listing.database
     )
-    folds = None
+    folds = tuple(sorted(set(pc.drop_null(rows["fold"]).to_pylist()))) or None
     training = rows
     if listing.training_folds is not None:
-        folds = tuple(sorted(set(rows["fold"].to_pylist())))
         held_out = pc.is_in(rows["fold"], pa.array(listing.held_out_folds, pa.int16()))
         training = rows.filter(pc.invert(held_out))
     statistics = lead_statistics(training if training.num_rows else rows)
