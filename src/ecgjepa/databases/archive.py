@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io.wfdb_header import read_header
 
@@ -135,11 +136,8 @@ def _rows(sheet: pd.DataFrame) -> list[dict[str, str]]:
 def _read_sheet(table: Path) -> pd.DataFrame:
     if not table.is_file():
         raise DatabaseError(f"{table}: no such file")
-    try:
-        # All as text: a record named 00012 must not become 12.
-        sheet = pd.read_csv(table, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DatabaseError(f"{table}: not readable as CSV: {error}") from None
+    # All as text: a record named 00012 must not become 12.
+    sheet = read_table(table, dtype=str, keep_default_na=False)
     names = [str(column).strip().lower() for column in sheet.columns]
     sheet.columns = pd.Index([_ALIASES.get(name, name) for name in names])
     if sheet.columns.has_duplicates:

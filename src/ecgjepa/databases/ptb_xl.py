@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.databases.tables import read_table, refuse_outside_paths, require_columns
 from ecgjepa.errors import DatabaseError
 
 NAME = "ptb-xl"
@@ -51,7 +52,7 @@ def list_records(root: Path, source_rate: int | None = None) -> Listing:
     if column not in rows:
         raise DatabaseError(f"{root / TABLE_FILE}: no column {column!r}, which names the files")
 
-    _refuse_outside_paths(root, rows[column])
+    refuse_outside_paths(root / TABLE_FILE, rows[column])
     present = np.array([(root / f"{name}.hea").is_file() for name in rows[column]])
     if not present.any():
         raise DatabaseError(
@@ -96,8 +97,8 @@ def read_statements(root: Path) -> pd.DataFrame:
     path = root / STATEMENTS_FILE
     if not path.is_file():
         raise DatabaseError(f"{NAME}: {path} is missing; it defines the label groups")
-    statements = pd.read_csv(path, index_col=0)
-    _require_columns(path, statements, _STATEMENT_COLUMNS)
+    statements = read_table(path, index_col=0)
+    require_columns(path, statements, _STATEMENT_COLUMNS)
     statements.index = statements.index.astype(str)
     return statements
 
@@ -109,11 +110,8 @@ def _read_table(root: Path) -> pd.DataFrame:
             f"{NAME}: {path} is missing; expected the folder that holds {TABLE_FILE}, "
             f"{STATEMENTS_FILE} and records500"
         )
-    try:
-        rows = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DatabaseError(f"{path}: not readable as CSV: {error}") from None
-    _require_columns(path, rows, _COLUMNS)
+    rows = read_table(path)
+    require_columns(path, rows, _COLUMNS)
     if rows.empty:
         raise DatabaseError(f"{path}: has no rows")
     if rows["ecg_id"].duplicated().any():
@@ -128,25 +126,6 @@ def _read_table(root: Path) -> pd.DataFrame:
             f"({int(wrong.sum())} such rows); expected a whole number from 1 to 10"
         )
     return rows.assign(strat_fold=folds).sort_values("ecg_id", ignore_index=True)
-
-
-def _require_columns(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise DatabaseError(
-            f"{path}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}"
-        )
-
-
-def _refuse_outside_paths(root: Path, names: pd.Series) -> None:
-    """The table may name files in its own folder only."""
-    parts = names.astype(str).str.split("/")
-    outside = names.isna() | parts.map(lambda part: ".." in part or part[0] == "")
-    if outside.any():
-        raise DatabaseError(
-            f"{root / TABLE_FILE}: {names.name} holds {names[outside].iloc[0]!r}; expected a path "
-            "inside the folder"
-        )
 
 
 def _patient(value: Any) -> str | None:  # noqa: ANN401
