@@ -94,6 +94,8 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
     for name, summary in manifest.databases.items():
         hours = summary.seconds / 3600
         print(f"{name}: {summary.stored:,} of {summary.listed:,} records, {hours:.1f} h")
+        if summary.highpass_hz is not None:
+            print(f"  baseline wander removed below {summary.highpass_hz:g} Hz")
         for reason, count in summary.skipped.items():
             print(f"  skipped: {count:,} {reason.replace('_', ' ')}")
         for issue, count in summary.issues.items():

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import toy_ecg, write_wfdb
+from scipy import signal
 
 import ecgjepa
 from ecgjepa.databases import iterate_records, list_records
@@ -106,6 +107,38 @@ def test_a_damaged_header_is_listed_and_fails_when_read(tmp_path):
     assert listing.read(good).num_samples == 500
     with pytest.raises(RecordFormatError, match="no sampling rate"):
         listing.read(bad)
+
+
+def test_drift_is_removed_from_st_petersburg_alone(tmp_path):
+    """No real record is at hand: one minute at 257 Hz on an offset and drift of millivolts."""
+    num_samples = 60 * 257
+    wander = 2000 + 3000 * np.sin(2 * np.pi * 0.05 * np.arange(num_samples) / 257)
+    ecg = toy_ecg(np.random.default_rng(0), num_samples=num_samples, rate=257)
+    digital = (ecg + wander[:, None]).astype(np.int16)
+    for name in ("I0001", "S0001"):
+        write_wfdb(tmp_path / f"{name}/{name}.hea", digital, rate=257, gain="1000/mV", offset=24)
+    databases = {"st-petersburg": tmp_path / "I0001", "ptb": tmp_path / "S0001"}
+    manifest = ecgjepa.prepare(databases, tmp_path / "store")
+    assert manifest.databases["st-petersburg"].highpass_hz == 0.5
+    assert manifest.databases["ptb"].highpass_hz is None
+    with ecgjepa.Store(tmp_path / "store") as store:
+        left_alone, filtered = (store.read_record(row) for row in range(2))
+    assert len(filtered) == len(left_alone) == 30_000
+    assert np.ptp(left_alone[:, 0].astype(float)) > 6000
+
+    # The same as SciPy does it, away from the ends, to the store's rounding.
+    sections = signal.butter(4, 0.5, "highpass", fs=257, output="sos")
+    expected = signal.sosfiltfilt(sections, digital.astype(float), axis=0, padlen=27)
+    expected = signal.resample_poly(expected, 500, 257, axis=0, padtype="line")
+    np.testing.assert_allclose(filtered, expected, atol=1.0)
+
+    # Asked for, it is the same for all.
+    both = ecgjepa.prepare(
+        databases,
+        tmp_path / "both",
+        preprocessing=ecgjepa.PreprocessingConfig(highpass_hz=0.5),
+    )
+    assert both.databases["ptb"].std == both.databases["st-petersburg"].std
 
 
 @pytest.mark.realdata

@@ -29,6 +29,7 @@ class Part(NamedTuple):
         prefix: What record names begin with.
         first: Lowest number in a record name.
         last: Highest.
+        highpass_hz: See `Listing`.
     """
 
     folder: str
@@ -36,6 +37,7 @@ class Part(NamedTuple):
     prefix: str
     first: int
     last: int
+    highpass_hz: float | None = None
 
 
 # Counts are those of the Challenge's own table of training data. Chapman-Shaoxing and Ningbo share
@@ -47,7 +49,7 @@ PARTS = {
     "georgia": Part("georgia", 10_344, "E", 1, 10_344),
     "ningbo": Part("ningbo", 34_905, "JS", 10_647, 45_551),
     "ptb": Part("ptb", 516, "S", 1, 549),
-    "st-petersburg": Part("st_petersburg_incart", 74, "I", 1, 75),
+    "st-petersburg": Part("st_petersburg_incart", 74, "I", 1, 75, 0.5),
 }
 _SEX = {"male": "male", "m": "male", "female": "female", "f": "female"}
 _OLDEST = 120.0
@@ -99,6 +101,7 @@ def list_records(database: str, root: Path) -> Listing:
         root=root,
         table=pd.DataFrame(rows, columns=list(Entry._fields)),
         notices=tuple(_notices(part, people)),
+        highpass_hz=part.highpass_hz,
     )
 
 

@@ -59,6 +59,8 @@ class Listing:
         notices: What a user should know about this copy, in sentences.
         training_folds: Folds meant for training, or None where the database has no folds.
         held_out_folds: Folds meant for selection and test.
+        highpass_hz: Where drift is so strong that the paper removes it: cut-off of the high-pass
+            that such records get unless another is asked for.
     """
 
     database: str
@@ -68,6 +70,7 @@ class Listing:
     notices: tuple[str, ...] = ()
     training_folds: tuple[int, ...] | None = None
     held_out_folds: tuple[int, ...] = ()
+    highpass_hz: float | None = None
 
     def entries(self) -> Iterator[Entry]:
         """Yield the rows as `Entry`, missing values as None."""

@@ -39,6 +39,7 @@ class DatabaseSummary(Section):
         issues: Count of records by kind of issue; the index names them.
         mean: Per lead in mV over the training records.
         std: Likewise.
+        highpass_hz: Cut-off below which baseline wander was removed, or None.
         notices: What a user should know about the copy.
     """
 
@@ -54,6 +55,7 @@ class DatabaseSummary(Section):
     issues: dict[str, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    highpass_hz: float | None = None
     notices: tuple[str, ...]
 
 

@@ -177,7 +177,7 @@ def _plan(
     head = [FORMAT_VERSION, __version__, records_per_shard, preprocessing.model_dump(mode="json")]
     digest.update(json.dumps(head, sort_keys=True).encode())
     for listing, entry in work:
-        digest.update(json.dumps([listing.database, *entry]).encode())
+        digest.update(json.dumps([listing.database, listing.highpass_hz, *entry]).encode())
     return digest.hexdigest()
 
 
@@ -254,7 +254,7 @@ def _merge(
         unit_microvolt=1,
         num_records=index.num_rows,
         databases={
-            listing.database: _summarise(listing, index, skipped, preprocessing.sampling_rate)
+            listing.database: _summarise(listing, index, skipped, preprocessing)
             for listing in listings
         },
         shards=shards,
@@ -266,7 +266,7 @@ def _merge(
 
 
 def _summarise(
-    listing: Listing, index: pa.Table, skipped: list[list[str]], sampling_rate: float
+    listing: Listing, index: pa.Table, skipped: list[list[str]], preprocessing: PreprocessingConfig
 ) -> DatabaseSummary:
     rows = index.filter(pc.equal(index["database"], listing.database))
     quarantine = tuple(
@@ -286,7 +286,7 @@ def _summarise(
     return DatabaseSummary(
         listed=len(listing.table),
         stored=rows.num_rows,
-        seconds=(pc.sum(rows["num_samples"]).as_py() or 0) / sampling_rate,
+        seconds=(pc.sum(rows["num_samples"]).as_py() or 0) / preprocessing.sampling_rate,
         folds=folds,
         training_folds=listing.training_folds,
         held_out_folds=listing.held_out_folds,
@@ -296,6 +296,7 @@ def _summarise(
         issues=dict(sorted(codes.items())),
         mean=_finite(statistics.mean),
         std=_finite(statistics.std),
+        highpass_hz=preprocessing.highpass_hz or listing.highpass_hz,
         notices=listing.notices,
     )
 

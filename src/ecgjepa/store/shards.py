@@ -83,7 +83,7 @@ def write_shard(
         for listing, entry in work:
             try:
                 source = listing.read(entry)
-                samples, issues = _ingest(source, config)
+                samples, issues = _ingest(source, _for_database(config, listing))
             except RecordError as error:
                 if on_bad == "raise":
                     raise
@@ -123,6 +123,12 @@ def read_part(folder: Path, number: int) -> tuple[pa.Table, dict[str, Any]] | No
     if not (facts.is_file() and rows.is_file() and (folder / shard_name(number)).is_file()):
         return None
     return pq.read_table(rows), json.loads(facts.read_text(encoding="utf-8"))
+
+
+def _for_database(config: PreprocessingConfig, listing: Listing) -> PreprocessingConfig:
+    if config.highpass_hz is not None or listing.highpass_hz is None:
+        return config
+    return config.model_copy(update={"highpass_hz": listing.highpass_hz})
 
 
 def _ingest(source: Record, config: PreprocessingConfig) -> tuple[np.ndarray, list[str]]:
