@@ -1,6 +1,6 @@
 """What a database's folder holds: one table row per record, before any signal is read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,15 @@ class Skip(NamedTuple):
     detail: str
 
 
+def read_file(root: Path, entry: Entry) -> Record:
+    """Read the file that an entry names: what most databases need.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    return read_record(root / entry.path)
+
+
 @dataclass(frozen=True)
 class Listing:
     """The records found in one database's folder.
@@ -61,6 +70,7 @@ class Listing:
         held_out_folds: Folds meant for selection and test.
         highpass_hz: Where drift is so strong that the paper removes it: cut-off of the high-pass
             that such records get unless another is asked for.
+        reader: Reads an entry's signal; a function of a module, as other processes call it too.
     """
 
     database: str
@@ -71,6 +81,7 @@ class Listing:
     training_folds: tuple[int, ...] | None = None
     held_out_folds: tuple[int, ...] = ()
     highpass_hz: float | None = None
+    reader: Callable[[Path, Entry], Record] = read_file
 
     def entries(self) -> Iterator[Entry]:
         """Yield the rows as `Entry`, missing values as None."""
@@ -99,5 +110,5 @@ class Listing:
         Raises:
             RecordError: If it cannot be read.
         """
-        record = read_record(self.root / entry.path)
+        record = self.reader(self.root, entry)
         return replace(record, record_id=entry.record_id, patient_id=entry.patient_id)
