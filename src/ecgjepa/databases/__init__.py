@@ -4,12 +4,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ecgjepa.databases import archive, challenge_2021, mimic_iv_ecg, ptb_xl
+from ecgjepa.databases import (
+    archive,
+    challenge_2021,
+    challenge_ptb_xl,
+    code_15,
+    mimic_iv_ecg,
+    ptb_xl,
+)
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import DatabaseError
 from ecgjepa.signals.record import Record
 
 _LISTERS: dict[str, Callable[[Path], Listing]] = {
+    challenge_ptb_xl.NAME: challenge_ptb_xl.list_records,
+    code_15.NAME: code_15.list_records,
     mimic_iv_ecg.NAME: mimic_iv_ecg.list_records,
     ptb_xl.NAME: ptb_xl.list_records,
     **{name: partial(challenge_2021.list_records, name) for name in challenge_2021.PARTS},

@@ -2,8 +2,9 @@
 
 One folder per database (``training/georgia/g1/E00001.hea`` …), WFDB records with signals in
 ``.mat`` files, with age, sex and diagnoses (SNOMED CT codes) as header comments. The Challenge
-tells neither patients nor folds. Published at https://doi.org/10.13026/34va-7q14 (CC BY 4.0; Reyna
-et al. 2021, doi 10.23919/CinC53138.2021.9662687).
+tells neither patients nor folds. Its copy of PTB-XL is read by `challenge_ptb_xl`. Published at
+https://doi.org/10.13026/34va-7q14 (CC BY 4.0; Reyna et al. 2021, doi
+10.23919/CinC53138.2021.9662687).
 """
 
 import json
@@ -74,7 +75,11 @@ def list_records(database: str, root: Path) -> Listing:
     Raises:
         DatabaseError: If there is no record, one appears twice, or they are another database's.
     """
-    part = PARTS[database]
+    return list_part(database, PARTS[database], root)
+
+
+def list_part(database: str, part: Part, root: Path) -> Listing:
+    """List one database of the Challenge, as `list_records` does."""
     folder = root / part.folder if (root / part.folder).is_dir() else root
     headers = sorted(folder.rglob("*.hea"), key=lambda path: (path.stem, path))
     if not headers:
@@ -112,7 +117,7 @@ def _refuse_strangers(database: str, part: Part, headers: list[Path]) -> None:
         copies = sum(name.startswith("HR") for name in strangers)
         why = (
             " Records named HR… are copies of PTB-XL's (the number is its ecg_id), test folds "
-            "included; give PTB-XL itself as ptb-xl=DIR"
+            "included; give PTB-XL itself as ptb-xl=DIR, or the copies as challenge-ptb-xl=DIR"
             if copies
             else ""
         )

@@ -6,6 +6,8 @@ cannot drift apart.
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int16
@@ -14,12 +16,12 @@ from scipy import signal as dsp
 
 from ecgjepa.config import Section
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.quality import quality_issues
-from ecgjepa.signals.record import Issue, Record, standardise_leads
+from ecgjepa.signals.leads import LEADS, lead_positions
+from ecgjepa.signals.measures import Measures, measure
+from ecgjepa.signals.quality import limb_lead_issues, quality_issues, saturated_leads
+from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
+from ecgjepa.signals.units import INVALID_MICROVOLT
 
-# WFDB's marker for "no sample", and the store's.
-INVALID_MICROVOLT = -32768
 _MAX_MICROVOLT = 32767
 
 
@@ -39,22 +41,96 @@ class PreprocessingConfig(Section):
     max_gap_seconds: float = Field(0.04, ge=0)
 
 
-def preprocess(record: Record, config: PreprocessingConfig) -> Record:
-    """Return the record as the model's store holds it.
+class Prepared(NamedTuple):
+    """A record as the store holds it.
 
-    In this order: leads by name, short gaps bridged, baseline wander removed if asked, resampled
-    with an anti-aliasing filter, faults of single leads noted.
+    Attributes:
+        samples: In µV, -32768 where invalid.
+        issues: All that was noticed, from reading to the judgement of quality.
+        measures: What the judgement rests on.
+    """
+
+    samples: Int16[np.ndarray, "samples leads"]
+    issues: tuple[Issue, ...]
+    measures: Measures
+
+
+def prepare_record(record: Record, config: PreprocessingConfig) -> Prepared:
+    """Preprocess a record, round it to 1 µV and note the faults of its leads.
 
     Raises:
         LeadError: If leads are duplicated or none is known.
         RecordFormatError: If the rates are in no usable ratio.
     """
     record = standardise_leads(record, config.leads)
+    # Filters round off the corners that give a saturated lead away.
+    saturated = saturated_leads(record.signal, record.sampling_rate, one_millivolt=1.0)
+    samples, range_issues = to_microvolt(preprocess(record, config))
+    return _judge(samples, config, record.issues + range_issues, saturated)
+
+
+def prepare_microvolt(record: MicrovoltRecord, config: PreprocessingConfig) -> Prepared | None:
+    """Return what `prepare_record` would, to the bit, without arithmetic; None if some is needed.
+
+    Raises:
+        LeadError: If leads are duplicated or none is known.
+    """
+    order = _column_order(record.leads, config.leads)
+    if order is None or config.highpass_hz or record.sampling_rate != config.sampling_rate:
+        return None
+    samples = record.samples
+    if order != tuple(range(samples.shape[1])):
+        samples = np.ascontiguousarray(samples[:, order])
+    saturated = saturated_leads(samples, record.sampling_rate, one_millivolt=1000.0)
+    return _judge(samples, config, record.issues, saturated)
+
+
+@lru_cache(maxsize=64)
+def _column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the columns of ``leads``, or None unless the file holds just these, none negated."""
+    found = lead_positions(names)
+    if len(names) != len(leads) or any(found.get(lead, (0, -1))[1] < 0 for lead in leads):
+        return None
+    return tuple(found[lead][0] for lead in leads)
+
+
+def _judge(
+    samples: Int16[np.ndarray, "samples leads"],
+    config: PreprocessingConfig,
+    issues: tuple[Issue, ...],
+    saturated: Bool[np.ndarray, " leads"],
+) -> Prepared:
+    measures = measure(samples, config.sampling_rate)
+    words = "rests at its extreme for 20 ms or more"
+    found = [
+        Issue("saturated_lead", words, config.leads[column])
+        for column in np.flatnonzero(saturated).tolist()
+    ]
+    found += quality_issues(measures, config.leads, len(samples))
+    if config.leads == LEADS:
+        found += limb_lead_issues(samples, measures)
+    missing = {issue.lead for issue in issues if issue.code == "missing_lead"}
+    # A lead that is not in the file is said to be missing, and that is all there is to say.
+    found = [issue for issue in found if issue.lead not in missing]
+    return Prepared(samples, issues + tuple(found), measures)
+
+
+def preprocess(record: Record, config: PreprocessingConfig) -> Record:
+    """Return the record with the leads, rate and filter that the store has.
+
+    In this order: leads by name, short gaps bridged, baseline wander removed if asked, resampled
+    with an anti-aliasing filter.
+
+    Raises:
+        LeadError: If leads are duplicated or none is known.
+        RecordFormatError: If the rates are in no usable ratio.
+    """
+    if record.leads != config.leads:
+        record = standardise_leads(record, config.leads)
     record = fill_short_gaps(record, config.max_gap_seconds)
     if config.highpass_hz is not None:
         record = remove_baseline(record, config.highpass_hz)
-    record = resample(record, config.sampling_rate)
-    return record.with_issues(*quality_issues(record))
+    return resample(record, config.sampling_rate)
 
 
 def fill_short_gaps(record: Record, max_gap_seconds: float) -> Record:

@@ -1,50 +1,176 @@
-"""Faults of single leads that a look at the numbers can prove."""
+"""What the numbers alone prove about a record: faults of leads, amplitude, and a quality score.
+
+The judgements; the numbers they rest on are in `measures`.
+"""
 
 import numpy as np
+from jaxtyping import Bool, Float, Int16
 
-from ecgjepa.signals.leads import LEADS, limb_lead_residuals
-from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
+from ecgjepa.signals.measures import Measures, fold_rows
+from ecgjepa.signals.record import Issue
+from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # A lead with more than this share of invalid samples is of no use as a whole.
 MAX_INVALID_SHARE = 0.2
 # Genuine recordings keep the limb-lead relations within a few µV (measured on PTB-XL, Georgia
 # and Ningbo: at most 3); devices that filter each lead on its own stay below this.
 MAX_LIMB_LEAD_RESIDUAL_MV = 0.05
+# QRS peak-to-peak of a 12-lead ECG, median over leads: beyond this the gain is likely wrong.
+PLAUSIBLE_AMPLITUDE_MV = (0.1, 6.0)
+# Root mean square of the change between samples of 2 ms, between beats: beyond this the noise
+# hides waves of 0.1 mV. Chosen on one half of Challenge 2011 (benchmarks/quality.py).
+MAX_NOISE_MICROVOLT = 40.0
 
 
-def quality_issues(record: Record) -> list[Issue]:
-    """Return issues for leads that are invalid, flat or inconsistent with the other limb leads."""
+def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int) -> list[Issue]:
+    """Return issues for leads that are invalid, flat or noisy, and for implausible amplitudes.
+
+    Whether the limb leads contradict each other is `limb_lead_issues`'s to say.
+    """
     issues: list[Issue] = []
-    # Gap-free records are the rule; their columns need no copying.
-    all_valid = bool(record.valid.all())
-    for column, lead in enumerate(record.leads):
-        valid = record.valid[:, column]
-        values = record.signal[:, column] if all_valid else record.signal[valid, column]
-        invalid_share = 1.0 - values.size / record.num_samples
-        if invalid_share > MAX_INVALID_SHARE:
-            issues.append(
-                Issue("invalid_lead", f"{invalid_share:.0%} of the samples are invalid", lead)
-            )
-        elif invalid_share > 0:
-            issues.append(
-                Issue("invalid_samples", f"{invalid_share:.1%} of the samples are invalid", lead)
-            )
-        if values.size and values.min() == values.max():
-            issues.append(Issue("flat_lead", f"constant at {values[0]:.3f} mV", lead))
-    if record.leads == LEADS:
-        issues += _limb_lead_issues(record)
+    if measures.valid_count.min() < num_samples:
+        for lead, count in zip(leads, measures.valid_count.tolist(), strict=True):
+            share = 1.0 - count / num_samples
+            if share > MAX_INVALID_SHARE:
+                issues.append(
+                    Issue("invalid_lead", f"{share:.0%} of the samples are invalid", lead)
+                )
+            elif share > 0:
+                words = f"{share:.1%} of the samples are invalid"
+                issues.append(Issue("invalid_samples", words, lead))
+    flat = (measures.low == measures.high) & (measures.valid_count > 0)
+    for column in np.flatnonzero(flat).tolist():
+        words = f"constant at {measures.low[column] / 1e3:.3f} mV"
+        issues.append(Issue("flat_lead", words, leads[column]))
+    for column in np.flatnonzero(measures.noise > MAX_NOISE_MICROVOLT).tolist():
+        words = f"changes by {measures.noise[column]:.0f} µV from sample to sample between beats"
+        issues.append(Issue("noisy_lead", words, leads[column]))
+    amplitude = typical_amplitude(measures)
+    least, most = PLAUSIBLE_AMPLITUDE_MV
+    if amplitude and not least <= amplitude <= most:
+        words = (
+            f"beats are {amplitude:.3g} mV from peak to peak; expected {least:g} to {most:g}. "
+            "Is the gain right?"
+        )
+        issues.append(Issue("implausible_amplitude", words))
     return issues
 
 
-def _limb_lead_issues(record: Record) -> list[Issue]:
-    residuals = limb_lead_residuals(record.signal, record.valid)
-    return [
-        Issue(
-            "limb_lead_residual",
-            f"differs from what I and II imply by {residual:.3f} mV (median); "
-            "are the leads named rightly?",
-            lead,
-        )
-        for lead, residual in residuals.items()
-        if np.isfinite(residual) and residual > MAX_LIMB_LEAD_RESIDUAL_MV
-    ]
+def limb_lead_issues(samples: Int16[np.ndarray, "samples 12"], measures: Measures) -> list[Issue]:
+    """Return issues for limb leads that differ from what I and II imply.
+
+    A swap of electrodes leaves the relations intact, but a mislabelled column breaks them. The
+    median of the difference decides; it need not be computed where its bound, √2 times the root
+    mean square, is small enough, and that follows from the Gram matrix.
+    """
+    num_samples, limit = len(samples), MAX_LIMB_LEAD_RESIDUAL_MV * 1e3
+    all_valid = measures.valid_count.min() == num_samples
+    issues: list[Issue] = []
+    for lead, (weight_i, weight_ii) in LIMB_LEAD_WEIGHTS.items():
+        column = LEADS.index(lead)
+        chosen = [0, 1, column]
+        weights = np.array([-weight_i, -weight_ii, 1.0])
+        mean_square = weights @ measures.gram[np.ix_(chosen, chosen)] @ weights / num_samples
+        if all_valid and 2.0 * mean_square < limit * limit:
+            continue
+        three = samples[:, chosen]
+        usable = three[(three != INVALID_MICROVOLT).all(axis=1)]
+        residual = float(np.median(np.abs(usable @ weights))) if len(usable) else 0.0
+        if residual > limit:
+            words = (
+                f"differs from what I and II imply by {residual / 1e3:.3f} mV (median); "
+                "are the leads named rightly?"
+            )
+            issues.append(Issue("limb_lead_residual", words, lead))
+    return issues
+
+
+def saturated_leads(
+    signal: Float[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
+    sampling_rate: float,
+    one_millivolt: float,
+) -> Bool[np.ndarray, " leads"]:
+    """Return which leads rest at their own extreme for 20 ms or more: the amplifier's limit.
+
+    A lead of less than 1 mV from peak to peak does not count, nor one that never moves. To be
+    asked of the samples as recorded: filters round the corners off.
+
+    Args:
+        signal: Samples in any linear unit.
+        sampling_rate: In Hz.
+        one_millivolt: Size of 1 mV in that unit.
+    """
+    length = max(2, int(np.ceil(0.02 * sampling_rate)))
+    low, high = _column_extremes(signal)
+    saturated = np.zeros(signal.shape[1], np.bool_)
+    large = high.astype(np.float64) - low >= one_millivolt
+    # A stretch of that length meets every grid of half its step, so few columns need a closer look.
+    grid = signal[:: max(1, length // 2)]
+    for extreme in (low, high):
+        candidates = (grid == extreme).any(axis=0) & large
+        for column in np.flatnonzero(candidates).tolist():
+            saturated[column] |= _longest_run(signal[:, column] == extreme[column]) >= length
+    return saturated
+
+
+def typical_amplitude(measures: Measures) -> float:
+    """Return the peak-to-peak amplitude of beats in mV, median over the leads that move."""
+    moving = measures.amplitude_mv[measures.amplitude_mv > 0]
+    return float(np.median(moving)) if moving.size else 0.0
+
+
+def quality_score(measures: Measures) -> float:
+    """Return from 0 (useless) to 1 (clean) how likely a person would accept the recording.
+
+    A logistic regression on six numbers: leads at rest, drift, noise, range, and how well the
+    leads agree with each other. Its weights were fitted on one half of the PhysioNet/CinC
+    Challenge 2011's set A, whose records people judged, and checked on the other
+    (benchmarks/quality.py).
+    """
+    z = float(_WEIGHTS @ score_features(measures) + _INTERCEPT)
+    return float(1.0 / (1.0 + np.exp(np.clip(z, -50, 50))))
+
+
+def score_features(measures: Measures) -> Float[np.ndarray, " 6"]:
+    """Return the numbers that `quality_score` weighs, each for the worst lead."""
+    agreement = _absolute_correlation(measures)
+    others = max(1, len(agreement) - 1)
+    return np.array(
+        [
+            measures.still_share.max(),
+            np.log1p(measures.drift.max()),
+            np.log1p(measures.noise.max()),
+            np.log1p(float((measures.high.astype(np.float64) - measures.low).max())),
+            agreement.max(axis=0).min(),
+            (agreement.sum(axis=0) / others).min(),
+        ]
+    )
+
+
+# Of P(unacceptable), for `score_features`; from benchmarks/quality.py.
+_WEIGHTS = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+_INTERCEPT = 0.0
+
+
+def _absolute_correlation(measures: Measures) -> Float[np.ndarray, "leads leads"]:
+    """Return the size of the correlation between leads, 0 with itself and for a flat lead."""
+    count = np.maximum(measures.valid_count, 1)
+    mean = measures.total / np.sqrt(count)
+    covariance = measures.gram - np.outer(mean, mean)
+    spread = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    # A step of 1 µV is rounding, not a signal.
+    scale = np.outer(spread, spread)
+    moving = scale > count.max()
+    correlation = np.divide(np.abs(covariance), scale, out=np.zeros_like(scale), where=moving)
+    np.fill_diagonal(correlation, 0.0)
+    return np.minimum(correlation, 1.0)
+
+
+def _column_extremes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return fold_rows(signal, 1, np.minimum)[0], fold_rows(signal, 1, np.maximum)[0]
+
+
+def _longest_run(flags: Bool[np.ndarray, " samples"]) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max()) if edges.size else 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int16
 
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS, derive_limb_lead, lead_positions
@@ -19,6 +19,10 @@ IssueCode = Literal[
     "invalid_lead",
     "flat_lead",
     "saturated_lead",
+    "noisy_lead",
+    "implausible_amplitude",
+    "truncated",
+    "unit_spelling",
     "derived_lead",
     "missing_lead",
     "other_channel",
@@ -100,6 +104,24 @@ class Record:
     def with_issues(self, *issues: Issue) -> "Record":
         """Return the same record with more issues noted."""
         return replace(self, issues=self.issues + issues) if issues else self
+
+
+class MicrovoltRecord(NamedTuple):
+    """A faultless ECG whose samples are whole microvolts: it needs no arithmetic to be stored.
+
+    Attributes:
+        samples: In µV; none is invalid.
+        leads: Column names as in the file.
+        sampling_rate: Samples per second.
+        source: File the samples came from.
+        issues: What was noticed so far.
+    """
+
+    samples: Int16[np.ndarray, "samples leads"]
+    leads: tuple[str, ...]
+    sampling_rate: float
+    source: str
+    issues: tuple[Issue, ...]
 
 
 def standardise_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:

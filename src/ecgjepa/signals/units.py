@@ -1,8 +1,11 @@
-"""Amplitude units: how many millivolt one unit of a file's samples is."""
+"""Amplitude units: how many millivolt one unit of a file's samples is, and the store's marker."""
 
 import unicodedata
 
 from ecgjepa.errors import UnitError
+
+# "No sample" among 16-bit integers, as in WFDB.
+INVALID_MICROVOLT = -32768
 
 _MILLIVOLT_PER_UNIT = {
     "v": 1e3,

@@ -159,12 +159,14 @@ def _write_shards(
 
 
 def _choose_folds(listing: Listing, folds: Folds) -> Listing:
-    if folds == "all" or listing.table["fold"].isna().all():
+    if folds == "all":
         return listing
     if folds == "train":
         return (
             listing if listing.training_folds is None else listing.of_folds(listing.training_folds)
         )
+    if listing.training_folds is None and listing.table["fold"].isna().all():
+        return listing
     chosen = tuple(sorted(int(fold) for fold in folds))
     return listing.of_folds(chosen)
 
