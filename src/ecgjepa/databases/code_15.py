@@ -22,6 +22,7 @@ import pandas as pd
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.tables import read_table, require_columns
 from ecgjepa.errors import DatabaseError, RecordFormatError
+from ecgjepa.io import Damaged
 from ecgjepa.signals.record import Record
 
 NAME = "code-15"
@@ -84,12 +85,13 @@ def list_records(root: Path) -> Listing:
     )
 
 
-def read_exam(root: Path, entry: Entry) -> Record:
+def read_exam(root: Path, entry: Entry, damaged: Damaged = "raise") -> Record:
     """Read one exam, without the zeros that pad all its leads at either end.
 
     Args:
         root: Folder of the database.
         entry: Its ``path`` names file and row, as in ``exams_part0.hdf5#3``.
+        damaged: Without effect: the files carry no checksums.
 
     Returns:
         The exam in its true length, 12 leads in mV (see `MILLIVOLT_PER_UNIT`); values that are no

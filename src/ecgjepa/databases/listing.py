@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
-from ecgjepa.io import read_record
-from ecgjepa.signals.record import Record
+from ecgjepa.io import Damaged, read_exact
+from ecgjepa.signals.record import MicrovoltRecord, Record
 
 
 class Entry(NamedTuple):
@@ -47,13 +48,27 @@ class Skip(NamedTuple):
     detail: str
 
 
-def read_file(root: Path, entry: Entry) -> Record:
+# Entry's fields as columns; ages and folds may be unknown.
+ENTRY_SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("path", pa.string()),
+        ("patient_id", pa.string()),
+        ("fold", pa.int16()),
+        ("age", pa.float64()),
+        ("sex", pa.string()),
+        ("labels", pa.string()),
+    ]
+)
+
+
+def read_file(root: Path, entry: Entry, damaged: Damaged) -> Record | MicrovoltRecord:
     """Read the file that an entry names: what most databases need.
 
     Raises:
         RecordError: If it cannot be read.
     """
-    return read_record(root / entry.path)
+    return read_exact(root / entry.path, damaged=damaged)
 
 
 @dataclass(frozen=True)
@@ -81,28 +96,29 @@ class Listing:
     training_folds: tuple[int, ...] | None = None
     held_out_folds: tuple[int, ...] = ()
     highpass_hz: float | None = None
-    reader: Callable[[Path, Entry], Record] = read_file
+    reader: Callable[[Path, Entry, Damaged], Record | MicrovoltRecord] = read_file
+
+    def __len__(self) -> int:
+        """Return the number of records that are present."""
+        return len(self.table)
 
     def entries(self) -> Iterator[Entry]:
         """Yield the rows as `Entry`, missing values as None."""
-        columns = [
-            [None if pd.isna(value) else value for value in self.table[name]]
-            for name in Entry._fields
-        ]
-        for record_id, path, patient_id, fold, age, sex, labels in zip(*columns, strict=True):
-            yield Entry(
-                record_id,
-                path,
-                patient_id,
-                None if fold is None else int(fold),
-                None if age is None else float(age),
-                sex,
-                labels,
-            )
+        for batch in self.to_arrow().to_batches(max_chunksize=1024):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield Entry(*row)
 
-    def of_folds(self, folds: tuple[int, ...]) -> "Listing":
-        """Return the listing with only the records of these folds."""
-        return replace(self, table=self.table[self.table["fold"].isin(folds)])
+    def to_arrow(self) -> pa.Table:
+        """Return the table with the columns and types of `ENTRY_SCHEMA`."""
+        return pa.Table.from_pandas(self.table, schema=ENTRY_SCHEMA, preserve_index=False)
+
+    def rows(self, start: int, stop: int) -> "Listing":
+        """Return the listing of some of its rows, without what concerns the whole."""
+        return replace(self, table=self.table.iloc[start:stop], absent=(), notices=())
+
+    def of_folds(self, folds: tuple[int, ...], *, others: bool = False) -> "Listing":
+        """Return the listing with only the records of these folds, or only all others."""
+        return replace(self, table=self.table[self.table["fold"].isin(folds) != others])
 
     def read(self, entry: Entry) -> Record:
         """Read one record of the listing.
@@ -110,5 +126,6 @@ class Listing:
         Raises:
             RecordError: If it cannot be read.
         """
-        record = self.reader(self.root, entry)
+        found = self.reader(self.root, entry, "raise")
+        record = found.as_record() if isinstance(found, MicrovoltRecord) else found
         return replace(record, record_id=entry.record_id, patient_id=entry.patient_id)

@@ -15,8 +15,9 @@ from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, TaskConfig, load_model_folder
 from ecgjepa.model.heads import Classifier
-from ecgjepa.signals.preprocessing import INVALID_MICROVOLT, preprocess, to_microvolt
+from ecgjepa.signals.preprocessing import prepare_record
 from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.units import INVALID_MICROVOLT
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Model(NamedTuple):
 
     def _prepare(self, record: Record) -> tuple[np.ndarray, tuple[Issue, ...]]:
         """Return the samples in µV and what was noticed; refuse what the model was not made for."""
-        prepared = preprocess(record, self.config.preprocessing)
+        prepared = prepare_record(record, self.config.preprocessing)
         missing = [issue.lead for issue in prepared.issues if issue.code == "missing_lead"]
         if missing:
             raise RecordFormatError(
@@ -120,12 +121,11 @@ class Model(NamedTuple):
                 f"missing; this model needs {', '.join(self.config.preprocessing.leads)}",
                 reason="too_few_leads",
             )
-        if not prepared.valid.any():
+        if not prepared.measures.valid_count.any():
             raise RecordFormatError(
                 f"{record.source or record.record_id}: no valid sample", reason="no_samples"
             )
-        samples, range_issues = to_microvolt(prepared)
-        return samples, prepared.issues + range_issues
+        return prepared.samples, prepared.issues
 
     def _predict_file(self, file: str | Path) -> Prediction:
         try:

@@ -9,58 +9,141 @@ numbers bit for bit; tests compare them on every real record at hand.
 Format: https://physionet.org/physiotools/wag/signal-5.htm.
 """
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Int16
+from jaxtyping import Bool, Float32, Int16
 
-from ecgjepa.errors import RecordFormatError
+from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.io.wfdb_header import DEFAULT_GAIN, Header, SignalSpec, read_header
-from ecgjepa.signals.record import Issue, Record
-from ecgjepa.signals.units import millivolt_per_unit
+from ecgjepa.signals.measures import column_extremes, fold_rows
+from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
+from ecgjepa.signals.units import UNIT_SPELLINGS, millivolt_per_unit, unit_name
 
 _INVALID_16 = -32768
 
 
-def read_wfdb(header_path: Path, *, damaged: str = "raise") -> Record:
+Damaged = Literal["raise", "flag", "mask"]
+DAMAGED = get_args(Damaged)
+
+
+def read_wfdb(header_path: Path, *, damaged: Damaged = "raise") -> Record:
     """Read the WFDB record described by ``header_path``.
 
     Args:
         header_path: The ``.hea`` file.
-        damaged: ``raise`` or ``flag``, for samples that contradict the header's checksums.
+        damaged: What to do with samples that contradict the header: ``raise``, ``flag`` them with
+            an issue, or ``mask`` them as invalid (a lead with a wrong checksum; what a file cut
+            short lacks).
 
     Raises:
         RecordFormatError: If header or samples are missing, damaged or contradict each other.
     """
-    if damaged not in ("raise", "flag"):
-        raise ValueError(f"damaged must be 'raise' or 'flag', found {damaged!r}")
+    record = read_wfdb_exact(header_path, damaged=damaged)
+    return record.as_record() if isinstance(record, MicrovoltRecord) else record
+
+
+def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record | MicrovoltRecord:
+    """Read a WFDB record, as integers where the file holds whole microvolts and has no fault.
+
+    Arguments and errors as `read_wfdb`, which returns the same amplitudes to the bit.
+    """
+    if damaged not in DAMAGED:
+        raise ValueError(f"damaged must be one of {', '.join(DAMAGED)}, found {damaged!r}")
     header = read_header(header_path)
-    if _has_fast_path(header):
-        digital, issues = _read_interleaved_16(header)
-        valid = digital != _INVALID_16
-        signal = _to_millivolt(digital, header.signals)
-        leads = tuple(spec.lead for spec in header.signals)
-    else:
-        digital, signal, valid, leads = _read_with_package(header)
-        issues = []
+    if not _has_fast_path(header):
+        return _read_unusual(header, damaged)
+    digital, issues = _read_interleaved_16(header, damaged)
+    faults, notes = _verify(header, digital, damaged)
+    issues += [*faults, *notes, *header_issues(header)]
+    if not faults and (samples := _as_microvolt(digital, header)) is not None:
+        return MicrovoltRecord(
+            samples, header.leads, header.sampling_rate, header_path.stem, str(header_path),
+            tuple(issues),
+        )  # fmt: skip
+    valid = digital != _INVALID_16
+    return _record(
+        header, _to_millivolt(digital, header.signals), valid, header.leads, issues, damaged
+    )
+
+
+def _read_unusual(header: Header, damaged: Damaged) -> Record:
+    """Read what has no fast path with the wfdb package."""
+    digital, signal, valid, leads = _read_with_package(header)
+    issues: list[Issue] = []
     if digital is not None:
-        issues += _verify(header, digital, damaged)
+        faults, notes = _verify(header, digital, damaged)
+        issues = [*faults, *notes]
+    return _record(header, signal, valid, leads, [*issues, *header_issues(header)], damaged)
+
+
+def _record(
+    header: Header,
+    signal: Float32[np.ndarray, "samples leads"],
+    valid: Bool[np.ndarray, "samples leads"],
+    leads: tuple[str, ...],
+    issues: list[Issue],
+    damaged: Damaged,
+) -> Record:
+    if damaged == "mask":
+        wrong = {
+            i.lead for i in issues if i.code in ("checksum_mismatch", "initial_value_mismatch")
+        }
+        valid[:, [lead in wrong for lead in leads]] = False
     signal[~valid] = 0.0
-    issues += [
-        Issue("uncalibrated", f"gain is 0 or missing; {DEFAULT_GAIN:.0f} per mV assumed", spec.lead)
-        for spec in header.signals
-        if not spec.calibrated
-    ]
     return Record(
         signal=signal,
         valid=valid,
         leads=leads,
         sampling_rate=header.sampling_rate,
-        record_id=header_path.stem,
-        source=str(header_path),
+        record_id=header.path.stem,
+        source=str(header.path),
         issues=tuple(issues),
     )
+
+
+def header_issues(header: Header) -> list[Issue]:
+    """Return what is odd about a header's calibration: gains that are missing, units misspelt."""
+    signals = header.signals
+    issues = [
+        Issue("uncalibrated", f"gain is 0 or missing; {DEFAULT_GAIN:.0f} per mV assumed", spec.lead)
+        for spec in signals
+        if not spec.calibrated
+    ]
+    odd = sorted({spec.unit for spec in signals} - set(UNIT_SPELLINGS))
+    issues += [
+        Issue("unit_spelling", f"unit {unit!r} is read as {unit_name(unit)}") for unit in odd
+    ]
+    return issues
+
+
+def _as_microvolt(
+    digital: Int16[np.ndarray, "samples leads"], header: Header
+) -> Int16[np.ndarray, "samples leads"] | None:
+    """Return the samples in µV if a step is a whole number of them and none is invalid."""
+    steps = [_microvolt_per_step(spec.gain, spec.unit) for spec in header.signals]
+    if 0 in steps or any(spec.baseline for spec in header.signals):
+        return None
+    largest = max(steps)
+    low, high = column_extremes(digital)
+    # Compared as Python integers: -32768 has no opposite in 16 bits, and means "no sample".
+    if int(low.min()) == _INVALID_16 or largest * max(int(high.max()), -int(low.min())) > 32767:
+        return None
+    if largest == 1:
+        return digital
+    return digital * np.array(steps, np.int16)
+
+
+@lru_cache(maxsize=256)
+def _microvolt_per_step(gain: float, unit: str) -> int:
+    """Return the size of a step in µV, or 0 if it is no whole number or the unit is unknown."""
+    try:
+        step = 1e3 * millivolt_per_unit(unit) / gain
+    except (UnitError, ZeroDivisionError):
+        return 0
+    return int(step) if step.is_integer() and 1 <= step <= 32767 else 0
 
 
 def _has_fast_path(header: Header) -> bool:
@@ -75,28 +158,32 @@ def _has_fast_path(header: Header) -> bool:
     )
 
 
-def _read_interleaved_16(header: Header) -> tuple[Int16[np.ndarray, "samples leads"], list[Issue]]:
+def _read_interleaved_16(
+    header: Header, damaged: Damaged
+) -> tuple[Int16[np.ndarray, "samples leads"], list[Issue]]:
     """Read one file of interleaved 16-bit samples, bounded by what the file really holds."""
     spec, num_signals = header.signals[0], len(header.signals)
     path = header.path.with_name(spec.file_name)
     available = _file_size(header.path, path) - spec.byte_offset
     frame_bytes = 2 * num_signals
-    num_samples = header.num_samples
-    if num_samples is None:
-        num_samples = available // frame_bytes
-    expected = num_samples * frame_bytes
-    if available < expected or num_samples == 0:
-        raise RecordFormatError(
-            f"{path}: truncated: holds {max(available, 0) // frame_bytes} of {num_samples} samples "
-            f"of {num_signals} leads ({available + spec.byte_offset:,} bytes)",
-            reason="truncated",
-        )
+    held = max(available, 0) // frame_bytes
+    num_samples = held if header.num_samples is None else header.num_samples
     issues: list[Issue] = []
-    if available > expected:
+    if held < num_samples or num_samples == 0:
+        words = (
+            f"holds {held} of {num_samples} samples of {num_signals} leads "
+            f"({available + spec.byte_offset:,} bytes)"
+        )
+        if damaged != "mask" or not held:
+            raise RecordFormatError(f"{path}: truncated: {words}", reason="truncated")
+        issues.append(Issue("truncated", f"{path.name} {words}"))
+        num_samples = held
+    elif available > num_samples * frame_bytes:
+        more = available - num_samples * frame_bytes
         issues.append(
             Issue(
                 "file_longer_than_header",
-                f"{path.name} holds {available - expected:,} bytes more than the header announces",
+                f"{path.name} holds {more:,} bytes more than the header announces",
             )
         )
     digital = np.fromfile(path, "<i2", count=num_samples * num_signals, offset=spec.byte_offset)
@@ -130,40 +217,48 @@ def _to_millivolt(
     return ((digital - baseline) / gain * factor).astype(np.float32)
 
 
-def _verify(header: Header, digital: Any, damaged: str) -> list[Issue]:  # noqa: ANN401
-    """Compare first samples and 16-bit checksums with the header's."""
-    issues: list[Issue] = []
-    # Sums modulo 2**16 do not care about intermediate overflow.
-    sums = digital.sum(axis=0, dtype=np.int64) & 0xFFFF
-    unverified = [spec.lead for spec in header.signals if spec.checksum is None]
-    for column, spec in enumerate(header.signals):
+def _verify(
+    header: Header, digital: np.ndarray, damaged: Damaged
+) -> tuple[list[Issue], list[Issue]]:
+    """Compare first samples and 16-bit checksums with the header's.
+
+    Returns:
+        Contradictions, and notes on what could not be compared.
+    """
+    if header.num_samples is not None and len(digital) < header.num_samples:
+        return [], []  # cut short, and said to be: no checksum can fit
+    signals = header.signals
+    sums = _checksums(digital)
+    faults: list[Issue] = []
+    for column, spec in enumerate(signals):
         if spec.checksum is not None and spec.checksum & 0xFFFF != sums[column]:
-            issues.append(
-                Issue(
-                    "checksum_mismatch",
-                    f"checksum of the samples is {int(sums[column])}, the header's "
-                    f"{spec.checksum & 0xFFFF}",
-                    spec.lead,
-                )
+            words = (
+                f"checksum of the samples is {sums[column]}, the header's {spec.checksum & 0xFFFF}"
             )
+            faults.append(Issue("checksum_mismatch", words, spec.lead))
         elif spec.initial_value is not None and spec.initial_value != digital[0, column]:
-            issues.append(
-                Issue(
-                    "initial_value_mismatch",
-                    f"first sample is {digital[0, column]}, the header says {spec.initial_value}",
-                    spec.lead,
-                )
-            )
-    if issues and damaged == "raise":
-        leads = ", ".join(str(issue.lead) for issue in issues)
+            words = f"first sample is {digital[0, column]}, the header says {spec.initial_value}"
+            faults.append(Issue("initial_value_mismatch", words, spec.lead))
+    if faults and damaged == "raise":
+        leads = ", ".join(str(issue.lead) for issue in faults)
         raise RecordFormatError(
             f"{header.path}: samples are not those the header was written for (lead {leads}: "
-            f"{issues[0].message}); the file is damaged, or read it with damaged='flag'",
+            f"{faults[0].message}); the file is damaged, or read it with damaged='flag'",
             reason="checksum_mismatch",
         )
-    if unverified:
-        issues.append(Issue("no_checksum", "the header gives no checksum to verify against"))
-    return issues
+    if any(spec.checksum is None for spec in signals):
+        return faults, [Issue("no_checksum", "the header gives no checksum to verify against")]
+    return faults, []
+
+
+def _checksums(digital: np.ndarray) -> list[int]:
+    """Return the sum of each column modulo 2**16."""
+    if digital.dtype == np.int16:
+        # Sums modulo 2**16 do not care about overflow, and 16-bit ones are several times faster.
+        sums = fold_rows(digital.view(np.uint16), 1, np.add)[0]
+    else:
+        sums = digital.sum(axis=0, dtype=np.int64)
+    return (sums.astype(np.int64) & 0xFFFF).tolist()
 
 
 def _read_with_package(header: Header) -> tuple[Any, Any, Any, tuple[str, ...]]:

@@ -6,7 +6,9 @@ Format: https://physionet.org/physiotools/wag/header-5.htm.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ecgjepa.errors import RecordFormatError
 
@@ -24,8 +26,7 @@ _GAIN = re.compile(
 _RATE = re.compile(r"(?P<rate>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:/.*)?")
 
 
-@dataclass(frozen=True)
-class SignalSpec:
+class SignalSpec(NamedTuple):
     """One signal line of a header, with the format's defaults filled in."""
 
     file_name: str
@@ -56,6 +57,11 @@ class Header:
     signals: tuple[SignalSpec, ...]
     segments: tuple["Header", ...]
     comments: tuple[str, ...]
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Names of the signals, as written."""
+        return tuple(spec.lead for spec in self.signals)
 
 
 def read_header(path: Path, *, is_segment: bool = False) -> Header:
@@ -142,40 +148,70 @@ def _parse_record_line(path: Path, line: str) -> tuple[str, int | None, int, flo
 def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     fields = line.split(maxsplit=8)
     where = f"{path}: signal line {line!r}"
-    if len(fields) < 2 or (storage := _FORMAT.fullmatch(fields[1])) is None:
+    storage = _parse_format(fields[1]) if len(fields) > 1 else None
+    if storage is None:
         raise RecordFormatError(f"{where} names no file and storage format")
     _refuse_path(path, fields[0])
     gain_text = fields[2] if len(fields) > 2 else "0"
-    gain = _GAIN.fullmatch(gain_text)
+    gain = _parse_gain(gain_text)
     if gain is None:
         raise RecordFormatError(f"{where}: gain {gain_text!r} is not like '1000(0)/mV'")
     try:
-        resolution_to_block = [int(text) for text in fields[3:8]]
+        integers = [int(text) for text in fields[3:8]]
     except ValueError:
         raise RecordFormatError(
             f"{where}: expected integers for resolution, zero, initial value, checksum and block "
             "size; is the gain field missing?"
         ) from None
-    _, adc_zero, initial_value, checksum, _ = _pad(resolution_to_block)
-    units_per_millivolt = float(gain["gain"])
+    adc_zero, initial_value, checksum = (
+        integers[place] if len(integers) > place else None for place in (1, 2, 3)
+    )
     return SignalSpec(
         file_name=fields[0],
-        storage=storage["format"],
-        samples_per_frame=int(storage["spf"] or 1),
-        skew=int(storage["skew"] or 0),
-        byte_offset=int(storage["offset"] or 0),
-        gain=units_per_millivolt or DEFAULT_GAIN,
-        baseline=int(gain["baseline"]) if gain["baseline"] else (adc_zero or 0),
-        unit=gain["unit"] or "mV",
-        calibrated=units_per_millivolt != 0,
+        storage=storage.name,
+        samples_per_frame=storage.samples_per_frame,
+        skew=storage.skew,
+        byte_offset=storage.byte_offset,
+        gain=gain.units_per_millivolt or DEFAULT_GAIN,
+        baseline=(adc_zero or 0) if gain.baseline is None else gain.baseline,
+        unit=gain.unit,
+        calibrated=gain.units_per_millivolt != 0,
         initial_value=initial_value,
         checksum=checksum,
         lead=fields[8].strip() if len(fields) > 8 else "",
     )
 
 
-def _pad(values: list[int]) -> list[int | None]:
-    return [*values, *[None] * (5 - len(values))]
+class _Format(NamedTuple):
+    name: str
+    samples_per_frame: int
+    skew: int
+    byte_offset: int
+
+
+class _Gain(NamedTuple):
+    units_per_millivolt: float
+    baseline: int | None
+    unit: str
+
+
+# The twelve lines of a header, and those of its neighbours, repeat these fields.
+@lru_cache(maxsize=1024)
+def _parse_format(text: str) -> _Format | None:
+    found = _FORMAT.fullmatch(text)
+    if found is None:
+        return None
+    numbers = (int(found["spf"] or 1), int(found["skew"] or 0), int(found["offset"] or 0))
+    return _Format(found["format"], *numbers)
+
+
+@lru_cache(maxsize=1024)
+def _parse_gain(text: str) -> _Gain | None:
+    found = _GAIN.fullmatch(text)
+    if found is None:
+        return None
+    baseline = int(found["baseline"]) if found["baseline"] else None
+    return _Gain(float(found["gain"]), baseline, found["unit"] or "mV")
 
 
 def _refuse_path(path: Path, name: str) -> None:

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Float32, Int16, Int64
 from torch import Tensor, nn
 
-from ecgjepa.signals.preprocessing import INVALID_MICROVOLT
+from ecgjepa.signals.units import INVALID_MICROVOLT
 
 
 class Normaliser(nn.Module):

@@ -154,9 +154,22 @@ def _extremes(
 def fold_rows(samples: np.ndarray, blocks: int, reduce: np.ufunc) -> np.ndarray:
     """Reduce each of ``blocks`` equal blocks of rows to one row.
 
-    Rows are joined first, so that the processor's vectors are filled: six times faster.
+    Rows are joined first, so that the processor's vectors are filled: six times faster. The type
+    stays that of the samples: sums wrap.
     """
     rows, num_leads = len(samples) // blocks, samples.shape[1]
     joined = next(count for count in (10, 5, 4, 2, 1) if rows % count == 0)
     wide = samples.reshape(blocks, rows // joined, joined * num_leads)
-    return reduce.reduce(reduce.reduce(wide, axis=1).reshape(blocks, joined, num_leads), axis=1)
+    kind = samples.dtype
+    joint = reduce.reduce(wide, axis=1, dtype=kind).reshape(blocks, joined, num_leads)
+    return reduce.reduce(joint, axis=1, dtype=kind)
+
+
+def column_extremes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest value of each column."""
+    return fold_rows(samples, 1, np.minimum)[0], fold_rows(samples, 1, np.maximum)[0]
+
+
+def signature(measures: Measures) -> bytes:
+    """Stand-in until the fingerprint lands."""
+    return bytes(16)

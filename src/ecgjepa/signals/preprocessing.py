@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy import signal as dsp
 
 from ecgjepa.config import Section
-from ecgjepa.errors import RecordFormatError
+from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.leads import LEADS, lead_positions
 from ecgjepa.signals.measures import Measures, measure
 from ecgjepa.signals.quality import limb_lead_issues, quality_issues, saturated_leads
@@ -55,40 +55,47 @@ class Prepared(NamedTuple):
     measures: Measures
 
 
-def prepare_record(record: Record, config: PreprocessingConfig) -> Prepared:
+def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig) -> Prepared:
     """Preprocess a record, round it to 1 µV and note the faults of its leads.
+
+    Whole microvolts that need neither filter nor resampling are passed on as they are, which gives
+    the same integers as the long way.
 
     Raises:
         LeadError: If leads are duplicated or none is known.
         RecordFormatError: If the rates are in no usable ratio.
     """
-    record = standardise_leads(record, config.leads)
+    if isinstance(source, MicrovoltRecord):
+        order = _column_order(source.leads, config.leads)
+        as_it_is = source.sampling_rate == config.sampling_rate and config.highpass_hz is None
+        if order is not None and as_it_is:
+            return _pass_on(source, config, order)
+        source = source.as_record()
+    record = standardise_leads(source, config.leads)
     # Filters round off the corners that give a saturated lead away.
     saturated = saturated_leads(record.signal, record.sampling_rate, one_millivolt=1.0)
-    samples, range_issues = to_microvolt(preprocess(record, config))
+    record = preprocess(record, config)
+    samples, range_issues = to_microvolt(record)
     return _judge(samples, config, record.issues + range_issues, saturated)
 
 
-def prepare_microvolt(record: MicrovoltRecord, config: PreprocessingConfig) -> Prepared | None:
-    """Return what `prepare_record` would, to the bit, without arithmetic; None if some is needed.
-
-    Raises:
-        LeadError: If leads are duplicated or none is known.
-    """
-    order = _column_order(record.leads, config.leads)
-    if order is None or config.highpass_hz or record.sampling_rate != config.sampling_rate:
-        return None
-    samples = record.samples
+def _pass_on(
+    source: MicrovoltRecord, config: PreprocessingConfig, order: tuple[int, ...]
+) -> Prepared:
+    samples = source.samples
     if order != tuple(range(samples.shape[1])):
         samples = np.ascontiguousarray(samples[:, order])
-    saturated = saturated_leads(samples, record.sampling_rate, one_millivolt=1000.0)
-    return _judge(samples, config, record.issues, saturated)
+    saturated = saturated_leads(samples, source.sampling_rate, one_millivolt=1000.0)
+    return _judge(samples, config, source.issues, saturated)
 
 
 @lru_cache(maxsize=64)
 def _column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, ...] | None:
     """Return the columns of ``leads``, or None unless the file holds just these, none negated."""
-    found = lead_positions(names)
+    try:
+        found = lead_positions(names)
+    except LeadError:
+        return None  # The long way says which file it is.
     if len(names) != len(leads) or any(found.get(lead, (0, -1))[1] < 0 for lead in leads):
         return None
     return tuple(found[lead][0] for lead in leads)

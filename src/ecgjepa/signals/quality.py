@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int16
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
-from ecgjepa.signals.measures import Measures, fold_rows
+from ecgjepa.signals.measures import Measures, column_extremes
 from ecgjepa.signals.record import Issue
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
@@ -102,7 +102,7 @@ def saturated_leads(
         one_millivolt: Size of 1 mV in that unit.
     """
     length = max(2, int(np.ceil(0.02 * sampling_rate)))
-    low, high = _column_extremes(signal)
+    low, high = column_extremes(signal)
     saturated = np.zeros(signal.shape[1], np.bool_)
     large = high.astype(np.float64) - low >= one_millivolt
     # A stretch of that length meets every grid of half its step, so few columns need a closer look.
@@ -165,10 +165,6 @@ def _absolute_correlation(measures: Measures) -> Float[np.ndarray, "leads leads"
     correlation = np.divide(np.abs(covariance), scale, out=np.zeros_like(scale), where=moving)
     np.fill_diagonal(correlation, 0.0)
     return np.minimum(correlation, 1.0)
-
-
-def _column_extremes(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return fold_rows(signal, 1, np.minimum)[0], fold_rows(signal, 1, np.maximum)[0]
 
 
 def _longest_run(flags: Bool[np.ndarray, " samples"]) -> int:

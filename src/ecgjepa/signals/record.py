@@ -106,13 +106,15 @@ class Record:
         return replace(self, issues=self.issues + issues) if issues else self
 
 
-class MicrovoltRecord(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class MicrovoltRecord:
     """A faultless ECG whose samples are whole microvolts: it needs no arithmetic to be stored.
 
     Attributes:
         samples: In µV; none is invalid.
         leads: Column names as in the file.
         sampling_rate: Samples per second.
+        record_id: See `Record`.
         source: File the samples came from.
         issues: What was noticed so far.
     """
@@ -120,8 +122,21 @@ class MicrovoltRecord(NamedTuple):
     samples: Int16[np.ndarray, "samples leads"]
     leads: tuple[str, ...]
     sampling_rate: float
-    source: str
-    issues: tuple[Issue, ...]
+    record_id: str
+    source: str = ""
+    issues: tuple[Issue, ...] = ()
+
+    def as_record(self) -> Record:
+        """Return the same ECG in mV; each value is the float32 nearest to the exact one."""
+        return Record(
+            signal=self.samples.astype(np.float32) / np.float32(1000.0),
+            valid=np.ones(self.samples.shape, np.bool_),
+            leads=self.leads,
+            sampling_rate=self.sampling_rate,
+            record_id=self.record_id,
+            source=self.source,
+            issues=self.issues,
+        )
 
 
 def standardise_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:

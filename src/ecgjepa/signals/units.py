@@ -7,6 +7,9 @@ from ecgjepa.errors import UnitError
 # "No sample" among 16-bit integers, as in WFDB.
 INVALID_MICROVOLT = -32768
 
+# What needs no remark; any other spelling is understood if it can be, and noted.
+UNIT_SPELLINGS = ("mV", "uV", "µV", "μV", "V", "nV")
+
 _MILLIVOLT_PER_UNIT = {
     "v": 1e3,
     "mv": 1.0,
@@ -36,3 +39,12 @@ def millivolt_per_unit(unit: str) -> float:
         raise UnitError(
             f"unknown amplitude unit {unit!r}: expected V, mV, uV, µV or nV in any case"
         ) from None
+
+
+def unit_name(unit: str) -> str:
+    """Return the usual spelling of an amplitude unit.
+
+    Raises:
+        UnitError: As `millivolt_per_unit`.
+    """
+    return {1e3: "V", 1.0: "mV", 1e-3: "µV", 1e-6: "nV"}[millivolt_per_unit(unit)]

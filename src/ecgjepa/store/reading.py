@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int16, Int64
 
 from ecgjepa.errors import StoreError
-from ecgjepa.signals.preprocessing import INVALID_MICROVOLT
+from ecgjepa.signals.units import INVALID_MICROVOLT
 from ecgjepa.store.manifest import INDEX_FILE, Manifest, read_manifest, store_fingerprint
 from ecgjepa.store.shards import shard_name
 from ecgjepa.store.statistics import LeadStatistics, lead_statistics
