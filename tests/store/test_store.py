@@ -15,7 +15,6 @@ from ecgjepa.databases import list_records
 from ecgjepa.errors import RecordFormatError, StoreError
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import INVALID_MICROVOLT, PreprocessingConfig
-from ecgjepa.store import prepare as prepare_module
 from ecgjepa.store.prepare import prepare, prepare_cached
 from ecgjepa.store.reading import Store
 from ecgjepa.store.verify import verify
@@ -84,19 +83,16 @@ def test_statistics_are_exact_and_of_training_records(source, tmp_path):
 def test_statistics_ignore_invalid_samples(values):
     import pyarrow as pa
 
-    from ecgjepa.store.shards import _index_row, index_schema
-    from ecgjepa.store.statistics import lead_statistics
+    from ecgjepa.signals.measures import measure
+    from ecgjepa.store.statistics import SUM_COLUMNS, lead_statistics
 
     samples = np.array(values, np.int16)
-    entry = prepare_module.Entry("1", "x", None, None, None, None, "{}")
-    row = _index_row("d", entry, samples) | {
-        "shard": 0,
-        "offset": 0,
-        "sha256": "",
-        "issues": [],
-        "source_sampling_rate": 1.0,
-    }
-    statistics = lead_statistics(pa.Table.from_pylist([row], schema=index_schema(3)))
+    found = measure(samples, 500.0)
+    sums = (found.valid_count, found.total, found.squares)
+    kind = pa.list_(pa.int64(), 3)
+    statistics = lead_statistics(
+        pa.table([pa.array([list(map(int, one))], kind) for one in sums], names=SUM_COLUMNS)
+    )
     for lead in range(3):
         valid = samples[:, lead][samples[:, lead] != INVALID_MICROVOLT] / 1e3
         if valid.size:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import Bool
 
 from ecgjepa.io import Damaged, read_exact
 from ecgjepa.signals.record import MicrovoltRecord, Record
@@ -116,9 +118,13 @@ class Listing:
         """Return the listing of some of its rows, without what concerns the whole."""
         return replace(self, table=self.table.iloc[start:stop], absent=(), notices=())
 
-    def of_folds(self, folds: tuple[int, ...], *, others: bool = False) -> "Listing":
-        """Return the listing with only the records of these folds, or only all others."""
-        return replace(self, table=self.table[self.table["fold"].isin(folds) != others])
+    def rows_where(self, chosen: Bool[np.ndarray, " records"]) -> "Listing":
+        """Return the listing of the rows for which ``chosen`` is True, as `rows` does."""
+        return replace(self, table=self.table[chosen], absent=(), notices=())
+
+    def of_folds(self, folds: tuple[int, ...]) -> "Listing":
+        """Return the listing with only the records of these folds."""
+        return replace(self, table=self.table[self.table["fold"].isin(folds)])
 
     def read(self, entry: Entry) -> Record:
         """Read one record of the listing.

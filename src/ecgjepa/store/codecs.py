@@ -64,7 +64,6 @@ def _pcodec() -> ModuleType:
         import pcodec
     except ImportError:
         raise StoreError(
-            "packed shards need pcodec, which is not installed; run "
-            "pip install 'ecgjepa[pcodec]'"
+            "packed shards need pcodec, which is not installed; run pip install 'ecgjepa[pcodec]'"
         ) from None
     return pcodec

@@ -9,10 +9,12 @@ from ecgjepa.config import Section, describe_validation_error
 from ecgjepa.errors import StoreError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.codecs import Codec
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
+HELD_OUT_FILE = "held-out.parquet"
 
 
 class SkippedRecord(Section):
@@ -36,6 +38,7 @@ class DatabaseSummary(Section):
         skipped: Count of records that could not be used, by reason.
         quarantine: Those records one by one.
         absent: Count of records that the database's table names but the copy lacked.
+        left_out: Records of folds that were not chosen; copies of them are refused.
         issues: Count of records by kind of issue; the index names them.
         mean: Per lead in mV over the training records.
         std: Likewise.
@@ -52,6 +55,7 @@ class DatabaseSummary(Section):
     skipped: dict[str, int]
     quarantine: tuple[SkippedRecord, ...]
     absent: int
+    left_out: int = 0
     issues: dict[str, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -68,10 +72,12 @@ class Manifest(Section):
         plan: SHA-256 of the request (records, labels, settings) that the store answers.
         preprocessing: What was done to every record.
         unit_microvolt: Size of one integer step.
+        codec: How records lie in the shards.
         num_records: Rows of the index.
         databases: Per database.
         shards: SHA-256 of each shard, by file name.
         index: SHA-256 of the index.
+        held_out: SHA-256 of the table of left-out records' hashes and signatures.
     """
 
     format_version: int
@@ -79,10 +85,12 @@ class Manifest(Section):
     plan: str
     preprocessing: PreprocessingConfig
     unit_microvolt: int = Field(1, ge=1)
+    codec: Codec = "raw"
     num_records: int
     databases: dict[str, DatabaseSummary]
     shards: dict[str, str]
     index: str
+    held_out: str | None = None
 
     @property
     def skipped_share(self) -> float:

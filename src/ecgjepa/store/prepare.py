@@ -1,41 +1,35 @@
-"""Databases in, store out: deterministic, atomic and resumable, shard by shard."""
+"""Databases in, store out: deterministic, atomic, resumable and parallel, shard by shard."""
 
-import hashlib
-import json
 import logging
+import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from ecgjepa import __version__
-from ecgjepa.databases import list_records
-from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.errors import StoreError
-from ecgjepa.files import remove_partial, replacing, sha256_of_file, write_json
+from ecgjepa.files import remove_partial, write_json
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store.manifest import (
-    FORMAT_VERSION,
-    INDEX_FILE,
-    MANIFEST_FILE,
-    DatabaseSummary,
-    Manifest,
-    SkippedRecord,
-    read_manifest,
+from ecgjepa.store.codecs import Codec, check_codec
+from ecgjepa.store.held_out import write_held_out
+from ecgjepa.store.ingest import ON_BAD, OnBad
+from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest, read_manifest
+from ecgjepa.store.merge import PLAN_FILE, DatabaseFacts, PlanFacts, merge, read_plan
+from ecgjepa.store.plan import (
+    RECORDS_PER_SHARD,
+    Folds,
+    Plan,
+    Settings,
+    make_plan,
+    shard_numbers,
 )
-from ecgjepa.store.shards import read_part, shard_name, write_shard
-from ecgjepa.store.statistics import lead_statistics
+from ecgjepa.store.shards import PARTS_FOLDER, is_written
+from ecgjepa.store.workers import write_shards
 
 logger = logging.getLogger(__name__)
 
-Folds = Literal["train", "all"] | Sequence[int]
-RECORDS_PER_SHARD = 2048
-_PLAN_FILE = "plan.json"
+Progress = Callable[[int, int], None]
+# Starting a worker takes as long as preparing some hundred records.
+_RECORDS_WORTH_A_WORKER = 500
 
 
 def prepare(
@@ -46,13 +40,16 @@ def prepare(
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
     records_per_shard: int = RECORDS_PER_SHARD,
-    on_bad: Literal["raise", "skip"] = "skip",
-    progress: Callable[[int, int], None] | None = None,
+    codec: Codec = "raw",
+    on_bad: OnBad = "skip",
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Read databases into a store and return its manifest.
 
     Run again after an interruption, it goes on where it stopped; run again on a finished store of
-    the same request, it returns at once. The same input gives the same bytes.
+    the same request, it returns at once. The same input gives the same bytes, however many workers
+    there are.
 
     Args:
         databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``. A name that is no known
@@ -60,10 +57,14 @@ def prepare(
         store: Folder to write.
         tables: Name of such an archive to the CSV that describes its records.
         folds: ``train`` keeps each database's training folds (for pre-training), ``all`` every
-            record (for evaluation), or a list of folds.
+            record (for evaluation), or a list of folds. Unless it is ``all``, copies of records in
+            the other folds are refused, under whatever name they come.
         preprocessing: What is done to each record; 500 Hz and 12 leads by default.
         records_per_shard: 2,048 ten-second records at 500 Hz are 246 MB.
-        on_bad: ``skip`` counts and lists records that cannot be used, ``raise`` stops at the first.
+        codec: ``raw``, or ``pcodec`` for about a third of the space and slower reading.
+        on_bad: ``skip`` counts and lists records that cannot be used, ``raise`` stops at the
+            first, ``mask`` marks damaged leads and missing ends invalid where that is enough.
+        workers: Processes; by default one for each CPU, fewer for few records.
         progress: Called with (records done, records in all).
 
     Raises:
@@ -71,10 +72,58 @@ def prepare(
         StoreError: If ``store`` holds something else, or nothing is left to store.
         RecordError: At the first unusable record, with ``on_bad="raise"``.
     """
-    store = Path(store)
-    preprocessing = preprocessing or PreprocessingConfig()
-    listings = _list_all(databases, folds, tables or {})
-    return _prepare(listings, store, preprocessing, records_per_shard, on_bad, progress)
+    settings = _settings(preprocessing, records_per_shard, on_bad, codec)
+    plan = make_plan(databases, folds, settings, tables)
+    _write(plan, Path(store), (1, 1), workers, progress)
+    return merge(store)
+
+
+def prepare_share(
+    databases: Mapping[str, str | Path],
+    store: str | Path,
+    share: tuple[int, int],
+    *,
+    tables: Mapping[str, str | Path] | None = None,
+    folds: Folds = "train",
+    preprocessing: PreprocessingConfig | None = None,
+    records_per_shard: int = RECORDS_PER_SHARD,
+    codec: Codec = "raw",
+    on_bad: OnBad = "skip",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write a part of a store's shards, for the jobs of an array; `merge` then makes the store.
+
+    Args:
+        databases: As for `prepare`, like all that is not named here.
+        store: Folder to write, the same for all jobs.
+        share: ``(i, n)`` for the i-th of n jobs, from 1.
+        tables: See `prepare`.
+        folds: See `prepare`.
+        preprocessing: See `prepare`.
+        records_per_shard: See `prepare`.
+        codec: See `prepare`.
+        on_bad: See `prepare`.
+        workers: See `prepare`.
+        progress: See `prepare`; the counts are of this share.
+
+    Raises:
+        DatabaseError: As `prepare`.
+        StoreError: As `prepare`, or if there is no such share.
+        RecordError: As `prepare`.
+    """
+    settings = _settings(preprocessing, records_per_shard, on_bad, codec)
+    plan = make_plan(databases, folds, settings, tables)
+    _write(plan, Path(store), share, workers, progress)
+
+
+def _settings(
+    preprocessing: PreprocessingConfig | None, records_per_shard: int, on_bad: OnBad, codec: Codec
+) -> Settings:
+    if on_bad not in ON_BAD:
+        raise StoreError(f"on_bad is {on_bad!r}; expected {', '.join(ON_BAD)}")
+    check_codec(codec)
+    return Settings(preprocessing or PreprocessingConfig(), records_per_shard, on_bad, codec)
 
 
 def prepare_cached(
@@ -83,226 +132,141 @@ def prepare_cached(
     *,
     folds: Folds,
     preprocessing: PreprocessingConfig,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Prepare into a folder below ``cache`` named for the request, and return that folder.
 
     The same request finds its store again; another one gets another folder.
     """
-    listings = _list_all(databases, folds, {})
-    plan = _plan(_work(listings), preprocessing, RECORDS_PER_SHARD)
-    store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan[:12]}"
-    _prepare(listings, store, preprocessing, RECORDS_PER_SHARD, "skip", progress)
+    plan = make_plan(databases, folds, Settings(preprocessing))
+    store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan.digest()[:12]}"
+    _write(plan, store, (1, 1), None, progress)
+    merge(store)
     return store
 
 
-def _list_all(
-    databases: Mapping[str, str | Path], folds: Folds, tables: Mapping[str, str | Path]
-) -> list[Listing]:
-    if strangers := sorted(set(tables) - set(databases)):
-        raise StoreError(f"a table is given for {', '.join(strangers)}, but no folder")
-    listings = []
-    for name, root in sorted(databases.items()):
-        listings.append(_choose_folds(list_records(name, root, tables.get(name)), folds))
-    if not any(len(listing.table) for listing in listings):
-        raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
-    return listings
-
-
-def _work(listings: list[Listing]) -> list[tuple[Listing, Entry]]:
-    return [(listing, entry) for listing in listings for entry in listing.entries()]
-
-
-def _prepare(
-    listings: list[Listing],
+def _write(
+    plan: Plan,
     store: Path,
-    preprocessing: PreprocessingConfig,
-    records_per_shard: int,
-    on_bad: Literal["raise", "skip"],
-    progress: Callable[[int, int], None] | None,
-) -> Manifest:
-    work = _work(listings)
-    plan = _plan(work, preprocessing, records_per_shard)
+    share: tuple[int, int],
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Write a share of a plan's shards, unless the store is finished."""
+    numbers = list(shard_numbers(plan.num_shards, share))
+    digest = plan.digest()
     if (store / MANIFEST_FILE).is_file():
-        return _finished(store, plan)
-    _claim(store, plan)
-    for listing in listings:
+        _check_finished(store, digest)
+        return
+    is_alone = share == (1, 1)
+    _claim(store, plan, digest, clean=is_alone)
+    for listing in plan.listings:
         for notice in listing.notices:
             logger.warning("%s: %s", listing.database, notice)
     try:
-        _write_shards(store, work, preprocessing, records_per_shard, on_bad, progress)
+        _write_missing(plan, store, numbers, workers, progress)
     except BaseException:
-        _release(store)
+        _release(store, clean=is_alone)
         raise
-    num_shards = -(-len(work) // records_per_shard)
-    return _merge(store, plan, listings, preprocessing, num_shards=num_shards)
 
 
-def _write_shards(
-    store: Path,
-    work: list[tuple[Listing, Entry]],
-    preprocessing: PreprocessingConfig,
-    records_per_shard: int,
-    on_bad: Literal["raise", "skip"],
-    progress: Callable[[int, int], None] | None,
+def _write_missing(
+    plan: Plan, store: Path, numbers: list[int], workers: int | None, progress: Progress | None
 ) -> None:
-    for number, start in enumerate(range(0, len(work), records_per_shard)):
-        shard = work[start : start + records_per_shard]
-        if read_part(store, number) is None:
-            for done, _ in enumerate(
-                write_shard(store, number, shard, preprocessing, on_bad=on_bad), start=start + 1
-            ):
-                if progress:
-                    progress(done, len(work))
-        elif progress:
-            progress(start + len(shard), len(work))
+    """Write what is not written yet: first the left-out records' looks, then the shards."""
+    held_out = store / HELD_OUT_FILE
+    if not held_out.is_file():
+        for _ in write_held_out(held_out, list(plan.left_out), plan.settings.preprocessing):
+            pass
+    missing = [n for n in numbers if not is_written(store, n, plan.settings.codec)]
+    sizes = {number: len(plan.job(store, number)) for number in numbers}
+    total = sum(sizes.values())
+    done = total - sum(sizes[number] for number in missing)
+    if progress and done:
+        progress(done, total)
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if progress:
+            progress(done, total)
+
+    if workers is None:
+        workers = min(os.cpu_count() or 1, (total - done) // _RECORDS_WORTH_A_WORKER)
+    workers = max(1, min(workers, len(missing)))
+    write_shards((plan.job(store, number) for number in missing), workers, count)
 
 
-def _choose_folds(listing: Listing, folds: Folds) -> Listing:
-    if folds == "all":
-        return listing
-    if folds == "train":
-        return (
-            listing if listing.training_folds is None else listing.of_folds(listing.training_folds)
-        )
-    if listing.training_folds is None and listing.table["fold"].isna().all():
-        return listing
-    chosen = tuple(sorted(int(fold) for fold in folds))
-    return listing.of_folds(chosen)
-
-
-def _plan(
-    work: list[tuple[Listing, Entry]], preprocessing: PreprocessingConfig, records_per_shard: int
-) -> str:
-    """Return a hash of everything that determines the store's bytes, save the signals."""
-    digest = hashlib.sha256()
-    head = [FORMAT_VERSION, __version__, records_per_shard, preprocessing.model_dump(mode="json")]
-    digest.update(json.dumps(head, sort_keys=True).encode())
-    for listing, entry in work:
-        digest.update(json.dumps([listing.database, listing.highpass_hz, *entry]).encode())
-    return digest.hexdigest()
-
-
-def _finished(store: Path, plan: str) -> Manifest:
-    manifest = read_manifest(store)
-    if manifest.plan != plan:
+def _check_finished(store: Path, digest: str) -> None:
+    if read_manifest(store).plan != digest:
         raise StoreError(
             f"{store}: holds a finished store of other records or settings; choose another folder "
             "or remove this one"
         )
-    return manifest
 
 
-def _claim(store: Path, plan: str) -> None:
+def _claim(store: Path, plan: Plan, digest: str, *, clean: bool) -> None:
     """Mark the folder as ours, or make sure that an interrupted run had the same request."""
-    marker = store / "parts" / _PLAN_FILE
-    if marker.is_file():
-        if json.loads(marker.read_text(encoding="utf-8"))["plan"] != plan:
+    if (found := read_plan(store)) is not None:
+        if found.plan != digest:
             raise StoreError(
                 f"{store}: an interrupted prepare of other records or settings lies here; remove "
                 "the folder, or repeat that request to finish it"
             )
-        remove_partial(store)
-        remove_partial(store / "parts")
+        if clean:
+            remove_partial(store)
+            remove_partial(store / PARTS_FOLDER)
         return
-    if store.exists() and (not store.is_dir() or any(store.iterdir())):
+    if not _is_free(store):
         raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
+    facts = PlanFacts(
+        plan=digest,
+        num_shards=plan.num_shards,
+        codec=plan.settings.codec,
+        preprocessing=plan.settings.preprocessing,
+        databases=tuple(_facts(plan)),
+    )
     try:
-        write_json(marker, {"plan": plan})
+        write_json(store / PARTS_FOLDER / PLAN_FILE, facts.model_dump(mode="json"))
     except OSError:
-        _release(store)
+        _release(store, clean=clean)
         raise
 
 
-def _release(store: Path) -> None:
+def _is_free(store: Path) -> bool:
+    """Return whether nothing is there, or no more than another job of the array just made."""
+    if not store.exists():
+        return True
+    if not store.is_dir():
+        return False
+    found = [path for path in store.rglob("*") if not path.name.startswith(".partial-")]
+    return found in ([], [store / PARTS_FOLDER])
+
+
+def _facts(plan: Plan) -> list[DatabaseFacts]:
+    left_out = {listing.database: len(listing) for listing in plan.left_out}
+    return [
+        DatabaseFacts(
+            database=listing.database,
+            listed=len(listing),
+            absent=len(listing.absent),
+            left_out=left_out.get(listing.database, 0),
+            training_folds=listing.training_folds,
+            held_out_folds=listing.held_out_folds,
+            highpass_hz=listing.highpass_hz,
+            notices=listing.notices,
+        )
+        for listing in plan.listings
+    ]
+
+
+def _release(store: Path, *, clean: bool) -> None:
     """After a failure, keep finished shards for the next run, but nothing else."""
+    if not clean:  # other jobs of the array are at work here
+        return
     remove_partial(store)
     if not any(store.glob("shard-*")):
-        shutil.rmtree(store / "parts", ignore_errors=True)
-        if not any(store.iterdir()):
+        shutil.rmtree(store / PARTS_FOLDER, ignore_errors=True)
+        (store / HELD_OUT_FILE).unlink(missing_ok=True)
+        if store.is_dir() and not any(store.iterdir()):
             store.rmdir()
-
-
-def _merge(
-    store: Path,
-    plan: str,
-    listings: list[Listing],
-    preprocessing: PreprocessingConfig,
-    *,
-    num_shards: int,
-) -> Manifest:
-    """Join the parts into index and manifest; the manifest makes the store complete."""
-    tables: list[pa.Table] = []
-    shards: dict[str, str] = {}
-    skipped: list[list[str]] = []
-    for number in range(num_shards):
-        part = read_part(store, number)
-        assert part is not None, f"shard {number} vanished while {store} was being prepared"
-        rows, facts = part
-        tables.append(rows)
-        shards[shard_name(number)] = facts["sha256"]
-        skipped += facts["skipped"]
-    index = pa.concat_tables(tables)
-    if not index.num_rows:
-        reasons = Counter(reason for _, _, reason, _ in skipped)
-        raise StoreError(f"{store}: no record could be used: {dict(reasons)}; {skipped[0][3]}")
-    with replacing(store / INDEX_FILE) as stream:
-        pq.write_table(index, stream, compression="zstd", row_group_size=65_536)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        software_version=__version__,
-        plan=plan,
-        preprocessing=preprocessing,
-        unit_microvolt=1,
-        num_records=index.num_rows,
-        databases={
-            listing.database: _summarise(listing, index, skipped, preprocessing)
-            for listing in listings
-        },
-        shards=shards,
-        index=sha256_of_file(store / INDEX_FILE),
-    )
-    write_json(store / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    shutil.rmtree(store / "parts")
-    return manifest
-
-
-def _summarise(
-    listing: Listing, index: pa.Table, skipped: list[list[str]], preprocessing: PreprocessingConfig
-) -> DatabaseSummary:
-    rows = index.filter(pc.equal(index["database"], listing.database))
-    quarantine = tuple(
-        SkippedRecord(record_id=record_id, reason=reason, detail=detail)
-        for database, record_id, reason, detail in skipped
-        if database == listing.database
-    )
-    folds = tuple(sorted(set(pc.drop_null(rows["fold"]).to_pylist()))) or None
-    training = rows
-    if listing.training_folds is not None:
-        held_out = pc.is_in(rows["fold"], pa.array(listing.held_out_folds, pa.int16()))
-        training = rows.filter(pc.invert(held_out))
-    statistics = lead_statistics(training if training.num_rows else rows)
-    codes: Counter[str] = Counter()
-    for issues in rows["issues"].to_pylist():
-        codes.update({issue.partition(":")[0] for issue in issues})
-    return DatabaseSummary(
-        listed=len(listing.table),
-        stored=rows.num_rows,
-        seconds=(pc.sum(rows["num_samples"]).as_py() or 0) / preprocessing.sampling_rate,
-        folds=folds,
-        training_folds=listing.training_folds,
-        held_out_folds=listing.held_out_folds,
-        skipped=dict(sorted(Counter(skip.reason for skip in quarantine).items())),
-        quarantine=quarantine,
-        absent=len(listing.absent),
-        issues=dict(sorted(codes.items())),
-        mean=_finite(statistics.mean),
-        std=_finite(statistics.std),
-        highpass_hz=preprocessing.highpass_hz or listing.highpass_hz,
-        notices=listing.notices,
-    )
-
-
-def _finite(values: Any) -> tuple[float, ...]:  # noqa: ANN401
-    """A lead that no record has is given 0, which JSON can hold and normalising treats as such."""
-    return tuple(float(value) if value == value else 0.0 for value in values)

@@ -13,8 +13,8 @@ from jaxtyping import Int16, Int64
 
 from ecgjepa.errors import StoreError
 from ecgjepa.signals.units import INVALID_MICROVOLT
+from ecgjepa.store.codecs import shard_name
 from ecgjepa.store.manifest import INDEX_FILE, Manifest, read_manifest, store_fingerprint
-from ecgjepa.store.shards import shard_name
 from ecgjepa.store.statistics import LeadStatistics, lead_statistics
 
 _SUMS = ("valid_count", "sum_microvolt", "sum_squares_microvolt")

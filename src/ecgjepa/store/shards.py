@@ -1,29 +1,25 @@
-"""Write one shard and its index rows; merge shards into a store."""
+"""Write one shard and its index rows."""
 
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
-from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.errors import RecordError, RecordFormatError
+from ecgjepa.databases.listing import Listing, Skip
+from ecgjepa.errors import RecordError
 from ecgjepa.files import replacing, write_json
-from ecgjepa.signals.preprocessing import (
-    INVALID_MICROVOLT,
-    PreprocessingConfig,
-    preprocess,
-    to_microvolt,
-)
-from ecgjepa.signals.record import Record
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.codecs import Codec, encode, shard_name
+from ecgjepa.store.held_out import Guard
+from ecgjepa.store.ingest import OnBad, ingest
 
-# A record with fewer usable leads cannot be read as a 12-lead ECG: 8 are independent.
-MIN_USABLE_LEADS = 8
-_UNUSABLE = ("invalid_lead", "missing_lead")
+PARTS_FOLDER = "parts"
 
 
 def index_schema(num_leads: int) -> pa.Schema:
@@ -41,13 +37,17 @@ def index_schema(num_leads: int) -> pa.Schema:
             ("fold", pa.int16()),
             ("shard", pa.int32()),
             ("offset", pa.int64()),  # bytes
+            ("num_bytes", pa.int64()),
             ("num_samples", pa.int32()),
             ("source_sampling_rate", pa.float64()),
             ("age", pa.float32()),
             ("sex", pa.string()),
             ("labels", pa.string()),
             ("issues", pa.list_(pa.string())),
-            ("sha256", pa.string()),
+            ("quality", pa.float32()),
+            ("amplitude_mv", pa.float32()),
+            ("sha256", pa.string()),  # of the samples as little-endian int16, time-major
+            ("signature", pa.binary(16)),
             ("valid_count", per_lead),
             ("sum_microvolt", per_lead),
             ("sum_squares_microvolt", per_lead),
@@ -55,117 +55,120 @@ def index_schema(num_leads: int) -> pa.Schema:
     )
 
 
-def shard_name(number: int) -> str:
-    """Return the file name of a shard."""
-    return f"shard-{number:05d}.i16"
+class ShardJob(NamedTuple):
+    """All that is needed to write one shard, wherever that happens.
+
+    Attributes:
+        store: Folder of the store.
+        number: Of the shard.
+        pieces: The records, as listings of part of a database.
+        config: What is done to each record.
+        on_bad: See `ecgjepa.prepare`.
+        codec: How records lie in the shard.
+    """
+
+    store: Path
+    number: int
+    pieces: tuple[Listing, ...]
+    config: PreprocessingConfig
+    on_bad: OnBad
+    codec: Codec
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return sum(map(len, self.pieces))
 
 
-def write_shard(
-    folder: Path,
-    number: int,
-    work: list[tuple[Listing, Entry]],
-    config: PreprocessingConfig,
-    *,
-    on_bad: Literal["raise", "skip"],
-) -> Iterator[None]:
+def write_shard(job: ShardJob) -> Iterator[None]:
     """Read, preprocess and write the records of one shard; yield once per record.
 
-    Three files appear under ``folder``, the JSON last: it marks the shard as complete.
+    Three files appear in the store, the JSON last: it marks the shard as complete.
 
     Raises:
         RecordError: At the first unusable record, with ``on_bad="raise"``.
     """
-    rows: list[dict[str, Any]] = []
+    schema = index_schema(len(job.config.leads))
+    guard = Guard.of(job.store)
+    batches = _RowBatches(schema)
     skipped: list[tuple[str, Skip]] = []
     digest = hashlib.sha256()
     offset = 0
-    with replacing(folder / shard_name(number)) as stream:
-        for listing, entry in work:
-            try:
-                source = listing.read(entry)
-                samples, issues = _ingest(source, _for_database(config, listing))
-            except RecordError as error:
-                if on_bad == "raise":
-                    raise
-                skipped.append((listing.database, Skip(entry.record_id, error.reason, str(error))))
+    # Products are small: threads of a linear-algebra library would only wait for each other.
+    with threadpool_limits(1), replacing(job.store / shard_name(job.number, job.codec)) as stream:
+        for piece in job.pieces:
+            for entry in piece.entries():
+                try:
+                    samples, row = ingest(piece, entry, job.config, job.on_bad)
+                    guard.refuse_copy(row)
+                except RecordError as error:
+                    if job.on_bad == "raise" and error.reason not in Guard.REASONS:
+                        raise
+                    skip = Skip(entry.record_id, error.reason, str(error))
+                    skipped.append((piece.database, skip))
+                else:
+                    content = encode(samples, job.codec)
+                    stream.write(content)
+                    digest.update(content)
+                    place = {"shard": job.number, "offset": offset, "num_bytes": len(content)}
+                    batches.add(row | place)
+                    offset += len(content)
                 yield
-                continue
-            content = samples.astype("<i2").tobytes()
-            stream.write(content)
-            digest.update(content)
-            rows.append(
-                _index_row(listing.database, entry, samples)
-                | {"issues": issues, "source_sampling_rate": source.sampling_rate}
-                | {"shard": number, "offset": offset, "sha256": hashlib.sha256(content).hexdigest()}
-            )
-            offset += len(content)
-            yield
-    table = pa.Table.from_pylist(rows, schema=index_schema(len(config.leads)))
-    with replacing(part_paths(folder, number)[0]) as stream:
-        pq.write_table(table, stream)
+    rows_path, facts_path = part_paths(job.store, job.number)
+    with replacing(rows_path) as stream:
+        pq.write_table(batches.table(), stream)
     write_json(
-        part_paths(folder, number)[1],
+        facts_path,
         {
             "sha256": digest.hexdigest(),
+            "num_bytes": offset,
             "skipped": [[database, *skip] for database, skip in skipped],
         },
     )
 
 
-def part_paths(folder: Path, number: int) -> tuple[Path, Path]:
+class _RowBatches:
+    """Collects rows as columns, which take a tenth of the memory of dictionaries."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = [schema.empty_table()]
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == 256:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.concat_tables(self._tables).combine_chunks()
+
+    def _flush(self) -> None:
+        columns = []
+        for field in self._schema:
+            values = [row[field.name] for row in self._rows]
+            if pa.types.is_fixed_size_list(field.type):
+                flat = pa.array(np.concatenate([*values, np.empty(0, np.int64)]).astype(np.int64))
+                columns.append(pa.FixedSizeListArray.from_arrays(flat, type=field.type))
+            else:
+                columns.append(pa.array(values, field.type))
+        self._tables.append(pa.Table.from_arrays(columns, schema=self._schema))
+        self._rows = []
+
+
+def part_paths(store: Path, number: int) -> tuple[Path, Path]:
     """Return where a finished shard's index rows and its facts wait to be merged."""
-    return folder / "parts" / f"{number:05d}.parquet", folder / "parts" / f"{number:05d}.json"
+    parts = store / PARTS_FOLDER
+    return parts / f"{number:05d}.parquet", parts / f"{number:05d}.json"
 
 
-def read_part(folder: Path, number: int) -> tuple[pa.Table, dict[str, Any]] | None:
-    """Return a finished shard's index rows and facts, or None if it is to be written."""
-    rows, facts = part_paths(folder, number)
-    if not (facts.is_file() and rows.is_file() and (folder / shard_name(number)).is_file()):
-        return None
+def is_written(store: Path, number: int, codec: Codec) -> bool:
+    """Return whether a shard and its parts are complete."""
+    rows, facts = part_paths(store, number)
+    return facts.is_file() and rows.is_file() and (store / shard_name(number, codec)).is_file()
+
+
+def read_part(store: Path, number: int) -> tuple[pa.Table, dict[str, Any]]:
+    """Return a finished shard's index rows and facts."""
+    rows, facts = part_paths(store, number)
     return pq.read_table(rows), json.loads(facts.read_text(encoding="utf-8"))
-
-
-def _for_database(config: PreprocessingConfig, listing: Listing) -> PreprocessingConfig:
-    if config.highpass_hz is not None or listing.highpass_hz is None:
-        return config
-    return config.model_copy(update={"highpass_hz": listing.highpass_hz})
-
-
-def _ingest(source: Record, config: PreprocessingConfig) -> tuple[np.ndarray, list[str]]:
-    """Return the integers to store and the issues noted on the way, as ``code`` or ``code:lead``.
-
-    Raises:
-        RecordError: If too little of the record is usable.
-    """
-    record = preprocess(source, config)
-    unusable = {issue.lead for issue in record.issues if issue.code in _UNUSABLE}
-    flat = {issue.lead for issue in record.issues if issue.code == "flat_lead"}
-    num_usable = len(config.leads) - len(unusable)
-    if num_usable < min(MIN_USABLE_LEADS, len(config.leads)):
-        raise RecordFormatError(
-            f"{record.source}: only {num_usable} of {len(config.leads)} leads are usable",
-            reason="too_few_leads",
-        )
-    if len(flat | unusable) == len(config.leads):
-        raise RecordFormatError(f"{record.source}: every lead is flat", reason="flat_record")
-    samples, range_issues = to_microvolt(record)
-    issues = [*record.issues, *range_issues]
-    return samples, [i.code if i.lead is None else f"{i.code}:{i.lead}" for i in issues]
-
-
-def _index_row(database: str, entry: Entry, samples: np.ndarray) -> dict[str, Any]:
-    valid = samples != INVALID_MICROVOLT
-    values = np.where(valid, samples, 0).astype(np.int64)
-    return {
-        "record_id": entry.record_id,
-        "database": database,
-        "patient_id": entry.patient_id,
-        "fold": entry.fold,
-        "num_samples": len(samples),
-        "age": entry.age,
-        "sex": entry.sex,
-        "labels": entry.labels,
-        "valid_count": valid.sum(axis=0).tolist(),
-        "sum_microvolt": values.sum(axis=0).tolist(),
-        "sum_squares_microvolt": np.einsum("tl,tl->l", values, values).tolist(),
-    }

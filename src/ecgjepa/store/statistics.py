@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
+SUM_COLUMNS = ("valid_count", "sum_microvolt", "sum_squares_microvolt")
+
 
 class LeadStatistics(NamedTuple):
     """Mean and standard deviation per lead, in mV; NaN for a lead without valid samples."""
@@ -14,23 +16,42 @@ class LeadStatistics(NamedTuple):
     std: Float64[np.ndarray, " leads"]
 
 
-def lead_statistics(table: pa.Table) -> LeadStatistics:
-    """Return per-lead mean and standard deviation over all valid samples of the rows.
+class LeadSums:
+    """Exact sums over records, from which the statistics follow.
 
-    The sums are integers and are added as Python integers of any size, so the result does not
-    depend on the order or grouping of records and loses nothing to rounding until the last step.
-    (Reducing in float32, as the official fine-tuning code does, gives standard deviations that
-    are 4 to 14 % too small on PTB-XL.)
+    They are Python integers of any size, so the result does not depend on the order or grouping of
+    records and loses nothing to rounding until the last step. (Reducing in float32, as the official
+    fine-tuning code does, gives standard deviations that are 4 to 14 % too small on PTB-XL.)
     """
-    count = _exact_sum(table["valid_count"])
-    total = _exact_sum(table["sum_microvolt"])
-    squares = _exact_sum(table["sum_squares_microvolt"])
-    mean, std = [], []
-    for n, s, q in zip(count, total, squares, strict=True):
-        mean.append(s / n / 1e3 if n else float("nan"))
-        # n q - s² is exact in integers, so nothing cancels.
-        std.append(float(np.sqrt((n * q - s * s) / (n * n))) / 1e3 if n else float("nan"))
-    return LeadStatistics(np.array(mean), np.array(std))
+
+    def __init__(self) -> None:
+        """Start from no record."""
+        self._sums: list[list[int]] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Add the rows of an index."""
+        if table.num_rows:
+            new = [_exact_sum(table[name]) for name in SUM_COLUMNS]
+            old = self._sums or [[0] * len(new[0])] * len(new)
+            self._sums = [
+                [a + b for a, b in zip(*pair, strict=True)] for pair in zip(old, new, strict=True)
+            ]
+
+    def statistics(self) -> LeadStatistics:
+        """Return mean and standard deviation per lead, in mV, over all valid samples."""
+        mean, std = [], []
+        for n, s, q in zip(*self._sums, strict=True):
+            mean.append(s / n / 1e3 if n else float("nan"))
+            # n q - s² is exact in integers, so nothing cancels.
+            std.append(float(np.sqrt((n * q - s * s) / (n * n))) / 1e3 if n else float("nan"))
+        return LeadStatistics(np.array(mean), np.array(std))
+
+
+def lead_statistics(table: pa.Table) -> LeadStatistics:
+    """Return per-lead mean and standard deviation over all valid samples of the rows."""
+    sums = LeadSums()
+    sums.add(table)
+    return sums.statistics()
 
 
 def _exact_sum(column: pa.ChunkedArray) -> list[int]:

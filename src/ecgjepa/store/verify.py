@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ecgjepa.files import sha256_of_file
+from ecgjepa.store.codecs import shard_name
 from ecgjepa.store.manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
-from ecgjepa.store.shards import shard_name
 
 
 def verify(store: str | Path, *, progress: Callable[[int, int], None] | None = None) -> list[str]:

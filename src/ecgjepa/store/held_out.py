@@ -1,0 +1,150 @@
+"""No copy of a record that is kept for selection or test gets into a training store.
+
+The records of a database's left-out folds are read once more than needed: only to remember what
+they look like. Their hashes and signatures lie in the store as ``held-out.parquet``, so that copies
+under another name, in any database, are refused by `prepare` and found by `verify`. (PTB-XL is
+part of the PhysioNet/CinC Challenge 2021 as HR00001 and so on, with its test folds.)
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import UInt64
+from threadpoolctl import threadpool_limits
+
+from ecgjepa.databases.listing import Listing
+from ecgjepa.errors import RecordError, RecordFormatError
+from ecgjepa.files import replacing
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.ingest import ingest
+from ecgjepa.store.manifest import HELD_OUT_FILE
+
+SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("database", pa.string()),
+        ("patient_id", pa.string()),
+        ("fold", pa.int16()),
+        ("sha256", pa.string()),
+        ("signature", pa.binary(16)),
+    ]
+)
+# Bits out of 128 that differ. The same ECG resampled, rescaled or filtered stays within; different
+# ECGs do not come near.
+MAX_DISTANCE = 12
+
+
+class Fingerprints(NamedTuple):
+    """Hashes and signatures of records.
+
+    Attributes:
+        table: With the columns of `SCHEMA`.
+        place: Row of each SHA-256.
+        signatures: Each as two 64-bit numbers.
+    """
+
+    table: pa.Table
+    place: dict[str, int]
+    signatures: UInt64[np.ndarray, "records 2"]
+
+    def name(self, row: int) -> str:
+        """Return what a row stands for, in words."""
+        of = {name: self.table[name][row].as_py() for name in ("database", "record_id", "fold")}
+        return f"record {of['record_id']} of {of['database']}, fold {of['fold']}"
+
+
+class Guard:
+    """Refuses records that are copies of left-out ones."""
+
+    REASONS: ClassVar = ("held_out_copy", "held_out_near_copy")
+
+    def __init__(self, known: Fingerprints) -> None:
+        """Remember what left-out records look like."""
+        self._known = known
+
+    @classmethod
+    def of(cls, store: Path) -> "Guard":
+        """Return the guard of a store that is being made."""
+        path = store / HELD_OUT_FILE
+        return cls(_cached_fingerprints(path, path.stat().st_mtime_ns))
+
+    def refuse_copy(self, row: dict[str, Any]) -> None:
+        """Refuse a record, given as its row of the index.
+
+        Raises:
+            RecordFormatError: If it is a left-out record, or nearly.
+        """
+        found = find_copy(self._known, row["sha256"], row["signature"])
+        if found is not None:
+            same = "the samples of" if found.exact else "nearly the samples of"
+            raise RecordFormatError(
+                f"{row['database']} {row['record_id']}: holds {same} "
+                f"{self._known.name(found.row)}, which is kept for selection or test",
+                reason="held_out_copy" if found.exact else "held_out_near_copy",
+            )
+
+
+class Copy(NamedTuple):
+    """A left-out record, and whether the copy of it is exact."""
+
+    row: int
+    exact: bool
+
+
+def find_copy(known: Fingerprints, sha256: str, signature: bytes) -> Copy | None:
+    """Return which left-out record, if any, a record is a copy of."""
+    if (row := known.place.get(sha256)) is not None:
+        return Copy(row, exact=True)
+    if not len(known.signatures) or not any(signature):
+        return None
+    distance = np.bitwise_count(known.signatures ^ np.frombuffer(signature, np.uint64)).sum(axis=1)
+    nearest = int(distance.argmin())
+    return Copy(nearest, exact=False) if distance[nearest] <= MAX_DISTANCE else None
+
+
+def read_fingerprints(path: Path) -> Fingerprints:
+    """Read ``held-out.parquet``."""
+    return fingerprints(pq.read_table(path))
+
+
+def fingerprints(table: pa.Table) -> Fingerprints:
+    """Return the fingerprints of a table that has the columns of `SCHEMA`."""
+    hashes = table["sha256"].to_pylist()
+    joined = b"".join(table["signature"].to_pylist())
+    return Fingerprints(
+        table,
+        {sha256: row for row, sha256 in enumerate(hashes)},
+        np.frombuffer(joined, np.uint64).reshape(-1, 2),
+    )
+
+
+@lru_cache(maxsize=1)
+def _cached_fingerprints(path: Path, modified: int) -> Fingerprints:
+    """Every shard asks for the same file; it is read again only if it has changed."""
+    return read_fingerprints(path)
+
+
+def write_held_out(
+    path: Path, left_out: list[Listing], config: PreprocessingConfig
+) -> Iterator[None]:
+    """Read all left-out records and write what they look like; yield once per record.
+
+    A record that cannot be read could not be evaluated on either, and is passed over.
+    """
+    rows: list[dict[str, Any]] = []
+    with threadpool_limits(1):
+        for listing in left_out:
+            for entry in listing.entries():
+                try:
+                    row = ingest(listing, entry, config).row
+                    rows.append({name: row[name] for name in SCHEMA.names})
+                except RecordError:
+                    pass
+                yield
+    with replacing(path) as stream:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), stream, compression="zstd")

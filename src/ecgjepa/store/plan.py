@@ -1,0 +1,160 @@
+"""Which records go into which shard, decided before any signal is read."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from ecgjepa import __version__
+from ecgjepa.databases import list_records
+from ecgjepa.databases.listing import Listing
+from ecgjepa.errors import StoreError
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.codecs import Codec
+from ecgjepa.store.ingest import OnBad
+from ecgjepa.store.manifest import FORMAT_VERSION
+from ecgjepa.store.shards import ShardJob
+
+Folds = Literal["train", "all"] | Sequence[int]
+RECORDS_PER_SHARD = 2048
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How records are stored.
+
+    Attributes:
+        preprocessing: What is done to each record.
+        records_per_shard: 2,048 ten-second records at 500 Hz are 246 MB.
+        on_bad: What happens to a record that cannot be used as it is.
+        codec: How records lie in a shard.
+    """
+
+    preprocessing: PreprocessingConfig
+    records_per_shard: int = RECORDS_PER_SHARD
+    on_bad: OnBad = "skip"
+    codec: Codec = "raw"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a store will hold: the same plan gives the same bytes.
+
+    Attributes:
+        listings: The chosen records of each database, databases in order of their names.
+        left_out: Records of folds that are not chosen, where the choice was by fold.
+        settings: How they are stored.
+    """
+
+    listings: tuple[Listing, ...]
+    left_out: tuple[Listing, ...]
+    settings: Settings
+
+    @property
+    def num_records(self) -> int:
+        """Number of records, those included that will turn out to be unusable."""
+        return sum(map(len, self.listings))
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        return -(-self.num_records // self.settings.records_per_shard)
+
+    def job(self, store: Path, number: int) -> ShardJob:
+        """Return the job of writing one shard."""
+        size = self.settings.records_per_shard
+        start, stop = number * size, (number + 1) * size
+        ends = list(accumulate(map(len, self.listings)))
+        pieces = [
+            listing.rows(max(start - end + len(listing), 0), stop - end + len(listing))
+            for listing, end in zip(self.listings, ends, strict=True)
+            if start < end and stop > end - len(listing)
+        ]
+        settings = self.settings
+        return ShardJob(
+            store, number, tuple(pieces), settings.preprocessing, settings.on_bad, settings.codec
+        )
+
+    def digest(self) -> str:
+        """Return a hash of everything that determines the store's bytes, save the signals."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps(self._head(), sort_keys=True).encode())
+        for listing in (*self.listings, *self.left_out):
+            digest.update(json.dumps([listing.database, listing.highpass_hz]).encode())
+            for batch in listing.to_arrow().to_batches(max_chunksize=65_536):
+                stream = pa.BufferOutputStream()
+                csv.write_csv(pa.Table.from_batches([batch]), stream)
+                digest.update(stream.getvalue())
+        return digest.hexdigest()
+
+    def _head(self) -> list[Any]:
+        settings = self.settings
+        return [
+            FORMAT_VERSION,
+            __version__,
+            settings.preprocessing.model_dump(mode="json"),
+            settings.records_per_shard,
+            settings.on_bad,
+            settings.codec,
+        ]
+
+
+def make_plan(
+    databases: Mapping[str, str | Path],
+    folds: Folds,
+    settings: Settings,
+    tables: Mapping[str, str | Path] | None = None,
+) -> Plan:
+    """List the databases and choose their records.
+
+    Raises:
+        DatabaseError: If a folder is not what its name says.
+        StoreError: If there is nothing to store, or a table without a folder.
+    """
+    tables = tables or {}
+    if strangers := sorted(set(tables) - set(databases)):
+        raise StoreError(f"a table is given for {', '.join(strangers)}, but no folder")
+    if settings.records_per_shard < 1:
+        raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
+    whole = [list_records(name, root, tables.get(name)) for name, root in sorted(databases.items())]
+    chosen = [_choose(listing, folds) for listing in whole]
+    if not any(map(len, chosen)):
+        raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
+    left_out = tuple(_left_out(*pair) for pair in zip(whole, chosen, strict=True))
+    return Plan(tuple(chosen), tuple(part for part in left_out if len(part)), settings)
+
+
+def _choose(listing: Listing, folds: Folds) -> Listing:
+    if folds == "all":
+        return listing
+    if folds == "train":
+        training = listing.training_folds
+        return listing if training is None else listing.of_folds(training)
+    if listing.training_folds is None and listing.table["fold"].isna().all():
+        return listing
+    return listing.of_folds(tuple(sorted(int(fold) for fold in folds)))
+
+
+def _left_out(whole: Listing, chosen: Listing) -> Listing:
+    """Return the records of known other folds; where a fold is not known, nobody reserved it."""
+    others = ~whole.table.index.isin(chosen.table.index) & whole.table["fold"].notna().to_numpy()
+    return whole.rows_where(np.asarray(others))
+
+
+def shard_numbers(num_shards: int, share: tuple[int, int]) -> Iterator[int]:
+    """Yield the shards that are the i-th of n workers' to write.
+
+    Raises:
+        StoreError: If the share is not 1 to n of n.
+    """
+    part, of = share
+    if not 1 <= part <= of:
+        raise StoreError(f"--shard {part}/{of}: expected i/n with i from 1 to n")
+    yield from range(part - 1, num_shards, of)
