@@ -63,7 +63,8 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     assert "partial copy: its table has 100 records" in log
 
     code, text, _ = ecgjepa("verify", store)
-    assert (code, text) == (0, f"{store}: every byte is as it was written\n")
+    told = f"{store}: every byte is as it was written; no copy of a left-out record\n"
+    assert (code, text) == (0, told)
 
     code, text, log = ecgjepa("pretrain", "--store", store, "--out", run, *sets(TINY))
     assert code == 0
@@ -159,7 +160,10 @@ def test_verify_falls_short_on_a_damaged_store(ecgjepa, source, tmp_path):
         (["prepare", "ptbxl=.", "--store", "s"], "did you mean 'ptb-xl'?"),
         (["prepare", "a=.", "--store", "s", "--table", "b=c"], "a table is given for b"),
         (["prepare", "ptb-xl=.", "--store", "s", "--folds", "x"], "expected e.g. 1-8 or 1,2,5"),
-        (["prepare", "ptb-xl=.", "--store", "s", "--on-bad", "x"], "expected skip or raise"),
+        (
+            ["prepare", "ptb-xl=.", "--store", "s", "--on-bad", "x"],
+            "expected raise or skip or mask",
+        ),
         (["verify", "NOWHERE"], "no store at NOWHERE"),
         (["pretrain", "--store", "NOWHERE", "--out", "r"], "no store at NOWHERE"),
         (["pretrain", "--store", "s", "--out", "r", "--preset", "vast"], "unknown preset 'vast'"),

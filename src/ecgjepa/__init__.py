@@ -14,9 +14,11 @@ _HOMES = {
     "doctor": "ecgjepa.environment",
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
+    "merge": "ecgjepa.store.merge",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
     "prepare": "ecgjepa.store.prepare",
+    "prepare_share": "ecgjepa.store.prepare",
     "pretrain": "ecgjepa.pretraining.loop",
     "probe": "ecgjepa.evaluation.probe",
     "read_record": "ecgjepa.io",
@@ -41,9 +43,11 @@ __all__ = [
     "doctor",
     "finetune",
     "load_model",
+    "merge",
     "plot",
     "predict",
     "prepare",
+    "prepare_share",
     "pretrain",
     "probe",
     "read_record",
@@ -68,7 +72,9 @@ if TYPE_CHECKING:
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig
     from ecgjepa.signals.record import Record as Record
     from ecgjepa.simulation.layouts import simulate as simulate
+    from ecgjepa.store.merge import merge as merge
     from ecgjepa.store.prepare import prepare as prepare
+    from ecgjepa.store.prepare import prepare_share as prepare_share
     from ecgjepa.store.reading import Store as Store
     from ecgjepa.store.verify import verify as verify
 

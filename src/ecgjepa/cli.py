@@ -7,7 +7,7 @@ import logging
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from ecgjepa.terminal import (
     Progress,
     named_folders,
     parse_folds,
+    parse_share,
     prediction_as_json,
     print_error,
     print_evaluations,
@@ -23,7 +24,11 @@ from ecgjepa.terminal import (
     print_json,
     print_manifest,
     print_prediction,
+    print_verification,
 )
+
+if TYPE_CHECKING:
+    from ecgjepa.store.manifest import Manifest
 
 app = typer.Typer(
     name="ecgjepa",
@@ -44,6 +49,7 @@ DataOption = Annotated[
 ModelOption = Annotated[
     Path, typer.Option("--model", help="Run, checkpoint or model folder.", show_default=False)
 ]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder to write.")]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for results and model [default: beside the model]."),
@@ -124,7 +130,7 @@ def simulate(
 @app.command()
 def prepare(
     databases: Annotated[list[str], typer.Argument(metavar="NAME=DIR...")],
-    store: Annotated[Path, typer.Option("--store", help="Folder to write.")],
+    store: StoreOption,
     tables: Annotated[
         list[str] | None,
         typer.Option("--table", metavar="NAME=CSV", help="Describes your own archive NAME."),
@@ -137,28 +143,69 @@ def prepare(
     highpass: Annotated[
         float | None, typer.Option("--highpass", help="Remove baseline wander below this, in Hz.")
     ] = None,
-    on_bad: Annotated[str, typer.Option("--on-bad", help="skip or raise.")] = "skip",
+    codec: Annotated[str, typer.Option("--codec", help="raw, or pcodec: a third of it.")] = "raw",
+    on_bad: Annotated[
+        str, typer.Option("--on-bad", help="skip or mask what is damaged, or raise.")
+    ] = "skip",
+    max_bad: Annotated[
+        float, typer.Option("--max-bad", help="Share of skipped records that exits with 1.")
+    ] = 0.01,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes [default: one per CPU].")
+    ] = None,
+    records_per_shard: Annotated[
+        int, typer.Option("--records-per-shard", min=1, help="Records in a file.")
+    ] = 2048,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Write one of N shares; then 'merge'."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read databases into a training store."""
+    from ecgjepa.signals.preprocessing import PreprocessingConfig
+    from ecgjepa.store.codecs import CODECS
+    from ecgjepa.store.ingest import ON_BAD
+    from ecgjepa.store.prepare import prepare as run
+    from ecgjepa.store.prepare import prepare_share
+
+    for option, value, allowed in (("on-bad", on_bad, ON_BAD), ("codec", codec, CODECS)):
+        if value not in allowed:
+            raise typer.BadParameter(f"expected {' or '.join(allowed)}", param_hint=f"--{option}")
+    share = parse_share(shard) if shard else None
+    options: dict[str, Any] = {
+        "tables": named_folders(tables or []),
+        "folds": folds if folds in ("train", "all") else parse_folds(folds),
+        "preprocessing": PreprocessingConfig(sampling_rate=sampling_rate, highpass_hz=highpass),
+        "records_per_shard": records_per_shard,
+        "codec": codec,
+        "on_bad": on_bad,
+        "workers": workers,
+    }
+    with Progress("preparing") as progress:
+        if share is not None:
+            prepare_share(named_folders(databases), store, share, progress=progress, **options)
+            print(f"share {shard} of {store} is written; when all are: ecgjepa merge {store}")
+            return
+        manifest = run(named_folders(databases), store, progress=progress, **options)
+    _show_store(manifest, store, max_bad, as_json)
+
+
+@app.command()
+def merge(
+    store: Annotated[Path, typer.Argument(help="Folder of the store.")],
     max_bad: Annotated[
         float, typer.Option("--max-bad", help="Share of skipped records that exits with 1.")
     ] = 0.01,
     as_json: JsonOption = False,
 ) -> None:
-    """Read databases into a training store."""
-    from ecgjepa.signals.preprocessing import PreprocessingConfig
-    from ecgjepa.store.prepare import prepare as run
+    """Finish a store that several 'prepare --shard' wrote."""
+    from ecgjepa.store.merge import merge as run
 
-    if on_bad not in ("skip", "raise"):
-        raise typer.BadParameter("expected skip or raise", param_hint="--on-bad")
-    with Progress("preparing") as progress:
-        manifest = run(
-            named_folders(databases),
-            store,
-            tables=named_folders(tables or []),
-            folds=folds if folds in ("train", "all") else parse_folds(folds),  # type: ignore[arg-type]
-            preprocessing=PreprocessingConfig(sampling_rate=sampling_rate, highpass_hz=highpass),
-            on_bad=on_bad,  # type: ignore[arg-type]
-            progress=progress,
-        )
+    _show_store(run(store), store, max_bad, as_json)
+
+
+def _show_store(manifest: "Manifest", store: Path, max_bad: float, as_json: bool) -> None:
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
@@ -173,18 +220,25 @@ def prepare(
 
 @app.command()
 def verify(
-    store: Annotated[Path, typer.Argument(help="Folder of the store.")], as_json: JsonOption = False
+    store: Annotated[Path, typer.Argument(help="Folder of the store.")],
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out", metavar="NAME=DIR", help="Database whose test folds must not be in it."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Re-hash and recount a store."""
+    """Re-hash and recount a store; look for leaks and duplicates."""
     from ecgjepa.store.verify import verify as run
 
     with Progress("verifying") as progress:
-        faults = run(store, progress=progress)
+        found = run(store, held_out=named_folders(held_out or []), progress=progress)
     if as_json:
-        print_json({"store": str(store), "faults": faults})
+        print_json({"store": str(store), **found._asdict()})
     else:
-        print("\n".join(faults) if faults else f"{store}: every byte is as it was written")
-    if faults:
+        print_verification(found, store)
+    if found.faults:
         raise typer.Exit(FELL_SHORT)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.inference.predict import Prediction
     from ecgjepa.store.manifest import Manifest
+    from ecgjepa.store.verify import Verification
 
 
 class Progress:
@@ -89,20 +90,50 @@ def parse_folds(text: str) -> tuple[int, ...]:
     return tuple(folds)
 
 
+def parse_share(text: str) -> tuple[int, int]:
+    """Read ``3/16``.
+
+    Raises:
+        BadParameter: If it is not like that.
+    """
+    part, _, of = text.partition("/")
+    if not (part.strip().isdigit() and of.strip().isdigit()):
+        raise typer.BadParameter(f"share {text!r}: expected i/n, e.g. 3/16")
+    return int(part), int(of)
+
+
 def print_manifest(manifest: "Manifest", store: Path) -> None:
     """Print what a store holds, and what it does not and why."""
     for name, summary in manifest.databases.items():
         hours = summary.seconds / 3600
         print(f"{name}: {summary.stored:,} of {summary.listed:,} records, {hours:.1f} h")
+        for notice in summary.notices:
+            print_wrapped("  copy", notice)
         if summary.highpass_hz is not None:
             print(f"  baseline wander removed below {summary.highpass_hz:g} Hz")
         for reason, count in summary.skipped.items():
-            print(f"  skipped: {count:,} {reason.replace('_', ' ')}")
+            first = next(skip for skip in summary.quarantine if skip.reason == reason)
+            words = reason.replace("_", " ")
+            print_wrapped(f"  skipped: {count:,} {words}, such as {first.record_id}", first.detail)
         for issue, count in summary.issues.items():
             print(f"  noted: {issue.replace('_', ' ')} in {count:,} records")
         if summary.absent:
             print(f"  absent from this copy: {summary.absent:,}")
-    print(f"store: {store}")
+        if summary.left_out:
+            print(f"  left out, with all copies of them: {summary.left_out:,} of other folds")
+    records = sum(summary.stored for summary in manifest.databases.values())
+    hours = sum(summary.seconds for summary in manifest.databases.values()) / 3600
+    print(f"store: {store}, {records:,} records, {hours:,.1f} h")
+
+
+def print_verification(found: "Verification", store: Path) -> None:
+    """Print what `verify` found."""
+    for fault in found.faults:
+        print_wrapped("fault", fault)
+    for note in found.notes:
+        print_wrapped("note", note)
+    if not found.faults:
+        print(f"{store}: every byte is as it was written; no copy of a left-out record")
 
 
 def print_error(text: str) -> None:

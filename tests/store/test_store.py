@@ -137,8 +137,9 @@ def test_an_interrupted_prepare_goes_on_where_it_stopped(source, tmp_path, stop_
         progress=lambda done, total: seen.append(done),
     )
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
-    # Finished shards are not written again: they report once instead of once per record.
-    assert len(seen) == 30 - (stop_after // 7) * 6
+    # Finished shards are not written again: they are reported once, all together.
+    finished = min(stop_after // 7 * 7, 28)
+    assert seen == ([finished] if finished else []) + list(range(finished + 1, 31))
 
 
 def test_leftovers_of_a_kill_are_cleaned_up(source, tmp_path):
@@ -238,7 +239,7 @@ def test_bad_records_are_counted_named_and_left_out(source, tmp_path):
     assert all(skip.record_id.zfill(5) in skip.detail for skip in summary.quarantine)
     assert (summary.listed, summary.stored) == (30, 24)
     assert Store(tmp_path / "store").table()["record_id"].tolist() == [str(i) for i in range(7, 31)]
-    assert verify(tmp_path / "store") == []
+    assert verify(tmp_path / "store").faults == []
 
 
 def test_raise_stops_at_the_first_bad_record_and_leaves_nothing(source, tmp_path):
@@ -287,7 +288,7 @@ def test_a_full_disk_leaves_no_half_store(source, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob(".partial*"))
     monkeypatch.undo()
     prepare({"ptb-xl": source}, tmp_path / "store", folds="all", records_per_shard=7)
-    assert verify(tmp_path / "store") == []
+    assert verify(tmp_path / "store").faults == []
 
 
 # ---------------------------------------------------------------- reading
@@ -348,14 +349,14 @@ def test_a_truncated_or_missing_shard_is_named(source, tmp_path):
 
 def test_verify_finds_one_changed_byte(source, tmp_path):
     prepare({"ptb-xl": source}, tmp_path / "store", records_per_shard=7)
-    assert verify(tmp_path / "store") == []
+    assert verify(tmp_path / "store").faults == []
     for name in ("shard-00001.i16", "index.parquet"):
         shutil.copytree(tmp_path / "store", tmp_path / name)
         path = tmp_path / name / name
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(bytes(data))
-        faults = verify(tmp_path / name)
+        faults = verify(tmp_path / name).faults
         assert len(faults) == 1
         assert f"{name} has changed" in faults[0]
 
@@ -364,7 +365,7 @@ def test_verify_finds_missing_and_foreign_files(source, tmp_path):
     prepare({"ptb-xl": source}, tmp_path / "store", records_per_shard=7)
     (tmp_path / "store/shard-00000.i16").unlink()
     (tmp_path / "store/notes.txt").write_text("x")
-    faults = verify(tmp_path / "store")
+    faults = verify(tmp_path / "store").faults
     assert "shard-00000.i16 is missing" in faults
     assert "notes.txt is not in the manifest" in faults
 
@@ -381,7 +382,7 @@ def test_verify_recounts_the_index(source, tmp_path):
     manifest = json.loads(path.read_text())
     manifest["index"] = sha256_of_file(index)
     path.write_text(json.dumps(manifest))
-    text = "; ".join(verify(tmp_path / "store"))
+    text = "; ".join(verify(tmp_path / "store").faults)
     assert "rows, the manifest" in text
     assert "bytes, the index covers" in text
 

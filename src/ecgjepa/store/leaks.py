@@ -1,0 +1,119 @@
+"""Records in a store that are kept for selection or test elsewhere.
+
+They are looked for by what they hold, and by their names: PTB-XL's ecg_id is the number of the
+Challenge 2021's copy (HR00001), and a patient of a left-out fold must not be in the store at all.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ecgjepa.databases import challenge_ptb_xl, list_records, ptb_xl
+from ecgjepa.store.duplicates import near_pairs
+from ecgjepa.store.held_out import SCHEMA, Fingerprints, fingerprints, write_held_out
+from ecgjepa.store.manifest import HELD_OUT_FILE, INDEX_FILE, Manifest
+
+_EXAMPLES = 5
+# Databases that hold PTB-XL's records and patients.
+_FAMILY = (ptb_xl.NAME, challenge_ptb_xl.NAME)
+_COPY_NAME = r"^(?:.*/)?HR(\d{5})$"
+
+
+def find_leaks(
+    store: Path, manifest: Manifest, held_out: Mapping[str, str | Path]
+) -> Iterator[str]:
+    """Yield, in sentences, which records of a store are left-out ones.
+
+    Args:
+        store: Its folder.
+        manifest: Its manifest.
+        held_out: More databases, by name and folder, whose held-out folds must not be in it.
+    """
+    known = fingerprints(_known(store, manifest, held_out))
+    index = pq.read_table(store / INDEX_FILE, columns=SCHEMA.names)
+    copies = [
+        f"{_name(index, row)} is a copy of {known.name(place)}"
+        for row, place in sorted(_copies(index, known))
+    ]
+    yield from _say("records hold the samples of records kept for selection or test", copies)
+    yield from _by_name(index, known.table)
+
+
+def _known(store: Path, manifest: Manifest, held_out: Mapping[str, str | Path]) -> pa.Table:
+    tables = [SCHEMA.empty_table()]
+    if (store / HELD_OUT_FILE).is_file():
+        tables.append(pq.read_table(store / HELD_OUT_FILE))
+    for name, root in held_out.items():
+        listing = list_records(name, root)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / HELD_OUT_FILE
+            reserved = listing.of_folds(listing.held_out_folds)
+            for _ in write_held_out(path, [reserved], manifest.preprocessing):
+                pass
+            tables.append(pq.read_table(path))
+    return pa.concat_tables(tables)
+
+
+def _copies(index: pa.Table, known: Fingerprints) -> set[tuple[int, int]]:
+    """Return pairs of a row of the index and of a left-out record with the same ECG."""
+    exact = pc.index_in(index["sha256"], known.table["sha256"].combine_chunks()).to_pylist()
+    found = {(row, place) for row, place in enumerate(exact) if place is not None}
+    own = np.frombuffer(b"".join(index["signature"].to_pylist()), np.uint64).reshape(-1, 2)
+    pairs = near_pairs(np.concatenate([own, known.signatures]))
+    crossing = pairs[(pairs[:, 0] < len(own)) & (pairs[:, 1] >= len(own))]
+    already = {row for row, _ in found}
+    return found | {(int(a), int(b) - len(own)) for a, b in crossing if int(a) not in already}
+
+
+def _by_name(index: pa.Table, known: pa.Table) -> Iterator[str]:
+    """Yield leaks of PTB-XL's records and patients that their names tell."""
+    is_family = pc.is_in(index["database"], pa.array(_FAMILY))
+    is_named = pc.match_substring_regex(index["record_id"], _COPY_NAME)
+    suspects = index.filter(pc.or_(is_family, is_named)).to_pylist()
+    reserved = [row for row in known.to_pylist() if row["database"] in _FAMILY]
+    ids = {_ecg_id(row) for row in reserved}
+    patients = {row["patient_id"] for row in reserved} - {None}
+    trusted = {
+        _ecg_id(row) for row in suspects if row["database"] in _FAMILY and row["fold"] is not None
+    }
+    same_record, same_patient, unknown = [], [], []
+    for row in suspects:
+        name, ecg_id = f"{row['database']} {row['record_id']}", _ecg_id(row)
+        if ecg_id in ids:
+            same_record.append(name)
+        elif row["database"] in _FAMILY and row["patient_id"] in patients:
+            same_patient.append(f"{name} of patient {row['patient_id']}")
+        elif ecg_id not in trusted:
+            unknown.append(name)
+    yield from _say("records are, by their number, in PTB-XL's held-out folds", same_record)
+    yield from _say("records are of patients in PTB-XL's held-out folds", same_patient)
+    yield from _say(
+        "records are named like the Challenge's copies of PTB-XL, and nothing tells their folds "
+        "(give PTB-XL with --held-out ptb-xl=DIR, or leave them out)",
+        unknown,
+    )
+
+
+def _ecg_id(row: dict[str, Any]) -> int | None:
+    """Return which record of PTB-XL a row says it is."""
+    if row["database"] == ptb_xl.NAME:
+        return int(row["record_id"])
+    match = re.match(_COPY_NAME, row["record_id"])
+    return int(match[1]) if match else None
+
+
+def _name(index: pa.Table, row: int) -> str:
+    return f"{index['database'][row]} {index['record_id'][row]}"
+
+
+def _say(words: str, found: list[str]) -> Iterator[str]:
+    if found:
+        some = ", ".join(found[:_EXAMPLES]) + (" …" if len(found) > _EXAMPLES else "")
+        yield f"leak: {len(found):,} {words}: {some}"

@@ -1,0 +1,123 @@
+"""The same bytes, however many workers write them and whatever happens to them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import write_ptb_xl
+from test_store import content
+
+from ecgjepa.errors import RecordFormatError, StoreError
+from ecgjepa.store.merge import merge
+from ecgjepa.store.prepare import prepare, prepare_share
+from ecgjepa.store.reading import Store
+from ecgjepa.store.verify import verify
+
+OPTIONS = {"folds": "all", "records_per_shard": 7}
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_ptb_xl(tmp_path / "source", records=30, seconds=2.0)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_do_not_change_a_byte(source, tmp_path, workers):
+    prepare({"ptb-xl": source}, tmp_path / "one", workers=1, **OPTIONS)
+    seen = []
+    prepare(
+        {"ptb-xl": source},
+        tmp_path / "many",
+        workers=workers,
+        progress=lambda done, total: seen.append((done, total)),
+        **OPTIONS,
+    )
+    assert content(tmp_path / "many") == content(tmp_path / "one")
+    assert seen[-1] == (30, 30)
+    assert seen == sorted(seen)
+
+
+def test_a_workers_error_is_the_users(source, tmp_path):
+    (source / "records500/00000/00009_hr.dat").write_bytes(b"x")
+    with pytest.raises(RecordFormatError, match="00009_hr") as caught:
+        prepare({"ptb-xl": source}, tmp_path / "s", workers=2, on_bad="raise", **OPTIONS)
+    assert caught.value.reason == "truncated"
+    assert not list(tmp_path.rglob(".partial*"))
+    prepare({"ptb-xl": source}, tmp_path / "t", workers=2, **OPTIONS)
+    prepare({"ptb-xl": source}, tmp_path / "u", workers=1, **OPTIONS)
+    assert content(tmp_path / "t") == content(tmp_path / "u")
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 9])
+def test_shares_make_the_same_store(source, tmp_path, jobs):
+    prepare({"ptb-xl": source}, tmp_path / "one", **OPTIONS)
+    for part in range(jobs, 0, -1):
+        prepare_share({"ptb-xl": source}, tmp_path / "shared", (part, jobs), **OPTIONS)
+    with pytest.raises(StoreError, match="interrupted here; run it again"):
+        Store(tmp_path / "shared")
+    merge(tmp_path / "shared")
+    assert content(tmp_path / "shared") == content(tmp_path / "one")
+
+
+def test_merge_names_missing_shards(source, tmp_path):
+    prepare_share({"ptb-xl": source}, tmp_path / "s", (1, 2), **OPTIONS)
+    with pytest.raises(StoreError, match=r"2 of 5 shards are not written yet \(1, 3\)"):
+        merge(tmp_path / "s")
+    prepare_share({"ptb-xl": source}, tmp_path / "s", (2, 2), **OPTIONS)
+    shard = tmp_path / "s/shard-00003.i16"
+    shard.write_bytes(shard.read_bytes()[:-24])
+    with pytest.raises(StoreError, match=r"shard-00003\.i16: .* remove it and run the same"):
+        merge(tmp_path / "s")
+    shard.unlink()
+    prepare_share({"ptb-xl": source}, tmp_path / "s", (2, 2), **OPTIONS)
+    manifest = merge(tmp_path / "s")
+    assert manifest == merge(tmp_path / "s")
+    assert verify(tmp_path / "s").faults == []
+
+
+def test_a_share_leaves_what_other_jobs_are_writing(source, tmp_path):
+    prepare_share({"ptb-xl": source}, tmp_path / "s", (1, 2), **OPTIONS)
+    foreign = tmp_path / "s/.partial-7-shard-00003.i16"
+    foreign.write_bytes(b"in progress elsewhere")
+    prepare_share({"ptb-xl": source}, tmp_path / "s", (2, 2), **OPTIONS)
+    assert foreign.exists()
+    merge(tmp_path / "s")
+    assert not foreign.exists()
+
+
+@pytest.mark.parametrize("share", [(0, 2), (3, 2), (1, 0)])
+def test_impossible_shares(source, tmp_path, share):
+    with pytest.raises(StoreError, match="expected i/n"):
+        prepare_share({"ptb-xl": source}, tmp_path / "s", share, **OPTIONS)
+    assert not (tmp_path / "s").exists()
+
+
+def test_merge_of_nothing(tmp_path):
+    with pytest.raises(StoreError, match="no store at"):
+        merge(tmp_path / "none")
+
+
+def command(source: Path, store: Path) -> list[str]:
+    options = ["--folds", "all", "--records-per-shard", "7", "--workers", "2"]
+    ecgjepa = [sys.executable, "-m", "ecgjepa", "--quiet"]
+    return [*ecgjepa, "prepare", f"ptb-xl={source}", "--store", str(store), *options]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.6])
+def test_kill_and_resume_gives_the_same_bytes(source, tmp_path, delay):
+    """Killed some time after the first shard appeared; the campaign has twenty random moments."""
+    prepare({"ptb-xl": source}, tmp_path / "whole", **OPTIONS)
+    process = subprocess.Popen(command(source, tmp_path / "cut"), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut/parts").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(source, tmp_path / "cut"), check=True, stdout=subprocess.DEVNULL)
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
