@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ecgjepa.databases import list_records
 from ecgjepa.errors import RecordFormatError, StoreError
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.preprocessing import INVALID_MICROVOLT, PreprocessingConfig
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.signals.units import INVALID_MICROVOLT
 from ecgjepa.store.prepare import prepare, prepare_cached
 from ecgjepa.store.reading import Store
 from ecgjepa.store.verify import verify

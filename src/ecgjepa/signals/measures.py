@@ -1,21 +1,31 @@
 """Numbers that say what a record is like, measured on the store's 1 µV integers.
 
-They are measured after preprocessing, so a record has the same ones whichever way it came. Most
-follow from one matrix product, exact in float64. Speed matters: every record passes through here.
+They are measured after preprocessing, so a record has the same ones whichever way it came. Sums are
+of integers and exact in their floating-point type, so their order does not matter: a record has the
+same numbers in every process, on every processor. Speed matters too: all records pass through here.
 """
 
+import hashlib
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int16, Int64
+from jaxtyping import Float, Float32, Float64, Int16, Int32, Int64, Shaped, UInt8
 
+from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
-_BLOCK_SECONDS = 0.05
-# A block that changes by less than 1 µV from sample to sample holds nothing.
-_STILL_MICROVOLT = 1.0
-# Terms of a Gram matrix stay exact in float64 up to 2**53 / 2**30 rows.
-_GRAM_ROWS = 2**20
+_NOISE_SECONDS = 0.05
+_BLOCK_SECONDS = 0.2
+_BLOCKS_PER_SECOND = 5
+
+# What `signature` looks at: 10 s of the leads that do not follow from others.
+_SIGNATURE_BLOCKS = 50
+_INDEPENDENT = [column for column, lead in enumerate(LEADS) if lead not in LIMB_LEAD_WEIGHTS]
+_SIGNATURE_BITS = 128
+# Without a limit a few large beats decide every bit, and records with beats in the same places
+# look alike. Chosen on PTB-XL (benchmarks/signatures.py).
+_SIGNATURE_LIMIT_MICROVOLT = 100.0
 
 
 class Measures(NamedTuple):
@@ -27,131 +37,114 @@ class Measures(NamedTuple):
         gram: Exact sums of products of leads, an invalid sample counting as 0.
         low: Least valid value; 0 for a lead without any.
         high: Greatest.
-        noise: Root mean square of the change between samples, in the median block of 50 ms.
-        still_share: Share of blocks in which nothing changes.
-        drift: Range of the means over one second.
-        amplitude_mv: Peak-to-peak within one second, median over seconds, in mV.
-        block_means: Means over 0.2 s, from which `signature` recognises a record.
+        noise: Mean size of the change between samples, in the median block of 50 ms: what is left
+            between the beats. Noise of a quarter of the sampling rate and more shows fully.
+        ranges: Greatest minus least value of each whole second; 0 for a second with a gap.
+        block_means: Means over 0.2 s, an invalid sample counting as the lead's mean.
     """
 
     valid_count: Int64[np.ndarray, " leads"]
     total: Int64[np.ndarray, " leads"]
-    gram: Float[np.ndarray, "leads leads"]
+    gram: Float64[np.ndarray, "leads leads"]
     low: Int16[np.ndarray, " leads"]
     high: Int16[np.ndarray, " leads"]
-    noise: Float[np.ndarray, " leads"]
-    still_share: Float[np.ndarray, " leads"]
-    drift: Float[np.ndarray, " leads"]
-    amplitude_mv: Float[np.ndarray, " leads"]
-    block_means: Float[np.ndarray, "blocks leads"]
+    noise: Float64[np.ndarray, " leads"]
+    ranges: Int32[np.ndarray, "seconds leads"]
+    block_means: Float64[np.ndarray, "blocks leads"]
 
     @property
     def squares(self) -> Int64[np.ndarray, " leads"]:
         """Exact sums of squares."""
         return np.diagonal(self.gram).astype(np.int64)
 
+    @property
+    def amplitude_mv(self) -> Float64[np.ndarray, " leads"]:
+        """Range of a second in mV, median over seconds: the peak-to-peak amplitude of beats."""
+        return middle(self.ranges) / 1e3
+
+    @property
+    def still_share(self) -> Float64[np.ndarray, " leads"]:
+        """Share of the seconds in which a lead does not move, or has a gap."""
+        return (self.ranges == 0).mean(axis=0)
+
+    @property
+    def drift(self) -> Float64[np.ndarray, " leads"]:
+        """Range of the means over one second."""
+        means = _block_sums(self.block_means, _BLOCKS_PER_SECOND) / _BLOCKS_PER_SECOND
+        return means.max(axis=0) - means.min(axis=0)
+
 
 def measure(samples: Int16[np.ndarray, "samples leads"], sampling_rate: float) -> Measures:
     """Measure a record.
 
+    Sums of products are exact up to 4 hours at 500 Hz of full amplitude, means and noise up to
+    rates of 2.5 kHz.
+
     Args:
-        samples: In µV, -32768 where invalid.
+        samples: In µV, -32768 where invalid; at least one row.
         sampling_rate: In Hz.
     """
     num_samples, num_leads = samples.shape
-    low, high, amplitude = _extremes(samples, sampling_rate)
+    ranges, low, high = _ranges(samples, round(sampling_rate))
     valid_count = np.full(num_leads, num_samples)
-    zero_filled = samples
-    if (low == INVALID_MICROVOLT).any():
+    gaps = bool((low == INVALID_MICROVOLT).any())
+    if gaps:
         valid = samples != INVALID_MICROVOLT
         valid_count = valid.sum(axis=0)
-        low = np.where(valid, samples, 32767).min(axis=0)
-        high = samples.max(axis=0)
+        low, _ = column_extremes(np.where(valid, samples, np.int16(32767)))
         low[valid_count == 0] = high[valid_count == 0] = 0
-        zero_filled = np.where(valid, samples, np.int16(0))
-    total, gram = _sums(zero_filled)
-    smooth = zero_filled.astype(np.float32)
-    if zero_filled is not samples:
+    total, gram = _sums(np.where(valid, samples, np.int16(0)) if gaps else samples)
+    if gaps:
         # A gap must look like neither a step nor a beat.
-        mean = (total / np.maximum(valid_count, 1)).astype(np.float32)
-        smooth = np.where(samples == INVALID_MICROVOLT, mean, smooth)
-    noise, still_share = _changes(smooth, sampling_rate)
-    block_means = _means_over(smooth, max(1, round(0.2 * sampling_rate)))
-    seconds = _means_over(block_means, 5)
+        mean = np.rint(total / np.maximum(valid_count, 1)).astype(np.int16)
+        samples = np.where(valid, samples, mean)
+    single = samples.astype(np.float32)
     return Measures(
         valid_count,
         total,
         gram,
         low,
         high,
-        noise,
-        still_share,
-        seconds.max(axis=0) - seconds.min(axis=0),
-        amplitude,
-        block_means,
+        _noise(single, round(_NOISE_SECONDS * sampling_rate)),
+        ranges,
+        _block_means(single, round(_BLOCK_SECONDS * sampling_rate)),
     )
 
 
-def _sums(
-    values: Int16[np.ndarray, "samples leads"],
-) -> tuple[Int64[np.ndarray, " leads"], Float[np.ndarray, "leads leads"]]:
-    """Return exact sums and sums of products; a column of ones makes both one product."""
-    num_leads = values.shape[1]
-    joint = np.zeros((num_leads + 1, num_leads + 1))
-    for start in range(0, len(values), _GRAM_ROWS):
-        block = values[start : start + _GRAM_ROWS]
-        extended = np.empty((len(block), num_leads + 1))
-        extended[:, :num_leads] = block
-        extended[:, num_leads] = 1.0
-        joint += extended.T @ extended
-    return joint[num_leads, :num_leads].astype(np.int64), joint[:num_leads, :num_leads]
+def signature(measures: Measures) -> UInt8[np.ndarray, " 16"]:
+    """Return 128 bits that nearly agree for copies of a recording and differ by half otherwise.
+
+    A copy may have been resampled, rounded or filtered against baseline wander. Each bit is the
+    sign of a random ±1 combination (SimHash, https://doi.org/10.1145/509907.509965) of how the
+    means over 0.2 s bend, that is of their second differences, in the first ten seconds of the
+    leads I, II, V1 to V6; of the first eight columns, if there are not twelve. First differences
+    would feel the filter more.
+    """
+    means = measures.block_means[:_SIGNATURE_BLOCKS]
+    means = np.rint(means[:, _INDEPENDENT] if means.shape[1] == len(LEADS) else means[:, :8])
+    change = means[1:] - means[:-1]
+    limit = _SIGNATURE_LIMIT_MICROVOLT
+    bend = np.clip(change[1:] - change[:-1], -limit, limit).astype(np.float32)
+    flat = np.zeros((_SIGNATURE_BLOCKS - 2, len(_INDEPENDENT)), np.float32)
+    flat[: len(bend), : bend.shape[1]] = bend
+    return np.packbits(_directions() @ flat.ravel() > 0)
 
 
-def _changes(
-    smooth: Float[np.ndarray, "samples leads"], sampling_rate: float
-) -> tuple[Float[np.ndarray, " leads"], Float[np.ndarray, " leads"]]:
-    """Return noise per 2 ms and the share of still blocks, from the changes between samples."""
-    change = smooth[1:] - smooth[:-1]
-    energy = _means_over(change * change, max(1, round(_BLOCK_SECONDS * sampling_rate)))
-    if not len(energy):
-        zeros = np.zeros(smooth.shape[1])
-        return zeros, zeros
-    middle = len(energy) // 2
-    noise = np.sqrt(np.partition(energy, middle, axis=0)[middle])
-    # White noise changes as much from one sample to the next at any rate; a slope does not. At
-    # 500 Hz, the store's usual rate, the two are told apart best, and the limit is meant for it.
-    still = (energy < _STILL_MICROVOLT**2).mean(axis=0)
-    return noise.astype(np.float64), still
+def column_extremes(
+    samples: Shaped[np.ndarray, "samples leads"],
+) -> tuple[Shaped[np.ndarray, " leads"], Shaped[np.ndarray, " leads"]]:
+    """Return the least and the greatest value of each column."""
+    return fold_rows(samples, 1, np.minimum)[0], fold_rows(samples, 1, np.maximum)[0]
 
 
-def _means_over(
-    values: Float[np.ndarray, "samples leads"], size: int
-) -> Float[np.ndarray, "blocks leads"]:
-    """Return means over blocks of ``size`` rows, or one over all where there are fewer."""
-    size = max(1, min(size, len(values)))
-    blocks = values[: len(values) // size * size].reshape(-1, size, values.shape[1])
-    return np.matmul(np.full(size, 1.0 / size, values.dtype), blocks)
+def middle(values: Shaped[np.ndarray, "rows leads"]) -> Shaped[np.ndarray, " leads"]:
+    """Return the median of each column, the upper one of two; faster than NumPy's on few rows."""
+    return np.sort(values, axis=0)[len(values) // 2]
 
 
-def _extremes(
-    samples: Int16[np.ndarray, "samples leads"], sampling_rate: float
-) -> tuple[Int16[np.ndarray, " leads"], Int16[np.ndarray, " leads"], Float[np.ndarray, " leads"]]:
-    """Return least and greatest value, and the median over seconds of the range, in mV."""
-    second = max(1, min(round(sampling_rate), len(samples)))
-    whole = len(samples) // second
-    lows, highs = (
-        fold_rows(samples[: whole * second], whole, reduce) for reduce in (np.minimum, np.maximum)
-    )
-    ranges = np.subtract(highs, lows, dtype=np.int32)
-    # A second with a gap tells nothing of amplitude.
-    ranges[lows == INVALID_MICROVOLT] = 0
-    rest = samples[whole * second :]
-    if len(rest):
-        lows, highs = np.vstack([lows, rest.min(axis=0)]), np.vstack([highs, rest.max(axis=0)])
-    return lows.min(axis=0), highs.max(axis=0), np.median(ranges, axis=0) / 1e3
-
-
-def fold_rows(samples: np.ndarray, blocks: int, reduce: np.ufunc) -> np.ndarray:
+def fold_rows(
+    samples: Shaped[np.ndarray, "samples leads"], blocks: int, reduce: np.ufunc
+) -> Shaped[np.ndarray, "blocks leads"]:
     """Reduce each of ``blocks`` equal blocks of rows to one row.
 
     Rows are joined first, so that the processor's vectors are filled: six times faster. The type
@@ -165,11 +158,63 @@ def fold_rows(samples: np.ndarray, blocks: int, reduce: np.ufunc) -> np.ndarray:
     return reduce.reduce(joint, axis=1, dtype=kind)
 
 
-def column_extremes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the greatest value of each column."""
-    return fold_rows(samples, 1, np.minimum)[0], fold_rows(samples, 1, np.maximum)[0]
+def _sums(
+    samples: Int16[np.ndarray, "samples leads"],
+) -> tuple[Int64[np.ndarray, " leads"], Float64[np.ndarray, "leads leads"]]:
+    # Memory for doubles is given back on return: holding it longer halves the speed of `measure`,
+    # because the C library then returns it to the system and asks anew for each record.
+    exact = samples.astype(np.float64)
+    return (np.ones(len(exact)) @ exact).astype(np.int64), exact.T @ exact
 
 
-def signature(measures: Measures) -> bytes:
-    """Stand-in until the fingerprint lands."""
-    return bytes(16)
+def _ranges(
+    samples: Int16[np.ndarray, "samples leads"], second: int
+) -> tuple[
+    Int32[np.ndarray, "seconds leads"], Int16[np.ndarray, " leads"], Int16[np.ndarray, " leads"]
+]:
+    """Return ranges over whole seconds, or over all of a shorter record, and over-all extremes."""
+    second = max(1, min(second, len(samples)))
+    whole = len(samples) // second
+    head, rest = samples[: whole * second], samples[whole * second :]
+    lows, highs = fold_rows(head, whole, np.minimum), fold_rows(head, whole, np.maximum)
+    ranges = np.subtract(highs, lows, dtype=np.int32)
+    ranges[lows == INVALID_MICROVOLT] = 0
+    low, high = lows.min(axis=0), highs.max(axis=0)
+    if len(rest):
+        low, high = np.minimum(low, rest.min(axis=0)), np.maximum(high, rest.max(axis=0))
+    return ranges, low, high
+
+
+def _noise(
+    values: Float32[np.ndarray, "samples leads"], block: int
+) -> Float64[np.ndarray, " leads"]:
+    if len(values) < 2:
+        return np.zeros(values.shape[1])
+    change = values[1:] - values[:-1]
+    means = _block_means(np.abs(change, out=change), block)
+    return middle(means)
+
+
+def _block_means(
+    values: Float32[np.ndarray, "samples leads"], size: int
+) -> Float64[np.ndarray, "blocks leads"]:
+    size = max(1, min(size, len(values)))
+    return _block_sums(values, size).astype(np.float64) / size
+
+
+def _block_sums(
+    values: Float[np.ndarray, "samples leads"], size: int
+) -> Float[np.ndarray, "blocks leads"]:
+    """Return sums over blocks of ``size`` rows, or over all where there are fewer."""
+    size = min(size, len(values))
+    blocks = values[: len(values) // size * size].reshape(-1, size, values.shape[1])
+    return np.matmul(np.ones(size, values.dtype), blocks)
+
+
+@lru_cache(maxsize=1)
+def _directions() -> Float32[np.ndarray, "bits bends"]:
+    """Return the fixed ±1 combinations, from a hash: no library's generator may change them."""
+    terms = (_SIGNATURE_BLOCKS - 2) * len(_INDEPENDENT)
+    content = hashlib.shake_128(b"ecgjepa signature").digest(_SIGNATURE_BITS * terms // 8)
+    bits = np.unpackbits(np.frombuffer(content, np.uint8)).reshape(_SIGNATURE_BITS, terms)
+    return bits.astype(np.float32) * 2 - 1

@@ -3,11 +3,13 @@
 The judgements; the numbers they rest on are in `measures`.
 """
 
+import math
+
 import numpy as np
-from jaxtyping import Bool, Float, Int16
+from jaxtyping import Bool, Float, Float64, Int16
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
-from ecgjepa.signals.measures import Measures, column_extremes
+from ecgjepa.signals.measures import Measures, column_extremes, fold_rows, middle
 from ecgjepa.signals.record import Issue
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
@@ -17,10 +19,25 @@ MAX_INVALID_SHARE = 0.2
 # and Ningbo: at most 3); devices that filter each lead on its own stay below this.
 MAX_LIMB_LEAD_RESIDUAL_MV = 0.05
 # QRS peak-to-peak of a 12-lead ECG, median over leads: beyond this the gain is likely wrong.
-PLAUSIBLE_AMPLITUDE_MV = (0.1, 6.0)
-# Root mean square of the change between samples of 2 ms, between beats: beyond this the noise
-# hides waves of 0.1 mV. Chosen on one half of Challenge 2011 (benchmarks/quality.py).
-MAX_NOISE_MICROVOLT = 40.0
+# Holds for all 2,730 records of PTB-XL at hand and all but one of the Challenge 2021's; a gain
+# wrong by ten is seen in 97 % of them (benchmarks/quality.py).
+PLAUSIBLE_AMPLITUDE_MV = (0.2, 6.0)
+# Mean change between samples, between beats: the least multiple of 5 µV that one in 1,000 leads
+# exceeds in recordings that people accepted (benchmarks/quality.py). White noise of this size hides
+# waves of 0.1 mV.
+MAX_NOISE_MICROVOLT = 20.0
+# An amplifier has to take ±5 mV (IEC 60601-2-25), so a lead of a smaller range did not saturate. In
+# PTB-XL small leads rest at the top of a wave for 20 to 140 ms, because a device stored them so.
+_MIN_SATURATED_RANGE_MV = 5.0
+# Below this score a recording resembles those that people refused; chosen there as well.
+LOW_SCORE = 0.8
+
+# Of P(accepted), from benchmarks/quality.py.
+SCORE_FEATURES = ("rest", "drift", "noise", "burst", "agreement")
+SCORE_WEIGHTS = np.array([-20.7385, -0.2169, -1.1337, -1.6639, 4.0838])
+SCORE_INTERCEPT = 3.8195
+# Keeps the ratio of two ranges meaningful where a lead hardly moves.
+_SMALL_MICROVOLT = 50.0
 
 
 def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int) -> list[Issue]:
@@ -93,78 +110,73 @@ def saturated_leads(
 ) -> Bool[np.ndarray, " leads"]:
     """Return which leads rest at their own extreme for 20 ms or more: the amplifier's limit.
 
-    A lead of less than 1 mV from peak to peak does not count, nor one that never moves. To be
-    asked of the samples as recorded: filters round the corners off.
+    A lead of less than 5 mV from peak to peak does not count. To be asked of the samples as
+    recorded: filters round the corners off.
 
     Args:
         signal: Samples in any linear unit.
         sampling_rate: In Hz.
         one_millivolt: Size of 1 mV in that unit.
     """
-    length = max(2, int(np.ceil(0.02 * sampling_rate)))
+    length = max(2, math.ceil(0.02 * sampling_rate))
     low, high = column_extremes(signal)
-    saturated = np.zeros(signal.shape[1], np.bool_)
-    large = high.astype(np.float64) - low >= one_millivolt
-    # A stretch of that length meets every grid of half its step, so few columns need a closer look.
-    grid = signal[:: max(1, length // 2)]
-    for extreme in (low, high):
-        candidates = (grid == extreme).any(axis=0) & large
-        for column in np.flatnonzero(candidates).tolist():
-            saturated[column] |= _longest_run(signal[:, column] == extreme[column]) >= length
+    saturated = high.astype(np.float64) - low >= _MIN_SATURATED_RANGE_MV * one_millivolt
+    for column in np.flatnonzero(saturated).tolist():
+        values = signal[:, column]
+        runs = (_longest_run(values == low[column]), _longest_run(values == high[column]))
+        saturated[column] = max(runs) >= length
     return saturated
 
 
 def typical_amplitude(measures: Measures) -> float:
     """Return the peak-to-peak amplitude of beats in mV, median over the leads that move."""
-    moving = measures.amplitude_mv[measures.amplitude_mv > 0]
-    return float(np.median(moving)) if moving.size else 0.0
+    amplitudes = measures.amplitude_mv
+    moving = amplitudes[amplitudes > 0]
+    return float(middle(moving[:, None])[0]) if moving.size else 0.0
 
 
 def quality_score(measures: Measures) -> float:
     """Return from 0 (useless) to 1 (clean) how likely a person would accept the recording.
 
-    A logistic regression on six numbers: leads at rest, drift, noise, range, and how well the
-    leads agree with each other. Its weights were fitted on one half of the PhysioNet/CinC
-    Challenge 2011's set A, whose records people judged, and checked on the other
-    (benchmarks/quality.py).
+    A logistic regression on `score_features`, of twelve leads. Its weights were fitted on one half
+    of the PhysioNet/CinC Challenge 2011's set A, whose records people judged, and checked on the
+    other (benchmarks/quality.py).
     """
-    z = float(_WEIGHTS @ score_features(measures) + _INTERCEPT)
-    return float(1.0 / (1.0 + np.exp(np.clip(z, -50, 50))))
+    logit = float((score_features(measures) * SCORE_WEIGHTS).sum()) + SCORE_INTERCEPT
+    return 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
 
 
-def score_features(measures: Measures) -> Float[np.ndarray, " 6"]:
-    """Return the numbers that `quality_score` weighs, each for the worst lead."""
-    agreement = _absolute_correlation(measures)
-    others = max(1, len(agreement) - 1)
+def score_features(measures: Measures) -> Float64[np.ndarray, " 5"]:
+    """Return the numbers that `quality_score` weighs, in the order of `SCORE_FEATURES`.
+
+    They are the share of time in which leads rest; the drift and the noise of the worst lead, as
+    logarithms of µV; how far the most agitated second of a lead exceeds its typical one, as
+    logarithm of a ratio; and the correlation of the most solitary lead with its next of kin.
+    An offset of the whole recording changes none of them.
+    """
+    widest = fold_rows(measures.ranges, 1, np.maximum)[0]
+    burst = (widest + _SMALL_MICROVOLT) / (middle(measures.ranges) + _SMALL_MICROVOLT)
     return np.array(
         [
-            measures.still_share.max(),
-            np.log1p(measures.drift.max()),
-            np.log1p(measures.noise.max()),
-            np.log1p(float((measures.high.astype(np.float64) - measures.low).max())),
-            agreement.max(axis=0).min(),
-            (agreement.sum(axis=0) / others).min(),
+            measures.still_share.mean(),
+            math.log1p(measures.drift.max()),
+            math.log1p(measures.noise.max()),
+            np.log(burst).mean(),
+            _best_correlations(measures).min(),
         ]
     )
 
 
-# Of P(unacceptable), for `score_features`; from benchmarks/quality.py.
-_WEIGHTS = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-_INTERCEPT = 0.0
-
-
-def _absolute_correlation(measures: Measures) -> Float[np.ndarray, "leads leads"]:
-    """Return the size of the correlation between leads, 0 with itself and for a flat lead."""
-    count = np.maximum(measures.valid_count, 1)
-    mean = measures.total / np.sqrt(count)
-    covariance = measures.gram - np.outer(mean, mean)
-    spread = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-    # A step of 1 µV is rounding, not a signal.
-    scale = np.outer(spread, spread)
-    moving = scale > count.max()
-    correlation = np.divide(np.abs(covariance), scale, out=np.zeros_like(scale), where=moving)
+def _best_correlations(measures: Measures) -> Float64[np.ndarray, " leads"]:
+    """Return each lead's largest absolute correlation with another; 0 for a flat lead."""
+    mean = measures.total / np.sqrt(np.maximum(measures.valid_count, 1))
+    covariance = measures.gram - mean[:, None] * mean
+    spread = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    # What varies by less than 1 µV is rounding, not a signal.
+    spread[spread * spread <= measures.valid_count] = np.inf
+    correlation = np.abs(covariance) / (spread[:, None] * spread)
     np.fill_diagonal(correlation, 0.0)
-    return np.minimum(correlation, 1.0)
+    return np.minimum(correlation.max(axis=0), 1.0)
 
 
 def _longest_run(flags: Bool[np.ndarray, " samples"]) -> int:
