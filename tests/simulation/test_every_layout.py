@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import wfdb
 
+import ecgjepa
 from ecgjepa.databases import database_names, list_records
 from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
@@ -98,6 +99,15 @@ def test_labels_are_what_was_simulated(name, folders):
         if entry.age is not None:
             assert entry.age in (visit.patient.traits.age, 300.0)
             assert entry.sex == ("female" if visit.patient.traits.female else "male")
+
+
+def test_all_become_one_store(tmp_path):
+    databases = {
+        name: simulate(3, tmp_path / name, layout=name, seconds=10.0, seed=5) for name in LAYOUTS
+    }
+    manifest = ecgjepa.prepare(databases, tmp_path / "store", folds="all")
+    assert manifest.num_records == 3 * len(LAYOUTS)
+    assert set(manifest.databases) == set(LAYOUTS)
 
 
 def test_every_statement_has_its_words():
