@@ -107,7 +107,7 @@ LAYOUT = Layout(
 def _num_studies(seed: int, patient: Patient) -> int:
     """Draw how many studies a patient has: 2 in the median, 5 in the mean, as published."""
     rng = generator(seed, patient.number, 0, 1)
-    return int(np.clip(np.ceil(np.exp(0.3 + 1.35 * rng.standard_normal())), 1, 100))
+    return int(np.clip(np.ceil(np.exp(0.6 + 1.35 * rng.standard_normal())), 1, 100))
 
 
 def _time(seed: int, visit: Visit) -> datetime.datetime:
