@@ -52,6 +52,16 @@ def source(tmp_path_factory):
     return write_ptb_xl(tmp_path_factory.mktemp("cli"), records=100, seconds=3.0)
 
 
+def test_simulate_in_another_layout(ecgjepa, tmp_path):
+    to = tmp_path / "mimic"
+    options = ("--layout", "mimic-iv-ecg", "--seconds", 2)
+    assert ecgjepa("simulate", "--records", 2, "--to", to, *options)[0] == 0
+    assert "12 500 1000 " in next(to.rglob("*.hea")).read_text()
+    code, _, message = ecgjepa("simulate", "--records", 2, "--to", to, "--layout", "mimic")
+    assert code == 2
+    assert "expected ptb-xl, mimic-iv-ecg, code-15" in message
+
+
 def test_the_whole_way(ecgjepa, source, tmp_path):
     store, run, out = tmp_path / "store", tmp_path / "run", tmp_path / "probe"
     code, text, log = ecgjepa(

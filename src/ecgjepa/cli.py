@@ -116,14 +116,23 @@ def _fail(error: BaseException, code: int) -> None:
 def simulate(
     records: Annotated[int, typer.Option("--records", min=1, help="How many.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
-    layout: Annotated[str, typer.Option("--layout", help="Database to imitate.")] = "ptb-xl",
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--layout", help="Database to imitate: ptb-xl, mimic-iv-ecg, code-15, georgia, …"
+        ),
+    ] = "ptb-xl",
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="Length of every record [default: as published]."),
+    ] = None,
     seed: SeedOption = 0,
 ) -> None:
     """Write labelled synthetic ECGs in a real database's layout."""
     from ecgjepa.simulation.layouts import simulate as run
 
     with Progress("simulating") as progress:
-        path = run(records, to, layout=layout, seed=seed, progress=progress)
+        path = run(records, to, layout=layout, seed=seed, seconds=seconds, progress=progress)
     print(f"{records:,} simulated ECGs in {path}")
 
 

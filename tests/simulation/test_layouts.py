@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import wfdb
 
-from ecgjepa.databases.ptb_xl import SIMULATED_FILE, STATEMENTS_FILE, TABLE_FILE
+from ecgjepa.databases.ptb_xl import STATEMENTS_FILE, TABLE_FILE
+from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.simulation import simulate
-from ecgjepa.simulation.layouts import population
+from ecgjepa.simulation.plan import population
 from ecgjepa.simulation.recorder import INVALID, quantise
 from ecgjepa.simulation.records import trace_visit
 from ecgjepa.simulation.statements import NEVER_SIMULATED, SIMULATED

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.databases.simulated import is_simulated, simulated_notice
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io.wfdb_header import read_header
@@ -53,6 +54,8 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
         rows, absent, notices = _described(Path(table), paths)
     elif sheets := sorted(path.name for path in root.glob("*.csv")):
         notices = (f"{sheets[0]} was not read; to use it, give --table {database}=FILE",)
+    if is_simulated(root):
+        notices = (simulated_notice(len(rows)), *notices)
     return Listing(
         database=database,
         root=root,

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing
+from ecgjepa.databases.simulated import size_notices
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io.wfdb_header import read_header
 
@@ -105,7 +106,7 @@ def list_part(database: str, part: Part, root: Path) -> Listing:
         database=database,
         root=root,
         table=pd.DataFrame(rows, columns=list(Entry._fields)),
-        notices=tuple(_notices(part, people)),
+        notices=tuple(_notices(folder, part, people)),
         highpass_hz=part.highpass_hz,
     )
 
@@ -169,9 +170,9 @@ def _age(text: str) -> float | None:
     return age if 0 <= age <= _OLDEST else None
 
 
-def _notices(part: Part, people: list[_Person]) -> Iterator[str]:
-    if len(people) != part.num_records:
-        yield f"partial copy: {len(people):,} of {part.num_records:,} records"
+def _notices(folder: Path, part: Part, people: list[_Person]) -> Iterator[str]:
+    # A simulation is marked in the folder above the database's, in place of ``training``.
+    yield from size_notices(folder, folder.parent, found=len(people), published=part.num_records)
     if odd := sum(person.is_odd for person in people):
         yield f"diagnoses of {odd:,} records hold empty or repeated codes; each counts once"
     if unknown := sum(not person.codes for person in people):

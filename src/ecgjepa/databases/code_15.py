@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.databases.simulated import size_notices
 from ecgjepa.databases.tables import read_table, require_columns
 from ecgjepa.errors import DatabaseError, RecordFormatError
 from ecgjepa.io import Damaged
@@ -79,7 +80,7 @@ def list_records(root: Path) -> Listing:
             columns=list(Entry._fields),
         ),
         absent=_absent(exams[is_absent], present=set(rows["file"])),
-        notices=tuple(_notices(table, is_described, num_phantoms)),
+        notices=tuple(_notices(root, table, is_described, num_phantoms)),
         highpass_hz=0.5,
         reader=read_exam,
     )
@@ -132,7 +133,12 @@ def read_exam(root: Path, entry: Entry, damaged: Damaged = "raise") -> Record:
     )
 
 
-def _h5py() -> ModuleType:
+def require_h5py() -> ModuleType:
+    """Return the module h5py.
+
+    Raises:
+        DatabaseError: If it is not installed.
+    """
     try:
         import h5py
     except ImportError:
@@ -145,7 +151,7 @@ def _h5py() -> ModuleType:
 
 @lru_cache(maxsize=NUM_PARTS)
 def _open(path: Path, process: int) -> Any:  # noqa: ANN401
-    return _h5py().File(path, "r")
+    return require_h5py().File(path, "r")
 
 
 def _read_exams(path: Path) -> pd.DataFrame:
@@ -245,7 +251,7 @@ def _read_rows(root: Path) -> tuple[pd.DataFrame, int]:
 def _read_ids(path: Path) -> Any:  # noqa: ANN401
     """Return the exam_id of every row of a part, once its layout is known to be right."""
     try:
-        with _h5py().File(path, "r") as file:
+        with require_h5py().File(path, "r") as file:
             _check_layout(path, file)
             return file["exam_id"][:]
     except OSError as error:
@@ -280,9 +286,10 @@ def _absent(missing: pd.DataFrame, present: set[str]) -> tuple[Skip, ...]:
     return tuple(map(Skip, ids, repeat("absent_from_copy"), details.tolist()))
 
 
-def _notices(table: pd.DataFrame, is_described: pd.Series, num_phantoms: int) -> Iterator[str]:
-    if len(table) != NUM_EXAMS:
-        yield f"partial copy: {len(table):,} of {NUM_EXAMS:,} exams"
+def _notices(
+    root: Path, table: pd.DataFrame, is_described: pd.Series, num_phantoms: int
+) -> Iterator[str]:
+    yield from size_notices(root, found=len(table), published=NUM_EXAMS, things="exams")
     yield (
         f"amplitudes are taken as {MILLIVOLT_PER_UNIT:g} mV a unit; the published descriptions of "
         "the scale disagree, and beats are about twice as tall as in other databases"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.databases.simulated import size_notices
 from ecgjepa.databases.tables import read_table, refuse_outside_paths, require_columns
 from ecgjepa.errors import DatabaseError
 
@@ -58,14 +59,12 @@ def list_records(root: Path) -> Listing:
         },
         columns=list(Entry._fields),
     )
-    if len(rows) != NUM_RECORDS:
-        notices.insert(0, f"partial copy: {len(rows):,} of {NUM_RECORDS:,} records")
     return Listing(
         database=NAME,
         root=root,
         table=table.reset_index(drop=True),
         absent=absent,
-        notices=tuple(notices),
+        notices=(*size_notices(root, found=len(rows), published=NUM_RECORDS), *notices),
     )
 
 

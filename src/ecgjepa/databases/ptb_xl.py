@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
+from ecgjepa.databases.simulated import is_simulated, simulated_notice
 from ecgjepa.databases.tables import read_table, refuse_outside_paths, require_columns
 from ecgjepa.errors import DatabaseError
 
 NAME = "ptb-xl"
 TABLE_FILE = "ptbxl_database.csv"
 STATEMENTS_FILE = "scp_statements.csv"
-# `ecgjepa.simulation` puts this beside what it writes.
-SIMULATED_FILE = "SIMULATED.txt"
 TRAINING_FOLDS = tuple(range(1, 9))
 HELD_OUT_FOLDS = (9, 10)
 
@@ -152,8 +151,8 @@ def _notices(root: Path, num_rows: int, num_present: int, rate: int) -> tuple[st
     by_count = {count: version for version, count in RECORDS_BY_VERSION.items()}
     version = by_count.get(num_rows)
     expected = RECORDS_BY_VERSION[EXPECTED_VERSION]
-    if (root / SIMULATED_FILE).is_file():
-        notices.append(f"{num_rows:,} simulated ECGs; results on them say nothing about patients")
+    if is_simulated(root):
+        notices.append(simulated_notice(num_rows))
     elif version is None:
         notices.append(
             f"partial copy: its table has {num_rows:,} records; version {EXPECTED_VERSION} has "

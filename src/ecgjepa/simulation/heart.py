@@ -171,6 +171,17 @@ def rotation(
     return about_z @ about_y @ about_x
 
 
+def frontal_axis(pulses: Waves) -> float:
+    """Return the electrical axis of a wave in the frontal plane, in degrees from -180 to 180.
+
+    It is the direction of the area under the wave, seen through Dower's leads.
+    """
+    net = (pulses.dipole * (pulses.rise + pulses.fall)[:, None]).sum(axis=0)
+    lead_i, lead_ii = DOWER[:2] @ net
+    # aVF is scaled to I as the augmented leads are smaller by the square root of 3/4.
+    return float(np.degrees(np.arctan2((lead_ii - lead_i / 2) * 2 / np.sqrt(3), lead_i)))
+
+
 def add_waves(
     target: Float32[np.ndarray, "padded 3"],
     pulses: Waves,

@@ -1,35 +1,30 @@
 """Simulated ECGs on disk, laid out as a real database is.
 
-The only layout is PTB-XL 1.0.3 (https://doi.org/10.13026/kfzx-aw45). The table is written last: a
-folder that has it is complete.
+A mark says that the ECGs are synthetic, and which layout, seed and number of records they are of.
+What makes a folder look complete, such as a table, is written last.
 """
 
-import errno
-import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int16
 
 from ecgjepa import __version__
-from ecgjepa.databases.ptb_xl import SIMULATED_FILE, STATEMENTS_FILE, TABLE_FILE
+from ecgjepa.databases.ptb_xl import TABLE_FILE
+from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import DiskFullError, write_text
-from ecgjepa.simulation.patients import Patient, draw_patient
-from ecgjepa.simulation.ptb_xl import COLUMNS, describe, statement_table
-from ecgjepa.simulation.recorder import Tracing, quantise, resample
-from ecgjepa.simulation.records import trace_visit
+from ecgjepa.files import write_text
+from ecgjepa.simulation import challenge_2021, code_15, mimic_iv_ecg, ptb_xl
+from ecgjepa.simulation.plan import Layout, Plan
 
-LAYOUTS = ("ptb-xl",)
-_FOLDERS = {500: "records500", 100: "records100"}
-_SUFFIX = {500: "hr", 100: "lr"}
-# PTB-XL writes the augmented leads in capitals.
-_LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
-_MOST_RECORDS = 1_000_000
-_PER_FOLDER = 1000
+LAYOUTS: dict[str, Layout] = {
+    "ptb-xl": ptb_xl.LAYOUT,
+    "mimic-iv-ecg": mimic_iv_ecg.LAYOUT,
+    "code-15": code_15.LAYOUT,
+    **challenge_2021.LAYOUTS,
+}
+_SHORTEST = 1.0
 
 
 def simulate(
@@ -39,18 +34,22 @@ def simulate(
     layout: str = "ptb-xl",
     seed: int = 0,
     rates: Sequence[int] = (500,),
+    seconds: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write labelled synthetic 12-lead ECGs of ten seconds as a folder of a real database.
+    """Write labelled synthetic 12-lead ECGs as a folder of a real database.
 
-    Record i of a seed is the same however many records are written.
+    Record i of a layout and seed is the same however many records are written. No two layouts share
+    a patient.
 
     Args:
-        records: How many, from 1 to 1,000,000.
+        records: How many, from 1 to 1,000,000 or what the database has record names for.
         to: Folder to write: absent, empty, or left by an earlier simulation, which it replaces.
-        layout: ``ptb-xl``.
+        layout: One of `LAYOUTS`, named as the databases that `ecgjepa.databases` reads.
         seed: Of the simulated population.
-        rates: Sampling rates in Hz to write files for: 500, 100 or both.
+        rates: Sampling rates in Hz to write files for: 500, 100 or both. For PTB-XL only.
+        seconds: Length of every record, from 1 to 1800 (CODE-15%: 10.24); by default that of the
+            published records, which for St-Petersburg INCART is half an hour.
         progress: Called with (records done, records in all).
 
     Returns:
@@ -58,57 +57,72 @@ def simulate(
 
     Raises:
         ConfigError: If an argument is out of range, or the folder holds anything else.
+        DatabaseError: If CODE-15% is asked for, and h5py is not installed.
         DiskFullError: If there is no space left; nothing is left behind.
     """
-    _check_arguments(records, layout, seed, rates)
+    chosen = _choose(layout)
+    _check_arguments(layout, chosen, records, seed, rates, seconds)
     root = Path(to)
-    _make_room(root)
-    write_text(root / SIMULATED_FILE, _marker_text(records, seed))
-    try:
-        rows = []
-        for number, (patient, visit) in enumerate(
-            itertools.islice(population(seed), records), start=1
-        ):
-            tracing = trace_visit(seed, patient, visit)
-            paths = _write_signals(root, number, tracing, rates)
-            rows.append(describe(seed, number, patient, visit, tracing) | paths)
-            if progress is not None:
-                progress(number, records)
-        write_text(root / STATEMENTS_FILE, statement_table().to_csv())
-        write_text(root / TABLE_FILE, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
-    except BaseException:
-        _clear(root)
-        raise
+    plan = Plan(records, seed, seconds, tuple(rates), chosen.first_patient, progress)
+    write_plan(root, layout, plan)
     return root
 
 
+def write_plan(root: Path, layout: str, plan: Plan) -> None:
+    """Write a plan into a folder, under the mark of a simulation.
+
+    Raises:
+        ConfigError: If the folder holds anything else.
+        DatabaseError: If a package is not installed.
+        DiskFullError: If there is no space left; nothing is left behind.
+    """
+    _make_room(root)
+    write_text(root / SIMULATED_FILE, _marker_text(layout, plan))
+    try:
+        LAYOUTS[layout].write(root, plan)
+    except BaseException:
+        _clear(root)
+        raise
+
+
 def holds_simulation(root: Path, *, records: int, seed: int) -> bool:
-    """Return whether a folder holds this very simulation, complete."""
+    """Return whether a folder holds this very simulation in PTB-XL's layout, complete."""
     marker = root / SIMULATED_FILE
     return (
         (root / TABLE_FILE).is_file()
         and marker.is_file()
-        and (marker.read_text() == _marker_text(records, seed))
+        and marker.read_text() == _marker_text("ptb-xl", Plan(records, seed))
     )
 
 
-def population(seed: int) -> Iterator[tuple[Patient, int]]:
-    """Yield every record of a population as patient and number of the visit, without end."""
-    for number in itertools.count():
-        patient = draw_patient(seed, number)
-        for visit in range(patient.visits):
-            yield patient, visit
-
-
-def _check_arguments(records: int, layout: str, seed: int, rates: Sequence[int]) -> None:
+def _choose(layout: str) -> Layout:
     if layout not in LAYOUTS:
         raise ConfigError(f"cannot imitate the layout {layout!r}; expected {', '.join(LAYOUTS)}")
-    if not 1 <= records <= _MOST_RECORDS:
-        raise ConfigError(f"cannot simulate {records:,} records; expected 1 to {_MOST_RECORDS:,}")
+    return LAYOUTS[layout]
+
+
+def _check_arguments(
+    name: str,
+    layout: Layout,
+    records: int,
+    seed: int,
+    rates: Sequence[int],
+    seconds: float | None,
+) -> None:
+    if not 1 <= records <= layout.most_records:
+        raise ConfigError(
+            f"cannot simulate {records:,} records of {name}; expected 1 to {layout.most_records:,}"
+        )
     if seed < 0:
         raise ConfigError(f"seed is {seed}; expected 0 or more")
-    if not rates or not set(rates) <= set(_FOLDERS):
+    if not rates or not set(rates) <= set(ptb_xl.FOLDERS):
         raise ConfigError(f"rates are {list(rates)}; PTB-XL has files at 500 and 100 Hz")
+    if name != "ptb-xl" and tuple(rates) != (500,):
+        raise ConfigError(f"rates are {list(rates)}; only ptb-xl has files at several rates")
+    if seconds is not None and not _SHORTEST <= seconds <= layout.longest:
+        raise ConfigError(
+            f"seconds is {seconds:g}; expected {_SHORTEST:g} to {layout.longest:g} for {name}"
+        )
 
 
 def _make_room(root: Path) -> None:
@@ -126,56 +140,33 @@ def _make_room(root: Path) -> None:
 
 
 def _clear(root: Path) -> None:
-    """Remove a simulation. The table goes first, so that what is left never looks complete."""
-    for name in (TABLE_FILE, STATEMENTS_FILE):
-        (root / name).unlink(missing_ok=True)
-    for name in _FOLDERS.values():
-        shutil.rmtree(root / name, ignore_errors=True)
+    """Remove a simulation, and nothing else.
+
+    What completes it goes first, so that what is left never looks complete, and the mark last.
+    """
+    for pattern in _marked_layout(root).contents:
+        for path in sorted(root.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
     (root / SIMULATED_FILE).unlink(missing_ok=True)
 
 
-def _marker_text(records: int, seed: int) -> str:
+def _marked_layout(root: Path) -> Layout:
+    lines = (root / SIMULATED_FILE).read_text().splitlines()
+    names = [line.removeprefix("layout: ") for line in lines if line.startswith("layout: ")]
+    # Versions that knew no other layout did not name it.
+    return LAYOUTS.get(names[0] if names else "", ptb_xl.LAYOUT)
+
+
+def _marker_text(layout: str, plan: Plan) -> str:
+    seconds = "as published" if plan.seconds is None else f"{plan.seconds:g}"
     return (
         "These ECGs are SYNTHETIC. No person was recorded; names, dates and labels are made up.\n"
-        "They imitate the layout of PTB-XL 1.0.3 for tests, demonstrations and tutorials, and are\n"
-        "no substitute for real data: do not report results on them as results on ECGs.\n\n"
-        f"records: {records}\nseed: {seed}\necgjepa: {__version__}\nnumpy: {np.__version__}\n"
+        f"They imitate the layout of {LAYOUTS[layout].title}\n"
+        "for tests, demonstrations and tutorials, and are no substitute for real data: do not\n"
+        "report results on them as results on ECGs.\n\n"
+        f"layout: {layout}\nrecords: {plan.records}\nseed: {plan.seed}\nseconds: {seconds}\n"
+        f"ecgjepa: {__version__}\nnumpy: {np.__version__}\n"
     )
-
-
-def _write_signals(
-    root: Path, number: int, tracing: Tracing, rates: Sequence[int]
-) -> dict[str, str]:
-    """Write a record at every rate; return the table's columns that name the files.
-
-    The table names files of both rates, as PTB-XL's does, even if only one is there.
-    """
-    folder = f"{number // _PER_FOLDER * _PER_FOLDER:05d}"
-    names = {rate: f"{_FOLDERS[rate]}/{folder}/{number:05d}_{_SUFFIX[rate]}" for rate in _FOLDERS}
-    for rate in rates:
-        digital = quantise(tracing if rate == 500 else resample(tracing, rate))
-        _write_wfdb(root / names[rate], digital, rate)
-    return {"filename_lr": names[100], "filename_hr": names[500]}
-
-
-def _write_wfdb(path: Path, digital: Int16[np.ndarray, "samples 12"], rate: int) -> None:
-    """Write a record in WFDB's format 16 (https://physionet.org/physiotools/wag/header-5.htm)."""
-    # The checksum is the sum of all samples modulo 2**16.
-    checksums = digital.sum(axis=0, dtype=np.int64) & 0xFFFF
-    lines = [f"{path.name} {len(_LEADS)} {rate} {len(digital)}"]
-    lines += [
-        f"{path.name}.dat 16 1000.0(0)/mV 16 0 {first} {checksum} 0 {lead}"
-        for first, checksum, lead in zip(digital[0], checksums, _LEADS, strict=True)
-    ]
-    # Plain writes: syncing each of thousands of small files would take longer than simulating
-    # them, and nobody reads them before the table is there.
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(f"{path.name}.dat").write_bytes(digital.astype("<i2").tobytes())
-        path.with_name(f"{path.name}.hea").write_text("\n".join(lines) + "\n")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                error.errno, f"no space left on the disk while writing {path}; nothing was kept"
-            ) from error
-        raise

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft
+import scipy.interpolate
+import scipy.signal
 from jaxtyping import Float32
 
 ELECTRODES = ("RA", "LA", "LL", "C1", "C2", "C3", "C4", "C5", "C6")
@@ -200,3 +202,33 @@ def _lose_electrode(rng: np.random.Generator, num_samples: int) -> LostElectrode
         stop = int(start + length)
     # A constant in one limb lead would contradict the other five, so recorders mark all of them.
     return LostElectrode(electrode, start, stop, flat=bool(not limb and rng.random() < 0.6))
+
+
+def draw_drift(
+    rng: np.random.Generator, num_samples: int, sampling_rate: float, level: float
+) -> Float32[np.ndarray, "samples 8"]:
+    """Return the drift of a recorder without high-pass: offsets and slow walks of each electrode.
+
+    Nearly all of it lies below 0.5 Hz, and unlike the wander of `draw_noise` it never repeats,
+    however long the record.
+
+    Args:
+        rng: Source of randomness.
+        num_samples: Length.
+        sampling_rate: In Hz.
+        level: Standard deviation of an electrode's drift over the record, in mV.
+
+    Returns:
+        In mV, for I, II and V1 to V6.
+    """
+    # One knot a second; each keeps most of the one before, so the walk returns within a minute.
+    keep = np.exp(-1 / 20)
+    count = int(np.ceil(num_samples / sampling_rate)) + 2
+    steps = rng.standard_normal((count, len(ELECTRODES)))
+    knots = scipy.signal.lfilter([1.0], [1.0, -keep], steps, axis=0)
+    clock = np.arange(num_samples) / sampling_rate
+    walk = scipy.interpolate.CubicSpline(np.arange(count), knots)(clock)
+    walk -= walk.mean(axis=0)
+    walk *= level * np.exp(0.3 * rng.standard_normal(len(ELECTRODES))) / walk.std(axis=0)
+    walk += 0.3 * level * rng.standard_normal(len(ELECTRODES))
+    return (walk @ LEAD_OF_ELECTRODES.T).astype(np.float32)

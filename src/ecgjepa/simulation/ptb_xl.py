@@ -1,14 +1,19 @@
-"""The tables of PTB-XL 1.0.3, filled for simulated patients."""
+"""Simulated patients in the files and tables of PTB-XL 1.0.3 (https://doi.org/10.13026/kfzx-aw45)."""
 
 import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ecgjepa.simulation.heart import DOWER, Heart
+from ecgjepa.databases.ptb_xl import STATEMENTS_FILE, TABLE_FILE
+from ecgjepa.files import write_text
+from ecgjepa.simulation.heart import Heart, frontal_axis
 from ecgjepa.simulation.patients import Patient, generator
-from ecgjepa.simulation.recorder import Tracing
+from ecgjepa.simulation.plan import Layout, Plan
+from ecgjepa.simulation.recorder import Tracing, quantise, resample
 from ecgjepa.simulation.statements import NEVER_SIMULATED, SIMULATED
+from ecgjepa.simulation.wfdb_files import write_record
 
 # All columns of ptbxl_database.csv in the official order.
 COLUMNS = [
@@ -18,6 +23,11 @@ COLUMNS = [
     "validated_by_human", "baseline_drift", "static_noise", "burst_noise", "electrodes_problems",
     "extra_beats", "pacemaker", "strat_fold", "filename_lr", "filename_hr",
 ]  # fmt: skip
+FOLDERS = {500: "records500", 100: "records100"}
+_SUFFIX = {500: "hr", 100: "lr"}
+# PTB-XL writes the augmented leads in capitals.
+_LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+_PER_FOLDER = 1000
 _NOTES = (
     "baseline_drift", "static_noise", "burst_noise", "electrodes_problems", "extra_beats",
     "pacemaker",
@@ -38,6 +48,44 @@ _STAGES = (
 )
 # Upper ends of the electrical axis in degrees, with PTB-XL's names for the ranges.
 _AXES = ((-90, "AXR"), (-30, "ALAD"), (30, "LAD"), (90, "MID"), (120, "RAD"), (181, "ARAD"))
+
+
+def write(root: Path, plan: Plan) -> None:
+    """Write a plan as PTB-XL: signals at every rate of the plan, and last the tables.
+
+    Raises:
+        DiskFullError: If there is no space left.
+    """
+    rows = []
+    for visit in plan.visits():
+        tracing = plan.trace(visit, 500)
+        paths = _write_signals(root, visit.number, tracing, plan.rates)
+        rows.append(describe(plan.seed, *visit, tracing) | paths)
+    write_text(root / STATEMENTS_FILE, statement_table().to_csv())
+    write_text(root / TABLE_FILE, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
+
+
+LAYOUT = Layout(
+    title="PTB-XL 1.0.3",
+    contents=(TABLE_FILE, STATEMENTS_FILE, *FOLDERS.values()),
+    write=write,
+    first_patient=0,
+)
+
+
+def _write_signals(
+    root: Path, number: int, tracing: Tracing, rates: tuple[int, ...]
+) -> dict[str, str]:
+    """Write a record at every rate; return the table's columns that name the files.
+
+    The table names files of both rates, as PTB-XL's does, even if only one is there.
+    """
+    folder = f"{number // _PER_FOLDER * _PER_FOLDER:05d}"
+    names = {rate: f"{FOLDERS[rate]}/{folder}/{number:05d}_{_SUFFIX[rate]}" for rate in FOLDERS}
+    for rate in rates:
+        digital = quantise(tracing if rate == 500 else resample(tracing, rate))
+        write_record(root / names[rate], digital, _LEADS, rate, gain="1000.0(0)/mV")
+    return {"filename_lr": names[100], "filename_hr": names[500]}
 
 
 def describe(
@@ -107,11 +155,7 @@ def _stage_name(patient: Patient, chance: float) -> str:
 
 def axis_name(heart: Heart) -> str:
     """Return PTB-XL's name for the heart's electrical axis in the frontal plane."""
-    pulses = heart.ventricles
-    net = (pulses.dipole * (pulses.rise + pulses.fall)[:, None]).sum(axis=0)
-    lead_i, lead_ii = DOWER[:2] @ net
-    # aVF is scaled to I as the augmented leads are smaller by the square root of 3/4.
-    angle = np.degrees(np.arctan2((lead_ii - lead_i / 2) * 2 / np.sqrt(3), lead_i))
+    angle = frontal_axis(heart.ventricles)
     return next(name for end, name in _AXES if angle < end)
 
 

@@ -1,4 +1,4 @@
-"""What the recorder makes of twelve leads: samples in whole microvolt, at the rate of a file."""
+"""What the recorder makes of twelve leads: samples in whole steps, at the rate of a file."""
 
 from dataclasses import dataclass, replace
 
@@ -12,9 +12,9 @@ from ecgjepa.simulation.rhythm import Rhythm
 
 # WFDB's mark for "nothing was recorded" in 16-bit samples.
 INVALID = -32768
-# Amplifiers clip; half of the range leaves room for the leads that add two others.
-_LARGEST = 16_000
 MICROVOLT_PER_MILLIVOLT = 1000.0
+# Amplifiers clip, in mV; half of 16 bits leaves room for the leads that add two others.
+_LARGEST = 16.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +49,20 @@ def resample(tracing: Tracing, sampling_rate: int) -> Tracing:
     return replace(tracing, leads=leads, lost=lost, sampling_rate=float(sampling_rate))
 
 
-def quantise(tracing: Tracing) -> Int16[np.ndarray, "samples 12"]:
-    """Return the twelve leads in whole µV, `INVALID` where nothing was recorded.
+def quantise(
+    tracing: Tracing, gain: float = MICROVOLT_PER_MILLIVOLT
+) -> Int16[np.ndarray, "samples 12"]:
+    """Return the twelve leads in whole steps, `INVALID` where nothing was recorded.
 
     I and II are rounded first and the other limb leads computed from them, so that the laws of
-    Einthoven and Goldberger hold in the file to half a µV.
+    Einthoven and Goldberger hold in the file to half a step.
+
+    Args:
+        tracing: The record.
+        gain: Steps per mV, at most 1000; a step is 1 µV by default.
     """
-    measured = np.rint(tracing.leads * np.float32(MICROVOLT_PER_MILLIVOLT))
-    np.clip(measured, -_LARGEST, _LARGEST, out=measured)
+    measured = np.rint(tracing.leads * np.float32(gain))
+    np.clip(measured, -_LARGEST * gain, _LARGEST * gain, out=measured)
     digital = np.empty((len(measured), 12), np.int16)
     digital[:, :2] = measured[:, :2]
     digital[:, 6:] = measured[:, 2:]

@@ -9,7 +9,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import Record
 from ecgjepa.simulation.heart import MARGIN, Heart, add_waves, displace
-from ecgjepa.simulation.noise import draw_noise
+from ecgjepa.simulation.noise import draw_drift, draw_noise
 from ecgjepa.simulation.patients import Patient, generator, patient_with, rhythm_of_the_day
 from ecgjepa.simulation.recorder import INVALID, MICROVOLT_PER_MILLIVOLT, Tracing, quantise
 from ecgjepa.simulation.rhythm import (
@@ -84,11 +84,34 @@ def _require(name: str, value: float, low: float, high: float, unit: str) -> Non
         raise ConfigError(f"{name} is {value:g}; expected {low:g} to {high:g} {unit}".rstrip())
 
 
-def trace_visit(seed: int, patient: Patient, visit: int) -> Tracing:
-    """Return visit number ``visit`` of a patient: ten seconds at 500 Hz with noise."""
+def trace_visit(
+    seed: int,
+    patient: Patient,
+    visit: int,
+    *,
+    num_samples: int = 5000,
+    sampling_rate: float = 500.0,
+    drift: float = 0.0,
+) -> Tracing:
+    """Return visit number ``visit`` of a patient, with noise.
+
+    Args:
+        seed: Of the population.
+        patient: Whose heart it is.
+        visit: From 0.
+        num_samples: Length.
+        sampling_rate: In Hz.
+        drift: Standard deviation of the electrodes' drift, in mV, for recorders without high-pass.
+    """
     rng = generator(seed, patient.number, visit + 1)
     codes = rhythm_of_the_day(rng, patient)
-    return trace(patient, codes, rng, num_samples=5000, sampling_rate=500.0, noise=True)
+    tracing = trace(
+        patient, codes, rng, num_samples=num_samples, sampling_rate=sampling_rate, noise=True
+    )
+    if drift:
+        own = generator(seed, patient.number, visit + 1, 2)
+        tracing.leads[:] += draw_drift(own, num_samples, sampling_rate, drift)
+    return tracing
 
 
 def trace(

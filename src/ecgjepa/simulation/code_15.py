@@ -1,0 +1,104 @@
+"""Simulated patients in the HDF5 files of CODE-15% (https://doi.org/10.5281/zenodo.4916206).
+
+All six abnormalities of the database are among what is simulated. Amplitudes are true millivolt,
+whatever a unit of the published files may be; death and follow-up are left empty. Needs h5py.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ecgjepa.databases.code_15 import LEADS, NUM_SAMPLES, SAMPLING_RATE, TABLE_FILE, require_h5py
+from ecgjepa.files import write_text
+from ecgjepa.simulation.patients import generator
+from ecgjepa.simulation.plan import Layout, Plan, Visit
+from ecgjepa.simulation.recorder import INVALID, MICROVOLT_PER_MILLIVOLT, quantise
+from ecgjepa.simulation.wfdb_files import naming_full_disk
+
+_FLAGS = {"1dAVb": "1AVB", "RBBB": "CRBBB", "LBBB": "CLBBB", "SB": "SBRAD", "ST": "STACH",
+          "AF": "AFIB"}  # fmt: skip
+_COLUMNS = ("exam_id", "age", "is_male", "nn_predicted_age", *_FLAGS, "patient_id", "death",
+            "timey", "normal_ecg", "trace_file")  # fmt: skip
+_PER_PART = 20_000
+# Exams are 7.3 or 10.2 s long; of the published ones, 37 % are of the longer kind.
+_SHORT, _SHORT_SHARE = 2934 / SAMPLING_RATE, 0.63
+_LONG = NUM_SAMPLES / SAMPLING_RATE
+# Published baselines were not removed: median in mV, and spread on a logarithmic scale.
+_DRIFT, _DRIFT_SPREAD = 0.3, 0.8
+
+
+def write(root: Path, plan: Plan) -> None:
+    """Write a plan as CODE-15%: HDF5 files of up to 20,000 exams, and last ``exams.csv``.
+
+    Raises:
+        DatabaseError: If h5py is not installed.
+        DiskFullError: If there is no space left.
+    """
+    require_h5py()
+    visits, rows = plan.visits(), []
+    for part in range(-(-plan.records // _PER_PART)):
+        count = min(_PER_PART, plan.records - part * _PER_PART)
+        path = root / f"exams_part{part}.hdf5"
+        rows += _write_part(path, plan, itertools.islice(visits, count), count)
+    # Asking for one more reports the last exam as done.
+    next(visits, None)
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    write_text(root / TABLE_FILE, table.to_csv(index=False))
+
+
+LAYOUT = Layout(
+    title="CODE-15%",
+    contents=(TABLE_FILE, "exams_part*.hdf5"),
+    write=write,
+    first_patient=20_000_000,
+    longest=_LONG,
+)
+
+
+def _write_part(
+    path: Path, plan: Plan, visits: Iterator[Visit], count: int
+) -> list[tuple[object, ...]]:
+    """Write an HDF5 file; return its exams' rows of the table."""
+    rows = []
+    with naming_full_disk(path), require_h5py().File(path, "w") as file:
+        # The last row is a phantom: exam 0, zero throughout.
+        ids = file.create_dataset("exam_id", (count + 1,), "<i8")
+        tracings = file.create_dataset("tracings", (count + 1, NUM_SAMPLES, len(LEADS)), "<f4")
+        for row, visit in enumerate(visits):
+            rng = generator(plan.seed, visit.patient.number, visit.visit + 1, 1)
+            seconds = _SHORT if rng.random() < _SHORT_SHARE else _LONG
+            drift = float(_DRIFT * np.exp(_DRIFT_SPREAD * rng.standard_normal()))
+            tracing = plan.trace(visit, round(SAMPLING_RATE), seconds, drift=drift)
+            digital = quantise(tracing)
+            # There is no mark for "nothing was recorded".
+            digital[digital == INVALID] = 0
+            start = (NUM_SAMPLES - len(digital)) // 2
+            values = digital.astype(np.float32) / np.float32(MICROVOLT_PER_MILLIVOLT)
+            tracings[row, start : start + len(digital)] = values
+            ids[row] = visit.number
+            rows.append(_describe(visit, tracing.codes, path.name, float(rng.normal(0, 8))))
+        ids[count], tracings[count] = 0, 0.0
+    return rows
+
+
+def _describe(
+    visit: Visit, codes: tuple[str, ...], file: str, misjudged: float
+) -> tuple[object, ...]:
+    """Return an exam's row of the table; ``misjudged`` is how far the age is, in years."""
+    traits = visit.patient.traits
+    flags = [code in codes for code in _FLAGS.values()]
+    return (
+        visit.number,
+        int(traits.age),
+        not traits.female,
+        round(traits.age + misjudged, 5),
+        *flags,
+        visit.patient.number,
+        None,
+        None,
+        "NORM" in codes and not any(flags),
+        file,
+    )
