@@ -62,7 +62,7 @@ def toy_ecg(rng: np.random.Generator, *, num_samples: int = 5000, rate: float = 
     wave = np.exp(-0.5 * ((phase - 0.55) / 0.05) ** 2) * (0.3 if kind % 2 == 0 else -0.3)
     axes = rng.normal(1.0, 0.2, 8) * np.where(np.arange(8) == 2, -1, 1)
     width = 1.0 if kind < 2 else 1.6
-    eight = np.outer(pulse * width + wave, axes) + 0.02 * rng.standard_normal((num_samples, 8))
+    eight = np.outer(pulse * width + wave, axes) + 0.01 * rng.standard_normal((num_samples, 8))
     digital = np.rint(eight * 700)
     first, second = digital[:, 0], digital[:, 1]
     limb = [
@@ -114,6 +114,15 @@ def write_ptb_xl(root: Path, *, records: int = 40, seconds: float = 10.0, seed: 
     table = pd.DataFrame.from_dict(STATEMENTS, orient="index", columns=columns)
     table.to_csv(root / "scp_statements.csv")
     return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="session")

@@ -72,8 +72,8 @@ def test_without_folds_nothing_is_for_training(tmp_path):
     assert [(entry.patient_id, entry.fold) for entry in listing.entries()] == [(None, None)] * 2
     assert (listing.training_folds, listing.held_out_folds) == (tuple(range(1, 9)), (9, 10))
     assert listing.notices[-1] == (
-        "PTB-XL's folds are not known: put ptbxl_database.csv beside the records; without it none "
-        "is used for training"
+        "PTB-XL's folds are not known: put ptbxl_database.csv beside the records, or give "
+        "ptb-xl=DIR too; without it none is used for training"
     )
     assert listing.of_folds(listing.training_folds).table.empty
     with pytest.raises(StoreError, match="nothing to store"):

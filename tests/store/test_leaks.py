@@ -1,7 +1,6 @@
 """No record that is kept for selection or test gets into a training store, under any name."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,13 +126,16 @@ def test_verify_with_ptb_xl_given_finds_copies_in_a_store_without_it(source, tmp
 
 
 def test_training_copies_alone_are_no_leak(source, tmp_path):
-    train = of_fold(source, 1, 2)
-    copies = copy_as_challenge(source, train, tmp_path / "challenge" / "ptb-xl")
-    shutil.copy(source / "ptbxl_database.csv", tmp_path / "challenge")
+    """Their folds come from PTB-XL's table where PTB-XL is given too."""
+    train, test = of_fold(source, 1, 2), of_fold(source, 9)
+    copies = copy_as_challenge(source, train + test, tmp_path / "challenge" / "ptb-xl")
     databases = {"ptb-xl": source, "challenge-ptb-xl": copies.parent}
     manifest = prepare(databases, tmp_path / "store")
-    assert manifest.databases["challenge-ptb-xl"].stored == len(train)
-    assert verify(tmp_path / "store").faults == []
+    copied = manifest.databases["challenge-ptb-xl"]
+    assert (copied.stored, copied.left_out) == (len(train), len(test))
+    found = verify(tmp_path / "store")
+    assert found.faults == []
+    assert f"{len(train)} groups of records hold the same samples" in found.notes[0]
 
 
 def test_a_patient_of_a_test_fold_is_found_by_id(source, tmp_path):

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import write_ptb_xl
-from test_store import content
+from conftest import content, write_ptb_xl
 
 from ecgjepa.errors import RecordFormatError, StoreError
 from ecgjepa.store.merge import merge

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import toy_ecg, write_ptb_xl, write_wfdb
+from conftest import content, toy_ecg, write_ptb_xl, write_wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,14 +24,6 @@ from ecgjepa.store.verify import verify
 @pytest.fixture
 def source(tmp_path) -> Path:
     return write_ptb_xl(tmp_path / "source", records=30, seconds=2.0)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_samples_ids_and_order_survive(source, tmp_path):

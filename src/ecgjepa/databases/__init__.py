@@ -36,7 +36,8 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
     Args:
         database: One of `database_names`, or any other name for an archive of your own.
         root: Its folder.
-        table: CSV that describes the records of an archive of your own.
+        table: CSV that describes the records of an archive of your own; for the Challenge's copy
+            of PTB-XL, PTB-XL's own table.
 
     Raises:
         DatabaseError: If the name looks misspelt or the folder is not laid out as that database.
@@ -44,7 +45,7 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
     root = Path(root)
     if database not in _LISTERS:
         archive.refuse_misspelling(database, root, database_names())
-    elif table is not None:
+    elif table is not None and database != challenge_ptb_xl.NAME:
         raise DatabaseError(f"{database}: has tables of its own; {table} is for your own archive")
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
@@ -53,6 +54,8 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
         raise DatabaseError(f"{database}: folder {root} is empty")
     if database not in _LISTERS:
         return archive.list_records(database, root, table)
+    if database == challenge_ptb_xl.NAME:
+        return challenge_ptb_xl.list_records(root, None if table is None else Path(table))
     return _LISTERS[database](root)
 
 

@@ -20,15 +20,16 @@ NAME = "challenge-ptb-xl"
 PART = Part("ptb-xl", 21_837, "HR", 1, 21_837)
 
 
-def list_records(root: Path) -> Listing:
+def list_records(root: Path, table: Path | None = None) -> Listing:
     """List a copy, whole or partial, of the Challenge's PTB-XL.
 
-    Patients and folds are known if PTB-XL's ``ptbxl_database.csv``, of any version, lies in the
-    database's folder, in ``root`` or in the folder above ``root``; the first found is used. A
-    record without a fold is in no training fold.
+    Patients and folds are known from PTB-XL's ``ptbxl_database.csv``, of any version: the one given
+    or, if none is, one that lies in the database's folder, in ``root`` or in the folder above
+    ``root``; the first found is used. A record without a fold is in no training fold.
 
     Args:
         root: The database's folder, or the Challenge's ``training`` folder above it.
+        table: PTB-XL's table.
 
     Raises:
         DatabaseError: If there is no record, one appears twice, they are another database's, or
@@ -41,17 +42,18 @@ def list_records(root: Path) -> Listing:
         "twice",
     ]
     places = (root / PART.folder, root, root.parent)
-    path = next((p for place in places if (p := place / ptb_xl.TABLE_FILE).is_file()), None)
-    table = listing.table
+    beside = next((p for place in places if (p := place / ptb_xl.TABLE_FILE).is_file()), None)
+    path = table or beside
+    rows = listing.table
     if path is None:
         notices.append(
-            f"PTB-XL's folds are not known: put {ptb_xl.TABLE_FILE} beside the records; without it "
-            "none is used for training"
+            f"PTB-XL's folds are not known: put {ptb_xl.TABLE_FILE} beside the records, or give "
+            "ptb-xl=DIR too; without it none is used for training"
         )
     else:
         known = _read_patients(path)
-        ecg_ids = table["record_id"].str.removeprefix(PART.prefix).astype(int)
-        table = table.assign(
+        ecg_ids = rows["record_id"].str.removeprefix(PART.prefix).astype(int)
+        rows = rows.assign(
             patient_id=ecg_ids.map(known["patient_id"]), fold=ecg_ids.map(known["fold"])
         )
         if unknown := int((~ecg_ids.isin(known.index)).sum()):
@@ -61,7 +63,7 @@ def list_records(root: Path) -> Listing:
             )
     return replace(
         listing,
-        table=table,
+        table=rows,
         notices=tuple(notices),
         training_folds=ptb_xl.TRAINING_FOLDS,
         held_out_folds=ptb_xl.HELD_OUT_FOLDS,

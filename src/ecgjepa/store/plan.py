@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from ecgjepa import __version__
-from ecgjepa.databases import list_records
+from ecgjepa.databases import challenge_ptb_xl, list_records, ptb_xl
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import StoreError
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -121,6 +121,10 @@ def make_plan(
     tables = tables or {}
     if strangers := sorted(set(tables) - set(databases)):
         raise StoreError(f"a table is given for {', '.join(strangers)}, but no folder")
+    if ptb_xl.NAME in databases and challenge_ptb_xl.NAME in databases:
+        # The Challenge keeps neither folds nor patients; PTB-XL itself is at hand.
+        table = Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE
+        tables = {challenge_ptb_xl.NAME: table, **tables}
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
     whole = [list_records(name, root, tables.get(name)) for name, root in sorted(databases.items())]
