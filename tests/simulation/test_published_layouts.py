@@ -1,6 +1,8 @@
 """What each published database does in a way of its own."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,14 @@ from scipy.io import loadmat
 
 from ecgjepa.databases import list_records
 from ecgjepa.databases.challenge_2021 import PARTS
+from ecgjepa.files import DiskFullError
 from ecgjepa.signals.record import standardise_leads
 from ecgjepa.simulation import code_15, simulate
-from ecgjepa.simulation.noise import draw_drift
+from ecgjepa.simulation.layouts import write_plan
+from ecgjepa.simulation.noise import LostElectrode, draw_drift
 from ecgjepa.simulation.patients import generator
-from ecgjepa.simulation.plan import population
+from ecgjepa.simulation.plan import Plan, population
+from ecgjepa.simulation.records import trace_visit
 
 # From the description of MIMIC-IV-ECG 1.0 and its tables as others quote them.
 MIMIC_RECORDS = "subject_id,study_id,file_name,ecg_time,path"
@@ -133,6 +138,34 @@ def test_code_15_in_several_parts(tmp_path, monkeypatch):
     # Earlier parts go with the simulation they belong to.
     simulate(1, parts, layout="code-15", seconds=2.0)
     assert len(list(parts.glob("*.hdf5"))) == 1
+
+
+def test_code_15_writes_zero_in_all_limb_leads_if_one_is_lost(tmp_path):
+    def without_right_arm(*arguments, **options):
+        tracing = trace_visit(*arguments, **options)
+        return replace(tracing, lost=LostElectrode(0, 100, 300, flat=False))
+
+    plan = Plan(1, 0, 2.0, first_patient=20_000_000, tracer=without_right_arm)
+    write_plan(tmp_path / "x", "code-15", plan)
+    listing = list_records("code-15", tmp_path / "x")
+    limbs = listing.read(next(listing.entries())).signal[:, :6]
+    # Lead III, which the right arm does not reach, is silent too.
+    assert not limbs[100:300].any()
+    assert limbs[:100].any()
+    assert limbs[300:].any()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_code_15_on_a_full_disk(tmp_path, monkeypatch):
+    # HDF5 itself would end the process; see `_lay_out`.
+    def on_a_full_disk(path, num_rows):
+        path.symlink_to("/dev/full")
+        return 0, 16
+
+    monkeypatch.setattr(code_15, "_lay_out", on_a_full_disk)
+    with pytest.raises(DiskFullError, match=r"exams_part0\.hdf5; nothing was kept"):
+        simulate(3, tmp_path / "x", layout="code-15", seconds=2.0)
+    assert list((tmp_path / "x").iterdir()) == []
 
 
 @pytest.mark.parametrize("database", sorted(PARTS))

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float32
 
 from ecgjepa.databases.code_15 import LEADS, NUM_SAMPLES, SAMPLING_RATE, TABLE_FILE, require_h5py
 from ecgjepa.files import write_text
 from ecgjepa.simulation.patients import generator
 from ecgjepa.simulation.plan import Layout, Plan, Visit
-from ecgjepa.simulation.recorder import INVALID, MICROVOLT_PER_MILLIVOLT, quantise
+from ecgjepa.simulation.recorder import INVALID, MICROVOLT_PER_MILLIVOLT, Tracing, quantise
 from ecgjepa.simulation.wfdb_files import naming_full_disk
 
 _FLAGS = {"1dAVb": "1AVB", "RBBB": "CRBBB", "LBBB": "CLBBB", "SB": "SBRAD", "ST": "STACH",
@@ -62,26 +63,66 @@ def _write_part(
     path: Path, plan: Plan, visits: Iterator[Visit], count: int
 ) -> list[tuple[object, ...]]:
     """Write an HDF5 file; return its exams' rows of the table."""
-    rows = []
-    with naming_full_disk(path), require_h5py().File(path, "w") as file:
-        # The last row is a phantom: exam 0, zero throughout.
-        ids = file.create_dataset("exam_id", (count + 1,), "<i8")
-        tracings = file.create_dataset("tracings", (count + 1, NUM_SAMPLES, len(LEADS)), "<f4")
-        for row, visit in enumerate(visits):
-            rng = generator(plan.seed, visit.patient.number, visit.visit + 1, 1)
-            seconds = _SHORT if rng.random() < _SHORT_SHARE else _LONG
-            drift = float(_DRIFT * np.exp(_DRIFT_SPREAD * rng.standard_normal()))
-            tracing = plan.trace(visit, round(SAMPLING_RATE), seconds, drift=drift)
-            digital = quantise(tracing)
-            # There is no mark for "nothing was recorded".
-            digital[digital == INVALID] = 0
-            start = (NUM_SAMPLES - len(digital)) // 2
-            values = digital.astype(np.float32) / np.float32(MICROVOLT_PER_MILLIVOLT)
-            tracings[row, start : start + len(digital)] = values
-            ids[row] = visit.number
-            rows.append(_describe(visit, tracing.codes, path.name, float(rng.normal(0, 8))))
-        ids[count], tracings[count] = 0, 0.0
+    rows, ids = [], []
+    with naming_full_disk(path):
+        ids_at, tracings_at = _lay_out(path, count + 1)
+        with path.open("r+b") as file:
+            file.seek(tracings_at)
+            for visit in visits:
+                rng = generator(plan.seed, visit.patient.number, visit.visit + 1, 1)
+                seconds = _SHORT if rng.random() < _SHORT_SHARE else _LONG
+                drift = float(_DRIFT * np.exp(_DRIFT_SPREAD * rng.standard_normal()))
+                tracing = plan.trace(visit, round(SAMPLING_RATE), seconds, drift=drift)
+                file.write(_pad(tracing).tobytes())
+                ids.append(visit.number)
+                rows.append(_describe(visit, tracing.codes, path.name, float(rng.normal(0, 8))))
+            # The last row is a phantom: exam 0, zero throughout.
+            file.write(np.zeros((NUM_SAMPLES, len(LEADS)), "<f4").tobytes())
+            file.seek(ids_at)
+            file.write(np.array([*ids, 0], "<i8").tobytes())
     return rows
+
+
+def _lay_out(path: Path, num_rows: int) -> tuple[int, int]:
+    """Make an HDF5 file without content; return where exam_id and tracings begin, in bytes.
+
+    Ordinary writes then fill it: when the disk is full, HDF5 raises no OSError (a RuntimeError at
+    closing instead) and ends the process with a segmentation fault.
+    """
+    h5py = require_h5py()
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    shapes = {
+        b"exam_id": ("<i8", (num_rows,)),
+        b"tracings": ("<f4", (num_rows, NUM_SAMPLES, len(LEADS))),
+    }
+    with h5py.File(path, "w") as file:
+        ids_at, tracings_at = (
+            h5py.h5d.create(
+                file.id,
+                name,
+                h5py.h5t.py_create(np.dtype(kind)),
+                h5py.h5s.create_simple(shape),
+                properties,
+            ).get_offset()
+            for name, (kind, shape) in shapes.items()
+        )
+    return ids_at, tracings_at
+
+
+def _pad(tracing: Tracing) -> Float32[np.ndarray, "samples 12"]:
+    """Return the leads in mV in the middle of `NUM_SAMPLES`, zero around them."""
+    digital = quantise(tracing)
+    # There is no mark for "nothing was recorded", only zero; and if one limb lead is lost, all six
+    # are zero, or the others would contradict it.
+    lost = digital == INVALID
+    lost[:, :6] |= lost[:, :6].any(axis=1, keepdims=True)
+    digital[lost] = 0
+    start = (NUM_SAMPLES - len(digital)) // 2
+    padded = np.zeros((NUM_SAMPLES, len(LEADS)), "<f4")
+    padded[start : start + len(digital)] = digital / np.float32(MICROVOLT_PER_MILLIVOLT)
+    return padded
 
 
 def _describe(
