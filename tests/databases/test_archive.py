@@ -138,7 +138,7 @@ def test_folds_choose_records_and_are_stored(folder, tmp_path):
     everything = ecgjepa.prepare(databases, tmp_path / "all", tables=tables)
     assert everything.num_records == 4
     assert everything.databases["clinic"].folds == (1, 2)
-    assert ecgjepa.verify(tmp_path / "all") == []
+    assert ecgjepa.verify(tmp_path / "all").faults == []
     some = ecgjepa.prepare(databases, tmp_path / "some", tables=tables, folds=[2])
     assert some.num_records == 2
     index = pd.read_parquet(tmp_path / "some/index.parquet")
