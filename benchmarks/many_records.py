@@ -10,8 +10,8 @@ heart, overlap, and are no sample of anything. There are no labels, no lost elec
 records in a row make a patient whatever heart they show. Measure speed, memory and file handling on
 such a tree, nothing else: compression and duplicate detection, too, would mislead.
 
-A record takes about 0.2 ms to make and four new files and folders to keep, so what decides is how
-fast the disk makes files.
+A record takes about 0.3 ms of one core and three new files and folders, so what decides is how fast
+the disk makes files.
 """
 
 import argparse
