@@ -24,7 +24,7 @@ _SIGNATURE_BLOCKS = 50
 _INDEPENDENT = [column for column, lead in enumerate(LEADS) if lead not in LIMB_LEAD_WEIGHTS]
 _SIGNATURE_BITS = 128
 # Without a limit a few large beats decide every bit, and records with beats in the same places
-# look alike. Chosen on PTB-XL (benchmarks/signatures.py).
+# look alike (benchmarks/signatures.py).
 _SIGNATURE_LIMIT_MICROVOLT = 100.0
 
 
