@@ -60,6 +60,7 @@ def test_every_number_against_plain_numpy(samples, rate):
     change = np.abs(np.diff(filled, axis=0))
     noise = [block.mean(axis=0) for block in blocks_of(change, round(0.05 * rate))]
     expected_noise = upper_median(noise) if len(change) else np.zeros(samples.shape[1])
+    expected_noise = expected_noise * rate / 500
     np.testing.assert_allclose(measures.noise, expected_noise, rtol=1e-12)
 
     wide = samples.astype(np.int64)
@@ -87,11 +88,11 @@ def test_a_gap_is_neither_noise_nor_drift(rng):
     samples = toy_ecg(rng)
     broken = samples + np.int16(2000)  # an offset, so that filling with 0 would be a step
     whole = measure(broken, 500.0)
-    broken[1200:1500, 3] = INVALID_MICROVOLT
+    broken[1100:1400, 3] = INVALID_MICROVOLT
     found = measure(broken, 500.0)
     assert found.noise[3] == pytest.approx(whole.noise[3], rel=0.1)
     assert found.drift[3] < whole.drift[3] + 150
-    assert found.still_share[3] == 0.1 or found.still_share[3] == 0.2
+    assert found.still_share[3] == 0.1  # the third second only
 
 
 @pytest.mark.parametrize("offset", range(16))

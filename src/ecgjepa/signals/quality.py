@@ -23,9 +23,9 @@ MAX_LIMB_LEAD_RESIDUAL_MV = 0.025
 # Holds for all 2,730 records of PTB-XL at hand and for all but one of the Challenge 2021's; a gain
 # wrong by a factor of ten is seen in 97 % and more (benchmarks/quality.py).
 PLAUSIBLE_AMPLITUDE_MV = (0.2, 6.0)
-# Mean change between samples, between beats: the least multiple of 5 µV that one in 1,000 leads
-# exceeds in recordings that people accepted (benchmarks/quality.py). White noise of this size hides
-# waves of 0.1 mV.
+# Mean change in 2 ms, between beats: the least multiple of 5 µV that one in 1,000 leads exceeds in
+# recordings that people accepted (benchmarks/quality.py). White noise of this size hides waves of
+# 0.1 mV.
 MAX_NOISE_MICROVOLT = 20.0
 # An amplifier has to take ±5 mV (IEC 60601-2-25), so a lead of a smaller range did not saturate. In
 # PTB-XL small leads rest at the top of a wave for 20 to 140 ms, because a device stored them so.
@@ -62,7 +62,7 @@ def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int)
         words = f"constant at {measures.low[column] / 1e3:.3f} mV"
         issues.append(Issue("flat_lead", words, leads[column]))
     for column in np.flatnonzero(measures.noise > MAX_NOISE_MICROVOLT).tolist():
-        words = f"changes by {measures.noise[column]:.0f} µV from sample to sample between beats"
+        words = f"changes by {measures.noise[column]:.0f} µV in 2 ms between beats"
         issues.append(Issue("noisy_lead", words, leads[column]))
     amplitude = typical_amplitude(measures)
     least, most = PLAUSIBLE_AMPLITUDE_MV
