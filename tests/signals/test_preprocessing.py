@@ -135,9 +135,75 @@ def test_amplitudes_beyond_16_bits_become_invalid_and_are_reported():
     assert "2 samples beyond" in issues[0].message
 
 
-def test_preprocess_flags_flat_invalid_and_inconsistent_leads(rng):
-    first, second = rng.standard_normal((2, 1000)).astype(np.float32)
-    chest = rng.standard_normal((1000, 6)).astype(np.float32)
+def stored(record: Record, **settings) -> np.ndarray:
+    return prepare_record(record, PreprocessingConfig(leads=record.leads, **settings)).samples
+
+
+@pytest.mark.parametrize("rate", [100, 250, 257, 257.5, 360, 400, 1000])
+def test_stored_samples_are_what_scipy_resamples(rng, rate):
+    """257 Hz to 500 Hz is 500/257, not a rounded ratio: half an hour ends where it should."""
+    signal = np.cumsum(rng.standard_normal((3001, 2)), axis=0).astype(np.float32) / 50
+    ratio = Fraction(500) / Fraction(rate)
+    expected = dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
+    result = stored(record_of(signal, rate=rate))
+    np.testing.assert_array_equal(result, np.rint(expected.astype(np.float32) * 1000))
+    assert len(result) == int(np.ceil(3001 * ratio))
+
+
+def test_no_drift_of_time_over_half_an_hour():
+    """INCART: 30 min at 257 Hz. A beat keeps its place to the sample."""
+    signal = np.zeros((257 * 1800, 1))
+    beats = np.arange(100, 257 * 1800, 257 * 60)
+    signal[beats] = 1.0
+    result = stored(record_of(signal, rate=257))[:, 0]
+    assert len(result) == 500 * 1800
+    for beat in beats:
+        place = beat * 500 / 257
+        near = result[int(place) - 50 : int(place) + 50]
+        assert abs(near.argmax() + int(place) - 50 - place) <= 0.5
+
+
+def test_stored_samples_are_what_scipy_filters(rng):
+    signal = (np.cumsum(rng.standard_normal((4000, 2)), axis=0) / 50).astype(np.float32)
+    sections = dsp.butter(4, 0.5, btype="highpass", fs=257, output="sos")
+    filtered = dsp.sosfiltfilt(sections, signal.astype(np.float64), axis=0, padlen=27)
+    expected = dsp.resample_poly(filtered.astype(np.float32), 500, 257, axis=0, padtype="line")
+    result = stored(record_of(signal, rate=257), highpass_hz=0.5)
+    np.testing.assert_array_equal(result, np.rint(expected * np.float32(1000)))
+
+
+@pytest.mark.parametrize(("milliseconds", "bridged"), [(2, True), (40, True), (42, False)])
+def test_stored_gaps(rng, milliseconds, bridged):
+    signal = rng.uniform(-1, 1, (2000, 2)).astype(np.float32)
+    valid = np.ones(signal.shape, bool)
+    stop = 700 + milliseconds // 2
+    valid[700:stop, 0] = False
+    result = stored(record_of(np.where(valid, signal, 0), valid=valid))
+    expected = np.rint(signal * np.float32(1000))
+    if bridged:
+        ends = signal[[699, stop], 0].astype(float)
+        line = np.interp(np.arange(700, stop), [699, stop], ends)
+        np.testing.assert_allclose(result[700:stop, 0], line * 1000, atol=0.6)
+    else:
+        assert (result[700:stop, 0] == INVALID_MICROVOLT).all()
+    expected[700:stop, 0] = result[700:stop, 0]
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_out_of_range_samples_are_stored_as_invalid_and_counted():
+    signal = np.zeros((1000, 2), np.float32)
+    signal[::2] = 1.0
+    signal[10:13, 1] = (32.7674, 32.7676, -32.7676)
+    prepared = prepare_record(record_of(signal), PreprocessingConfig(leads=("I", "II")))
+    assert prepared.samples[10:13, 1].tolist() == [32767, INVALID_MICROVOLT, INVALID_MICROVOLT]
+    assert prepared.measures.valid_count.tolist() == [1000, 998]
+    codes = {(issue.code, issue.lead) for issue in prepared.issues}
+    assert {("out_of_range", "II"), ("invalid_samples", "II")} <= codes
+
+
+def test_prepared_flags_flat_invalid_and_inconsistent_leads(rng):
+    first, second = 0.3 * rng.standard_normal((2, 1000)).astype(np.float32)
+    chest = 0.3 * rng.standard_normal((1000, 6)).astype(np.float32)
     chest[:, 1] = 0.25
     limb = np.column_stack(
         [first, second, second - first, -(first + second) / 2, first, second - first / 2]
@@ -146,8 +212,5 @@ def test_preprocess_flags_flat_invalid_and_inconsistent_leads(rng):
     valid = np.ones(signal.shape, bool)
     valid[:300, 8] = False
     prepared = prepare_record(record_of(signal, valid=valid), PreprocessingConfig())
-    found = {(i.code, i.lead) for i in prepared.issues if i.code != "noisy_lead"}
-    assert ("flat_lead", "V2") in found
-    assert ("invalid_lead", "V3") in found
-    assert ("limb_lead_residual", "aVL") in found
-    assert not any(lead in ("I", "III", "aVF", "V1") for _, lead in found)
+    found = {(issue.code, issue.lead) for issue in prepared.issues if issue.code != "noisy_lead"}
+    assert found == {("flat_lead", "V2"), ("invalid_lead", "V3"), ("limb_lead_residual", "aVL")}

@@ -16,6 +16,7 @@ from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 _NOISE_SECONDS = 0.05
+_NOISE_STEP_SECONDS = 0.002
 _BLOCK_SECONDS = 0.2
 _BLOCKS_PER_SECOND = 5
 
@@ -24,7 +25,7 @@ _SIGNATURE_BLOCKS = 50
 _INDEPENDENT = [column for column, lead in enumerate(LEADS) if lead not in LIMB_LEAD_WEIGHTS]
 _SIGNATURE_BITS = 128
 # Without a limit a few large beats decide every bit, and records with beats in the same places
-# look alike. Chosen on PTB-XL (benchmarks/signatures.py).
+# look alike (benchmarks/signatures.py).
 _SIGNATURE_LIMIT_MICROVOLT = 100.0
 
 
@@ -37,8 +38,8 @@ class Measures(NamedTuple):
         gram: Exact sums of products of leads, an invalid sample counting as 0.
         low: Least valid value; 0 for a lead without any.
         high: Greatest.
-        noise: Mean size of the change between samples, in the median block of 50 ms: what is left
-            between the beats. Noise of a quarter of the sampling rate and more shows fully.
+        noise: Mean size of the change from sample to sample, per 2 ms, in the median block of
+            50 ms: what is left between the beats. At 100 Hz a quarter less than at 500 Hz.
         ranges: Greatest minus least value of each whole second; 0 for a second with a gap.
         block_means: Means over 0.2 s, an invalid sample counting as the lead's mean.
     """
@@ -105,7 +106,7 @@ def measure(samples: Int16[np.ndarray, "samples leads"], sampling_rate: float) -
         gram,
         low,
         high,
-        _noise(single, round(_NOISE_SECONDS * sampling_rate)),
+        _noise(single, sampling_rate),
         ranges,
         _block_means(single, round(_BLOCK_SECONDS * sampling_rate)),
     )
@@ -186,13 +187,14 @@ def _ranges(
 
 
 def _noise(
-    values: Float32[np.ndarray, "samples leads"], block: int
+    values: Float32[np.ndarray, "samples leads"], sampling_rate: float
 ) -> Float64[np.ndarray, " leads"]:
     if len(values) < 2:
         return np.zeros(values.shape[1])
     change = values[1:] - values[:-1]
-    means = _block_means(np.abs(change, out=change), block)
-    return middle(means)
+    means = _block_means(np.abs(change, out=change), round(_NOISE_SECONDS * sampling_rate))
+    # Where samples are far apart the slopes of waves are most of the change.
+    return middle(means) * (sampling_rate * _NOISE_STEP_SECONDS)
 
 
 def _block_means(
