@@ -159,7 +159,6 @@ def test_signatures_of_copies_are_near_and_of_strangers_far():
 
 
 GOLDEN = "90d22c72061fbab28c7cc155d658cdf1"
-GOLDEN_SHORT = "85c32b38020648c64f2dc360f4ee6559"
 
 
 def test_signature_does_not_depend_on_libraries():
@@ -167,7 +166,8 @@ def test_signature_does_not_depend_on_libraries():
     time = np.arange(5000)[:, None]
     samples = (time * (3 + np.arange(12)) * 7919 // 100 % 1201 - 600).astype(np.int16)
     assert bytes(sign(samples)).hex() == GOLDEN
-    assert bytes(sign(samples[:1500])).hex() == GOLDEN_SHORT
+    assert not sign(samples[:2400]).any()  # less than five seconds say too little
+    assert sign(samples[:2500]).any()
 
 
 def test_signature_where_little_is_known(rng):

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int16, Int32, Int64, Shaped, UInt8
+from jaxtyping import Float, Float32, Float64, Int8, Int16, Int32, Int64, Shaped, UInt8
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -22,6 +22,7 @@ _BLOCKS_PER_SECOND = 5
 
 # What `signature` looks at: 10 s of the leads that do not follow from others.
 _SIGNATURE_BLOCKS = 50
+_LEAST_BLOCKS = 25
 _INDEPENDENT = [column for column, lead in enumerate(LEADS) if lead not in LIMB_LEAD_WEIGHTS]
 _SIGNATURE_BITS = 128
 # Without a limit a few large beats decide every bit, and records with beats in the same places
@@ -116,19 +117,28 @@ def signature(measures: Measures) -> UInt8[np.ndarray, " 16"]:
     """Return 128 bits that nearly agree for copies of a recording and differ by half otherwise.
 
     A copy may have been resampled, rounded or filtered against baseline wander. Each bit is the
-    sign of a random ±1 combination (SimHash, https://doi.org/10.1145/509907.509965) of how the
-    means over 0.2 s bend, that is of their second differences, in the first ten seconds of the
-    leads I, II, V1 to V6; of the first eight columns, if there are not twelve. First differences
-    would feel the filter more.
+    sign of a random ±1 combination (SimHash, https://doi.org/10.1145/509907.509965) of the
+    recording's `bends`. All bits are 0 for less than five seconds, which say too little.
+    """
+    if len(measures.block_means) < _LEAST_BLOCKS:
+        return np.zeros(_SIGNATURE_BITS // 8, np.uint8)
+    return np.packbits(_directions() @ bends(measures).ravel().astype(np.float32) > 0)
+
+
+def bends(measures: Measures) -> Int8[np.ndarray, "bends 8"]:
+    """Return how the means over 0.2 s bend, in µV: their second differences, limited to ±100.
+
+    They are of the first ten seconds of the leads I, II, V1 to V6 (of the first eight columns, if
+    there are not twelve), 0 beyond the end. First differences would feel a filter more.
     """
     means = measures.block_means[:_SIGNATURE_BLOCKS]
     means = np.rint(means[:, _INDEPENDENT] if means.shape[1] == len(LEADS) else means[:, :8])
     change = means[1:] - means[:-1]
     limit = _SIGNATURE_LIMIT_MICROVOLT
-    bend = np.clip(change[1:] - change[:-1], -limit, limit).astype(np.float32)
-    flat = np.zeros((_SIGNATURE_BLOCKS - 2, len(_INDEPENDENT)), np.float32)
-    flat[: len(bend), : bend.shape[1]] = bend
-    return np.packbits(_directions() @ flat.ravel() > 0)
+    bent = np.clip(change[1:] - change[:-1], -limit, limit)
+    filled = np.zeros((_SIGNATURE_BLOCKS - 2, len(_INDEPENDENT)), np.int8)
+    filled[: len(bent), : bent.shape[1]] = bent
+    return filled
 
 
 def column_extremes(

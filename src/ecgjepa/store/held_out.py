@@ -14,14 +14,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import UInt64
+from jaxtyping import Int8, UInt64
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import RecordError, RecordFormatError
 from ecgjepa.files import replacing
+from ecgjepa.signals.measures import Measures, bends
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store.ingest import ingest
+from ecgjepa.store.ingest import Ingested, ingest
 from ecgjepa.store.manifest import HELD_OUT_FILE
 
 SCHEMA = pa.schema(
@@ -32,11 +33,14 @@ SCHEMA = pa.schema(
         ("fold", pa.int16()),
         ("sha256", pa.string()),
         ("signature", pa.binary(16)),
+        ("bends", pa.binary(384)),
     ]
 )
-# Bits out of 128 that differ. The same ECG resampled, rescaled or filtered stays within; different
-# ECGs do not come near.
-MAX_DISTANCE = 12
+# Bits out of 128 in which signatures of copies may differ: resampled, rescaled and filtered copies
+# stay within it, and so do three in a million pairs of different ECGs (benchmarks/signatures.py).
+MAX_DISTANCE = 16
+# Copies bend alike, others do not: it decides between those that the signatures leave.
+MIN_LIKENESS = 0.85
 
 
 class Fingerprints(NamedTuple):
@@ -46,11 +50,13 @@ class Fingerprints(NamedTuple):
         table: With the columns of `SCHEMA`.
         place: Row of each SHA-256.
         signatures: Each as two 64-bit numbers.
+        bends: See `ecgjepa.signals.measures.bends`.
     """
 
     table: pa.Table
     place: dict[str, int]
     signatures: UInt64[np.ndarray, "records 2"]
+    bends: Int8[np.ndarray, "records terms"]
 
     def name(self, row: int) -> str:
         """Return what a row stands for, in words."""
@@ -73,38 +79,42 @@ class Guard:
         path = store / HELD_OUT_FILE
         return cls(_cached_fingerprints(path, path.stat().st_mtime_ns))
 
-    def refuse_copy(self, row: dict[str, Any]) -> None:
-        """Refuse a record, given as its row of the index.
+    def refuse_copy(self, record: Ingested) -> None:
+        """Refuse a record that is a left-out one, or nearly.
 
         Raises:
-            RecordFormatError: If it is a left-out record, or nearly.
+            RecordFormatError: If it is.
         """
-        found = find_copy(self._known, row["sha256"], row["signature"])
-        if found is not None:
-            same = "the samples of" if found.exact else "nearly the samples of"
-            raise RecordFormatError(
-                f"{row['database']} {row['record_id']}: holds {same} "
-                f"{self._known.name(found.row)}, which is kept for selection or test",
-                reason="held_out_copy" if found.exact else "held_out_near_copy",
-            )
+        row = record.row
+        if (place := self._known.place.get(row["sha256"])) is not None:
+            same, reason = "the samples", "held_out_copy"
+        elif (place := find_near_copy(self._known, row["signature"], record.measures)) is not None:
+            same, reason = "nearly the samples", "held_out_near_copy"
+        else:
+            return
+        raise RecordFormatError(
+            f"{row['database']} {row['record_id']}: holds {same} of {self._known.name(place)}, "
+            "which is kept for selection or test",
+            reason=reason,
+        )
 
 
-class Copy(NamedTuple):
-    """A left-out record, and whether the copy of it is exact."""
-
-    row: int
-    exact: bool
-
-
-def find_copy(known: Fingerprints, sha256: str, signature: bytes) -> Copy | None:
-    """Return which left-out record, if any, a record is a copy of."""
-    if (row := known.place.get(sha256)) is not None:
-        return Copy(row, exact=True)
+def find_near_copy(known: Fingerprints, signature: bytes, measures: Measures) -> int | None:
+    """Return the row of the left-out record, if any, of which a record is a changed copy."""
     if not len(known.signatures) or not any(signature):
         return None
     distance = np.bitwise_count(known.signatures ^ np.frombuffer(signature, np.uint64)).sum(axis=1)
     nearest = int(distance.argmin())
-    return Copy(nearest, exact=False) if distance[nearest] <= MAX_DISTANCE else None
+    if distance[nearest] > MAX_DISTANCE:
+        return None
+    return nearest if is_alike(known.bends[nearest], measures) else None
+
+
+def is_alike(left_out: Int8[np.ndarray, " terms"], measures: Measures) -> bool:
+    """Return whether a record bends as a left-out one does."""
+    a, b = left_out.astype(np.float64), bends(measures).ravel().astype(np.float64)
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return size > 0 and float(a @ b) >= MIN_LIKENESS * size
 
 
 def read_fingerprints(path: Path) -> Fingerprints:
@@ -116,10 +126,12 @@ def fingerprints(table: pa.Table) -> Fingerprints:
     """Return the fingerprints of a table that has the columns of `SCHEMA`."""
     hashes = table["sha256"].to_pylist()
     joined = b"".join(table["signature"].to_pylist())
+    shapes = b"".join(table["bends"].to_pylist())
     return Fingerprints(
         table,
         {sha256: row for row, sha256 in enumerate(hashes)},
         np.frombuffer(joined, np.uint64).reshape(-1, 2),
+        np.frombuffer(shapes, np.int8).reshape(-1, 384),
     )
 
 
@@ -141,7 +153,8 @@ def write_held_out(
         for listing in left_out:
             for entry in listing.entries():
                 try:
-                    row = ingest(listing, entry, config).row
+                    found = ingest(listing, entry, config)
+                    row = found.row | {"bends": bends(found.measures).tobytes()}
                     rows.append({name: row[name] for name in SCHEMA.names})
                 except RecordError:
                     pass

@@ -8,7 +8,7 @@ from jaxtyping import Int16
 
 from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.signals.measures import signature
+from ecgjepa.signals.measures import Measures, signature
 from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import quality_score, typical_amplitude
 
@@ -26,10 +26,12 @@ class Ingested(NamedTuple):
     Attributes:
         samples: In µV, -32768 where invalid.
         row: Its columns of the index, but for its place in a shard.
+        measures: What its samples are like.
     """
 
     samples: Int16[np.ndarray, "samples leads"]
     row: dict[str, Any]
+    measures: Measures
 
 
 def ingest(
@@ -61,7 +63,7 @@ def ingest(
         "sex": entry.sex,
         "labels": entry.labels,
     }
-    return Ingested(prepared.samples, row)
+    return Ingested(prepared.samples, row, prepared.measures)
 
 
 def _refuse_unusable(prepared: Prepared, source: str, num_leads: int) -> None:
@@ -90,7 +92,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "quality": round(quality_score(measures), 4),
         "amplitude_mv": typical_amplitude(measures),
         "sha256": hashlib.sha256(samples.data).hexdigest(),
-        "signature": bytes(signature(measures)),
+        "signature": signature(measures).tobytes(),
         "valid_count": measures.valid_count,
         "sum_microvolt": measures.total,
         "sum_squares_microvolt": measures.squares,

@@ -16,60 +16,65 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecgjepa.databases import challenge_ptb_xl, list_records, ptb_xl
+from ecgjepa.signals.measures import measure
 from ecgjepa.store.duplicates import near_pairs
-from ecgjepa.store.held_out import SCHEMA, Fingerprints, fingerprints, write_held_out
-from ecgjepa.store.manifest import HELD_OUT_FILE, INDEX_FILE, Manifest
+from ecgjepa.store.held_out import SCHEMA, Fingerprints, fingerprints, is_alike, write_held_out
+from ecgjepa.store.manifest import HELD_OUT_FILE, INDEX_FILE
+from ecgjepa.store.reading import Store
 
 _EXAMPLES = 5
+_COLUMNS = ["record_id", "database", "patient_id", "fold", "sha256", "signature"]
 # Databases that hold PTB-XL's records and patients.
 _FAMILY = (ptb_xl.NAME, challenge_ptb_xl.NAME)
 _COPY_NAME = r"^(?:.*/)?HR(\d{5})$"
 
 
-def find_leaks(
-    store: Path, manifest: Manifest, held_out: Mapping[str, str | Path]
-) -> Iterator[str]:
+def find_leaks(store: Store, held_out: Mapping[str, str | Path]) -> Iterator[str]:
     """Yield, in sentences, which records of a store are left-out ones.
 
     Args:
-        store: Its folder.
-        manifest: Its manifest.
+        store: The store, open.
         held_out: More databases, by name and folder, whose held-out folds must not be in it.
     """
-    known = fingerprints(_known(store, manifest, held_out))
-    index = pq.read_table(store / INDEX_FILE, columns=SCHEMA.names)
+    known = fingerprints(_known(store, held_out))
+    index = pq.read_table(store.path / INDEX_FILE, columns=_COLUMNS)
     copies = [
         f"{_name(index, row)} is a copy of {known.name(place)}"
-        for row, place in sorted(_copies(index, known))
+        for row, place in sorted(_copies(store, index, known))
     ]
     yield from _say("records hold the samples of records kept for selection or test", copies)
     yield from _by_name(index, known.table)
 
 
-def _known(store: Path, manifest: Manifest, held_out: Mapping[str, str | Path]) -> pa.Table:
+def _known(store: Store, held_out: Mapping[str, str | Path]) -> pa.Table:
     tables = [SCHEMA.empty_table()]
-    if (store / HELD_OUT_FILE).is_file():
-        tables.append(pq.read_table(store / HELD_OUT_FILE))
+    if (own := store.path / HELD_OUT_FILE).is_file():
+        tables.append(pq.read_table(own))
     for name, root in held_out.items():
         listing = list_records(name, root)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / HELD_OUT_FILE
             reserved = listing.of_folds(listing.held_out_folds)
-            for _ in write_held_out(path, [reserved], manifest.preprocessing):
+            for _ in write_held_out(path, [reserved], store.manifest.preprocessing):
                 pass
             tables.append(pq.read_table(path))
     return pa.concat_tables(tables)
 
 
-def _copies(index: pa.Table, known: Fingerprints) -> set[tuple[int, int]]:
+def _copies(store: Store, index: pa.Table, known: Fingerprints) -> set[tuple[int, int]]:
     """Return pairs of a row of the index and of a left-out record with the same ECG."""
     exact = pc.index_in(index["sha256"], known.table["sha256"].combine_chunks()).to_pylist()
     found = {(row, place) for row, place in enumerate(exact) if place is not None}
     own = np.frombuffer(b"".join(index["signature"].to_pylist()), np.uint64).reshape(-1, 2)
     pairs = near_pairs(np.concatenate([own, known.signatures]))
     crossing = pairs[(pairs[:, 0] < len(own)) & (pairs[:, 1] >= len(own))]
-    already = {row for row, _ in found}
-    return found | {(int(a), int(b) - len(own)) for a, b in crossing if int(a) not in already}
+    exact_rows = {row for row, _ in found}
+    for row, place in (crossing - [0, len(own)]).tolist():
+        if row not in exact_rows:
+            measures = measure(store.read_record(row), store.sampling_rate)
+            if is_alike(known.bends[place], measures):
+                found.add((row, place))
+    return found
 
 
 def _by_name(index: pa.Table, known: pa.Table) -> Iterator[str]:

@@ -98,19 +98,19 @@ def write_shard(job: ShardJob) -> Iterator[None]:
         for piece in job.pieces:
             for entry in piece.entries():
                 try:
-                    samples, row = ingest(piece, entry, job.config, job.on_bad)
-                    guard.refuse_copy(row)
+                    found = ingest(piece, entry, job.config, job.on_bad)
+                    guard.refuse_copy(found)
                 except RecordError as error:
                     if job.on_bad == "raise" and error.reason not in Guard.REASONS:
                         raise
                     skip = Skip(entry.record_id, error.reason, str(error))
                     skipped.append((piece.database, skip))
                 else:
-                    content = encode(samples, job.codec)
+                    content = encode(found.samples, job.codec)
                     stream.write(content)
                     digest.update(content)
                     place = {"shard": job.number, "offset": offset, "num_bytes": len(content)}
-                    batches.add(row | place)
+                    batches.add(found.row | place)
                     offset += len(content)
                 yield
     rows_path, facts_path = part_paths(job.store, job.number)

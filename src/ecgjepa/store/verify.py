@@ -70,7 +70,7 @@ def verify(
     if not faults:
         with Store(store) as reader:
             faults += _reread_some(reader)
-            faults += find_leaks(store, manifest, held_out or {})
+            faults += find_leaks(reader, held_out or {})
             notes += [*_reserved_folds(manifest), *_duplicates(reader)]
     known = {*manifest.shards, INDEX_FILE, MANIFEST_FILE, HELD_OUT_FILE}
     faults += [
