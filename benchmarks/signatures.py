@@ -48,7 +48,7 @@ def copies(record: Record) -> dict[str, np.ndarray]:
 def summary(distances: list[int]) -> dict[str, float]:
     """Return what a distribution of distances is like."""
     values = np.array(distances)
-    points = {f"{q} %": float(np.percentile(values, q)) for q in (50, 95, 99)}
+    points = {f"{q} %": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}
     return {"count": len(values), **points, "most": float(values.max())}
 
 

@@ -220,7 +220,7 @@ def test_flags_on_real_records(real_data):
             continue
         codes = {issue.code for issue in prepared.issues}
         assert "limb_lead_residual" not in codes, path
-        # JS23463 is noise of 12 mV.
+        # JS23463: a pacemaker's spikes of 12 mV.
         assert ("implausible_amplitude" in codes) == (path.stem == "JS23463")
         swapped = prepared.samples[:, [1, 0, *range(2, 12)]]
         swaps.append(bool(limb_lead_issues(swapped, measure(swapped, 500.0))))

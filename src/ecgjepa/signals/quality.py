@@ -20,15 +20,16 @@ MAX_INVALID_SHARE = 0.2
 # distorts each lead on its own in 7 % (accepted ones of Challenge 2011).
 MAX_LIMB_LEAD_RESIDUAL_MV = 0.025
 # QRS peak-to-peak of a 12-lead ECG, median over leads: beyond this the gain is likely wrong.
-# Holds for all 2,730 records of PTB-XL at hand and for all but one of the Challenge 2021's; a gain
-# wrong by a factor of ten is seen in 97 % and more (benchmarks/quality.py).
+# Holds for all 2,730 records of PTB-XL at hand and for all but one of the Challenge 2021's
+# (a pacemaker's spikes of 12 mV); a gain wrong by a factor of ten is seen in 97 % and more
+# (benchmarks/quality.py).
 PLAUSIBLE_AMPLITUDE_MV = (0.2, 6.0)
 # Mean change in 2 ms, between beats: the least multiple of 5 µV that one in 1,000 leads exceeds in
 # recordings that people accepted (benchmarks/quality.py). White noise of this size hides waves of
 # 0.1 mV.
 MAX_NOISE_MICROVOLT = 20.0
 # An amplifier has to take ±5 mV (IEC 60601-2-25), so a lead of a smaller range did not saturate. In
-# PTB-XL small leads rest at the top of a wave for 20 to 140 ms, because a device stored them so.
+# PTB-XL small leads rest at the top of a wave for 20 to 340 ms, because a device stored them so.
 _MIN_SATURATED_RANGE_MV = 5.0
 # Below this score a recording resembles those that people refused; chosen there as well.
 LOW_SCORE = 0.8
