@@ -157,8 +157,8 @@ def print_fetch(result: "FetchResult", dry_run: bool) -> None:
         print_wrapped("  sizes", plan.basis)
         print(f"  to check: {plan.num_unchecked:,} files that are there")
         print(f"  verified: {plan.num_verified:,} files")
-        for path in plan.examples:
-            print(f"  first: {path}")
+        if plan.examples:
+            print_wrapped("  first", ", ".join(plan.examples))
         return
     print(f"{result.database}: {result.num_fetched:,} files fetched, {result.num_present:,} there")
     if result.unpacked:

@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 
 class Request(NamedTuple):
@@ -62,6 +63,7 @@ class ArchiveServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -118,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _note(self):
+        self.path = urlsplit(self.path).path  # A proxy is asked for the whole address.
         self.server.requests.append(
             Request(
                 self.command,

@@ -19,7 +19,7 @@ import pytest
 from fetching.archive_server import serving
 
 from ecgjepa import cli
-from ecgjepa.databases import catalogue
+from ecgjepa.databases import catalogue, list_records
 from ecgjepa.errors import DatabaseError, DiskSpaceError, FetchError
 from ecgjepa.fetching import client, fetch, transfer, work
 from ecgjepa.fetching.fetch import fetch as run
@@ -83,7 +83,8 @@ def test_all_files_of_the_database_and_no_other(server, georgia, tmp_path, caplo
     assert (result.num_fetched, result.num_present, result.failures) == (NUM_FILES, 0, ())
     assert result.num_bytes == sum(map(len, of_georgia().values()))
     assert contents(tmp_path / "g") == of_georgia()
-    assert seen[-1] == (0, 1)
+    assert seen[0] == (0, 1)
+    assert seen[-1] == (1, 1)
     assert "licence: CC BY 4.0" in caplog.text
     assert "doi:10.13026/34va-7q14" in caplog.text
     assert "aws s3 sync --no-sign-request s3://physionet-open/challenge-2021/1.0.3/" in caplog.text
@@ -325,7 +326,7 @@ def test_a_dry_run_leaves_nothing(server, georgia, tmp_path):
     plan = result.plan
     assert (plan.num_files, plan.num_missing, plan.num_verified) == (NUM_FILES, NUM_FILES, 0)
     assert plan.num_bytes == sum(map(len, of_georgia().values()))
-    assert plan.basis == "sizes told by the server"
+    assert plan.basis == "as told by the server"
     assert not (tmp_path / "g").exists()
     georgia(limit=1)
     plan = georgia(dry_run=True).plan
@@ -347,7 +348,7 @@ def test_without_sizes_the_catalogue_is_asked(server, georgia):
     server.heads = False
     plan = georgia(dry_run=True).plan
     assert plan.num_bytes == catalogue.describe("georgia").download_bytes
-    assert "the server tells none" in plan.basis
+    assert "the server tells no sizes" in plan.basis
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything(
@@ -454,6 +455,12 @@ def test_the_mirror_of_the_environment(server, georgia, monkeypatch):
         georgia(base_url="mirror.example")
 
 
+def test_a_proxy_of_the_environment(server, georgia, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert georgia(base_url="http://mirror.example").num_fetched == NUM_FILES
+
+
 def test_only_known_and_open_databases(server, tmp_path, monkeypatch):
     with pytest.raises(DatabaseError, match="did you mean 'ptb-xl'"):
         run("ptb_xl", tmp_path, base_url=server.url)
@@ -497,7 +504,7 @@ def test_code_15_is_fetched_and_unpacked(server, code_15, tmp_path):
     assert result.num_fetched == 3
     assert result.unpacked == tuple(HDF5)
     assert contents(tmp_path / "c") == ZIPS | HDF5 | {"exams.csv": b"exam_id\n"}
-    assert result.plan.basis == "sizes of the published list"
+    assert result.plan.basis == "by the published list"
     assert result.plan.unpacked_bytes > sum(map(len, ZIPS.values()))
     server.requests.clear()
     result = code_15()
@@ -619,6 +626,29 @@ def test_the_command(server, tmp_path, monkeypatch, capsys):
         assert code == 2
     finally:
         logging.getLogger().handlers[:] = before
+
+
+def test_what_was_fetched_can_be_listed(server, ptb_xl, tmp_path):
+    published = {name: content for name, content in contents(ptb_xl).items() if "00" in name}
+    tables = {path.name: path.read_bytes() for path in ptb_xl.glob("*.csv")}
+    server.publish_physionet("ptb-xl", "1.0.3", published | tables)
+    result = run("ptb-xl", tmp_path / "p", base_url=server.url, limit=7, only=("records500/*",))
+    assert result.num_fetched == 2 * 7 + 2
+    listing = list_records("ptb-xl", tmp_path / "p")
+    assert (len(listing.table), len(listing.absent)) == (7, 113)
+    assert all(listing.read(entry).leads for entry in listing.entries())
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["georgia", "ptb", "challenge-ptb-xl"])
+def test_real_records_in_the_published_layout(server, real_data, tmp_path, name):
+    folder = catalogue.describe(name).origin.folder
+    part = contents(real_data / "challenge-2021" / Path(folder).name)
+    files = {folder + path: content for path, content in part.items()}
+    server.publish_physionet("challenge-2021", "1.0.3", files)
+    result = run(name, tmp_path / name, base_url=server.url)
+    assert (result.num_fetched, result.failures) == (len(files), ())
+    assert len(list_records(name, tmp_path / name).table) == len(files) / 2
 
 
 def test_the_real_addresses():

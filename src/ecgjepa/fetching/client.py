@@ -7,9 +7,10 @@ import http.client
 import socket
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ecgjepa import __version__
@@ -52,7 +53,7 @@ class Client:
     """One worker's connections, by server."""
 
     def __init__(self, stop: threading.Event) -> None:
-        """Give up on everything once ``stop`` is set."""
+        """Give up once ``stop``, which all clients of a run share, is set."""
         self._stop = stop
         self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
 
@@ -90,7 +91,8 @@ class Client:
         self._connections.clear()
 
     def abort(self) -> None:
-        """Make a request that waits in another thread fail at once."""
+        """Stop the run; a request that waits in another thread fails at once."""
+        self._stop.set()
         for connection in list(self._connections.values()):
             if connection.sock is not None:
                 try:
@@ -166,8 +168,15 @@ def _connect(url: SplitResult) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
     connection = http.client.HTTPSConnection(address, port, timeout=TIMEOUT_SECONDS)
     if proxy:
-        connection.set_tunnel(host, url.port or 443)
+        connection.set_tunnel(host, url.port or 443, _credentials(to))
     return connection
+
+
+def _credentials(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
 
 def _target(url: SplitResult, connection: http.client.HTTPConnection) -> str:

@@ -92,13 +92,13 @@ def fetch(
     """
     description = describe(database)
     _refuse_closed(description)
-    base, folder, stop = _base(base_url), Path(to), threading.Event()
+    base, folder = _base(base_url), Path(to)
     _tell(description, folder)
 
     def wanted() -> Iterator[Item]:
         return select(read_items(published, description.origin, base), only, limit)
 
-    with _clients(jobs, stop) as clients, _state_of(folder, dry_run) as state:
+    with _clients(jobs) as clients, _state_of(folder, dry_run) as state:
         label = f"{database}-{description.origin.version}"
         published = state / f"{label}.list"
         if recheck or not published.is_file():
@@ -113,7 +113,11 @@ def fetch(
             if dry_run:
                 return FetchResult(database, folder, plan)
             work = Work(folder, journal, clients, unpack, recheck)
-            work.carry_out(wanted(), stop, lambda: _report(work, plan, progress))
+            total = max(plan.num_bytes // 10**6, 1)
+            show = progress if progress and plan.num_missing else lambda done, total: None
+            # Sizes may be estimates, so it is all there only when it is done.
+            work.carry_out(wanted(), lambda: show(min(work.num_bytes // 10**6, total - 1), total))
+            show(total, total)
     return FetchResult(
         database=database,
         folder=folder,
@@ -160,7 +164,8 @@ def _tell(description: Description, folder: Path) -> None:
 
 
 @contextmanager
-def _clients(jobs: int, stop: threading.Event) -> Iterator[list[Client]]:
+def _clients(jobs: int) -> Iterator[list[Client]]:
+    stop = threading.Event()
     clients = [Client(stop) for _ in range(max(jobs, 1))]
     try:
         yield clients
@@ -174,12 +179,6 @@ def _get_list(client: Client, url: str, path: Path) -> None:
         fetch_file(client, Item(0, "", url, "", "", None), path, lambda _: None)
     except RefusedError as error:
         raise FetchError(f"{url}, which lists the files: {error}") from None
-
-
-def _report(work: Work, plan: Plan, progress: Callable[[int, int], None] | None) -> None:
-    if progress:
-        done, total = work.num_bytes // 10**6, plan.num_bytes // 10**6
-        progress(done, max(done, total, 1))
 
 
 @contextmanager

@@ -175,20 +175,22 @@ def _sizes(
     """Return bytes to fetch, where the number is from, and whether it is an estimate."""
     sample = [item for group in missing.values() for item in group.sample]
     known = sum(group.known_bytes for group in missing.values())
+    if not missing:
+        return 0, "nothing is missing", False
     if not sample:
-        return known, "sizes of the published list", False
+        return known, "by the published list", False
     sizes = _ask(sample, clients)
     num_missing = sum(group.count for group in missing.values())
     if sizes is None:
         share = description.download_bytes * num_missing / num_files
-        return int(share), "the catalogue's size: the server tells none", True
+        return int(share), "by the catalogue, as the server tells no sizes", True
     total = known
     for group in missing.values():
         if group.sample:
             found = [sizes[item.number] for item in group.sample]
             total += round(sum(found) / len(found) * group.count)
     if len(sample) == num_missing:
-        return total, "sizes told by the server", False
+        return total, "as told by the server", False
     return total, f"estimated from the sizes of {len(sample)} files", True
 
 
@@ -199,10 +201,14 @@ def _ask(sample: list[Item], clients: list[Client]) -> dict[int, int] | None:
         client = clients[share]
         return [(item.number, client.size(item.url)) for item in sample[share :: len(clients)]]
 
-    try:
-        with ThreadPoolExecutor(len(clients)) as pool:
+    with ThreadPoolExecutor(len(clients)) as pool:
+        try:
             pairs = [pair for pairs in pool.map(ask, range(len(clients))) for pair in pairs]
-    except (NetworkError, RefusedError):
-        return None
+        except (NetworkError, RefusedError):
+            return None
+        except KeyboardInterrupt:
+            for client in clients:
+                client.abort()
+            raise
     sizes = {number: size for number, size in pairs if size is not None}
     return sizes if len(sizes) == len(sample) else None

@@ -60,14 +60,11 @@ class Work:
         self.failures: list[Failure] = []
         self.gave_up = False
 
-    def carry_out(
-        self, items: Iterator[Item], stop: threading.Event, news: Callable[[], None]
-    ) -> None:
+    def carry_out(self, items: Iterator[Item], news: Callable[[], None]) -> None:
         """Fetch what is missing and check what is not verified.
 
         Args:
             items: Files that are wanted.
-            stop: Set to make the clients give up.
             news: Called now and then.
 
         Raises:
@@ -90,10 +87,10 @@ class Work:
                         in_a_row = 0
                     if in_a_row == MOST_FAILURES_IN_A_ROW:
                         self.gave_up = True
-                        self._abort(pool, stop)
+                        self._abort(pool)
                         return
             except BaseException as error:
-                self._abort(pool, stop)
+                self._abort(pool)
                 if isinstance(error, KeyboardInterrupt):
                     logger.warning("stopped; the same command goes on from here")
                 raise
@@ -146,8 +143,7 @@ class Work:
         with self._lock:
             self.num_bytes += num_bytes
 
-    def _abort(self, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
-        stop.set()
+    def _abort(self, pool: ThreadPoolExecutor) -> None:
         for client in self._clients:
             client.abort()
         pool.shutdown(wait=True, cancel_futures=True)
