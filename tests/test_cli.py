@@ -240,7 +240,26 @@ def test_doctor(ecgjepa):
     assert json.loads(text)["packages"]["wfdb"]
 
 
-@pytest.mark.parametrize("verb", ["--help", "prepare", "pretrain", "probe", "predict", "demo"])
+def test_databases(ecgjepa):
+    code, text, _ = ecgjepa("databases")
+    assert code == 0
+    assert "mimic-iv-ecg       800,035   800,035" in text
+    assert max(map(len, text.splitlines())) <= 80
+    code, text, _ = ecgjepa("databases", "code-15")
+    assert "licence: CC BY 4.0" in text
+    assert "doi:10.5281/zenodo.4916206" in text
+    assert "Where this is known from" in text
+    assert max(map(len, text.splitlines())) <= 80
+    code, text, _ = ecgjepa("databases", "--json")
+    assert json.loads(text)[2]["origin"]["project"] == "ptb-xl"
+    code, _, log = ecgjepa("databases", "chapman")
+    assert code == 2
+    assert "did you mean 'chapman-shaoxing'" in log
+
+
+@pytest.mark.parametrize(
+    "verb", ["--help", "prepare", "pretrain", "probe", "predict", "demo", "fetch", "databases"]
+)
 def test_help_fits_the_terminal(ecgjepa, verb):
     code, text, _ = ecgjepa(*([verb] if verb == "--help" else [verb, "--help"]))
     assert code == 0

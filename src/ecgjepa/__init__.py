@@ -11,7 +11,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "demo": "ecgjepa.demonstration",
+    "describe": "ecgjepa.databases.catalogue",
     "doctor": "ecgjepa.environment",
+    "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
@@ -40,7 +42,9 @@ __all__ = [
     "Store",
     "__version__",
     "demo",
+    "describe",
     "doctor",
+    "fetch",
     "finetune",
     "load_model",
     "merge",
@@ -57,12 +61,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ecgjepa.databases.catalogue import describe as describe
     from ecgjepa.demonstration import demo as demo
     from ecgjepa.environment import doctor as doctor
     from ecgjepa.errors import EcgjepaError as EcgjepaError
     from ecgjepa.evaluation.finetune import finetune as finetune
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.tasks import Split as Split
+    from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record

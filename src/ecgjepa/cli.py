@@ -14,13 +14,18 @@ import typer
 from ecgjepa.errors import EcgjepaError
 from ecgjepa.terminal import (
     Progress,
+    database_as_json,
+    fetch_as_json,
     named_folders,
     parse_folds,
     parse_share,
     prediction_as_json,
+    print_database,
+    print_databases,
     print_error,
     print_evaluations,
     print_facts,
+    print_fetch,
     print_json,
     print_manifest,
     print_prediction,
@@ -134,6 +139,69 @@ def simulate(
     with Progress("simulating") as progress:
         path = run(records, to, layout=layout, seed=seed, seconds=seconds, progress=progress)
     print(f"{records:,} simulated ECGs in {path}")
+
+
+@app.command("databases")
+def describe(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One of them, with citations.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the databases this package reads, and what is known of them."""
+    from ecgjepa.databases.catalogue import CATALOGUE
+    from ecgjepa.databases.catalogue import describe as run
+
+    found = list(CATALOGUE.values()) if name is None else [run(name)]
+    if as_json:
+        print_json([database_as_json(item) for item in found])
+    elif name is None:
+        print_databases(found)
+    else:
+        print_database(found[0])
+
+
+@app.command()
+def fetch(
+    database: Annotated[str, typer.Argument(help="Name; `ecgjepa databases` lists them.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder; a download in it goes on.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", help="Records like this, and tables; repeatable."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="Records at most.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=16, help="Files at a time.")] = 4,
+    unpack: Annotated[bool, typer.Option(help="Unpack zip files.")] = True,
+    recheck: Annotated[bool, typer.Option("--recheck", help="Hash verified files again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="Mirror, in place of https:// [default: $ECGJEPA_MIRROR]."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a database from its publisher, verified file by file."""
+    from ecgjepa.fetching.fetch import fetch as run
+
+    with Progress("fetching MB") as progress:
+        result = run(
+            database,
+            to,
+            only=tuple(only or ()),
+            limit=limit,
+            jobs=jobs,
+            unpack=unpack,
+            recheck=recheck,
+            dry_run=dry_run,
+            base_url=base_url,
+            progress=progress,
+        )
+    if as_json:
+        print_json(fetch_as_json(result))
+    else:
+        print_fetch(result, dry_run)
+    if result.failures:
+        raise typer.Exit(FELL_SHORT)
 
 
 @app.command()

@@ -48,6 +48,14 @@ class DatabaseError(EcgjepaError):
     """A folder is not laid out as the database it is said to hold."""
 
 
+class FetchError(EcgjepaError):
+    """A database cannot be downloaded: it is not open, or its list of files is not usable."""
+
+
+class DiskSpaceError(FetchError):
+    """The disk has not enough room for a download."""
+
+
 class StoreError(EcgjepaError):
     """A store is missing, damaged, incomplete or of another format version."""
 

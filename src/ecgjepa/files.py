@@ -22,7 +22,7 @@ class DiskFullError(OSError):
 
 
 @contextmanager
-def _naming_full_disk(path: Path) -> Iterator[None]:
+def naming_full_disk(path: Path) -> Iterator[None]:
     """Turn the system's bare "No space left" into a message with the file in it."""
     try:
         yield
@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
     try:
-        with _naming_full_disk(path), temporary.open("wb") as stream:
+        with naming_full_disk(path), temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -64,7 +64,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        with _naming_full_disk(path):
+        with naming_full_disk(path):
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
@@ -97,8 +97,24 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
 
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
+    return digest_of_file(path, "sha256")
+
+
+def digest_of_file(path: Path, algorithm: str) -> str:
+    """Return a checksum of a file, read piece by piece, as hexadecimal text."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        # MD5 guards against accidents here, which strict installations of OpenSSL want to hear.
+        return hashlib.file_digest(
+            stream, lambda: hashlib.new(algorithm, usedforsecurity=False)
+        ).hexdigest()
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its final name; content and name are on the disk afterwards."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
 
 
 def remove_partial(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What people type and see in a terminal of 80 columns: folds, progress, tables, findings."""
 
+import dataclasses
 import json
 import logging
 import sys
@@ -11,7 +12,9 @@ import typer
 from tqdm import tqdm
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from ecgjepa.databases.catalogue import Description
     from ecgjepa.evaluation.results import Evaluation
+    from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.inference.predict import Prediction
     from ecgjepa.store.manifest import Manifest
     from ecgjepa.store.verify import Verification
@@ -100,6 +103,84 @@ def parse_share(text: str) -> tuple[int, int]:
     if not (part.strip().isdigit() and of.strip().isdigit()):
         raise typer.BadParameter(f"share {text!r}: expected i/n, e.g. 3/16")
     return int(part), int(of)
+
+
+def database_as_json(database: "Description") -> dict[str, Any]:
+    """Return a database's description as JSON content."""
+    origin = database.origin
+    places = {**origin._asdict(), "page": origin.page, "bucket": origin.bucket}
+    return {**dataclasses.asdict(database), "origin": places}
+
+
+def print_databases(databases: "list[Description]") -> None:
+    """Print one line per database."""
+    print(
+        f"{'database':<18}{'records':>8}{'in paper':>10}{'Hz':>9}{'download':>11}  "
+        f"{'licence':<11}access"
+    )
+    for item in databases:
+        used = f"{item.paper_records:,}" if item.paper_records else "-"
+        rates = ", ".join(f"{rate:g}" for rate in item.sampling_rates)
+        size = f"{item.download_bytes / 1e9:.1f} GB"
+        print(
+            f"{item.name:<18}{item.num_records:>8,}{used:>10}{rates:>9}{size:>11}  "
+            f"{item.licence:<11}{item.access}"
+        )
+    print("\n`ecgjepa databases NAME` has citations and sources; `ecgjepa fetch` gets one.")
+
+
+def print_database(database: "Description") -> None:
+    """Print what is known of one database, and where it is known from."""
+    print(textwrap.fill(database.title, width=79))
+    rates = ", ".join(f"{rate:g}" for rate in database.sampling_rates)
+    facts = {
+        "name": database.name,
+        "records": f"{database.num_records:,}",
+        "in the paper": "not used"
+        if database.paper_records is None
+        else f"{database.paper_records:,} records, {database.paper_seconds:,} s",
+        "sampling rate": f"{rates} Hz",
+        "licence": database.licence,
+        "access": database.access,
+        "version": database.origin.version,
+        "from": database.origin.page,
+        "download": f"about {database.download_bytes / 1e9:.1f} GB",
+    }
+    for key, text in facts.items():
+        print_wrapped(key, text)
+    for citation in database.citations:
+        print_wrapped("cite", citation)
+    print("\nWhere this is known from")
+    for key, text in database.sources.items():
+        print_wrapped(f"  {key.replace('_', ' ')}", text)
+
+
+def fetch_as_json(result: "FetchResult") -> dict[str, Any]:
+    """Return what a fetch did as JSON content."""
+    failures = [failure._asdict() for failure in result.failures]
+    return {**dataclasses.asdict(result), "folder": str(result.folder), "failures": failures}
+
+
+def print_fetch(result: "FetchResult", dry_run: bool) -> None:
+    """Print what a fetch did or would do, and every file that could not be had."""
+    plan = result.plan
+    if dry_run:
+        print(f"{result.database}: {plan.num_files:,} files; nothing was fetched or checked")
+        print(f"  to fetch: {plan.num_missing:,} files, {plan.num_bytes / 1e6:,.1f} MB")
+        print_wrapped("  sizes", plan.basis)
+        print(f"  to check: {plan.num_unchecked:,} files that are there")
+        print(f"  verified: {plan.num_verified:,} files")
+        if plan.examples:
+            print_wrapped("  first", ", ".join(plan.examples))
+        return
+    print(f"{result.database}: {result.num_fetched:,} files fetched, {result.num_present:,} there")
+    if result.unpacked:
+        print(f"  unpacked: {len(result.unpacked):,} files")
+    for failure in result.failures:
+        print_wrapped(f"  failed: {failure.path}", failure.reason)
+    if result.gave_up:
+        print("  gave up after so many failures in a row; the same command tries again")
+    print(f"folder: {result.folder}")
 
 
 def print_manifest(manifest: "Manifest", store: Path) -> None:

@@ -2,9 +2,8 @@
 
 One folder per database (``training/georgia/g1/E00001.hea`` …), WFDB records with signals in
 ``.mat`` files, with age, sex and diagnoses (SNOMED CT codes) as header comments. The Challenge
-tells neither patients nor folds. Its copy of PTB-XL is read by `challenge_ptb_xl`. Published at
-https://doi.org/10.13026/34va-7q14 (CC BY 4.0; Reyna et al. 2021, doi
-10.23919/CinC53138.2021.9662687).
+tells neither patients nor folds. Its copy of PTB-XL is read by `challenge_ptb_xl`. Licence and
+citations: see `catalogue`.
 """
 
 import json

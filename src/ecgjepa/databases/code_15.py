@@ -1,9 +1,8 @@
 """CODE-15%: 345,779 exams of 233,770 Brazilian patients at 400 Hz, with six abnormalities.
 
-Published at https://doi.org/10.5281/zenodo.4916206 (CC BY 4.0; Ribeiro et al. 2021), a sample of
-the data of Ribeiro et al. 2020 (Nat. Commun. 11:1760): ``exams.csv`` and 18 HDF5 files, each with
-``exam_id`` and ``tracings``. Exams of about 7 and 10 s are padded with zeros on both sides to 4096
-samples. There are no folds. Reading needs h5py: ``pip install 'ecgjepa[code-15]'``.
+``exams.csv`` and 18 HDF5 files, each with ``exam_id`` and ``tracings``. Exams of about 7 and 10 s
+are padded with zeros on both sides to 4096 samples. There are no folds. Reading needs h5py:
+``pip install 'ecgjepa[code-15]'``. Licence and citation: see `catalogue`.
 """
 
 import json

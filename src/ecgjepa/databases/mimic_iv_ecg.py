@@ -1,9 +1,9 @@
 """MIMIC-IV-ECG: 800,035 ten-second ECGs of about 160,000 patients, with machine statements.
 
-Published at https://doi.org/10.13026/4nqg-sb35 (ODbL 1.0; Gow et al. 2023). WFDB records at 500 Hz
-and 200 per mV, below ``files``; ``record_list.csv`` names them. The leads lie in the order I, II,
-III, aVR, aVF, aVL, V1 to V6; like every record, they are put in order by name. There are no folds,
-and age and sex are in MIMIC-IV itself.
+WFDB records at 500 Hz and 200 per mV, below ``files``; ``record_list.csv`` names them. The leads
+lie in the order I, II, III, aVR, aVF, aVL, V1 to V6; like every record, they are put in order by
+name. There are no folds, and age and sex are in MIMIC-IV itself. Licence and citation: see
+`catalogue`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """PTB-XL: 10-second ECGs with SCP-ECG statements, patients and ten folds.
 
-Published at https://doi.org/10.13026/kfzx-aw45 (CC BY 4.0; Wagner et al. 2020, Sci. Data 7:154).
-Three versions differ by withdrawn records; each stores every signal at 100 and at 500 Hz.
+Three versions differ by withdrawn records; each stores every signal at 100 and at 500 Hz. Licence
+and citation: see `catalogue`.
 """
 
 import ast

@@ -1,0 +1,1 @@
+"""Download openly accessible databases: resumable, in parallel, every file verified."""
