@@ -7,14 +7,15 @@ method and kept.
 
 The sampler works on all records of a batch at once. Choosing a visible interval with probability
 proportional to its length, as published, is the same as choosing a visible patch uniformly and
-taking the interval around it.
+taking the interval around it. A record is kept as the ascending edges of its visible intervals
+[e0, e1), [e2, e3), …: a block adds two edges, and sorting them is all it takes to cut an interval.
 """
 
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int32, Int64
 
 from ecgjepa.config import MaskConfig
 
@@ -36,14 +37,11 @@ def sample_masks(
     """
     check_mask_size(config, num_patches)
     keep_ratio = rng.uniform(config.min_keep_ratio, config.max_keep_ratio)
-    num_keep = ceil(keep_ratio * num_patches)
-    visible = _mask_blocks(
-        rng, batch_size, num_patches, num_patches - num_keep, config.min_block_size
-    )
-    return MaskIndices(
-        np.nonzero(visible)[1].reshape(batch_size, num_keep),
-        np.nonzero(~visible)[1].reshape(batch_size, num_patches - num_keep),
-    )
+    num_mask = num_patches - ceil(keep_ratio * num_patches)
+    edges = _mask_blocks(rng, batch_size, num_patches, num_mask, config.min_block_size)
+    # What lies between the visible intervals is masked: the same edges, shifted by one.
+    gaps = np.pad(edges, ((0, 0), (1, 1)), constant_values=((0, 0), (0, num_patches)))
+    return MaskIndices(_patches_within(edges), _patches_within(gaps))
 
 
 def check_mask_size(config: MaskConfig, num_patches: int) -> None:
@@ -61,17 +59,22 @@ def check_mask_size(config: MaskConfig, num_patches: int) -> None:
         )
 
 
-def _mask_blocks(
+def mask_blocks(
     rng: np.random.Generator, batch_size: int, num_patches: int, num_mask: int, min_block: int
-) -> Bool[np.ndarray, "batch patches"]:
-    """Mask exactly ``num_mask`` patches per row, block by block; return what stays visible."""
-    visible = np.ones((batch_size, num_patches), np.bool_)
-    active = np.arange(batch_size)
+) -> Int32[np.ndarray, "batch edges"]:
+    """Mask exactly ``num_mask`` patches per row, block by block; return what stays visible.
+
+    Returns:
+        Start and end of each visible interval in turn, ascending; many intervals are empty.
+    """
+    assert num_patches < 2**15, num_patches
+    edges = np.tile(np.array([0, num_patches], np.int32), (batch_size, 1))
+    row = np.arange(batch_size)
     remaining = np.full(batch_size, num_mask)
-    position = np.arange(num_patches)
-    while active.size:
-        start, end = _interval_of_random_patch(rng, visible[active], position)
-        length = end - start
+    finished = []
+    while row.size:
+        num_visible = num_patches - num_mask + remaining
+        start, end = _interval_of_patch(edges, rng.integers(1, num_visible + 1))
         # Where too little is left for a block of its own, the block is all that remains.
         is_rest = remaining < min_block
         block = rng.integers(np.minimum(min_block, remaining), remaining + 1)
@@ -81,32 +84,32 @@ def _mask_blocks(
             rng.integers(start, np.maximum(end - block, start) + 1),
         )
         # An interval no longer than the block is masked whole.
+        length = end - start
         whole = length <= block
         first = np.where(whole, start, first)
         taken = np.where(whole, length, block)
-        inside = (position >= first[:, None]) & (position < (first + taken)[:, None])
-        visible[active] &= ~inside
+        block_ends = np.stack([first, first + taken], axis=1).astype(np.int32)
+        edges = np.sort(np.concatenate([edges, block_ends], axis=1), axis=1)
         remaining = remaining - taken
-        active, remaining = active[remaining > 0], remaining[remaining > 0]
-    return visible
+        done = remaining == 0
+        finished.append((row[done], edges[done]))
+        row, edges, remaining = row[~done], edges[~done], remaining[~done]
+    # Rows that took fewer blocks end in empty intervals.
+    result = np.full((batch_size, edges.shape[1]), num_patches, np.int32)
+    for rows, found in finished:
+        result[rows, : found.shape[1]] = found
+    return result
 
 
-def _interval_of_random_patch(
-    rng: np.random.Generator,
-    visible: Bool[np.ndarray, "active patches"],
-    position: Int64[np.ndarray, " patches"],
+def _interval_of_patch(
+    edges: Int32[np.ndarray, "active edges"], number: Int64[np.ndarray, " active"]
 ) -> tuple[Int64[np.ndarray, " active"], Int64[np.ndarray, " active"]]:
-    """Return [start, end) of the visible interval around a uniformly drawn visible patch."""
-    rank = np.cumsum(visible, axis=1)
-    drawn = rng.integers(1, rank[:, -1] + 1)
-    # The drawn patch is the first whose rank among visible patches reaches the drawn number.
-    patch = np.sum(rank < drawn[:, None], axis=1)
-    masked_before = ~visible & (position < patch[:, None])
-    masked_after = ~visible & (position > patch[:, None])
-    num_patches = len(position)
-    start = np.max(np.where(masked_before, position + 1, 0), axis=1)
-    end = np.min(np.where(masked_after, position, num_patches), axis=1)
-    return start, end
+    """Return [start, end) of the interval that holds the visible patch of a number from 1."""
+    start, end = edges[:, ::2], edges[:, 1::2]
+    visible_until = np.cumsum(end - start, axis=1, dtype=np.int32)
+    interval = np.sum(visible_until < number.astype(np.int32)[:, None], axis=1)
+    chosen = np.arange(len(edges)), interval
+    return start[chosen].astype(np.int64), end[chosen].astype(np.int64)
 
 
 def _attach(
@@ -120,3 +123,92 @@ def _attach(
     at_start = rng.random(len(start)) < 0.5
     at_start = np.where(start == 0, False, np.where(end == num_patches, True, at_start))
     return np.where(at_start, start, end - block)
+
+
+def _inside(edges: Int32[np.ndarray, "batch edges"]) -> Int64[np.ndarray, "batch inside"]:
+    """Return the positions inside a row's intervals; every row has as many."""
+    start, length = edges[:, ::2].ravel(), (edges[:, 1::2] - edges[:, ::2]).ravel()
+    # Counting up over all rows and jumping at each interval's beginning visits every position.
+    jump = start - (np.cumsum(length, dtype=np.int64) - length)
+    positions = np.repeat(jump, length)
+    positions += np.arange(len(positions))
+    return positions.reshape(len(edges), -1)
+
+
+def _mask_blocks(
+    rng: np.random.Generator, batch_size: int, num_patches: int, num_mask: int, min_block: int
+) -> Int32[np.ndarray, "batch edges"]:
+    """Mask exactly ``num_mask`` patches per row; return the edges of what stays visible."""
+    edges = np.full((batch_size, 2), (0, num_patches), np.int32)
+    active = np.arange(batch_size)
+    remaining = np.full(batch_size, num_mask)
+    while active.size:
+        start, end = _interval_of_random_patch(rng, edges[active])
+        length = end - start
+        # Where too little is left for a block of its own, the block is all that remains.
+        is_rest = remaining < min_block
+        block = rng.integers(np.minimum(min_block, remaining), remaining + 1)
+        first = np.where(
+            is_rest,
+            _attach(rng, start, end, block, num_patches),
+            rng.integers(start, np.maximum(end - block, start) + 1),
+        )
+        # An interval no longer than the block is masked whole.
+        whole = length <= block
+        first = np.where(whole, start, first)
+        taken = np.where(whole, length, block)
+        # Rows that are done get an empty interval at the end.
+        edges = np.pad(edges, ((0, 0), (0, 2)), constant_values=num_patches)
+        edges[active, -2] = first
+        edges[active, -1] = first + taken
+        edges[active] = np.sort(edges[active], axis=1)
+        remaining = remaining - taken
+        active, remaining = active[remaining > 0], remaining[remaining > 0]
+    return edges
+
+
+def _interval_of_random_patch(
+    rng: np.random.Generator, edges: Int32[np.ndarray, "active edges"]
+) -> tuple[Int64[np.ndarray, " active"], Int64[np.ndarray, " active"]]:
+    """Return [start, end) of the visible interval around a uniformly drawn visible patch."""
+    num_visible = np.cumsum(edges[:, 1::2] - edges[:, ::2], axis=1, dtype=np.int64)
+    drawn = rng.integers(1, num_visible[:, -1] + 1)
+    # The drawn patch lies in the first interval up to which there are that many visible patches.
+    left = 2 * np.sum(num_visible < drawn[:, None], axis=1)
+    row = np.arange(len(edges))
+    return edges[row, left].astype(np.int64), edges[row, left + 1].astype(np.int64)
+
+
+def _patches_within(
+    edges: Int32[np.ndarray, "batch edges"],
+) -> Int64[np.ndarray, "batch patches"]:
+    """Return the patches inside [e0, e1), [e2, e3), …; as many in every row."""
+    starts = edges[:, ::2].astype(np.int64)
+    lengths = edges[:, 1::2] - starts
+    before = np.cumsum(lengths) - lengths.ravel()
+    patches = np.repeat(starts.ravel() - before, lengths.ravel())
+    patches += np.arange(len(patches))
+    return patches.reshape(len(edges), -1)
+
+
+def _attach(
+    rng: np.random.Generator,
+    start: Int64[np.ndarray, " active"],
+    end: Int64[np.ndarray, " active"],
+    block: Int64[np.ndarray, " active"],
+    num_patches: int,
+) -> Int64[np.ndarray, " active"]:
+    """Place a small rest at an end of the interval that touches an earlier block."""
+    at_start = rng.random(len(start)) < 0.5
+    at_start = np.where(start == 0, False, np.where(end == num_patches, True, at_start))
+    return np.where(at_start, start, end - block)
+
+
+def _inside(edges: Int32[np.ndarray, "batch edges"]) -> Int64[np.ndarray, "batch inside"]:
+    """Return the positions inside a row's intervals; every row has as many."""
+    start, length = edges[:, ::2].ravel(), (edges[:, 1::2] - edges[:, ::2]).ravel()
+    # Counting up over all rows and jumping at each interval's beginning visits every position.
+    jump = start - (np.cumsum(length, dtype=np.int64) - length)
+    positions = np.repeat(jump, length)
+    positions += np.arange(len(positions))
+    return positions.reshape(len(edges), -1)
