@@ -59,82 +59,6 @@ def check_mask_size(config: MaskConfig, num_patches: int) -> None:
         )
 
 
-def mask_blocks(
-    rng: np.random.Generator, batch_size: int, num_patches: int, num_mask: int, min_block: int
-) -> Int32[np.ndarray, "batch edges"]:
-    """Mask exactly ``num_mask`` patches per row, block by block; return what stays visible.
-
-    Returns:
-        Start and end of each visible interval in turn, ascending; many intervals are empty.
-    """
-    assert num_patches < 2**15, num_patches
-    edges = np.tile(np.array([0, num_patches], np.int32), (batch_size, 1))
-    row = np.arange(batch_size)
-    remaining = np.full(batch_size, num_mask)
-    finished = []
-    while row.size:
-        num_visible = num_patches - num_mask + remaining
-        start, end = _interval_of_patch(edges, rng.integers(1, num_visible + 1))
-        # Where too little is left for a block of its own, the block is all that remains.
-        is_rest = remaining < min_block
-        block = rng.integers(np.minimum(min_block, remaining), remaining + 1)
-        first = np.where(
-            is_rest,
-            _attach(rng, start, end, block, num_patches),
-            rng.integers(start, np.maximum(end - block, start) + 1),
-        )
-        # An interval no longer than the block is masked whole.
-        length = end - start
-        whole = length <= block
-        first = np.where(whole, start, first)
-        taken = np.where(whole, length, block)
-        block_ends = np.stack([first, first + taken], axis=1).astype(np.int32)
-        edges = np.sort(np.concatenate([edges, block_ends], axis=1), axis=1)
-        remaining = remaining - taken
-        done = remaining == 0
-        finished.append((row[done], edges[done]))
-        row, edges, remaining = row[~done], edges[~done], remaining[~done]
-    # Rows that took fewer blocks end in empty intervals.
-    result = np.full((batch_size, edges.shape[1]), num_patches, np.int32)
-    for rows, found in finished:
-        result[rows, : found.shape[1]] = found
-    return result
-
-
-def _interval_of_patch(
-    edges: Int32[np.ndarray, "active edges"], number: Int64[np.ndarray, " active"]
-) -> tuple[Int64[np.ndarray, " active"], Int64[np.ndarray, " active"]]:
-    """Return [start, end) of the interval that holds the visible patch of a number from 1."""
-    start, end = edges[:, ::2], edges[:, 1::2]
-    visible_until = np.cumsum(end - start, axis=1, dtype=np.int32)
-    interval = np.sum(visible_until < number.astype(np.int32)[:, None], axis=1)
-    chosen = np.arange(len(edges)), interval
-    return start[chosen].astype(np.int64), end[chosen].astype(np.int64)
-
-
-def _attach(
-    rng: np.random.Generator,
-    start: Int64[np.ndarray, " active"],
-    end: Int64[np.ndarray, " active"],
-    block: Int64[np.ndarray, " active"],
-    num_patches: int,
-) -> Int64[np.ndarray, " active"]:
-    """Place a small rest at an end of the interval that touches an earlier block."""
-    at_start = rng.random(len(start)) < 0.5
-    at_start = np.where(start == 0, False, np.where(end == num_patches, True, at_start))
-    return np.where(at_start, start, end - block)
-
-
-def _inside(edges: Int32[np.ndarray, "batch edges"]) -> Int64[np.ndarray, "batch inside"]:
-    """Return the positions inside a row's intervals; every row has as many."""
-    start, length = edges[:, ::2].ravel(), (edges[:, 1::2] - edges[:, ::2]).ravel()
-    # Counting up over all rows and jumping at each interval's beginning visits every position.
-    jump = start - (np.cumsum(length, dtype=np.int64) - length)
-    positions = np.repeat(jump, length)
-    positions += np.arange(len(positions))
-    return positions.reshape(len(edges), -1)
-
-
 def _mask_blocks(
     rng: np.random.Generator, batch_size: int, num_patches: int, num_mask: int, min_block: int
 ) -> Int32[np.ndarray, "batch edges"]:
@@ -202,13 +126,3 @@ def _attach(
     at_start = rng.random(len(start)) < 0.5
     at_start = np.where(start == 0, False, np.where(end == num_patches, True, at_start))
     return np.where(at_start, start, end - block)
-
-
-def _inside(edges: Int32[np.ndarray, "batch edges"]) -> Int64[np.ndarray, "batch inside"]:
-    """Return the positions inside a row's intervals; every row has as many."""
-    start, length = edges[:, ::2].ravel(), (edges[:, 1::2] - edges[:, ::2]).ravel()
-    # Counting up over all rows and jumping at each interval's beginning visits every position.
-    jump = start - (np.cumsum(length, dtype=np.int64) - length)
-    positions = np.repeat(jump, length)
-    positions += np.arange(len(positions))
-    return positions.reshape(len(edges), -1)
