@@ -66,7 +66,7 @@ def test_reading_ahead_changes_nothing(store):
 def test_databases_are_drawn_by_weight(store):
     """Two databases of different size, at weights that say the opposite."""
     both = Store(store.path)
-    both.database = np.array(["ptb-xl"] * 25 + ["small"] * 5, dtype=object)
+    both.database_number = np.array([0] * 25 + [1] * 5, np.int16)
     summary = both.manifest.databases["ptb-xl"]
     both.manifest = both.manifest.model_copy(
         update={"databases": {"ptb-xl": summary, "small": summary}}

@@ -49,8 +49,6 @@ class BatchReader:
         self._config = config
         self._pin_memory = pin_memory
         self.mixture = Mixture(store, config.data)
-        names = list(store.manifest.databases)
-        self._database_number = np.array([names.index(name) for name in store.database])
 
     def read(self, step: int, part: int) -> Batch:
         """Return one of a step's ``gradient_accumulation_steps`` parts."""
@@ -73,7 +71,7 @@ class BatchReader:
         self._store.read(draw.rows, draw.starts, signal.numpy())
         return Batch(
             signal,
-            torch.from_numpy(self._database_number[draw.rows]),
+            torch.from_numpy(self._store.database_number[draw.rows].astype(np.int64)),
             torch.from_numpy(masks.context_index),
             torch.from_numpy(masks.target_index),
         )

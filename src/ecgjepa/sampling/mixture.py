@@ -59,8 +59,8 @@ class Mixture:
         long_enough = store.num_samples >= self._window
         self.num_too_short = int((~long_enough).sum())
         rows = {
-            name: np.flatnonzero((store.database == name) & long_enough)
-            for name in store.manifest.databases
+            name: np.flatnonzero((store.database_number == number) & long_enough)
+            for number, name in enumerate(store.manifest.databases)
         }
         weights = _weights(data.weights, {name: len(found) for name, found in rows.items()}, store)
         self._rows = [rows[name] for name in weights]
