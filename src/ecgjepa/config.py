@@ -33,6 +33,8 @@ class DataConfig(Section):
         window_seconds: Length of the random crop.
         clip: Normalised amplitudes are cut to plus or minus this many standard deviations.
         weights: Sampling weight of each database; empty means in proportion to its records.
+        sampling: How records of a database are drawn: ``with-replacement``, as in the paper, or by
+            ``shuffle``, each once before any comes again (docs/decisions/0012).
     """
 
     sampling_rate: float = Field(gt=0)
@@ -40,6 +42,7 @@ class DataConfig(Section):
     window_seconds: float = Field(gt=0)
     clip: float = Field(5.0, gt=0)
     weights: dict[str, float] = Field(default_factory=dict)
+    sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
 
     @property
     def window_samples(self) -> int:

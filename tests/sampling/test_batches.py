@@ -1,11 +1,14 @@
+from threading import Semaphore
+
 import numpy as np
 import pytest
+import torch
 from conftest import write_ptb_xl
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, StoreError
 from ecgjepa.sampling.batches import BatchReader
-from ecgjepa.sampling.mixture import Mixture, records_rng
+from ecgjepa.sampling.mixture import Mixture
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 from ecgjepa.store.reading import Store
@@ -37,7 +40,6 @@ def test_a_batch_is_a_function_of_seed_and_step(store):
     two.read(3, 0)  # what was read before does not matter
     assert same(one.read(7, 0), two.read(7, 0))
     assert not same(one.read(7, 0), one.read(8, 0))
-    assert not same(one.read(7, 0), one.read(7, 1))
     other = BatchReader(store, load_preset("tiny", [*SMALL, "train.seed=1"]))
     assert not same(one.read(7, 0), other.read(7, 0))
 
@@ -45,7 +47,7 @@ def test_a_batch_is_a_function_of_seed_and_step(store):
 def test_crops_are_what_the_store_holds(store):
     config = load_preset("tiny", SMALL)
     batch = BatchReader(store, config).read(0, 0)
-    draw = Mixture(store, config.data).draw(records_rng(0, 0, 0), 12)
+    draw = Mixture(store, config.data).draw(0, 0, 12)
     for window, row, start in zip(batch.signal.numpy(), draw.rows, draw.starts, strict=True):
         np.testing.assert_array_equal(window, store.read_record(int(row))[start : start + 200])
     assert (draw.starts + 200 <= store.num_samples[draw.rows]).all()
@@ -66,7 +68,7 @@ def test_reading_ahead_changes_nothing(store):
 def test_databases_are_drawn_by_weight(store):
     """Two databases of different size, at weights that say the opposite."""
     both = Store(store.path)
-    both.database = np.array(["ptb-xl"] * 25 + ["small"] * 5, dtype=object)
+    both.database_number = np.array([0] * 25 + [1] * 5, np.int16)
     summary = both.manifest.databases["ptb-xl"]
     both.manifest = both.manifest.model_copy(
         update={"databases": {"ptb-xl": summary, "small": summary}}
@@ -75,7 +77,7 @@ def test_databases_are_drawn_by_weight(store):
         both, load_preset("tiny", [*SMALL, "data.weights={ptb-xl: 1, small: 3}"]).data
     )
     assert mixture.weights == {"ptb-xl": 0.25, "small": 0.75}
-    rows = mixture.draw(np.random.default_rng(0), 30_000).rows
+    rows = mixture.draw(0, 0, 30_000).rows
     counts = np.bincount(rows, minlength=30) / 30_000
     np.testing.assert_allclose(counts[:25], 0.25 / 25, atol=0.003)
     np.testing.assert_allclose(counts[25:], 0.75 / 5, atol=0.01)
@@ -112,3 +114,77 @@ def test_other_leads_are_refused(store):
     config = load_preset("tiny", ["data.leads=[I, II]", "encoder.num_leads=2"])
     with pytest.raises(StoreError, match="but the preset needs I, II"):
         Mixture(store, config.data)
+
+
+# ---------------------------------------------------------------- processes and parts
+
+
+@pytest.mark.parametrize("sampling", ["with-replacement", "shuffle"])
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_processes_share_the_batch_of_one(store, world_size, parts, sampling):
+    """Records, crops and masks, bit for bit and in order."""
+    config = load_preset(
+        "tiny",
+        [*SMALL, f"train.gradient_accumulation_steps={parts}", f"data.sampling={sampling}"],
+    )
+    alone = BatchReader(store, config)
+    shared = [
+        BatchReader(store, config, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    for part in range(parts):
+        batches = [reader.read(5, part) for reader in shared]
+        assert {len(batch.signal) for batch in batches} == {12 // parts // world_size}
+        assert same(
+            alone.read(5, part), (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+        )
+
+
+def test_parts_share_the_records_of_a_step(store):
+    """Accumulating gradients changes the masks (one share of patches per part), not the records."""
+    whole = BatchReader(store, load_preset("tiny", SMALL)).read(2, 0)
+    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=3"])
+    reader = BatchReader(store, config)
+    parts = [reader.read(2, part) for part in range(3)]
+    assert torch.equal(whole.signal, torch.cat([part.signal for part in parts]))
+    assert not torch.equal(parts[0].context_index, parts[1].context_index)
+
+
+def test_processes_that_cannot_share_evenly_are_refused(store):
+    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=2"])
+    with pytest.raises(ConfigError, match="12 in 2 parts is not a multiple of 4 processes"):
+        BatchReader(store, config, rank=0, world_size=4)
+
+
+# ---------------------------------------------------------------- reused buffers
+
+
+def test_reused_buffers_hold_what_new_ones_do(store):
+    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=2"])
+    reader = BatchReader(store, config, pin_memory=True)
+    for step, parts in enumerate(reader.steps(3, 11), start=3):
+        for part, batch in enumerate(parts):
+            assert same(batch, reader.read(step, part))
+
+
+def test_a_buffer_is_left_alone_until_the_next_step_is_asked_for(store, monkeypatch):
+    """Three take turns: while one is computed with, another is filled, and one rests."""
+    reader = BatchReader(store, load_preset("tiny", SMALL), pin_memory=True)
+    filled: list[int] = []
+    read, ready = Store.read, Semaphore(0)
+
+    def note(self, rows, starts, out):
+        filled.append(out.ctypes.data)
+        read(self, rows, starts, out)
+        ready.release()
+
+    monkeypatch.setattr(Store, "read", note)
+    for step, (batch,) in enumerate(reader.steps(0, 8)):
+        ready.acquire()
+        if step < 7:  # the step after this one has been read before this one is used
+            assert ready.acquire(timeout=10)
+            ready.release()
+        assert batch.signal.data_ptr() == filled[step]
+        assert len(filled) == min(step + 2, 8)
+    assert len(set(filled)) == 3
+    assert filled == (filled[:3] * 3)[:8]

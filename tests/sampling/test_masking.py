@@ -1,3 +1,4 @@
+import hashlib
 import json
 from math import ceil
 from pathlib import Path
@@ -9,6 +10,14 @@ from hypothesis import strategies as st
 
 from ecgjepa.config import MaskConfig
 from ecgjepa.sampling.masking import _mask_blocks, check_mask_size, sample_masks
+from ecgjepa.sampling.mixture import masks_rng
+
+
+def visible_patches(edges, num_patches):
+    """Return (records, patches): whether a patch lies between an even edge and the next one."""
+    passed = (edges[:, :, None] <= np.arange(num_patches)).sum(axis=1)
+    return passed % 2 == 1
+
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/mask_statistics.json").read_text())
 
@@ -44,9 +53,11 @@ def test_masked_runs_are_at_least_one_block_long(setting, seed):
     """Smaller rests are attached to a block, and whole small intervals join their neighbours."""
     config, num_patches = setting
     num_mask = num_patches - ceil(config.max_keep_ratio * num_patches)
-    visible = _mask_blocks(
+    edges = _mask_blocks(
         np.random.default_rng(seed), 8, num_patches, num_mask, config.min_block_size
     )
+    visible = visible_patches(edges, num_patches)
+    assert (visible.sum(axis=1) == num_patches - num_mask).all()
     for row in visible:
         edges = np.flatnonzero(np.diff(np.concatenate(([1], row, [1])).astype(int)))
         lengths = edges[1::2] - edges[::2]
@@ -63,6 +74,21 @@ def test_masks_depend_on_the_generator_alone():
     assert a.target_index.shape != c.target_index.shape or (a.target_index != c.target_index).any()
 
 
+def test_the_stream_of_a_seed_stays_what_it_was():
+    """A run resumed with a later version must see the masks it would have seen."""
+    digest = hashlib.sha256()
+    for num_patches, min_block in ((200, 10), (25, 2), (50, 2)):
+        for step in range(4):
+            for index in sample_masks(
+                MaskConfig(min_block_size=min_block),
+                masks_rng(0, step),
+                batch_size=300,
+                num_patches=num_patches,
+            ):
+                digest.update(index.astype("<i8").tobytes())
+    assert digest.hexdigest()[:16] == "ab65932ef95d4cea"
+
+
 def test_one_kept_patch_keeps_two_axes():
     """The official collator squeezes the axis away."""
     config = MaskConfig(min_keep_ratio=0.01, max_keep_ratio=0.02, min_block_size=3)
@@ -75,13 +101,14 @@ def test_statistics_equal_the_published_samplers(kept):
     """Position by position, and in the number of visible stretches, within 4.5 standard errors."""
     golden = GOLDEN["kept"][str(kept)]
     records = 40_000
-    visible = _mask_blocks(
+    edges = _mask_blocks(
         np.random.default_rng(kept),
         records,
         GOLDEN["patches"],
         GOLDEN["patches"] - kept,
         GOLDEN["min_block_size"],
     )
+    visible = visible_patches(edges, GOLDEN["patches"])
     expected = np.array(golden["visible_share_by_position"])
     error = np.sqrt(expected * (1 - expected) * (1 / records + 1 / GOLDEN["records"]))
     assert (np.abs(visible.mean(axis=0) - expected) < 4.5 * error + 1e-5).all()

@@ -302,6 +302,44 @@ def test_windows_are_cut_where_they_should(source, tmp_path, rng, threads):
     store.close()
 
 
+def test_an_index_at_odds_with_the_manifest_is_refused(source, tmp_path):
+    prepare({"ptb-xl": source}, tmp_path / "store", records_per_shard=7)
+    path = tmp_path / "store/manifest.json"
+    manifest = json.loads(path.read_text())
+    for key, smaller in (
+        ("databases", {"other": manifest["databases"]["ptb-xl"]}),
+        ("shards", {"shard-00000.i16": ""}),
+    ):
+        path.write_text(json.dumps(manifest | {key: smaller}))
+        with pytest.raises(StoreError, match="index and manifest differ in databases or shards"):
+            Store(tmp_path / "store")
+    path.write_text(json.dumps(manifest | {"num_records": 5}))
+    with pytest.raises(StoreError, match=r"index has \d+ rows, the manifest 5"):
+        Store(tmp_path / "store")
+
+
+def test_a_damaged_index_is_named(source, tmp_path):
+    prepare({"ptb-xl": source}, tmp_path / "store")
+    (tmp_path / "store/index.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(StoreError, match=r"index\.parquet is damaged"):
+        Store(tmp_path / "store")
+
+
+def test_databases_and_folds_are_numbers(source, tmp_path):
+    """In the manifest's order, as the tables of constants are; -1 for no fold."""
+    for name in ("one", "two"):
+        write_wfdb(tmp_path / name / "a.hea", toy_ecg(np.random.default_rng(0), num_samples=900))
+    manifest = prepare(
+        {"ptb-xl": source, "two": tmp_path / "two", "one": tmp_path / "one"}, tmp_path / "store"
+    )
+    store = Store(tmp_path / "store")
+    names = np.array(list(manifest.databases))[store.database_number]
+    table = store.table()
+    assert names.tolist() == table["database"].tolist()
+    assert store.fold.tolist() == table["fold"].fillna(-1).astype(int).tolist()
+    assert -1 in store.fold
+
+
 def test_other_format_versions_are_refused(source, tmp_path):
     prepare({"ptb-xl": source}, tmp_path / "store")
     path = tmp_path / "store/manifest.json"

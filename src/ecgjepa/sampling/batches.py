@@ -10,9 +10,13 @@ from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from ecgjepa.config import PretrainConfig
+from ecgjepa.errors import ConfigError
 from ecgjepa.sampling.masking import sample_masks
-from ecgjepa.sampling.mixture import Mixture, masks_rng, records_rng
+from ecgjepa.sampling.mixture import Mixture, masks_rng
 from ecgjepa.store.reading import Store
+
+# One that is read into, one that is computed with, one whose copy to the device may be under way.
+_BUFFERS = 3
 
 
 class Batch(NamedTuple):
@@ -36,58 +40,124 @@ class Batch(NamedTuple):
 
 
 class BatchReader:
-    """Makes the batch of any (step, part): the same one, whenever and wherever it is asked for."""
+    """Makes the batch of any (step, part): the same one, whenever and wherever it is asked for.
 
-    def __init__(self, store: Store, config: PretrainConfig, *, pin_memory: bool = False) -> None:
+    The records and crops of a step depend on (seed, step) alone, its masks on (seed, step, part),
+    with one share of visible patches per part. Each of ``world_size`` processes reads its share of
+    the rows of every part; together they read what one process would.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: PretrainConfig,
+        *,
+        pin_memory: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         """Prepare to read a store as the configuration says.
 
+        Args:
+            store: Open store.
+            config: Of the run.
+            pin_memory: Let `steps` read into a few buffers in turn, page-locked where there is a
+                CUDA device, instead of new memory for every batch.
+            rank: Number of this process.
+            world_size: Processes that share each batch.
+
         Raises:
-            ConfigError: If the mixture's weights do not fit the store.
+            ConfigError: If the mixture's weights do not fit the store, or the processes cannot
+                share a part of the batch evenly.
             StoreError: If the store does not fit the configuration.
         """
+        assert 0 <= rank < world_size
         self._store = store
         self._config = config
-        self._pin_memory = pin_memory
+        self._reuse = pin_memory
+        self._pinned = pin_memory and torch.cuda.is_available()
+        self._num_parts = config.train.gradient_accumulation_steps
+        self._part_size = config.train.batch_size // self._num_parts
+        if self._part_size % world_size:
+            raise ConfigError(
+                f"train.batch_size {config.train.batch_size} in {self._num_parts} parts is not a "
+                f"multiple of {world_size} processes"
+            )
+        share = self._part_size // world_size
+        self._share = slice(rank * share, (rank + 1) * share)
+        self._shape = (self._num_parts, share, config.data.window_samples, store.num_leads)
         self.mixture = Mixture(store, config.data)
-        names = list(store.manifest.databases)
-        self._database_number = np.array([names.index(name) for name in store.database])
 
     def read(self, step: int, part: int) -> Batch:
-        """Return one of a step's ``gradient_accumulation_steps`` parts."""
-        config = self._config
-        size = config.train.batch_size // config.train.gradient_accumulation_steps
-        draw = self.mixture.draw(records_rng(config.train.seed, step, part), size)
-        masks = sample_masks(
-            config.mask,
-            masks_rng(config.train.seed, step, part),
-            batch_size=size,
-            num_patches=config.num_patches,
-        )
-        signal = torch.empty(
-            size,
-            config.data.window_samples,
-            self._store.num_leads,
-            dtype=torch.int16,
-            pin_memory=self._pin_memory,
-        )
-        self._store.read(draw.rows, draw.starts, signal.numpy())
-        return Batch(
-            signal,
-            torch.from_numpy(self._database_number[draw.rows]),
-            torch.from_numpy(masks.context_index),
-            torch.from_numpy(masks.target_index),
-        )
+        """Return this process's share of one of a step's ``gradient_accumulation_steps`` parts."""
+        return self._read(step, part, torch.empty(self._shape[1:], dtype=torch.int16))
 
     def steps(self, first_step: int, last_step: int) -> Iterator[list[Batch]]:
-        """Yield the parts of each step in ``range(first_step, last_step)``, reading one ahead."""
-        parts = range(self._config.train.gradient_accumulation_steps)
+        """Yield the parts of each step in ``range(first_step, last_step)``, reading one ahead.
+
+        With ``pin_memory``, a step's signals belong to the caller until it asks for the next step:
+        until then they are to be used, or their copy to the device begun on the current stream.
+        A copy that has begun is waited for before its source is overwritten.
+        """
+        ring = [_Buffer(self._shape, self._pinned) for _ in range(_BUFFERS if self._reuse else 0)]
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as reader:
-            ahead = [reader.submit(self.read, first_step, part) for part in parts]
+            ahead = reader.submit(self._read_step, first_step, ring)
             for step in range(first_step, last_step):
                 current = ahead
                 if step + 1 < last_step:
-                    ahead = [reader.submit(self.read, step + 1, part) for part in parts]
-                yield [job.result() for job in current]
+                    ahead = reader.submit(self._read_step, step + 1, ring)
+                yield current.result()
+                if ring:
+                    ring[step % _BUFFERS].release()
+
+    def _read_step(self, step: int, ring: list["_Buffer"]) -> list[Batch]:
+        buffer = ring[step % _BUFFERS] if ring else _Buffer(self._shape, self._pinned)
+        buffer.wait()
+        return [self._read(step, part, signal) for part, signal in enumerate(buffer.signals)]
+
+    def _read(self, step: int, part: int, signal: Int16[Tensor, "batch samples leads"]) -> Batch:
+        assert 0 <= part < self._num_parts
+        config = self._config
+        draw = self.mixture.draw(config.train.seed, step, config.train.batch_size)
+        masks = sample_masks(
+            config.mask,
+            masks_rng(config.train.seed, step, part),
+            batch_size=self._part_size,
+            num_patches=config.num_patches,
+        )
+        first = part * self._part_size
+        rows = draw.rows[first : first + self._part_size][self._share]
+        starts = draw.starts[first : first + self._part_size][self._share]
+        self._store.read(rows, starts, signal.numpy())
+        return Batch(
+            signal,
+            self._tensor(self._store.database_number[rows].astype(np.int64)),
+            self._tensor(masks.context_index[self._share]),
+            self._tensor(masks.target_index[self._share]),
+        )
+
+    def _tensor(self, values: Int64[np.ndarray, "*shape"]) -> Int64[Tensor, "*shape"]:
+        tensor = torch.from_numpy(values)
+        # From memory that is not pinned, a copy would wait for all that the device has to do.
+        return tensor.pin_memory() if self._pinned else tensor
+
+
+class _Buffer:
+    """Memory for the signals of one step, used again and again."""
+
+    def __init__(self, shape: tuple[int, ...], pinned: bool) -> None:
+        self.signals = torch.empty(shape, dtype=torch.int16, pin_memory=pinned)
+        self._copied = torch.cuda.Event() if pinned else None
+
+    def release(self) -> None:
+        """Note on the device's queue that every copy of the signals has been asked for."""
+        if self._copied is not None:
+            self._copied.record()
+
+    def wait(self) -> None:
+        """Wait until those copies are done."""
+        if self._copied is not None:
+            self._copied.synchronize()
 
 
 def normalisation_tables(store: Store) -> tuple[np.ndarray, np.ndarray]:

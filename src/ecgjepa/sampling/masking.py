@@ -7,14 +7,15 @@ method and kept.
 
 The sampler works on all records of a batch at once. Choosing a visible interval with probability
 proportional to its length, as published, is the same as choosing a visible patch uniformly and
-taking the interval around it.
+taking the interval around it. A record is kept as the ascending edges of its visible intervals
+[e0, e1), [e2, e3), …: a block adds two edges, and sorting them is all it takes to cut an interval.
 """
 
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int32, Int64
 
 from ecgjepa.config import MaskConfig
 
@@ -36,14 +37,11 @@ def sample_masks(
     """
     check_mask_size(config, num_patches)
     keep_ratio = rng.uniform(config.min_keep_ratio, config.max_keep_ratio)
-    num_keep = ceil(keep_ratio * num_patches)
-    visible = _mask_blocks(
-        rng, batch_size, num_patches, num_patches - num_keep, config.min_block_size
-    )
-    return MaskIndices(
-        np.nonzero(visible)[1].reshape(batch_size, num_keep),
-        np.nonzero(~visible)[1].reshape(batch_size, num_patches - num_keep),
-    )
+    num_mask = num_patches - ceil(keep_ratio * num_patches)
+    edges = _mask_blocks(rng, batch_size, num_patches, num_mask, config.min_block_size)
+    # What lies between the visible intervals is masked: the same edges, shifted by one.
+    gaps = np.pad(edges, ((0, 0), (1, 1)), constant_values=((0, 0), (0, num_patches)))
+    return MaskIndices(_patches_within(edges), _patches_within(gaps))
 
 
 def check_mask_size(config: MaskConfig, num_patches: int) -> None:
@@ -63,14 +61,13 @@ def check_mask_size(config: MaskConfig, num_patches: int) -> None:
 
 def _mask_blocks(
     rng: np.random.Generator, batch_size: int, num_patches: int, num_mask: int, min_block: int
-) -> Bool[np.ndarray, "batch patches"]:
-    """Mask exactly ``num_mask`` patches per row, block by block; return what stays visible."""
-    visible = np.ones((batch_size, num_patches), np.bool_)
+) -> Int32[np.ndarray, "batch edges"]:
+    """Mask exactly ``num_mask`` patches per row; return the edges of what stays visible."""
+    edges = np.full((batch_size, 2), (0, num_patches), np.int32)
     active = np.arange(batch_size)
     remaining = np.full(batch_size, num_mask)
-    position = np.arange(num_patches)
     while active.size:
-        start, end = _interval_of_random_patch(rng, visible[active], position)
+        start, end = _interval_of_random_patch(rng, edges[active])
         length = end - start
         # Where too little is left for a block of its own, the block is all that remains.
         is_rest = remaining < min_block
@@ -84,29 +81,38 @@ def _mask_blocks(
         whole = length <= block
         first = np.where(whole, start, first)
         taken = np.where(whole, length, block)
-        inside = (position >= first[:, None]) & (position < (first + taken)[:, None])
-        visible[active] &= ~inside
+        # Rows that are done get an empty interval at the end.
+        edges = np.pad(edges, ((0, 0), (0, 2)), constant_values=num_patches)
+        edges[active, -2] = first
+        edges[active, -1] = first + taken
+        edges[active] = np.sort(edges[active], axis=1)
         remaining = remaining - taken
         active, remaining = active[remaining > 0], remaining[remaining > 0]
-    return visible
+    return edges
 
 
 def _interval_of_random_patch(
-    rng: np.random.Generator,
-    visible: Bool[np.ndarray, "active patches"],
-    position: Int64[np.ndarray, " patches"],
+    rng: np.random.Generator, edges: Int32[np.ndarray, "active edges"]
 ) -> tuple[Int64[np.ndarray, " active"], Int64[np.ndarray, " active"]]:
     """Return [start, end) of the visible interval around a uniformly drawn visible patch."""
-    rank = np.cumsum(visible, axis=1)
-    drawn = rng.integers(1, rank[:, -1] + 1)
-    # The drawn patch is the first whose rank among visible patches reaches the drawn number.
-    patch = np.sum(rank < drawn[:, None], axis=1)
-    masked_before = ~visible & (position < patch[:, None])
-    masked_after = ~visible & (position > patch[:, None])
-    num_patches = len(position)
-    start = np.max(np.where(masked_before, position + 1, 0), axis=1)
-    end = np.min(np.where(masked_after, position, num_patches), axis=1)
-    return start, end
+    num_visible = np.cumsum(edges[:, 1::2] - edges[:, ::2], axis=1, dtype=np.int64)
+    drawn = rng.integers(1, num_visible[:, -1] + 1)
+    # The drawn patch lies in the first interval up to which there are that many visible patches.
+    left = 2 * np.sum(num_visible < drawn[:, None], axis=1)
+    row = np.arange(len(edges))
+    return edges[row, left].astype(np.int64), edges[row, left + 1].astype(np.int64)
+
+
+def _patches_within(
+    edges: Int32[np.ndarray, "batch edges"],
+) -> Int64[np.ndarray, "batch patches"]:
+    """Return the patches inside [e0, e1), [e2, e3), …; as many in every row."""
+    starts = edges[:, ::2].astype(np.int64)
+    lengths = edges[:, 1::2] - starts
+    before = np.cumsum(lengths) - lengths.ravel()
+    patches = np.repeat(starts.ravel() - before, lengths.ravel())
+    patches += np.arange(len(patches))
+    return patches.reshape(len(edges), -1)
 
 
 def _attach(

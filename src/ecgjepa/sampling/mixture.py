@@ -1,23 +1,25 @@
 """Which records and crops make a batch: databases by weight, records and crops uniformly.
 
-As published, records are drawn with replacement and there are no epochs. Every draw depends on
-(seed, step, part) alone, so a resumed run continues as if it had never stopped.
+As published, records are drawn with replacement and there are no epochs; shuffling is the other
+way. A step's draws depend on (seed, step) alone, so a resumed run continues as if it had never
+stopped, and any number of processes shares the same batch.
 """
 
 import logging
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from ecgjepa.config import DataConfig
 from ecgjepa.errors import ConfigError, StoreError
+from ecgjepa.sampling.shuffle import shuffled_draws
 from ecgjepa.store.reading import Store
 
 logger = logging.getLogger(__name__)
 
-# Independent random streams of one step.
-_RECORDS, _MASKS = 0, 1
+# Independent random streams of one seed.
+_RECORDS, _MASKS, _SHUFFLE = 0, 1, 2
 
 
 class Draw(NamedTuple):
@@ -27,14 +29,19 @@ class Draw(NamedTuple):
     starts: Int64[np.ndarray, " batch"]
 
 
-def records_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
-    """Return the generator of record and crop choice for a part of a step's batch."""
-    return np.random.default_rng([seed, _RECORDS, step, part])
+def records_rng(seed: int, step: int) -> np.random.Generator:
+    """Return the generator of a step's records and crops."""
+    return np.random.default_rng([seed, _RECORDS, step, 0])
 
 
 def masks_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
     """Return the generator of masks for a part of a step's batch."""
     return np.random.default_rng([seed, _MASKS, step, part])
+
+
+def shuffle_rng(seed: int) -> np.random.Generator:
+    """Return the generator of a run's shuffled orders."""
+    return np.random.default_rng([seed, _SHUFFLE])
 
 
 class Mixture:
@@ -55,32 +62,41 @@ class Mixture:
         """
         _check_signals(store, data)
         self._window = data.window_samples
+        self._shuffled = data.sampling == "shuffle"
         self._num_samples = store.num_samples
         long_enough = store.num_samples >= self._window
         self.num_too_short = int((~long_enough).sum())
         rows = {
-            name: np.flatnonzero((store.database == name) & long_enough)
-            for name in store.manifest.databases
+            name: np.flatnonzero((store.database_number == number) & long_enough)
+            for number, name in enumerate(store.manifest.databases)
         }
         weights = _weights(data.weights, {name: len(found) for name, found in rows.items()}, store)
-        self._rows = [rows[name] for name in weights]
-        self.num_records = {name: len(rows[name]) for name in weights}
         total = sum(weights.values())
         self.weights = {name: weight / total for name, weight in weights.items()}
-        self._edges = np.cumsum(list(self.weights.values()))
+        self.num_records = {name: len(rows[name]) for name in weights}
+        self._rows = np.concatenate([rows[name] for name in weights])
+        self._sizes = np.array(list(self.num_records.values()))
+        self._firsts = np.cumsum(self._sizes) - self._sizes
 
-    def draw(self, rng: np.random.Generator, size: int) -> Draw:
-        """Draw records and crops, with replacement."""
-        database = np.minimum(
-            np.searchsorted(self._edges, rng.random(size), side="right"), len(self._rows) - 1
-        )
-        place = rng.random(size)
-        rows = np.empty(size, np.int64)
-        for number, candidates in enumerate(self._rows):
-            chosen = database == number
-            rows[chosen] = candidates[(place[chosen] * len(candidates)).astype(np.int64)]
+    def draw(self, seed: int, step: int, size: int) -> Draw:
+        """Draw the ``size`` records and crops of a step; the same whenever it is asked for."""
+        rng = records_rng(seed, step)
+        if self._shuffled:
+            database, place = shuffled_draws(
+                shuffle_rng(seed), self._shares, self._sizes, step * size, (step + 1) * size
+            )
+        else:
+            edges = np.cumsum(self._shares)
+            database = np.searchsorted(edges, rng.random(size), side="right")
+            database = np.minimum(database, len(edges) - 1)
+            place = (rng.random(size) * self._sizes[database]).astype(np.int64)
+        rows = self._rows[self._firsts[database] + place]
         starts = rng.integers(0, self._num_samples[rows] - self._window + 1)
         return Draw(rows, starts)
+
+    @property
+    def _shares(self) -> Float64[np.ndarray, " databases"]:
+        return np.array(list(self.weights.values()))
 
 
 def _check_signals(store: Store, data: DataConfig) -> None:
