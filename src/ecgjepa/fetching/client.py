@@ -129,8 +129,8 @@ class Client:
                 return connection.getresponse()
             except ssl.SSLCertVerificationError as error:
                 raise RefusedError(
-                    f"{url.netloc}: its certificate is not trusted: {error.verify_message}. If your "
-                    "institution has certificates of its own, name their file in SSL_CERT_FILE"
+                    f"{url.netloc}: its certificate is not trusted: {error.verify_message}. If "
+                    "your institution has certificates of its own, name their file in SSL_CERT_FILE"
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 self.close()
