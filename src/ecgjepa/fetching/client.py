@@ -9,6 +9,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -94,11 +95,11 @@ class Client:
         """Stop the run; a request that waits in another thread fails at once."""
         self._stop.set()
         for connection in list(self._connections.values()):
-            if connection.sock is not None:
-                try:
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # It was closed already.
+            line = connection.sock
+            with suppress(OSError):  # It may be closed already.
+                if line is not None:
+                    # Not the method of an encrypted socket, which pulls the rug from its reader.
+                    socket.socket.shutdown(line, socket.SHUT_RDWR)
 
     def _request(self, method: str, url: str, headers: dict[str, str]) -> Response:
         for _ in range(_MOST_REDIRECTS + 1):
@@ -127,7 +128,10 @@ class Client:
                 connection.request(method, _target(url, connection), headers=headers)
                 return connection.getresponse()
             except ssl.SSLCertVerificationError as error:
-                raise RefusedError(f"{url.netloc}: its certificate is not valid: {error}") from None
+                raise RefusedError(
+                    f"{url.netloc}: its certificate is not trusted: {error.verify_message}. If "
+                    "your institution has certificates of its own, name their file in SSL_CERT_FILE"
+                ) from None
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if self._stop.is_set():
