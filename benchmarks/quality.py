@@ -64,9 +64,14 @@ def fit(features: np.ndarray, refused: np.ndarray) -> tuple[np.ndarray, float, f
     return weights, intercept, round(threshold, 2), float(roc_auc_score(~refused, score))
 
 
-def noise_limit(noise: np.ndarray) -> float:
-    """Return the least multiple of 5 µV that at most one in 1,000 leads exceeds."""
-    return float(5 * np.ceil(np.quantile(noise, 0.999) / 5))
+def noise_shares(record: Prepared) -> np.ndarray:
+    """Return the noise of each lead as a share of the beats' typical amplitude."""
+    return record.measures.noise / max(1e3 * typical_amplitude(record.measures), 1.0)
+
+
+def noise_limit(shares: np.ndarray) -> float:
+    """Return the least multiple of 0.05 that at most one in 1,000 leads exceeds."""
+    return round(0.05 * float(np.ceil(np.quantile(shares, 0.999) / 0.05)), 2)
 
 
 def auroc_interval(accepted: np.ndarray, score: np.ndarray) -> list[float]:
@@ -87,7 +92,7 @@ def flag_shares(records: list[Prepared], noise: float) -> dict[str, float]:
         for flag in FLAGS
     }
     # By the limit chosen here, whatever the package holds.
-    shares["noisy_lead"] = float(np.mean([r.measures.noise.max() > noise for r in records]))
+    shares["noisy_lead"] = float(np.mean([noise_shares(r).max() > noise for r in records]))
     return shares
 
 
@@ -111,9 +116,7 @@ def measure(data: Path) -> dict[str, Any]:
         np.arange(len(labels)), test_size=0.5, random_state=SEED, stratify=refused
     )
     weights, intercept, threshold, expected = fit(features[first], refused[first])
-    limit = noise_limit(
-        np.concatenate([records[i].measures.noise for i in first if not refused[i]])
-    )
+    limit = noise_limit(np.concatenate([noise_shares(records[i]) for i in first if not refused[i]]))
 
     def score(features: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-np.clip(features @ weights + intercept, -50, 50)))
@@ -129,13 +132,13 @@ def measure(data: Path) -> dict[str, Any]:
     groups = {note: noted[note].to_numpy() for note in NOTES}
     groups["any of them"] = noted.any(axis=1).to_numpy()
     groups["none"] = ~groups["any of them"]
-    noisiest = np.array([record.measures.noise.max() for record in others])
+    noisiest = np.array([noise_shares(record).max() for record in others])
     drift = np.array([record.measures.drift.max() for record in others])
     return {
         "weights": dict(zip(SCORE_FEATURES, weights.tolist(), strict=True)),
         "intercept": intercept,
         "score_threshold": threshold,
-        "noise_microvolt": limit,
+        "noise_share": limit,
         "first half": {"records": len(first), "cross-validated AUROC": expected},
         "second half": {
             "accepted": len(accepted_records),
@@ -173,7 +176,7 @@ def report(found: dict[str, Any]) -> str:
     """Return the main numbers for people, and the lines for `signals/quality.py`."""
     half, other = found["second half"], found["PTB-XL"]
     lines = [
-        f"MAX_NOISE_MICROVOLT = {found['noise_microvolt']}",
+        f"MAX_NOISE_SHARE = {found['noise_share']}",
         f"LOW_SCORE = {found['score_threshold']}",
         f"SCORE_WEIGHTS = np.array({list(found['weights'].values())})",
         f"SCORE_INTERCEPT = {found['intercept']}",

@@ -55,7 +55,7 @@ def test_weights_and_thresholds_are_those_of_the_committed_result():
     assert list(facts["weights"].values()) == quality.SCORE_WEIGHTS.tolist()
     assert facts["intercept"] == quality.SCORE_INTERCEPT
     assert facts["score_threshold"] == quality.LOW_SCORE
-    assert facts["noise_microvolt"] == quality.MAX_NOISE_MICROVOLT
+    assert facts["noise_share"] == quality.MAX_NOISE_SHARE
     assert facts["second half"]["AUROC"][0] >= 0.92
 
 
@@ -94,7 +94,7 @@ def test_a_missing_lead_is_only_missing(samples):
     assert {(issue.code, issue.lead) for issue in issues} == {("missing_lead", "V5")}
 
 
-@pytest.mark.parametrize(("sigma", "noisy"), [(10, False), (40, True)])
+@pytest.mark.parametrize(("sigma", "noisy"), [(10, False), (40, False), (300, True)])
 def test_noisy_lead(samples, rng, sigma, noisy):
     samples[:, 10] += np.rint(sigma * rng.standard_normal(5000)).astype(np.int16)
     assert found(samples) == ({("noisy_lead", "V5")} if noisy else set())
@@ -163,10 +163,13 @@ def test_score_features_by_plain_numpy(samples, rng):
     seconds = samples.reshape(10, 500, 12).astype(np.int64)
     ranges = np.ptp(seconds, axis=1)
     assert rest == (ranges == 0).mean()
-    assert drift == pytest.approx(np.log1p(np.ptp(seconds.mean(axis=1), axis=0).max()))
-    assert noise == pytest.approx(np.log1p(measures.noise.max()))
     middle = np.sort(ranges, axis=0)[5]
-    assert burst == pytest.approx(np.log((ranges.max(axis=0) + 50) / (middle + 50)).mean())
+    beats = np.sort(middle[middle > 0])[11 // 2]
+    drifts = np.ptp(seconds.mean(axis=1), axis=0) / beats
+    assert drift == pytest.approx(np.log(drifts.max() + 0.1))
+    assert noise == pytest.approx(np.log(measures.noise.max() / beats + 0.01))
+    little = 0.1 * beats
+    assert burst == pytest.approx(np.log((ranges.max(axis=0) + little) / (middle + little)).mean())
     correlation = np.abs(np.corrcoef(np.delete(samples, 11, axis=1).T.astype(float)))
     np.fill_diagonal(correlation, 0)
     assert agreement == 0.0  # the flat lead goes with no other
@@ -175,6 +178,14 @@ def test_score_features_by_plain_numpy(samples, rng):
     )
     z = score_features(measures) @ quality.SCORE_WEIGHTS + quality.SCORE_INTERCEPT
     assert quality_score(measures) == pytest.approx(1 / (1 + np.exp(-z)))
+
+
+def test_score_and_noise_do_not_care_about_the_gain(samples):
+    """The recordings that people judged are themselves of doubtful gain."""
+    tall = (3 * samples).astype(np.int16)
+    assert np.abs(tall).max() < 32767
+    own, other = (score_features(measure(one, 500.0)) for one in (samples, tall))
+    np.testing.assert_allclose(own, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (2, 12), (499, 12), (5000, 1), (30, 3)])

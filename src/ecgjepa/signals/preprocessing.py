@@ -18,7 +18,13 @@ from ecgjepa.config import Section
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.leads import LEADS, lead_positions
 from ecgjepa.signals.measures import Measures, measure
-from ecgjepa.signals.quality import limb_lead_issues, quality_issues, saturated_leads
+from ecgjepa.signals.quality import (
+    LOW_SCORE,
+    limb_lead_issues,
+    quality_issues,
+    quality_score,
+    saturated_leads,
+)
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
@@ -48,11 +54,13 @@ class Prepared(NamedTuple):
         samples: In µV, -32768 where invalid.
         issues: All that was noticed, from reading to the judgement of quality.
         measures: What the judgement rests on.
+        quality: From 0 to 1; see `ecgjepa.signals.quality.quality_score`.
     """
 
     samples: Int16[np.ndarray, "samples leads"]
     issues: tuple[Issue, ...]
     measures: Measures
+    quality: float
 
 
 def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig) -> Prepared:
@@ -119,7 +127,11 @@ def _judge(
     missing = {issue.lead for issue in issues if issue.code == "missing_lead"}
     # A lead that is not in the file is said to be missing, and that is all there is to say.
     found = [issue for issue in found if issue.lead not in missing]
-    return Prepared(samples, issues + tuple(found), measures)
+    quality = round(quality_score(measures), 4)
+    if quality < LOW_SCORE and not missing:
+        words = f"scores {quality:.2f} of 1, like recordings that people find unacceptable"
+        found.append(Issue("low_quality", words))
+    return Prepared(samples, issues + tuple(found), measures, quality)
 
 
 def preprocess(record: Record, config: PreprocessingConfig) -> Record:

@@ -20,6 +20,7 @@ IssueCode = Literal[
     "flat_lead",
     "saturated_lead",
     "noisy_lead",
+    "low_quality",
     "implausible_amplitude",
     "truncated",
     "unit_spelling",

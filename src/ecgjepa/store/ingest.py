@@ -10,7 +10,7 @@ from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.signals.measures import Measures, signature
 from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig, prepare_record
-from ecgjepa.signals.quality import quality_score, typical_amplitude
+from ecgjepa.signals.quality import typical_amplitude
 
 OnBad = Literal["raise", "skip", "mask"]
 ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
@@ -89,7 +89,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     return {
         "num_samples": len(prepared.samples),
         "issues": issues,
-        "quality": round(quality_score(measures), 4),
+        "quality": prepared.quality,
         "amplitude_mv": typical_amplitude(measures),
         "sha256": hashlib.sha256(samples.data).hexdigest(),
         "signature": signature(measures).tobytes(),
