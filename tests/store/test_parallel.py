@@ -95,6 +95,16 @@ def test_impossible_shares(source, tmp_path, share):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("left", ["plan.json", "00001.json", "00003.parquet"])
+def test_a_merge_killed_while_tidying_up_is_finished(source, tmp_path, left):
+    prepare({"ptb-xl": source}, tmp_path / "s", **OPTIONS)
+    whole = content(tmp_path / "s")
+    (tmp_path / "s/parts").mkdir()
+    (tmp_path / "s/parts" / left).write_text("{}")
+    prepare({"ptb-xl": source}, tmp_path / "s", **OPTIONS)
+    assert content(tmp_path / "s") == whole
+
+
 def test_merge_of_nothing(tmp_path):
     with pytest.raises(StoreError, match="no store at"):
         merge(tmp_path / "none")

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int16
 
 from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.io.wfdb_header import DEFAULT_GAIN, Header, SignalSpec, read_header
-from ecgjepa.signals.measures import column_extremes, fold_rows
+from ecgjepa.signals.measures import fold_rows
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 from ecgjepa.signals.units import UNIT_SPELLINGS, millivolt_per_unit, unit_name
 
@@ -126,10 +126,8 @@ def _as_microvolt(
     steps = [_microvolt_per_step(spec.gain, spec.unit) for spec in header.signals]
     if 0 in steps or any(spec.baseline for spec in header.signals):
         return None
-    largest = max(steps)
-    low, high = column_extremes(digital)
-    # Compared as Python integers: -32768 has no opposite in 16 bits, and means "no sample".
-    if int(low.min()) == _INVALID_16 or largest * max(int(high.max()), -int(low.min())) > 32767:
+    largest, low, high = max(steps), int(digital.min()), int(digital.max())
+    if low == _INVALID_16 or largest * max(high, -low) > 32767:
         return None
     if largest == 1:
         return digital

@@ -75,34 +75,35 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
         RecordFormatError: If the file is missing or breaks the format in any line.
     """
     try:
-        if path.stat().st_size > _MAX_HEADER_BYTES:
-            raise RecordFormatError(f"{path}: {path.stat().st_size:,} bytes is no WFDB header")
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_HEADER_BYTES + 1)
     except FileNotFoundError:
         raise RecordFormatError(f"{path}: no such header file", reason="missing_file") from None
-    lines = [line.strip() for line in text.splitlines()]
+    if len(content) > _MAX_HEADER_BYTES:
+        raise RecordFormatError(f"{path}: over {_MAX_HEADER_BYTES:,} bytes is no WFDB header")
+    lines = [line.strip() for line in content.decode("utf-8", errors="replace").splitlines()]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
-    content = [line for line in lines if line and not line.startswith("#")]
-    if not content:
+    told = [line for line in lines if line and not line.startswith("#")]
+    if not told:
         raise RecordFormatError(f"{path}: empty header; expected a record line such as 'x 12 500'")
 
-    name, num_segments, num_signals, rate, num_samples = _parse_record_line(path, content[0])
+    name, num_segments, num_signals, rate, num_samples = _parse_record_line(path, told[0])
     if is_segment and num_segments is not None:
         # Before descending: a record may name itself.
         raise RecordFormatError(f"{path}: is a segment, but consists of segments itself")
     expected = num_signals if num_segments is None else num_segments
-    if len(content) - 1 != expected:
+    if len(told) - 1 != expected:
         what = "signal" if num_segments is None else "segment"
         raise RecordFormatError(
-            f"{path}: record line announces {expected} {what}s, but {len(content) - 1} {what} "
+            f"{path}: record line announces {expected} {what}s, but {len(told) - 1} {what} "
             "lines follow"
         )
     signals: tuple[SignalSpec, ...] = ()
     segments: tuple[Header, ...] = ()
     if num_segments is None:
-        signals = tuple(_parse_signal_line(path, line) for line in content[1:])
+        signals = tuple(_parse_signal_line(path, line) for line in told[1:])
     else:
-        segments = tuple(_read_segments(path, content[1:]))
+        segments = tuple(_read_segments(path, told[1:]))
     return Header(path, name, rate, num_samples, signals, segments, comments)
 
 
@@ -147,21 +148,22 @@ def _parse_record_line(path: Path, line: str) -> tuple[str, int | None, int, flo
 
 def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     fields = line.split(maxsplit=8)
-    where = f"{path}: signal line {line!r}"
     storage = _parse_format(fields[1]) if len(fields) > 1 else None
     if storage is None:
-        raise RecordFormatError(f"{where} names no file and storage format")
+        raise _wrong_line(path, line, " names no file and storage format")
     _refuse_path(path, fields[0])
     gain_text = fields[2] if len(fields) > 2 else "0"
     gain = _parse_gain(gain_text)
     if gain is None:
-        raise RecordFormatError(f"{where}: gain {gain_text!r} is not like '1000(0)/mV'")
+        raise _wrong_line(path, line, f": gain {gain_text!r} is not like '1000(0)/mV'")
     try:
         integers = [int(text) for text in fields[3:8]]
     except ValueError:
-        raise RecordFormatError(
-            f"{where}: expected integers for resolution, zero, initial value, checksum and block "
-            "size; is the gain field missing?"
+        raise _wrong_line(
+            path,
+            line,
+            ": expected integers for resolution, zero, initial value, checksum and block size; is "
+            "the gain field missing?",
         ) from None
     adc_zero, initial_value, checksum = (
         integers[place] if len(integers) > place else None for place in (1, 2, 3)
@@ -180,6 +182,10 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
         checksum=checksum,
         lead=fields[8].strip() if len(fields) > 8 else "",
     )
+
+
+def _wrong_line(path: Path, line: str, words: str) -> RecordFormatError:
+    return RecordFormatError(f"{path}: signal line {line!r}{words}")
 
 
 class _Format(NamedTuple):

@@ -120,9 +120,13 @@ def saturated_leads(
         sampling_rate: In Hz.
         one_millivolt: Size of 1 mV in that unit.
     """
+    least = _MIN_SATURATED_RANGE_MV * one_millivolt
+    # Over all leads at once is several times faster than lead by lead, and settles most records.
+    if float(signal.max()) - float(signal.min()) < least:
+        return np.zeros(signal.shape[1], np.bool_)
     length = max(2, math.ceil(0.02 * sampling_rate))
     low, high = column_extremes(signal)
-    saturated = high.astype(np.float64) - low >= _MIN_SATURATED_RANGE_MV * one_millivolt
+    saturated = high.astype(np.float64) - low >= least
     for column in np.flatnonzero(saturated).tolist():
         values = signal[:, column]
         runs = (_longest_run(values == low[column]), _longest_run(values == high[column]))

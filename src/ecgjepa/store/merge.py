@@ -79,9 +79,12 @@ def merge(store: str | Path) -> Manifest:
         StoreError: If a shard is missing or of the wrong size, or no record could be used.
     """
     store = Path(store)
-    facts = read_plan(store)
+    facts = None if (store / MANIFEST_FILE).is_file() else read_plan(store)
     if facts is None:
-        return read_manifest(store)
+        manifest = read_manifest(store)
+        # Whoever wrote it may have been killed before it could tidy up.
+        shutil.rmtree(store / PARTS_FOLDER, ignore_errors=True)
+        return manifest
     missing = [n for n in range(facts.num_shards) if not is_written(store, n, facts.codec)]
     if missing:
         some = ", ".join(map(str, missing[:8])) + (" …" if len(missing) > 8 else "")
