@@ -10,12 +10,11 @@ cores; a finished pre-training is not repeated. Prints the README's table of a r
 """
 
 import argparse
-import datetime
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
+import machine
 
 import ecgjepa
 
@@ -87,12 +86,7 @@ def main() -> None:
                 for name, gain in score["differences"].items()
             )
             print(f"seed {seed}  {protocol:<22}{models}  {gains}", flush=True)
-    facts = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": ecgjepa.doctor()["cpu"],
-        "gpu": ecgjepa.doctor()["gpu"],
-        "torch": torch.__version__,
-        "ecgjepa": ecgjepa.__version__,
+    facts = machine.facts() | {
         "data": "real PTB-XL records" if data else "simulated",
         "split": {"train": train, "validation": validation, "test": test},
         "rows": rows,

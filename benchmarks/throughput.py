@@ -7,15 +7,13 @@ machine. Simulating and preparing use one core; batches are read by threads, the
 """
 
 import argparse
-import datetime
-import json
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import torch
+import machine
 
 import ecgjepa
 from ecgjepa.config import PretrainConfig, load_preset
@@ -33,16 +31,7 @@ from ecgjepa.store.reading import Store
 
 RECORDS = 600
 REPEATS = 3
-
-
-def rate(count: int, job: Callable[[], object]) -> float:
-    """Return the best of a few times, as a count per second."""
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        job()
-        seconds.append(time.perf_counter() - start)
-    return count / min(seconds)
+rate = partial(machine.rate, repeats=REPEATS)
 
 
 def simulate_signals() -> None:
@@ -124,17 +113,10 @@ def main() -> None:
         rates = measure(Path(folder))
     for name, value in rates.items():
         print(f"{name:<30}{value:>12,.0f} records/s")
-    machine = ecgjepa.doctor()
-    facts = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": machine["cpu"],
-        "gpu": machine["gpu"],
-        "torch": torch.__version__,
-        "ecgjepa": ecgjepa.__version__,
-        "records_per_second": {name: round(value) for name, value in rates.items()},
-    }
-    if options.result:
-        options.result.write_text(json.dumps(facts, indent=1) + "\n")
+    machine.report(
+        options.result,
+        {"records_per_second": {name: round(value) for name, value in rates.items()}},
+    )
 
 
 if __name__ == "__main__":

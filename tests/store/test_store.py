@@ -302,6 +302,33 @@ def test_windows_are_cut_where_they_should(source, tmp_path, rng, threads):
     store.close()
 
 
+@pytest.mark.parametrize("cached", ["all", "none", "half", "unknown", "not Linux"])
+def test_what_is_not_in_memory_is_read_all_the_same(source, tmp_path, rng, monkeypatch, cached):
+    prepare({"ptb-xl": source}, tmp_path / "store", folds="all", records_per_shard=7)
+    store = Store(tmp_path / "store", num_threads=2)
+    rows, starts = rng.integers(0, 30, 64), rng.integers(0, 1000, 64)
+    expected, out = (np.zeros((64, 150, 12), np.int16) for _ in range(2))
+    store.read(rows, starts, expected)
+    real = os.preadv
+
+    def preadv(descriptor, buffers, position, flags=0):
+        if flags == 0 or cached == "all":
+            return real(descriptor, buffers, position, flags)
+        if cached == "none":
+            raise BlockingIOError
+        if cached == "unknown":
+            raise OSError(95, "Operation not supported")
+        return real(descriptor, [buffers[0][: len(buffers[0]) // 2]], position, flags)
+
+    if cached == "not Linux":
+        monkeypatch.delattr(os, "RWF_NOWAIT")
+        monkeypatch.delattr(os, "posix_fadvise")
+    else:
+        monkeypatch.setattr(os, "preadv", preadv)
+    store.read(rows, starts, out)
+    np.testing.assert_array_equal(out, expected)
+
+
 def test_an_index_at_odds_with_the_manifest_is_refused(source, tmp_path):
     prepare({"ptb-xl": source}, tmp_path / "store", records_per_shard=7)
     path = tmp_path / "store/manifest.json"

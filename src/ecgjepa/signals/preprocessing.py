@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int16
 from pydantic import Field
-from scipy import signal as dsp
 
 from ecgjepa.config import Section
 from ecgjepa.errors import LeadError, RecordFormatError
@@ -177,6 +176,8 @@ def remove_baseline(record: Record, cutoff_hz: float) -> Record:
 
     Invalid samples are bridged for the filter and set back to 0.
     """
+    from scipy import signal as dsp  # takes longer to import than a large store to open
+
     sections = dsp.butter(4, cutoff_hz, btype="highpass", fs=record.sampling_rate, output="sos")
     # sosfiltfilt pads by three times the filter's length; shorter records need a shorter pad.
     padding = min(27, record.num_samples - 1)
@@ -206,6 +207,8 @@ def resample(record: Record, sampling_rate: float) -> Record:
             f"{sampling_rate} Hz, whose ratio {ratio} is no simple fraction"
         )
     bridged = _bridge_all(record)
+    from scipy import signal as dsp
+
     # "line" keeps an offset or drift from ringing at both ends.
     note = Issue("resampled", f"from {record.sampling_rate:g} Hz to {sampling_rate:g} Hz")
     signal = dsp.resample_poly(

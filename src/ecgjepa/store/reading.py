@@ -212,8 +212,7 @@ class Store:
             )
             if window[1] > window[0]
         ]
-        _announce(windows)
-        for first, last, descriptor, position in windows:
+        for first, last, descriptor, position in _read_cached(windows, buffer):
             if os.preadv(descriptor, [buffer[first:last]], position) != last - first:
                 number = int(np.flatnonzero(self._descriptors == descriptor)[0])
                 raise StoreError(
@@ -248,11 +247,24 @@ class Store:
             out[place, len(window) :] = INVALID_MICROVOLT
 
 
-def _announce(windows: list[tuple[int, int, int, int]]) -> None:
-    """Tell the system what will be read, so that a disk works on many windows at a time.
+def _read_cached(
+    windows: list[tuple[int, int, int, int]], buffer: memoryview
+) -> list[tuple[int, int, int, int]]:
+    """Read the windows that the system holds in memory; announce the others and return them.
 
-    That makes cold reads about twice as fast with one or two threads.
+    So a disk works on many windows at a time, which makes cold reads about twice as fast with one
+    or two threads, and warm reads pay nothing for it.
     """
-    if hasattr(os, "posix_fadvise"):  # macOS has none
-        for first, last, descriptor, position in windows:
+    if not hasattr(os, "RWF_NOWAIT"):  # Linux has it
+        return windows
+    missing = []
+    for window in windows:
+        first, last, descriptor, position = window
+        try:
+            got = os.preadv(descriptor, [buffer[first:last]], position, os.RWF_NOWAIT)
+        except OSError:  # nothing of it is in memory, or the file system cannot tell
+            got = 0
+        if got < last - first:
             os.posix_fadvise(descriptor, position, last - first, os.POSIX_FADV_WILLNEED)
+            missing.append(window)
+    return missing
