@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgjepa.config import MaskConfig
@@ -32,6 +32,7 @@ def mask_settings(draw):
     return MaskConfig(min_keep_ratio=low, max_keep_ratio=high, min_block_size=block), num_patches
 
 
+@settings(deadline=None)
 @given(mask_settings(), st.integers(1, 20), st.integers(0, 10_000))
 def test_masks_partition_the_patches(setting, batch_size, seed):
     config, num_patches = setting
@@ -48,6 +49,7 @@ def test_masks_partition_the_patches(setting, batch_size, seed):
     assert config.min_keep_ratio <= kept <= config.max_keep_ratio + 1 / num_patches
 
 
+@settings(deadline=None)
 @given(mask_settings(), st.integers(0, 10_000))
 def test_masked_runs_are_at_least_one_block_long(setting, seed):
     """Smaller rests are attached to a block, and whole small intervals join their neighbours."""

@@ -3,7 +3,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 from conftest import write_ptb_xl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgjepa.config import load_preset
@@ -29,6 +29,7 @@ def mixtures(draw):
     return weights, phases
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(0, 2**64 - 1))
 def test_every_place_is_taken_once(size, key):
     places = permute(np.arange(size), np.full(size, size), np.full(size, key, np.uint64))
@@ -51,6 +52,7 @@ def test_neighbours_do_not_stay_together():
     assert abs(np.corrcoef(places, np.arange(size))[0, 1]) < 4 / np.sqrt(size)
 
 
+@settings(deadline=None)
 @given(mixtures(), st.integers(0, 10**9), st.lists(st.integers(0, 60), min_size=1, max_size=4))
 def test_ranges_of_draws_fit_together(mixture, first, lengths):
     """Wherever they are cut; and no database skips or repeats one of its own draws."""
@@ -64,6 +66,7 @@ def test_ranges_of_draws_fit_together(mixture, first, lengths):
         np.testing.assert_array_equal(np.diff(numbers), np.ones(max(len(numbers) - 1, 0)))
 
 
+@settings(deadline=None)
 @given(mixtures(), st.integers(0, 3000))
 def test_every_database_keeps_its_share(mixture, count):
     weights, _ = mixture
