@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import wfdb
-from machine import machine_facts
+from machine import report
 from many_records import write_many
 
 WFDB_RECORDS = 1000
@@ -49,11 +49,8 @@ def main() -> None:
                 row |= prepare(tree, Path(scratch) / "store", workers)
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    result = {"benchmark": "ingest", **machine_facts(), "rows": rows}
-    print(json.dumps(result, indent=2))
     print_table(rows)
-    if options.result:
-        options.result.write_text(json.dumps(result, indent=2) + "\n")
+    report(options.result, {"benchmark": "ingest", "rows": rows})
 
 
 def wfdb_rate(tree: Path) -> float:

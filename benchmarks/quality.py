@@ -30,7 +30,6 @@ from ecgjepa.signals.quality import (
     PLAUSIBLE_AMPLITUDE_MV,
     SCORE_FEATURES,
     score_features,
-    typical_amplitude,
 )
 
 SEED = 0
@@ -66,7 +65,7 @@ def fit(features: np.ndarray, refused: np.ndarray) -> tuple[np.ndarray, float, f
 
 def noise_shares(record: Prepared) -> np.ndarray:
     """Return the noise of each lead as a share of the beats' typical amplitude."""
-    return record.measures.noise / max(1e3 * typical_amplitude(record.measures), 1.0)
+    return record.measures.noise / max(1e3 * record.measures.beats_mv, 1.0)
 
 
 def noise_limit(shares: np.ndarray) -> float:
@@ -98,7 +97,7 @@ def flag_shares(records: list[Prepared], noise: float) -> dict[str, float]:
 
 def wrong_gains(records: list[Prepared]) -> dict[str, float]:
     """Return how often amplitudes are called implausible, as they are and with a wrong gain."""
-    amplitude = np.array([typical_amplitude(record.measures) for record in records])
+    amplitude = np.array([record.measures.beats_mv for record in records])
     least, most = PLAUSIBLE_AMPLITUDE_MV
     return {
         name: float(((amplitude * factor < least) | (amplitude * factor > most)).mean())

@@ -70,7 +70,9 @@ def test_every_number_against_plain_numpy(samples, rate):
         for second in seconds
     ]
     np.testing.assert_array_equal(measures.ranges, ranges)
-    np.testing.assert_array_equal(measures.amplitude_mv, upper_median(ranges) / 1e3)
+    typical = upper_median(ranges)
+    moving = np.sort(typical[typical > 0])
+    assert measures.beats_mv == (moving[len(moving) // 2] / 1e3 if moving.size else 0.0)
     np.testing.assert_array_equal(measures.still_share, (np.array(ranges) == 0).mean(axis=0))
 
 
@@ -106,7 +108,7 @@ def test_same_bytes_at_any_place_in_memory(offset):
     view[:] = samples
     first, second = measure(samples, 500.0), measure(view, 500.0)
     for one, other in zip(first, second, strict=True):
-        assert one.tobytes() == other.tobytes()
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
     assert signature(first).tobytes() == signature(second).tobytes()
     assert quality_score(first) == quality_score(second)
     columns = np.asfortranarray(samples)

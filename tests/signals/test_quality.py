@@ -18,7 +18,6 @@ from ecgjepa.signals.quality import (
     quality_score,
     saturated_leads,
     score_features,
-    typical_amplitude,
 )
 from ecgjepa.signals.record import Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -131,7 +130,7 @@ def test_a_wrong_gain_is_implausible(samples, factor, implausible):
     scaled = np.rint(samples * factor).astype(np.int16)
     assert (("implausible_amplitude", None) in found(scaled)) is implausible
     amplitude = np.median(np.ptp(samples.reshape(10, 500, 12), axis=1))
-    assert typical_amplitude(measure(samples, 500.0)) == pytest.approx(amplitude / 1e3, rel=0.2)
+    assert measure(samples, 500.0).beats_mv == pytest.approx(amplitude / 1e3, rel=0.2)
 
 
 def test_limb_lead_residual_tells_swapped_columns_from_few_bad_samples(samples):

@@ -261,8 +261,10 @@ def test_issues_are_in_the_index_and_counted(source, tmp_path):
     write_wfdb(source / "records500/00000/00002_hr.hea", digital)
     manifest = prepare({"ptb-xl": source}, tmp_path / "store", folds="all")
     store = Store(tmp_path / "store")
-    assert store.table()["issues"][1].tolist() == ["invalid_samples:III", "flat_lead:V2"]
-    assert manifest.databases["ptb-xl"].issues == {"flat_lead": 1, "invalid_samples": 1}
+    found = store.table()["issues"][1].tolist()
+    assert found == ["invalid_samples:III", "flat_lead:V2", "low_quality"]
+    counts = {"flat_lead": 1, "invalid_samples": 1, "low_quality": 1}
+    assert manifest.databases["ptb-xl"].issues == counts
     np.testing.assert_array_equal(store.read_record(1), digital)
 
 

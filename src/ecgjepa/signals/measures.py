@@ -43,6 +43,8 @@ class Measures(NamedTuple):
             50 ms: what is left between the beats. At 100 Hz a quarter less than at 500 Hz.
         ranges: Greatest minus least value of each whole second; 0 for a second with a gap.
         block_means: Means over 0.2 s, an invalid sample counting as the lead's mean.
+        beats_mv: Peak-to-peak amplitude of beats in mV: the range of a second, median over seconds,
+            then over the leads that move; 0 if none does.
     """
 
     valid_count: Int64[np.ndarray, " leads"]
@@ -53,16 +55,12 @@ class Measures(NamedTuple):
     noise: Float64[np.ndarray, " leads"]
     ranges: Int32[np.ndarray, "seconds leads"]
     block_means: Float64[np.ndarray, "blocks leads"]
+    beats_mv: float
 
     @property
     def squares(self) -> Int64[np.ndarray, " leads"]:
         """Exact sums of squares."""
         return np.diagonal(self.gram).astype(np.int64)
-
-    @property
-    def amplitude_mv(self) -> Float64[np.ndarray, " leads"]:
-        """Range of a second in mV, median over seconds: the peak-to-peak amplitude of beats."""
-        return middle(self.ranges) / 1e3
 
     @property
     def still_share(self) -> Float64[np.ndarray, " leads"]:
@@ -110,6 +108,7 @@ def measure(samples: Int16[np.ndarray, "samples leads"], sampling_rate: float) -
         _noise(single, sampling_rate),
         ranges,
         _block_means(single, round(_BLOCK_SECONDS * sampling_rate)),
+        _beats_mv(ranges),
     )
 
 
@@ -167,6 +166,12 @@ def fold_rows(
     kind = samples.dtype
     joint = reduce.reduce(wide, axis=1, dtype=kind).reshape(blocks, joined, num_leads)
     return reduce.reduce(joint, axis=1, dtype=kind)
+
+
+def _beats_mv(ranges: Int32[np.ndarray, "seconds leads"]) -> float:
+    typical = middle(ranges)
+    moving = np.sort(typical[typical > 0])
+    return float(moving[len(moving) // 2]) / 1e3 if moving.size else 0.0
 
 
 def _sums(

@@ -127,7 +127,8 @@ def _judge(
     # A lead that is not in the file is said to be missing, and that is all there is to say.
     found = [issue for issue in found if issue.lead not in missing]
     quality = round(quality_score(measures), 4)
-    if quality < LOW_SCORE and not missing:
+    unusable = missing | {issue.lead for issue in found if issue.code == "invalid_lead"}
+    if quality < LOW_SCORE and not unusable:  # of such leads enough is said
         words = f"scores {quality:.2f} of 1, like recordings that people find unacceptable"
         found.append(Issue("low_quality", words))
     return Prepared(samples, issues + tuple(found), measures, quality)

@@ -60,7 +60,7 @@ def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int)
     for column in np.flatnonzero(flat).tolist():
         words = f"constant at {measures.low[column] / 1e3:.3f} mV"
         issues.append(Issue("flat_lead", words, leads[column]))
-    amplitude = typical_amplitude(measures)
+    amplitude = measures.beats_mv
     # Where nothing moves there is nothing to hide.
     noisy = measures.noise > MAX_NOISE_SHARE * 1e3 * amplitude if amplitude else flat
     for column in np.flatnonzero(noisy & ~flat).tolist():
@@ -134,13 +134,6 @@ def saturated_leads(
     return saturated
 
 
-def typical_amplitude(measures: Measures) -> float:
-    """Return the peak-to-peak amplitude of beats in mV, median over the leads that move."""
-    amplitudes = measures.amplitude_mv
-    moving = amplitudes[amplitudes > 0]
-    return float(middle(moving[:, None])[0]) if moving.size else 0.0
-
-
 def quality_score(measures: Measures) -> float:
     """Return from 0 (useless) to 1 (clean) how likely a person would accept the recording.
 
@@ -160,7 +153,7 @@ def score_features(measures: Measures) -> Float64[np.ndarray, " 5"]:
     exceeds its typical one, as logarithm of a ratio; and the correlation of the most solitary lead
     with its next of kin. Neither an offset nor a wrong gain of the whole recording changes them.
     """
-    amplitude = max(1e3 * typical_amplitude(measures), 1.0)
+    amplitude = max(1e3 * measures.beats_mv, 1.0)
     # Keeps ratios meaningful where a lead hardly moves.
     little = 0.1 * amplitude
     widest = fold_rows(measures.ranges, 1, np.maximum)[0]

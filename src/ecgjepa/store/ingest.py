@@ -10,7 +10,6 @@ from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.signals.measures import Measures, signature
 from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig, prepare_record
-from ecgjepa.signals.quality import typical_amplitude
 
 OnBad = Literal["raise", "skip", "mask"]
 ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
@@ -90,7 +89,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "num_samples": len(prepared.samples),
         "issues": issues,
         "quality": prepared.quality,
-        "amplitude_mv": typical_amplitude(measures),
+        "amplitude_mv": measures.beats_mv,
         "sha256": hashlib.sha256(samples.data).hexdigest(),
         "signature": signature(measures).tobytes(),
         "valid_count": measures.valid_count,
