@@ -39,8 +39,10 @@ SCHEMA = pa.schema(
 # Bits out of 128 in which signatures of copies may differ: resampled, rescaled and filtered copies
 # stay within it, and so do three in a million pairs of different ECGs (benchmarks/signatures.py).
 MAX_DISTANCE = 16
-# Copies bend alike, others do not: it decides between those that the signatures leave.
-MIN_LIKENESS = 0.85
+# Cosine of bends, which decides between those that the signatures leave: above 0.96 in 99 % of
+# changed copies (PTB-XL at 100 Hz, at gain 200, high-passed), at most 0.902 among 3.7 million pairs
+# of different records, where two regular rhythms happen to agree (docs/log.md).
+MIN_LIKENESS = 0.94
 
 
 class Fingerprints(NamedTuple):
