@@ -323,4 +323,5 @@ def test_every_real_record_equals_the_package(real_data, tmp_path):
         np.testing.assert_array_equal(np.where(ours.valid, ours.signal, np.nan), expected)
         assert ours.leads == tuple(theirs.sig_name)
         assert ours.sampling_rate == theirs.fs
-        assert not ours.issues
+        # Some headers of the Challenge write mv.
+        assert {issue.code for issue in ours.issues} <= {"unit_spelling"}
