@@ -131,7 +131,8 @@ def _as_microvolt(
         return None
     if largest == 1:
         return digital
-    return digital * np.array(steps, np.int16)
+    same = steps.count(largest) == len(steps)
+    return digital * (np.int16(largest) if same else np.array(steps, np.int16))
 
 
 @lru_cache(maxsize=256)
