@@ -261,8 +261,10 @@ def test_issues_are_in_the_index_and_counted(source, tmp_path):
     write_wfdb(source / "records500/00000/00002_hr.hea", digital)
     manifest = prepare({"ptb-xl": source}, tmp_path / "store", folds="all")
     store = Store(tmp_path / "store")
-    assert store.table()["issues"][1].tolist() == ["invalid_samples:III", "flat_lead:V2"]
-    assert manifest.databases["ptb-xl"].issues == {"flat_lead": 1, "invalid_samples": 1}
+    expected = ["invalid_samples:III", "flat_lead:V2", "short_record"]
+    assert store.table()["issues"][1].tolist() == expected
+    counts = {"flat_lead": 1, "invalid_samples": 1, "short_record": 30}
+    assert manifest.databases["ptb-xl"].issues == counts
     np.testing.assert_array_equal(store.read_record(1), digital)
 
 
