@@ -295,7 +295,7 @@ def _read_with_package(header: Header) -> tuple[Any, Any, Any, tuple[str, ...]]:
     factor = np.array([millivolt_per_unit(unit) for unit in record.units])
     signal = (record.p_signal * factor).astype(np.float32)
     valid = np.isfinite(signal)
-    return digital, signal, valid, tuple(record.sig_name)
+    return digital, signal, valid, tuple(name or "" for name in record.sig_name)
 
 
 def _bound_by_file_sizes(header: Header) -> None:
