@@ -52,7 +52,18 @@ def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record 
     """
     if damaged not in DAMAGED:
         raise ValueError(f"damaged must be one of {', '.join(DAMAGED)}, found {damaged!r}")
-    header = read_header(header_path)
+    return read_described(read_header(header_path), damaged)
+
+
+def read_described(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
+    """Read the samples that a header describes; see `read_wfdb_exact`."""
+    try:
+        return _read_samples(header, damaged)
+    except OSError as error:  # no permission, a bad sector, a name too long
+        raise RecordFormatError(f"{header.path}: its signals are not readable: {error}") from None
+
+
+def _read_samples(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
     if not _has_fast_path(header):
         return _read_unusual(header, damaged)
     digital, issues = _read_interleaved_16(header, damaged)
@@ -60,7 +71,7 @@ def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record 
     issues += [*faults, *notes, *header_issues(header)]
     if not faults and (samples := _as_microvolt(digital, header)) is not None:
         return MicrovoltRecord(
-            samples, header.leads, header.sampling_rate, header_path.stem, str(header_path),
+            samples, header.leads, header.sampling_rate, header.path.stem, str(header.path),
             tuple(issues),
         )  # fmt: skip
     valid = digital != _INVALID_16
@@ -208,8 +219,6 @@ def _to_millivolt(
     gain = np.array([spec.gain for spec in signals])
     baseline = np.array([spec.baseline for spec in signals])
     factor = np.array([millivolt_per_unit(spec.unit) for spec in signals])
-    if not np.isfinite(1.0 / gain).all():
-        raise RecordFormatError(f"gains {gain.tolist()} are not usable")
     # Both operands are exact in float32, where a division rounds as float64's then cast would.
     if (baseline == 0).all() and (factor == 1).all() and (gain == gain.astype(np.float32)).all():
         return digital.astype(np.float32) / gain.astype(np.float32)
@@ -285,7 +294,7 @@ def _read_with_package(header: Header) -> tuple[Any, Any, Any, tuple[str, ...]]:
     factor = np.array([millivolt_per_unit(unit) for unit in record.units])
     signal = (record.p_signal * factor).astype(np.float32)
     valid = np.isfinite(signal)
-    return digital, signal, valid, tuple(record.sig_name)
+    return digital, signal, valid, tuple(name or "" for name in record.sig_name)
 
 
 def _bound_by_file_sizes(header: Header) -> None:
@@ -297,10 +306,10 @@ def _bound_by_file_sizes(header: Header) -> None:
     parts = header.segments or (header,)
     files = {part.path.with_name(spec.file_name) for part in parts for spec in part.signals}
     size = sum(_file_size(header.path, path) for path in files if path.name != "~")
-    num_signals = max(len(part.signals) for part in parts)
-    if header.num_samples is not None and header.num_samples * num_signals > 64 * max(size, 1):
+    frame = max(sum(spec.samples_per_frame for spec in part.signals) for part in parts)
+    if header.num_samples is not None and header.num_samples * frame > 64 * max(size, 1):
         raise RecordFormatError(
-            f"{header.path}: announces {header.num_samples:,} samples of {num_signals} leads, but "
+            f"{header.path}: announces {header.num_samples:,} samples of {frame} a frame, but "
             f"its signal files hold {size:,} bytes",
             reason="truncated",
         )
