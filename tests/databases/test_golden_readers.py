@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from golden.make_readers import FILE, combined, digest_of_all, extra, listings, snapshot
+from golden.make_readers import FILE, combined, digest_of_all, listings, packed, snapshot
 
 GOLDEN = json.loads(FILE.read_text(encoding="utf-8"))
 SINGLY = [name for name, of_database in GOLDEN.items() if "records" in of_database]
@@ -52,9 +52,13 @@ def test_real_records_are_read_and_prepared_as_before(by_name, name):
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_further_records_of_ptb_xl_are_read_and_prepared_as_before(real_data, tmp_path):
-    if not (real_data / "ptb-xl-extra").is_dir():
-        pytest.skip("ptb-xl-extra is not at hand")
-    listing = extra(real_data, tmp_path)
-    assert len(listing) == GOLDEN["ptb-xl-with-extra"]["num_records"] == 2730
-    assert digest_of_all(listing) == GOLDEN["ptb-xl-with-extra"]["digest"]
+def test_packed_records_are_read_and_prepared_as_before(real_data, tmp_path):
+    if not (real_data / "unpack.py").is_file():
+        pytest.skip("there is no unpack.py")
+    found = {name: (len(one), digest_of_all(one)) for name, one in packed(real_data, tmp_path)}
+    expected = {name: (GOLDEN[name]["num_records"], GOLDEN[name]["digest"]) for name in found}
+    assert found == expected
+    assert {name: number for name, (number, _) in found.items()} == {
+        "ptb-xl-with-extra": 2730,
+        "cinc-2011": 748,
+    }

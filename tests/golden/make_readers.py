@@ -84,11 +84,13 @@ def _facts_of_preparing(record: Record, config: PreprocessingConfig) -> dict[str
     }
 
 
-def extra(real_data: Path, folder: Path) -> Listing:
-    """Unpack the further records of PTB-XL into ``folder`` and list all that is there then."""
-    script = real_data / "ptb-xl-extra/unpack.py"
+def packed(real_data: Path, folder: Path) -> Iterator[tuple[str, Listing]]:
+    """Unpack what lies packed in ``real_data`` into ``folder``, and yield name and listing."""
+    script = real_data / "unpack.py"
     subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
-    return ptb_xl.list_records(folder, source_rate=500)
+    yield "ptb-xl-with-extra", ptb_xl.list_records(folder / "ptb-xl", source_rate=500)
+    archive = folder / "cinc-2011"
+    yield "cinc-2011", list_records("cinc-2011", archive, archive / "labels.csv")
 
 
 def digest_of_all(listing: Listing) -> str:
@@ -99,8 +101,8 @@ def digest_of_all(listing: Listing) -> str:
 def main(real_data: Path) -> None:
     found: dict[str, Any] = {name: snapshot(listing) for name, listing in listings(real_data)}
     with tempfile.TemporaryDirectory() as folder:
-        listing = extra(real_data, Path(folder))
-        found["ptb-xl-with-extra"] = {"num_records": len(listing), "digest": digest_of_all(listing)}
+        for name, listing in packed(real_data, Path(folder)):
+            found[name] = {"num_records": len(listing), "digest": digest_of_all(listing)}
     FILE.write_text(_one_line_a_record(found))
 
 
