@@ -9,6 +9,7 @@ numbers bit for bit; tests compare them on every real record at hand.
 Format: https://physionet.org/physiotools/wag/signal-5.htm.
 """
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -174,39 +175,52 @@ def _read_interleaved_16(
     """Read one file of interleaved 16-bit samples, bounded by what the file really holds."""
     spec, num_signals = header.signals[0], len(header.signals)
     path = header.path.with_name(spec.file_name)
-    available = _file_size(header.path, path) - spec.byte_offset
-    frame_bytes = 2 * num_signals
+    try:
+        stream = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise _missing_file(header.path, path) from None
+    with stream:
+        available = os.fstat(stream.fileno()).st_size - spec.byte_offset
+        num_samples, issues = _usable_samples(path, header, available, damaged)
+        digital = np.empty((num_samples, num_signals), "<i2")
+        stream.seek(spec.byte_offset)
+        if stream.readinto(digital.data.cast("B")) != digital.nbytes:
+            raise RecordFormatError(f"{path}: became shorter while it was read", reason="truncated")
+    return digital.astype(np.int16, copy=False), issues
+
+
+def _usable_samples(
+    path: Path, header: Header, available: int, damaged: Damaged
+) -> tuple[int, list[Issue]]:
+    """Return how many of the announced samples there are, and what is odd about that."""
+    frame_bytes = 2 * len(header.signals)
     held = max(available, 0) // frame_bytes
     num_samples = held if header.num_samples is None else header.num_samples
-    issues: list[Issue] = []
     if held < num_samples or num_samples == 0:
         words = (
-            f"holds {held} of {num_samples} samples of {num_signals} leads "
-            f"({available + spec.byte_offset:,} bytes)"
+            f"holds {held} of {num_samples} samples of {len(header.signals)} leads "
+            f"({available + header.signals[0].byte_offset:,} bytes)"
         )
         if damaged != "mask" or not held:
             raise RecordFormatError(f"{path}: truncated: {words}", reason="truncated")
-        issues.append(Issue("truncated", f"{path.name} {words}"))
-        num_samples = held
-    elif available > num_samples * frame_bytes:
-        more = available - num_samples * frame_bytes
-        issues.append(
-            Issue(
-                "file_longer_than_header",
-                f"{path.name} holds {more:,} bytes more than the header announces",
-            )
-        )
-    digital = np.fromfile(path, "<i2", count=num_samples * num_signals, offset=spec.byte_offset)
-    return digital.reshape(num_samples, num_signals).astype(np.int16, copy=False), issues
+        return held, [Issue("truncated", f"{path.name} {words}")]
+    if (more := available - num_samples * frame_bytes) > 0:
+        words = f"{path.name} holds {more:,} bytes more than the header announces"
+        return num_samples, [Issue("file_longer_than_header", words)]
+    return num_samples, []
 
 
 def _file_size(header: Path, path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
-        raise RecordFormatError(
-            f"{header}: its signal file {path.name} is missing", reason="missing_file"
-        ) from None
+        raise _missing_file(header, path) from None
+
+
+def _missing_file(header: Path, path: Path) -> RecordFormatError:
+    return RecordFormatError(
+        f"{header}: its signal file {path.name} is missing", reason="missing_file"
+    )
 
 
 def _to_millivolt(

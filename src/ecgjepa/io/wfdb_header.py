@@ -181,7 +181,8 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     if gain is None or not _is_usable(gain.units_per_millivolt):
         raise _wrong_line(path, line, f": gain {gain_text!r} is not like '1000(0)/mV'")
     try:
-        integers = [int(text) for text in fields[3:8]]
+        # Resolution, zero, initial value, checksum and block size; the line may end early.
+        _, adc_zero, initial_value, checksum, *_ = (*map(int, fields[3:8]), None, None, None, None)
     except ValueError:
         raise _wrong_line(
             path,
@@ -189,9 +190,6 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
             ": expected integers for resolution, zero, initial value, checksum and block size; is "
             "the gain field missing?",
         ) from None
-    adc_zero, initial_value, checksum = (
-        integers[place] if len(integers) > place else None for place in (1, 2, 3)
-    )
     return SignalSpec(
         file_name=fields[0],
         storage=storage.name,
