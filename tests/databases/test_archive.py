@@ -204,6 +204,16 @@ def test_tables_are_ecgs_only_if_described(mixed):
     assert "parquet/parquet" in ids
 
 
+def test_the_table_may_lie_among_tables_that_are_ecgs(mixed):
+    here = mixed / "csv"
+    (here / "csv.csv.json").rename(here / "ecg.json")
+    table = here / "notes.csv"
+    table.write_text("record,patient\ncsv,3\n")
+    listing = list_records("mine", here, table)
+    assert [(entry.record_id, entry.patient_id) for entry in listing.entries()] == [("csv", "3")]
+    assert listing.notices == ()
+
+
 def test_listing_opens_no_other_file(tmp_path):
     for name in ("a.dcm", "b.XML", "c.edf", ".hidden.dcm"):
         (tmp_path / name).touch()

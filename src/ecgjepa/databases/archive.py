@@ -25,7 +25,7 @@ from ecgjepa.databases.simulated import is_simulated, simulated_notice
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io import EXPECTED, PACKAGES, is_described
-from ecgjepa.io.arrays import FOLDER_DESCRIPTION
+from ecgjepa.io.description import FOLDER_DESCRIPTION
 from ecgjepa.io.wfdb_header import read_header
 
 _KNOWN = ("record", "file", "patient", "fold", "age", "sex", "labels")
@@ -55,7 +55,7 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
         DatabaseError: If there is no record, a package that reads them is missing, or the CSV is
             not readable or contradicts itself.
     """
-    files, others = _find(root)
+    files, others = (_without(root, paths, table) for paths in _find(root))
     if not files:
         raise DatabaseError(
             f"{database}: no ECG file anywhere below {root}; expected {EXPECTED}{_kinds(others)}"
@@ -63,8 +63,7 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
     _require_packages(database, files)
     paths = _named(files)
     sheets = sorted(path for path in others if path.endswith(".csv") and "/" not in path)
-    tables = sheets if table is None else [Path(table).name]
-    notices = _other_files([path for path in others if path not in tables])
+    notices = _other_files([path for path in others if table is not None or path not in sheets])
     absent: tuple[Skip, ...] = ()
     rows = [_undescribed(name, path) for name, path in paths]
     if table is not None:
@@ -117,6 +116,16 @@ def _find(root: Path) -> tuple[list[str], list[str]]:
     segments = _segments(root, [path for path in files if path.endswith(".hea")])
     kept = [path for path in files if path not in segments]
     return sorted(kept, key=lambda path: path.split("/")), others
+
+
+def _without(root: Path, paths: list[str], table: str | Path | None) -> list[str]:
+    """Leave out the table, which might lie among the files it describes."""
+    if table is None:
+        return paths
+    name, place = Path(table).name, Path(table).resolve()
+    return [
+        path for path in paths if not (path.endswith(name) and (root / path).resolve() == place)
+    ]
 
 
 def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.arrays import is_described as is_described
 from ecgjepa.io.arrays import read_array, read_csv, read_parquet
 from ecgjepa.io.content import named_errors
+from ecgjepa.io.description import is_described as is_described
 from ecgjepa.io.dicom import read_dicom
 from ecgjepa.io.edf import read_edf
 from ecgjepa.io.wfdb import Damaged as Damaged
@@ -39,7 +39,7 @@ def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
 
     A WFDB record may be named by its header, its signal file, or without an ending. DICOM, XML and
     EDF files need packages: ``pip install 'ecgjepa[formats]'``. Arrays and tables need a JSON file
-    that describes them, see `ecgjepa.io.arrays`.
+    that describes them, see `ecgjepa.io.description`.
 
     Args:
         path: The file.

@@ -4,7 +4,7 @@ A document holds series of waveforms. A series of code RHYTHM is the ECG as reco
 series, such as a representative beat, is not. A series holds sets of sequences: one of time, whose
 increment gives the sampling rate, and one a lead, as ``origin + scale * digit``.
 
-Format: HL7 aECG Implementation Guide, https://en.wikipedia.org/wiki/HL7_aECG.
+Format: http://www.hl7.org/implement/standards/product_brief.cfm?product_id=70.
 """
 
 from pathlib import Path

@@ -1,44 +1,22 @@
-"""ECGs in plain arrays and tables, described by a JSON file beside them.
+"""ECGs in plain arrays and tables, which a JSON file describes (see `description`).
 
 ``x.npy`` or ``x.npz`` (one array, or one named ``signal``) holds samples by leads, ``x.csv`` or
-``x.parquet`` has a column a lead. The description is ``x.npy.json``, or ``ecg.json`` for all files
-of a folder::
-
-    {"sampling_rate": 500, "unit": "mV", "leads": ["I", "II", "III", ...]}
-
-``leads`` may be left out for tables, whose columns then name them. Nothing is guessed: a wrong
-rate, unit or order of leads would go unnoticed.
+``x.parquet`` has a column a lead.
 """
 
-import json
 import zipfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.io.content import MAX_BYTES, make_record, read_bytes
+from ecgjepa.io.description import EXAMPLE, Description, describe
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
-from ecgjepa.signals.units import millivolt_per_unit
-
-FOLDER_DESCRIPTION = "ecg.json"
-_MAX_JSON_BYTES = 100_000
-_EXAMPLE = '{"sampling_rate": 500, "unit": "mV", "leads": ["I", "II", "V1"]}'
-
-
-class _Description(NamedTuple):
-    sampling_rate: float
-    millivolt_per_unit: float
-    leads: tuple[str, ...] | None
-
-
-def is_described(path: Path) -> bool:
-    """Return whether a description lies beside a file."""
-    return any(place.is_file() for place in _places(path))
 
 
 def read_array(path: Path) -> Record:
@@ -51,10 +29,10 @@ def read_array(path: Path) -> Record:
         RecordFormatError: If it is not described, or its array is not as described.
         UnitError: If the unit is no voltage.
     """
-    described = _describe(path)
+    described = describe(path)
     leads = described.leads
     if leads is None:
-        raise RecordFormatError(f"{path}: its description names no leads; expected {_EXAMPLE}")
+        raise RecordFormatError(f"{path}: its description names no leads; expected {EXAMPLE}")
     content = read_bytes(path)
     values = _parse_array(path, _npz_member(path) if content.startswith(b"PK") else content)
     if values.ndim != 2 or values.shape[1] != len(leads):
@@ -73,7 +51,7 @@ def read_csv(path: Path) -> Record:
     """
     from pyarrow import csv
 
-    described = _describe(path)
+    described = describe(path)
     return _from_table(path, csv.read_csv(BytesIO(read_bytes(path))), described)
 
 
@@ -81,7 +59,7 @@ def read_parquet(path: Path) -> Record:
     """Read a ``.parquet`` file with a column a lead; errors as `read_csv`."""
     from pyarrow import parquet
 
-    described = _describe(path)
+    described = describe(path)
     with parquet.ParquetFile(path) as file:
         # Runs of equal values take no room in the file.
         if 8 * file.metadata.num_rows * file.metadata.num_columns > MAX_BYTES:
@@ -92,7 +70,7 @@ def read_parquet(path: Path) -> Record:
 def _from_table(
     path: Path,
     table: Any,  # noqa: ANN401
-    described: _Description,
+    described: Description,
 ) -> Record:
     leads = described.leads or [name for name in table.column_names if parse_lead(name)]
     missing = [lead for lead in leads if lead not in table.column_names]
@@ -111,40 +89,13 @@ def _as_record(
     path: Path,
     values: np.ndarray,
     leads: Sequence[str],
-    described: _Description,
+    described: Description,
     issues: Sequence[Issue] = (),
 ) -> Record:
     if values.dtype.kind not in "iuf":
         raise RecordFormatError(f"{path}: holds {values.dtype} values; expected numbers")
     millivolt = values.astype(np.float64) * described.millivolt_per_unit
     return make_record(path, millivolt, leads, described.sampling_rate, issues=issues)
-
-
-def _places(path: Path) -> tuple[Path, Path]:
-    return path.with_name(path.name + ".json"), path.with_name(FOLDER_DESCRIPTION)
-
-
-def _describe(path: Path) -> _Description:
-    place = next((place for place in _places(path) if place.is_file()), None)
-    if place is None:
-        raise RecordFormatError(
-            f"{path}: its sampling rate, unit and leads are not told; write them to "
-            f"{path.name}.json, or to {FOLDER_DESCRIPTION} for the whole folder, as {_EXAMPLE}",
-            reason="not_described",
-        )
-    told = json.loads(read_bytes(place, _MAX_JSON_BYTES))
-    if not isinstance(told, dict):
-        raise RecordFormatError(f"{place}: expected {_EXAMPLE}")
-    rate, unit, leads = told.get("sampling_rate"), told.get("unit"), told.get("leads")
-    is_rate = isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0
-    are_leads = leads is None or (
-        isinstance(leads, list) and leads and all(isinstance(lead, str) for lead in leads)
-    )
-    if rate is None or not (is_rate and isinstance(unit, str) and are_leads):
-        raise RecordFormatError(f"{place}: holds {str(told)[:200]}; expected {_EXAMPLE}")
-    return _Description(
-        float(rate), millivolt_per_unit(unit), None if leads is None else tuple(leads)
-    )
 
 
 def _npz_member(path: Path) -> bytes:

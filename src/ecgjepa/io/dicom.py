@@ -69,7 +69,8 @@ def _dataset(path: Path) -> Any:  # noqa: ANN401
             f"{path}: transfer syntax {syntax} is not read; expected implicit or explicit VR, "
             "little endian, not compressed"
         )
-    dataset = pydicom.dcmread(path)
+    # Nothing else is looked at: neither pixels nor who the patient is.
+    dataset = pydicom.dcmread(path, specific_tags=["SOPClassUID", "WaveformSequence"])
     if "WaveformSequence" not in dataset:
         raise RecordFormatError(
             f"{path}: is a DICOM file without waveforms (SOP class {dataset.get('SOPClassUID')})",
