@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.databases.simulated import is_simulated, simulated_notice
+from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, simulated_notice
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io import EXPECTED, PACKAGES, is_described
@@ -140,7 +140,7 @@ def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
             ending in PACKAGES and (ending not in _TABLES or is_described(folder / name))
         ):
             ecgs.append(name)
-        elif not (has_header and ending in _WFDB_ENDINGS) and not _is_description(name):
+        elif not (has_header and ending in _WFDB_ENDINGS) and not _is_ours(name):
             others.append(name)
     return ecgs, others
 
@@ -160,8 +160,9 @@ def _ending(name: str) -> str:
     return f".{name.rpartition('.')[2].lower()}"
 
 
-def _is_description(name: str) -> bool:
-    return name == FOLDER_DESCRIPTION or (
+def _is_ours(name: str) -> bool:
+    """Return whether a file is one that this package writes or reads beside ECGs."""
+    return name in (FOLDER_DESCRIPTION, SIMULATED_FILE) or (
         name.endswith(".json") and _ending(name.removesuffix(".json")) in PACKAGES
     )
 
