@@ -128,12 +128,12 @@ RULES = {
     ),
     24: (
         "malicious file",
-        "no path out of the folder, sizes bounded, no links, no objects; XML and uploads to come",
+        "no path out of the folder, sizes bounded, no links, objects or entities; uploads to come",
         "databases.tables.refuse_outside_paths",
     ),
     25: (
         "median beats, calibration pulses",
-        "to come with readers of MUSE, DICOM and Philips; until then refused by name",
+        "the rhythm is chosen, other waveforms are noted, the known pulse is cut off and noted",
         "io.read_record",
     ),
 }
