@@ -27,6 +27,8 @@ from machine import report
 from many_records import write_many
 
 WFDB_RECORDS = 1000
+# Small enough that even a thousand records are work for two.
+RECORDS_PER_SHARD = 500
 
 
 def main() -> None:
@@ -73,6 +75,7 @@ def prepare(tree: Path, store: Path, workers: int) -> dict[str, float]:
     shutil.rmtree(store, ignore_errors=True)
     command = [sys.executable, "-m", "ecgjepa", "--quiet", "prepare", f"mimic-iv-ecg={tree}"]
     command += ["--store", str(store), "--workers", str(workers), "--json"]
+    command += ["--records-per-shard", str(RECORDS_PER_SHARD)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     memory = Memory(process.pid)
