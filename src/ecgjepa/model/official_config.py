@@ -59,6 +59,12 @@ _ABSENT = {
     "attn_dropout": 0.0,
     "layer_scale_eps": 0.0,
 }
+# What is used before pydantic could check it.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "channels": (list, tuple),
+    "datasets": dict,
+    "sampling_frequency": (int, float),
+}
 # Constants of the official code that are no field of its configuration: `pretrain.py`, lines 221
 # and 292.
 _WARMUP_LEARNING_RATE = 1e-6
@@ -86,6 +92,9 @@ def check_official_config(official: object, *, source: str) -> dict[str, Any]:
                 f"{source}: its configuration {problem} {', '.join(sorted(map(str, names)))}; "
                 "expected the fields of kweimann/ECG-JEPA at 504b4e5"
             )
+    for name, kinds in _KINDS.items():
+        if not isinstance(official[name], kinds):
+            raise OfficialCheckpointError(f"{source}: {name} is {official[name]!r}")
     for name, value in _ABSENT.items():
         if official[name] != value:
             raise OfficialCheckpointError(
@@ -167,10 +176,7 @@ def from_official_config(official: dict[str, Any], *, source: str) -> PretrainCo
 
 
 def to_official_config(config: PretrainConfig) -> dict[str, Any]:
-    """Return a run's configuration with the official fields.
-
-    What the official code has no field for is lost: shuffling, normalised targets, clip, seed.
-    """
+    """Return a run's configuration with the official fields; see `lost_settings` for the rest."""
     sections = config.model_dump(mode="json")
     official = {name: sections[section][key] for name, section, key in _FIELDS}
     accumulation = config.train.gradient_accumulation_steps
@@ -181,6 +187,22 @@ def to_official_config(config: PretrainConfig) -> dict[str, Any]:
         "channels": [lead.upper() for lead in config.data.leads],
         "channel_size": config.data.window_samples,
         "batch_size": config.train.batch_size // accumulation,
+    }
+
+
+def lost_settings(config: PretrainConfig) -> dict[str, Any]:
+    """Return the settings that change what is learned and that the official code does not have."""
+    back = from_official_config(to_official_config(config), source="configuration")
+    kept = {"data": back.data.model_dump(), "train": back.train.model_dump()}
+    return {
+        f"{section}.{key}": value
+        for section, key, value in (
+            ("data", "clip", config.data.clip),
+            ("data", "sampling", config.data.sampling),
+            ("train", "warmup_learning_rate", config.train.warmup_learning_rate),
+            ("train", "normalise_targets", config.train.normalise_targets),
+        )
+        if kept[section][key] != value
     }
 
 
@@ -202,6 +224,7 @@ def to_official_encoder_config(
         **dict.fromkeys(sorted(OFFICIAL_FIELDS)),
         **known,
         **_ABSENT,
+        "datasets": {},
         "sampling_frequency": _whole(sampling_rate),
         "channels": [lead.upper() for lead in leads],
         "channel_size": patches * encoder.patch_size,

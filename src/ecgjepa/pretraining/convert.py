@@ -4,6 +4,7 @@ An imported model folder has the target encoder, as the paper evaluates it; `loa
 gives all three networks. See docs/decisions/0013-official-checkpoints.md for what is filled in.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ecgjepa.model.official import OfficialCheckpoint, read_official, write_offi
 from ecgjepa.model.official_config import (
     encoder_config,
     from_official_config,
+    lost_settings,
     official_leads,
     to_official_config,
     to_official_encoder_config,
@@ -42,6 +44,8 @@ from ecgjepa.pretraining.checkpoint import (
 )
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder, read_run_config
 from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+logger = logging.getLogger(__name__)
 
 OFFICIAL_SUFFIX = ".pt"
 _PAPER_WINDOW_SECONDS = 10.0
@@ -198,7 +202,13 @@ def _read_ours(path: Path) -> OfficialCheckpoint:
 def _read_checkpoint(path: Path) -> OfficialCheckpoint:
     state = check_checkpoint(path)
     run = path.parent.parent
-    official = to_official_config(read_run_config(run))
+    config = read_run_config(run)
+    official = to_official_config(config)
+    if lost := lost_settings(config):
+        logger.warning(
+            "the official code knows no %s: it would continue this run in another way",
+            ", ".join(f"{key}={value}" for key, value in lost.items()),
+        )
     if not official["datasets"]:  # no weights: in proportion to the records
         official["datasets"] = _proportions(describe_encoder(run, steps=state.step).pretraining)
     return OfficialCheckpoint(
