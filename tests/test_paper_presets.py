@@ -67,6 +67,7 @@ COMMON = {
     "data.leads": ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"),
     "data.window_seconds": 10,
     "data.clip": 5,
+    "data.normalisation": "paper",
     "data.sampling": "with-replacement",
     "mask.min_keep_ratio": 0.15,
     "mask.max_keep_ratio": 0.25,

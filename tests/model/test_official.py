@@ -178,6 +178,15 @@ def test_a_list_and_a_missing_file_are_named(tmp_path):
         read_official(tmp_path / "none.pt")
 
 
+def test_one_changed_byte_of_a_weight_is_noticed(tmp_path):
+    path = write_official(tmp_path / "a.pt", minified())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OfficialCheckpointError, match=r"not readable.* is damaged"):
+        read_official(path)
+
+
 def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, rng):
     path = write_official(tmp_path / "a.pt", minified())
     data = path.read_bytes()

@@ -42,6 +42,7 @@ FAST = [
     "train.checkpoint_every=2",
     "train.precision=float32",
     "train.normalise_targets=false",
+    "data.normalisation=paper",
 ]
 
 
@@ -153,12 +154,16 @@ def test_settings_that_would_be_lost_are_named(run, tmp_path, caplog):
     changed = tmp_path / "run"
     shutil.copytree(run, changed)
     text = (changed / "config.yaml").read_text()
-    for old, new in (("targets: false", "targets: true"), ("with-replacement", "shuffle")):
+    for old, new in (
+        ("targets: false", "targets: true"),
+        ("with-replacement", "shuffle"),
+        ("normalisation: paper", "normalisation: store"),
+    ):
         assert old in text
         text = text.replace(old, new)
     (changed / "config.yaml").write_text(text)
     convert(changed, tmp_path / "c.pt")
-    lost = "knows no data.sampling=shuffle, train.normalise_targets=True"
+    lost = "no data.normalisation=store, data.sampling=shuffle, train.normalise_targets=True"
     assert lost in caplog.text
 
 

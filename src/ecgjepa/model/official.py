@@ -9,7 +9,7 @@ and its ``scripts/minify_pretrained_checkpoint.py`` cuts that down to the target
 names change, by the explicit lists below.
 """
 
-import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,9 +161,13 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise OfficialCheckpointError(f"no checkpoint file {path}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on pickle protocols: what matters raises
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # PyTorch does not look at the archive's checksums: a changed weight would go unnoticed.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise OfficialCheckpointError(f"{path}: not readable: {damaged} is damaged")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OfficialCheckpointError:
+        raise
     except Exception as error:  # which one depends on the byte that is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OfficialCheckpointError(

@@ -166,7 +166,11 @@ def from_official_config(official: dict[str, Any], *, source: str) -> PretrainCo
             f"{source}: channel_size, sampling_frequency, batch_size and "
             "gradient_accumulation_steps must be numbers; an encoder alone does not say them all"
         ) from None
-    content["data"] |= {"leads": official_leads(official, source), "clip": _CLIP}
+    content["data"] |= {
+        "leads": official_leads(official, source),
+        "clip": _CLIP,
+        "normalisation": "paper",
+    }
     content["encoder"]["num_leads"] = len(content["data"]["leads"])
     content["train"]["warmup_learning_rate"] = _WARMUP_LEARNING_RATE
     try:
@@ -198,6 +202,7 @@ def lost_settings(config: PretrainConfig) -> dict[str, Any]:
         f"{section}.{key}": value
         for section, key, value in (
             ("data", "clip", config.data.clip),
+            ("data", "normalisation", config.data.normalisation),
             ("data", "sampling", config.data.sampling),
             ("train", "warmup_learning_rate", config.train.warmup_learning_rate),
             ("train", "normalise_targets", config.train.normalise_targets),
