@@ -183,11 +183,19 @@ def print_fetch(result: "FetchResult", dry_run: bool) -> None:
     print(f"folder: {result.folder}")
 
 
+# What an issue's code does not say by itself.
+_ISSUES = {
+    "invalid_lead": "more than a fifth of a lead invalid",
+    "limb_lead_residual": "limb leads that contradict each other",
+    "short_record": "less than 10 s of signal",
+}
+
+
 def print_manifest(manifest: "Manifest", store: Path) -> None:
     """Print what a store holds, and what it does not and why."""
     for name, summary in manifest.databases.items():
-        hours = summary.seconds / 3600
-        print(f"{name}: {summary.stored:,} of {summary.listed:,} records, {hours:.1f} h")
+        stored, listed = f"{summary.stored:,}", _records(summary.listed)
+        print_wrapped(name, f"{stored} of {listed}, {_duration(summary.seconds)}")
         for notice in summary.notices:
             print_wrapped("  copy", notice)
         if summary.highpass_hz is not None:
@@ -197,14 +205,28 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
             words = reason.replace("_", " ")
             print_wrapped(f"  skipped: {count:,} {words}, such as {first.record_id}", first.detail)
         for issue, count in summary.issues.items():
-            print(f"  noted: {issue.replace('_', ' ')} in {count:,} records")
+            words = _ISSUES.get(issue, issue.replace("_", " "))
+            print(f"  noted: {words} in {_records(count)}")
         if summary.absent:
-            print(f"  absent from this copy: {summary.absent:,}")
+            print(f"  absent from this copy: {_records(summary.absent)}")
         if summary.left_out:
-            print(f"  left out, with all copies of them: {summary.left_out:,} of other folds")
-    records = sum(summary.stored for summary in manifest.databases.values())
-    hours = sum(summary.seconds for summary in manifest.databases.values()) / 3600
-    print(f"store: {store}, {records:,} records, {hours:,.1f} h")
+            print(
+                f"  left out, with all copies of them: {_records(summary.left_out)} of other folds"
+            )
+    summaries = manifest.databases.values()
+    if skipped := sum(len(summary.quarantine) for summary in summaries):
+        print(f"{_records(skipped)} skipped, each with its reason in manifest.json")
+    duration = _duration(sum(summary.seconds for summary in summaries))
+    print_wrapped("store", f"{store}, {_records(manifest.num_records)}, {duration}")
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"
+
+
+def _duration(seconds: float) -> str:
+    """Return hours, or minutes where hours would be 0.0."""
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def print_verification(found: "Verification", store: Path) -> None:
@@ -281,5 +303,9 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def print_wrapped(key: str, text: str) -> None:
-    """Print ``key: text`` within 79 columns."""
-    print(textwrap.fill(f"{key}: {text}", width=79, subsequent_indent=" " * (len(key) + 2)))
+    """Print ``key: text`` within 79 columns, broken at blanks only: paths have hyphens."""
+    indent = len(key) + 2 if len(key) < 24 else 6
+    lines = textwrap.wrap(
+        f"{key}: {text}", width=79, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
+    print("\n".join(lines))
