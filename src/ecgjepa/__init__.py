@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "convert": "ecgjepa.pretraining.convert",
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
     "doctor": "ecgjepa.environment",
@@ -41,6 +42,7 @@ __all__ = [
     "Split",
     "Store",
     "__version__",
+    "convert",
     "demo",
     "describe",
     "doctor",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record
+    from ecgjepa.pretraining.convert import convert as convert
     from ecgjepa.pretraining.loop import pretrain as pretrain
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report

@@ -335,6 +335,22 @@ def pretrain(
 
 
 @app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Option("--from", help="Official checkpoint .pt; or run, checkpoint, model.")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Model folder to write; or a .pt file.")],
+    database: Annotated[
+        str, typer.Option("--database", help="Whose published normalisation to fill in.")
+    ] = "ptb-xl",
+) -> None:
+    """Read or write checkpoints of the official implementation."""
+    from ecgjepa.pretraining.convert import convert as run
+
+    print(run(source, to, database=database))
+
+
+@app.command()
 def probe(
     model: ModelOption,
     data: DataOption,

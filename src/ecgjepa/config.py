@@ -32,6 +32,8 @@ class DataConfig(Section):
         leads: Leads of the store, in order.
         window_seconds: Length of the random crop.
         clip: Normalised amplitudes are cut to plus or minus this many standard deviations.
+        normalisation: Constants that scale the leads of each database: ``store`` for those of its
+            training records, ``paper`` for the published ones (docs/decisions/0014).
         weights: Sampling weight of each database; empty means in proportion to its records.
         sampling: How records of a database are drawn: ``with-replacement``, as in the paper, or by
             ``shuffle``, each once before any comes again (docs/decisions/0012).
@@ -41,6 +43,7 @@ class DataConfig(Section):
     leads: tuple[str, ...] = Field(min_length=1)
     window_seconds: float = Field(gt=0)
     clip: float = Field(5.0, gt=0)
+    normalisation: Literal["store", "paper"] = "store"
     weights: dict[str, float] = Field(default_factory=dict)
     sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
 

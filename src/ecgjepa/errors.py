@@ -68,6 +68,10 @@ class CheckpointError(EcgjepaError):
     """A checkpoint or run folder is damaged or does not fit what is asked of it."""
 
 
+class OfficialCheckpointError(CheckpointError):
+    """A file is no checkpoint of the official implementation, or one that cannot be converted."""
+
+
 class ModelFolderError(EcgjepaError):
     """A model folder is incomplete, damaged or does not fit the input."""
 

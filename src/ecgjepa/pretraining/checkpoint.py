@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -98,6 +98,17 @@ def load_encoder_weights(path: Path, encoder: str = "target_encoder") -> dict[st
         for name, tensor in load_file(path / WEIGHTS_FILE).items()
         if name.startswith(prefix)
     }
+
+
+def load_optimizer_state(path: Path) -> dict[str, Any]:
+    """Return the optimizer's state from a checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged.
+    """
+    check_checkpoint(path)
+    trainer = torch.load(path / _TRAINER_FILE, map_location="cpu", weights_only=True)
+    return trainer["optimizer"]
 
 
 def check_checkpoint(path: Path) -> CheckpointState:

@@ -61,6 +61,7 @@ def pretrain(
 
     Raises:
         ConfigError: If preset, overrides and store do not fit together.
+        DatabaseError: If a database has no published constants and ``data.normalisation`` is paper.
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
         DivergenceError: If the loss stops being a number.
@@ -110,7 +111,8 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
     train = config.train
     jepa = initial_jepa(config).to(device)
     optimizer = build_optimizer(jepa, train)
-    normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip).to(device)
+    constants = normalisation_tables(store, config.data.normalisation)
+    normalise = Normaliser(*constants, clip=config.data.clip).to(device)
     batches = BatchReader(store, config, pin_memory=device.type == "cuda")
     torch.manual_seed(train.seed)
 
