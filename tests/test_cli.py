@@ -240,6 +240,21 @@ def test_doctor(ecgjepa):
     assert json.loads(text)["packages"]["wfdb"]
 
 
+def test_plan(ecgjepa):
+    code, text, _ = ecgjepa("plan", "--preset", "paper-vit-s-all", "--tflops", 52.6, "--memory", 24)
+    assert code == 0
+    assert "encoder 14,277,888, predictor 3,689,856, trained 17,967,744" in " ".join(text.split())
+    assert "time: 16:12:29 h: 0.583 s a step" in text
+    assert "limit: memory: a step needs 40.3 GB" in text
+    assert max(map(len, text.splitlines())) <= 79
+    code, text, _ = ecgjepa("plan", "--json", "--set", "train.steps=400")
+    assert json.loads(text)["parameters"]["trained"] == 575_136
+    assert json.loads(text)["speed"] is None
+    code, _, log = ecgjepa("plan", "--measure", "--tflops", 1)
+    assert code == 2
+    assert "choose one" in log
+
+
 def test_databases(ecgjepa):
     code, text, _ = ecgjepa("databases")
     assert code == 0
@@ -258,7 +273,8 @@ def test_databases(ecgjepa):
 
 
 @pytest.mark.parametrize(
-    "verb", ["--help", "prepare", "pretrain", "probe", "predict", "demo", "fetch", "databases"]
+    "verb",
+    ["--help", "prepare", "plan", "pretrain", "probe", "predict", "demo", "fetch", "databases"],
 )
 def test_help_fits_the_terminal(ecgjepa, verb):
     code, text, _ = ecgjepa(*([verb] if verb == "--help" else [verb, "--help"]))

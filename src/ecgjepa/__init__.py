@@ -17,6 +17,7 @@ _HOMES = {
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
+    "plan": "ecgjepa.pretraining.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
     "prepare": "ecgjepa.store.prepare",
@@ -48,6 +49,7 @@ __all__ = [
     "finetune",
     "load_model",
     "merge",
+    "plan",
     "plot",
     "predict",
     "prepare",
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record
     from ecgjepa.pretraining.loop import pretrain as pretrain
+    from ecgjepa.pretraining.plan import plan as plan
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig

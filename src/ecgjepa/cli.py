@@ -28,6 +28,7 @@ from ecgjepa.terminal import (
     print_fetch,
     print_json,
     print_manifest,
+    print_plan,
     print_prediction,
     print_verification,
 )
@@ -317,6 +318,41 @@ def verify(
         print_verification(found, store)
     if found.faults:
         raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def plan(
+    preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
+    store: Annotated[Path | None, typer.Option("--store", help="Store it would read.")] = None,
+    overrides: SetOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a step here, for some seconds.")
+    ] = False,
+    tflops: Annotated[
+        float | None, typer.Option("--tflops", help="What training sustains on another machine.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", help="Of that machine's device, in GB.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a pre-training run costs before anything is spent."""
+    from ecgjepa.pretraining.plan import plan as run
+
+    found = run(
+        preset,
+        overrides=overrides or (),
+        store=store,
+        measure=measure,
+        tflops=tflops,
+        memory_gb=memory,
+        device=device,
+    )
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_plan(found)
 
 
 @app.command()
