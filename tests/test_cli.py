@@ -76,9 +76,12 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     told = f"{store}: every byte is as it was written; no copy of a left-out record\n"
     assert (code, text) == (0, told)
 
-    code, text, log = ecgjepa("pretrain", "--store", store, "--out", run, *sets(TINY))
+    follow = ["--probe-data", f"ptb-xl={source}", "--cache", tmp_path / "c"]
+    code, text, log = ecgjepa("pretrain", "--store", store, "--out", run, *sets(TINY), *follow)
     assert code == 0
     assert "step 4/4  loss" in log
+    assert "step 4: superdiagnostic probe" in log
+    assert (run / "best/model.safetensors").is_file()
 
     common = ["--data", f"ptb-xl={source}", "--task", "superdiagnostic", "--cache", tmp_path / "c"]
     code, text, _ = ecgjepa(

@@ -17,6 +17,7 @@ _HOMES = {
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
+    "online_probe": "ecgjepa.evaluation.online",
     "plan": "ecgjepa.pretraining.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
@@ -49,6 +50,7 @@ __all__ = [
     "finetune",
     "load_model",
     "merge",
+    "online_probe",
     "plan",
     "plot",
     "predict",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from ecgjepa.environment import doctor as doctor
     from ecgjepa.errors import EcgjepaError as EcgjepaError
     from ecgjepa.evaluation.finetune import finetune as finetune
+    from ecgjepa.evaluation.online import online_probe as online_probe
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.tasks import Split as Split
     from ecgjepa.fetching.fetch import fetch as fetch

@@ -362,11 +362,32 @@ def pretrain(
     preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
     overrides: SetOption = None,
     device: DeviceOption = "auto",
+    probe_data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=DIR", help="Labelled records that choose the best encoder."),
+    ] = None,
+    probe_task: Annotated[
+        str, typer.Option(help="Its task; see 'probe --task'.")
+    ] = "superdiagnostic",
+    probe_train_folds: Annotated[str, typer.Option(help="Folds it is fitted on.")] = "1-8",
+    probe_validation_folds: Annotated[str, typer.Option(help="Folds it is scored on.")] = "9",
+    cache: CacheOption = None,
 ) -> None:
     """Pre-train an encoder with JEPA."""
     from ecgjepa.pretraining.loop import pretrain as run
 
-    run(store, out, preset=preset, overrides=overrides or (), device=device)
+    follower = None
+    if probe_data is not None:
+        from ecgjepa.evaluation.online import online_probe
+
+        follower = online_probe(
+            named_folders([probe_data]),
+            task=probe_task,
+            train_folds=parse_folds(probe_train_folds),
+            validation_folds=parse_folds(probe_validation_folds),
+            cache=cache,
+        )
+    run(store, out, preset=preset, overrides=overrides or (), device=device, probe=follower)
     print(f"run: {out}")
 
 
