@@ -18,6 +18,8 @@ _HOMES = {
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
+    "online_probe": "ecgjepa.evaluation.online",
+    "plan": "ecgjepa.pretraining.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
     "prepare": "ecgjepa.store.prepare",
@@ -50,6 +52,8 @@ __all__ = [
     "finetune",
     "load_model",
     "merge",
+    "online_probe",
+    "plan",
     "plot",
     "predict",
     "prepare",
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from ecgjepa.environment import doctor as doctor
     from ecgjepa.errors import EcgjepaError as EcgjepaError
     from ecgjepa.evaluation.finetune import finetune as finetune
+    from ecgjepa.evaluation.online import online_probe as online_probe
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.tasks import Split as Split
     from ecgjepa.fetching.fetch import fetch as fetch
@@ -76,6 +81,7 @@ if TYPE_CHECKING:
     from ecgjepa.io import read_record as read_record
     from ecgjepa.pretraining.convert import convert as convert
     from ecgjepa.pretraining.loop import pretrain as pretrain
+    from ecgjepa.pretraining.plan import plan as plan
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig

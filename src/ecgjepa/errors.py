@@ -64,6 +64,10 @@ class DivergenceError(EcgjepaError):
     """Training broke down: its loss is no number any more."""
 
 
+class CollapseError(EcgjepaError):
+    """Training goes on, but the features no longer tell one record from another."""
+
+
 class CheckpointError(EcgjepaError):
     """A checkpoint or run folder is damaged or does not fit what is asked of it."""
 

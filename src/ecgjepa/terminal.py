@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.inference.predict import Prediction
+    from ecgjepa.pretraining.plan import Plan
     from ecgjepa.store.manifest import Manifest
     from ecgjepa.store.verify import Verification
 
@@ -290,6 +291,57 @@ def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top
     for issue in prediction.findings:
         where = f"lead {issue.lead}: " if issue.lead else ""
         print_wrapped("  input", f"{where}{issue.message}")
+
+
+def print_plan(plan: "Plan") -> None:
+    """Print what a run costs and what limits it, one paragraph per kind of cost."""
+    train, parameters, flops = plan.config.train, plan.parameters, plan.flops
+    memory, disk, measured = plan.memory, plan.disk, plan.measured
+    facts = {
+        plan.preset: f"{train.steps:,} steps of {train.batch_size:,} records in "
+        f"{train.gradient_accumulation_steps} part(s), products in {plan.precision}",
+        "parameters": f"encoder {parameters.encoder:,}, predictor {parameters.predictor:,}, "
+        f"trained {parameters.trained:,}, in memory {parameters.in_memory:,} with the target "
+        "encoder",
+        "operations": f"{flops.total / 1e9:.3g} GFLOP a record: context encoder "
+        f"{flops.context_encoder / 1e9:.3g}, target encoder {flops.target_encoder / 1e9:.3g}, "
+        f"predictor {flops.predictor / 1e9:.3g}",
+        "bytes a record": f"{plan.record_bytes.store:,.0f} from the store, "
+        f"{plan.record_bytes.device:,} to the device",
+        "memory": f"{_size(memory.total)} on the device: activations "
+        f"{_size(memory.activations)}, weights {_size(memory.weights)}, gradients "
+        f"{_size(memory.gradients)}, optimizer {_size(memory.optimizer)}",
+        "disk": f"{_size(disk.checkpoints)} of checkpoints, {_size(disk.checkpoint)} each"
+        + ("" if disk.store is None else f"; the store has {_size(disk.store)}"),
+    }
+    if plan.draws_per_record is not None:
+        facts["each record"] = f"drawn {plan.draws_per_record:,.1f} times on average"
+    if measured is not None:
+        rates = ", ".join(f"{rate:.2f} {name}" for name, rate in measured.matmul_tflops.items())
+        facts["measured"] = (
+            f"on {measured.device}, {measured.records_at_once} records at once: matrix products "
+            f"{rates} TFLOP/s; training {flops.total / measured.seconds_per_record / 1e12:.3f}"
+        )
+    if plan.speed is not None:
+        facts["time"] = (
+            f"{duration(plan.speed.seconds)}: {plan.speed.seconds_per_step:.3g} s a step, "
+            f"{plan.speed.records_per_second:,.0f} records/s"
+        )
+    for key, text in {**facts, "limit": plan.limit}.items():
+        print_wrapped(key, text)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in minutes, hours or days, whichever reads best."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{seconds / 86400:.1f} days"
+    return f"{hours}:{minutes:02d}:{rest:02d} h" if hours else f"{minutes}:{rest:02d} min"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def print_facts(facts: dict[str, Any]) -> None:

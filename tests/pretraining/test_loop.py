@@ -9,7 +9,7 @@ from conftest import write_ptb_xl
 from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
-from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
+from ecgjepa.errors import CheckpointError, CollapseError, ConfigError, DivergenceError, StoreError
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
@@ -20,7 +20,6 @@ from ecgjepa.pretraining.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
-from ecgjepa.pretraining.collapse import CollapseSigns
 from ecgjepa.pretraining.loop import initial_jepa, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -201,10 +200,31 @@ def test_a_loss_that_is_no_number_stops_the_run(store, tmp_path, monkeypatch):
     assert not (tmp_path / "b/checkpoints").exists()
 
 
+def read_signs(monkeypatch, spreads: list[float]) -> None:
+    """Make the monitor see these spreads."""
+    readings = iter(spreads)
+    monkeypatch.setattr(
+        loop, "batch_signs", lambda *_, **__: {"spread": next(readings), "effective_rank": 10.0}
+    )
+
+
+def test_a_lasting_collapse_can_stop_the_run(store, tmp_path, monkeypatch):
+    stop = [*FAST, "train.stop_on_collapse=true"]
+    with monkeypatch.context() as patch:
+        read_signs(patch, [0.01, 0.01, 0.5, 0.01, 0.01])
+        pretrain(store, tmp_path / "dips", overrides=stop)
+    with monkeypatch.context() as patch:
+        read_signs(patch, [0.5, 0.01, 0.01, 0.01])
+        with pytest.raises(CollapseError, match=r"stopped at step 8: .* only 1% of the target"):
+            pretrain(store, tmp_path / "run", overrides=stop)
+    # Its checkpoints are there, and the switch may be turned off to go on.
+    assert [path.name for path in list_checkpoints(tmp_path / "run/checkpoints")] == ["step-000005"]
+    pretrain(store, tmp_path / "run", overrides=FAST)
+    assert (tmp_path / "run/model").is_dir()
+
+
 def test_collapse_is_said_when_it_begins(store, tmp_path, monkeypatch, caplog):
-    bad, good = CollapseSigns(0.01, 10.0, 16), CollapseSigns(0.5, 10.0, 16)
-    readings = iter([bad, bad, good, bad, bad])
-    monkeypatch.setattr(loop, "collapse_signs", lambda target: next(readings))
+    read_signs(monkeypatch, [0.01, 0.01, 0.5, 0.01, 0.01])
     pretrain(store, tmp_path / "run", overrides=FAST)
     said = [r.getMessage() for r in caplog.records if "collapsing" in r.getMessage()]
     assert [text.split(":")[0] for text in said] == ["step 2", "step 8"]

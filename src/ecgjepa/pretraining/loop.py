@@ -21,16 +21,19 @@ from ecgjepa.pretraining.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from ecgjepa.pretraining.collapse import collapse_warning
-from ecgjepa.pretraining.monitor import collapse_signs
+from ecgjepa.pretraining.collapse import CollapseWatch
+from ecgjepa.pretraining.monitor import batch_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
     MODEL_FOLDER,
     MetricsLog,
     claim_run,
+    describe_start,
     save_encoder,
 )
+from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe, Selection
+from ecgjepa.pretraining.trackers import check_trackers, open_trackers
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_mask_size
 from ecgjepa.store.reading import Store
@@ -45,6 +48,7 @@ def pretrain(
     preset: str | Path = "tiny",
     overrides: Sequence[str] = (),
     device: str = "auto",
+    probe: OpenProbe | None = None,
 ) -> Path:
     """Pre-train an encoder with JEPA and return the run folder.
 
@@ -58,13 +62,16 @@ def pretrain(
         preset: Preset or YAML file.
         overrides: ``section.key=value`` items.
         device: ``auto``, ``cpu`` or ``cuda``.
+        probe: Made by `ecgjepa.online_probe`: scores the encoder every ``probe.every`` steps.
 
     Raises:
-        ConfigError: If preset, overrides and store do not fit together.
+        ConfigError: If preset, overrides and store do not fit together, or a tracker is missing.
         DatabaseError: If a database has no published constants and ``data.normalisation`` is paper.
+        TaskError: If the probe's records do not fit, or the store holds its validation folds.
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
         DivergenceError: If the loss stops being a number.
+        CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
     """
     config = load_preset(preset, overrides)
     run = Path(out)
@@ -72,11 +79,13 @@ def pretrain(
         check_mask_size(config.mask, config.num_patches)
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
+    check_trackers(config.train.trackers)
     with Store(store) as records:
         refuse_held_out(records)
+        opened = None if probe is None else probe(describe_start(config, records))
         claim_run(run, config, records)
         if not (run / MODEL_FOLDER).is_dir():
-            jepa = _train(run, config, records, choose_device(device))
+            jepa = _train(run, config, records, choose_device(device), opened)
             save_encoder(run, jepa.target_encoder, steps=config.train.steps)
     return run
 
@@ -105,7 +114,13 @@ def initial_jepa(config: PretrainConfig) -> Jepa:
         )
 
 
-def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device) -> Jepa:
+def _train(
+    run: Path,
+    config: PretrainConfig,
+    store: Store,
+    device: torch.device,
+    probe: OnlineProbe | None,
+) -> Jepa:
     """Run the steps that are still to do."""
     # --- build ----------------------------------------------------------------------------
     train = config.train
@@ -128,12 +143,16 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
             )
         first_step = state.step
         logger.info("resuming after step %d", first_step)
-    metrics = MetricsLog(run, first_step=first_step, total_steps=train.steps)
+    trackers = open_trackers(run, config, first_step=first_step)
+    metrics = MetricsLog(run, first_step=first_step, total_steps=train.steps, trackers=trackers)
+    selection = Selection(run, probe, every=config.probe.every, last_step=train.steps)
     _log_start(jepa, batches, config, device)
+    if probe is not None:
+        selection.begin(initial_jepa(config).target_encoder.to(device))
 
     # --- the loop -------------------------------------------------------------------------
     losses: list[torch.Tensor] = []
-    collapsing = False
+    watch = CollapseWatch(dim=config.encoder.dim, stop=train.stop_on_collapse)
     waited, clock = 0.0, time.perf_counter()
     reading = time.perf_counter()
     for step, parts in enumerate(batches.steps(first_step, train.steps), start=first_step):
@@ -157,11 +176,16 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
         done = step + 1
         jepa.update_target(schedules.momentum(train, done))
 
-        if done % train.log_every == 0 or done == train.steps:
+        if done % train.log_every == 0 or done == train.steps or selection.is_due(done):
             # Logging is the only place where the loop waits for the device.
             loss = _finite(torch.stack(losses).mean(), done)
             seconds = time.perf_counter() - clock
-            signs = collapse_signs(output.target)
+            signs = batch_signs(
+                output,
+                batch.context_index,
+                batch.target_index,
+                normalise_targets=train.normalise_targets,
+            )
             metrics.write(
                 {
                     "step": done,
@@ -169,16 +193,13 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
                     "learning_rate": schedules.learning_rate(train, step),
                     "weight_decay": schedules.weight_decay(train, step),
                     "momentum": schedules.momentum(train, done),
-                    "spread": signs.spread,
-                    "effective_rank": signs.effective_rank,
                     "records_per_second": train.batch_size * (len(losses) // len(parts)) / seconds,
                     "data_wait": waited / seconds,
+                    **signs,
+                    **selection.look(jepa.target_encoder, done),
                 }
             )
-            warning = collapse_warning(signs)
-            if warning and not collapsing:  # once, not at every line from then on
-                logger.warning("step %d: %s", done, warning)
-            collapsing = warning is not None
+            watch.look(done, signs)
             losses, waited, clock = [], 0.0, time.perf_counter()
         if done % train.checkpoint_every == 0 or done == train.steps:
             _finite(output.loss, done)
@@ -187,6 +208,7 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
             )
             remove_old_checkpoints(run / CHECKPOINTS_FOLDER, train.keep_checkpoints)
         reading = time.perf_counter()
+    metrics.close()
     return jepa
 
 
