@@ -64,6 +64,10 @@ class DivergenceError(EcgjepaError):
     """Training broke down: its loss is no number any more."""
 
 
+class RankDriftError(EcgjepaError):
+    """The processes that share a run no longer hold the same weights."""
+
+
 class CheckpointError(EcgjepaError):
     """A checkpoint or run folder is damaged or does not fit what is asked of it."""
 

@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_number_stops_the_run(store, tmp_path, monkeypatch):
 def test_collapse_is_said_when_it_begins(store, tmp_path, monkeypatch, caplog):
     bad, good = CollapseSigns(0.01, 10.0, 16), CollapseSigns(0.5, 10.0, 16)
     readings = iter([bad, bad, good, bad, bad])
-    monkeypatch.setattr(loop, "collapse_signs", lambda target: next(readings))
+    monkeypatch.setattr(loop, "collapse_signs", lambda *_: next(readings))
     pretrain(store, tmp_path / "run", overrides=FAST)
     said = [r.getMessage() for r in caplog.records if "collapsing" in r.getMessage()]
     assert [text.split(":")[0] for text in said] == ["step 2", "step 8"]

@@ -2,11 +2,13 @@
 
 ``step-000500/`` holds ``weights.safetensors``, ``trainer.pt`` (optimizer and random state, loadable
 with ``weights_only=True``), ``state.json`` and ``hashes.json``. Of single flipped bytes in a
-``.pt`` file, PyTorch notices one in five; the hashes notice all.
+``.pt`` file, PyTorch notices one in five; the hashes notice all. `best.json` beside them names the
+checkpoint that whoever scores them found best.
 """
 
 import json
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +19,13 @@ from torch import Tensor, nn
 
 from ecgjepa import __version__
 from ecgjepa.errors import CheckpointError
-from ecgjepa.files import remove_partial, replacing_folder, sha256_of_file, write_json
+from ecgjepa.files import (
+    PARTIAL_PREFIX,
+    remove_partial,
+    replacing_folder,
+    sha256_of_file,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +34,7 @@ WEIGHTS_FILE = "weights.safetensors"
 _TRAINER_FILE = "trainer.pt"
 _STATE_FILE = "state.json"
 _HASHES_FILE = "hashes.json"
+_BEST_FILE = "best.json"
 
 
 class CheckpointState(NamedTuple):
@@ -34,10 +43,21 @@ class CheckpointState(NamedTuple):
     Attributes:
         step: Optimizer steps done.
         store: Fingerprint of the store it was trained on.
+        origin: What computed it, see `origin_here`.
+        losses: Of the parts since the last line of the log, which is yet to average them.
     """
 
     step: int
     store: str
+    origin: dict[str, str] = {}  # noqa: RUF012 (a NamedTuple's default; nobody changes it)
+    losses: tuple[float, ...] = ()
+
+
+class BestCheckpoint(NamedTuple):
+    """The checkpoint with the greatest score so far."""
+
+    path: Path
+    score: float
 
 
 def save_checkpoint(
@@ -121,13 +141,18 @@ def check_checkpoint(path: Path) -> CheckpointState:
             f"{path}: format version {state['format_version']}; this ecgjepa reads version "
             f"{FORMAT_VERSION}"
         )
-    return CheckpointState(state["step"], state["store"])
+    return CheckpointState(
+        state["step"],
+        state["store"],
+        state.get("origin", {}),  # absent in the first checkpoints of this format
+        tuple(state.get("losses", ())),
+    )
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints below ``folder``, oldest first, without opening them."""
     found = [path for path in folder.glob("step-*") if path.name[5:].isdigit() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    return sorted(found, key=_step_of)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -142,9 +167,74 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def remove_old_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints (0 keeps all), and interrupted writes."""
+def mark_best(path: Path, score: float) -> bool:
+    """Mark a checkpoint as the best of its folder if its score is greater than the best's.
+
+    The best one is kept until a better one is marked. Ties keep the earlier one, so that scoring a
+    checkpoint again after a resume changes nothing.
+
+    Args:
+        path: The checkpoint.
+        score: Greater is better; not NaN.
+
+    Returns:
+        Whether it is the best one now.
+    """
+    assert not math.isnan(score), "a checkpoint without a score cannot be compared"
+    best = best_checkpoint(path.parent)
+    if best is not None and score <= best.score:
+        return best.path == path
+    write_json(path.parent / _BEST_FILE, {"checkpoint": path.name, "score": score})
+    return True
+
+
+def best_checkpoint(folder: Path) -> BestCheckpoint | None:
+    """Return the checkpoint marked as best; a marker that cannot be used is named in a warning."""
+    marker = folder / _BEST_FILE
+    if not marker.is_file():
+        return None
+    try:
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        best = BestCheckpoint(folder / str(content["checkpoint"]), float(content["score"]))
+        check_checkpoint(best.path)
+    except CheckpointError as error:
+        logger.warning("the best checkpoint is lost: %s", error)
+    except (ValueError, KeyError, TypeError):
+        logger.warning("the best checkpoint is not known any more: %s is damaged", marker)
+    else:
+        return best
+    return None
+
+
+def remove_old_checkpoints(
+    folder: Path, keep: int, *, newest: int | None = None, milestone_every: int = 0
+) -> None:
+    """Remove checkpoints that need not be kept, and what interrupted writes left.
+
+    The best one and the milestones always stay.
+
+    Args:
+        folder: Of the checkpoints.
+        keep: How many of the latest stay; 0 keeps all.
+        newest: Step of the one just written. Later ones are damaged, or the run would have gone
+            on from them: they stay until they are written again, and do not count.
+        milestone_every: Those at multiples of this stay; 0 for none.
+    """
     remove_partial(folder)
-    if keep:
-        for path in list_checkpoints(folder)[:-keep]:
-            shutil.rmtree(path)
+    if not keep:
+        return
+    marker = folder / _BEST_FILE
+    best = marker.read_text(encoding="utf-8", errors="replace") if marker.is_file() else ""
+    steps = [(_step_of(path), path) for path in list_checkpoints(folder)]
+    counted = [path for step, path in steps if newest is None or step <= newest]
+    for path in counted[:-keep]:
+        is_milestone = milestone_every and _step_of(path) % milestone_every == 0
+        if not is_milestone and f'"{path.name}"' not in best:
+            # Renamed first: what is half removed has no checkpoint's name.
+            doomed = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
+            path.replace(doomed)
+            shutil.rmtree(doomed)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

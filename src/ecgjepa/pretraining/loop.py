@@ -10,7 +10,7 @@ import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
-from ecgjepa.model.compute import autocast, choose_device
+from ecgjepa.model.compute import autocast
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import schedules
@@ -22,15 +22,19 @@ from ecgjepa.pretraining.checkpoint import (
     save_checkpoint,
 )
 from ecgjepa.pretraining.collapse import collapse_warning
+from ecgjepa.pretraining.distributed import World
 from ecgjepa.pretraining.monitor import collapse_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
+from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
     MODEL_FOLDER,
     MetricsLog,
+    check_run,
     claim_run,
     save_encoder,
 )
+from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigterm
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_mask_size
 from ecgjepa.store.reading import Store
@@ -50,6 +54,8 @@ def pretrain(
 
     A run folder that holds an interrupted run of the same configuration and store is continued,
     bit for bit as if it had never stopped (on the same hardware); a finished one is left alone.
+    SIGTERM saves the run at the next step and ends the program. Under ``torchrun``, all processes
+    share each batch: the run is the same, to rounding, whatever their number.
 
     Args:
         store: Folder of a store of training records.
@@ -60,10 +66,12 @@ def pretrain(
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: If preset, overrides and store do not fit together.
+        ConfigError: If preset, overrides, store and number of processes do not fit together.
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
         DivergenceError: If the loss stops being a number.
+        RankDriftError: If processes that share the run no longer hold the same weights.
+        RunStopped: If SIGTERM ended it; a `SystemExit`.
     """
     config = load_preset(preset, overrides)
     run = Path(out)
@@ -71,12 +79,26 @@ def pretrain(
         check_mask_size(config.mask, config.num_patches)
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
-    with Store(store) as records:
+    world = World.from_environment(device)
+    with Store(store) as records, stop_on_sigterm() as stop:
         refuse_held_out(records)
-        claim_run(run, config, records)
-        if not (run / MODEL_FOLDER).is_dir():
-            jepa = _train(run, config, records, choose_device(device))
-            save_encoder(run, jepa.target_encoder, steps=config.train.steps)
+        batches = BatchReader(
+            records,
+            config,
+            pin_memory=world.device.type == "cuda",
+            rank=world.rank,
+            world_size=world.size,
+        )
+        check_run(run, config, records)
+        with world.group():
+            world.barrier()  # nothing is written before all processes have looked
+            if world.is_first:
+                claim_run(run, config, records)
+            if not world.decide((run / MODEL_FOLDER).is_dir):
+                jepa = _train(run, config, records, batches, world, stop)
+                if world.is_first:
+                    save_encoder(run, jepa.target_encoder, steps=config.train.steps)
+            world.barrier()
     return run
 
 
@@ -104,19 +126,26 @@ def initial_jepa(config: PretrainConfig) -> Jepa:
         )
 
 
-def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device) -> Jepa:
+def _train(
+    run: Path,
+    config: PretrainConfig,
+    store: Store,
+    batches: BatchReader,
+    world: World,
+    stop: StopRequest,
+) -> Jepa:
     """Run the steps that are still to do."""
     # --- build ----------------------------------------------------------------------------
-    train = config.train
+    train, device = config.train, world.device
     jepa = initial_jepa(config).to(device)
     optimizer = build_optimizer(jepa, train)
     normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip).to(device)
-    batches = BatchReader(store, config, pin_memory=device.type == "cuda")
     torch.manual_seed(train.seed)
 
     # --- resume ---------------------------------------------------------------------------
-    first_step = 0
-    checkpoint = latest_checkpoint(run / CHECKPOINTS_FOLDER)
+    first_step, origin = 0, origin_here(world)
+    losses: list[torch.Tensor] = []  # since the last line of the log: of each step, its parts'
+    checkpoint = world.decide(lambda: latest_checkpoint(run / CHECKPOINTS_FOLDER))
     if checkpoint is not None:
         state = restore_checkpoint(checkpoint, jepa, optimizer)
         if state.store != store.fingerprint:
@@ -124,15 +153,25 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
                 f"{checkpoint}: was trained on another store than {store.path}; continue with the "
                 "same store, or start a new run"
             )
-        first_step = state.step
+        first_step, losses = state.step, [torch.tensor(state.losses, device=device)]
         logger.info("resuming after step %d", first_step)
-    metrics = MetricsLog(run, first_step=first_step, total_steps=train.steps)
-    _log_start(jepa, batches, config, device)
+        if changes := describe_changes(state.origin, origin):
+            logger.warning(
+                "%s was computed by something else (%s): what follows will not be bit for bit what "
+                "an uninterrupted run gives",
+                checkpoint.name,
+                changes,
+            )
+    world.check_same(jepa.state_dict(), first_step)
+    metrics = (
+        MetricsLog(run, first_step=first_step, total_steps=train.steps) if world.is_first else None
+    )
+    _log_start(jepa, batches, config, world)
+    model = world.distribute(jepa)
 
     # --- the loop -------------------------------------------------------------------------
-    losses: list[torch.Tensor] = []
     collapsing = False
-    waited, clock = 0.0, time.perf_counter()
+    waited, clock, timed_from = 0.0, time.perf_counter(), first_step
     reading = time.perf_counter()
     for step, parts in enumerate(batches.steps(first_step, train.steps), start=first_step):
         waited += time.perf_counter() - reading
@@ -141,56 +180,73 @@ def _train(run: Path, config: PretrainConfig, store: Store, device: torch.device
             learning_rate=schedules.learning_rate(train, step),
             weight_decay=schedules.weight_decay(train, step),
         )
+        part_losses = []
         for part in parts:
             batch = part.to(device)
             signal = normalise(batch.signal, batch.database)
-            with autocast(device, train.precision):
-                output = jepa(signal, batch.context_index, batch.target_index)
-            (output.loss / len(parts)).backward()
-            losses.append(output.loss.detach())
+            with world.synchronising(model, part is parts[-1]):
+                with autocast(device, train.precision):
+                    output = model(signal, batch.context_index, batch.target_index)
+                (output.loss / len(parts)).backward()
+            part_losses.append(output.loss.detach())
+        losses.append(world.mean(torch.stack(part_losses)))
         if train.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(jepa.parameters(), train.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         done = step + 1
         jepa.update_target(schedules.momentum(train, done))
+        stopping = world.any(stop.made) and done < train.steps
 
         if done % train.log_every == 0 or done == train.steps:
             # Logging is the only place where the loop waits for the device.
-            loss = _finite(torch.stack(losses).mean(), done)
+            loss = _finite(torch.cat(losses), done)
             seconds = time.perf_counter() - clock
-            signs = collapse_signs(output.target)
-            metrics.write(
-                {
-                    "step": done,
-                    "loss": loss,
-                    "learning_rate": schedules.learning_rate(train, step),
-                    "weight_decay": schedules.weight_decay(train, step),
-                    "momentum": schedules.momentum(train, done),
-                    "spread": signs.spread,
-                    "effective_rank": signs.effective_rank,
-                    "records_per_second": train.batch_size * (len(losses) // len(parts)) / seconds,
-                    "data_wait": waited / seconds,
-                }
-            )
+            signs = collapse_signs(output.target, world.mean)
+            if metrics is not None:
+                metrics.write(
+                    {
+                        "step": done,
+                        "loss": loss,
+                        "learning_rate": schedules.learning_rate(train, step),
+                        "weight_decay": schedules.weight_decay(train, step),
+                        "momentum": schedules.momentum(train, done),
+                        "spread": signs.spread,
+                        "effective_rank": signs.effective_rank,
+                        "records_per_second": train.batch_size * (done - timed_from) / seconds,
+                        "data_wait": waited / seconds,
+                    }
+                )
             warning = collapse_warning(signs)
             if warning and not collapsing:  # once, not at every line from then on
                 logger.warning("step %d: %s", done, warning)
             collapsing = warning is not None
-            losses, waited, clock = [], 0.0, time.perf_counter()
-        if done % train.checkpoint_every == 0 or done == train.steps:
-            _finite(output.loss, done)
-            save_checkpoint(
-                run / CHECKPOINTS_FOLDER, jepa, optimizer, CheckpointState(done, store.fingerprint)
-            )
-            remove_old_checkpoints(run / CHECKPOINTS_FOLDER, train.keep_checkpoints)
+            losses, waited, clock, timed_from = [], 0.0, time.perf_counter(), done
+        if done % train.checkpoint_every == 0 or done == train.steps or stopping:
+            pending = torch.cat(losses) if losses else torch.empty(0)
+            if losses:  # else the log has just looked
+                _finite(pending, done)
+            world.check_same(jepa.state_dict(), done)
+            if world.is_first:
+                state = CheckpointState(done, store.fingerprint, origin, tuple(pending.tolist()))
+                save_checkpoint(run / CHECKPOINTS_FOLDER, jepa, optimizer, state)
+                remove_old_checkpoints(
+                    run / CHECKPOINTS_FOLDER,
+                    train.keep_checkpoints,
+                    newest=done,
+                    milestone_every=train.milestone_every,
+                )
+        if stopping:
+            world.barrier()  # until rank 0 has saved
+            logger.warning("stopped after step %d; the same command goes on from there", done)
+            raise RunStopped(done)
         reading = time.perf_counter()
     return jepa
 
 
-def _finite(loss: torch.Tensor, step: int) -> float:
-    """Return a loss as a number; what is none must be neither averaged nor saved."""
-    value = float(loss.detach())
+def _finite(losses: torch.Tensor, step: int) -> float:
+    """Return the mean loss; what is no number must be neither averaged nor saved."""
+    value = float(losses.mean())
     if not math.isfinite(value):
         raise DivergenceError(
             f"the loss is {value} at step {step}; the checkpoints before it are sound. Start a new "
@@ -199,16 +255,14 @@ def _finite(loss: torch.Tensor, step: int) -> float:
     return value
 
 
-def _log_start(
-    jepa: Jepa, batches: BatchReader, config: PretrainConfig, device: torch.device
-) -> None:
+def _log_start(jepa: Jepa, batches: BatchReader, config: PretrainConfig, world: World) -> None:
     encoder = sum(parameter.numel() for parameter in jepa.context_encoder.parameters())
     predictor = sum(parameter.numel() for parameter in jepa.predictor.parameters())
     logger.info(
         "encoder %s parameters, predictor %s, on %s; %d patches of %.0f ms",
         f"{encoder:,}",
         f"{predictor:,}",
-        device,
+        world.device.type if world.size == 1 else f"{world.size} x {world.device.type}",
         config.num_patches,
         1000 * config.encoder.patch_size / config.data.sampling_rate,
     )
