@@ -110,10 +110,11 @@ class World:
         """Return the module so that its backward pass averages gradients over all processes."""
         if self.size == 1:
             return module
-        # No buffer changes in training, and all processes have computed the same.
-        return DistributedDataParallel(
-            module, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        distributed = DistributedDataParallel(module, gradient_as_bucket_view=True)
+        # All processes compute the same buffers. Set here, for PyTorch is giving the constructor's
+        # argument of this name another.
+        distributed.broadcast_buffers = False
+        return distributed
 
     def synchronising(self, module: nn.Module, wanted: bool) -> AbstractContextManager[None]:
         """Return the context of a forward and backward pass, with or without that averaging."""

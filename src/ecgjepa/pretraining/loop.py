@@ -12,7 +12,7 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
 from ecgjepa.model.compute import autocast
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.jepa import Jepa, JepaOutput
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.checkpoint import (
     CheckpointState,
@@ -35,7 +35,7 @@ from ecgjepa.pretraining.run import (
     save_encoder,
 )
 from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigterm
-from ecgjepa.sampling.batches import BatchReader, normalisation_tables
+from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_mask_size
 from ecgjepa.store.reading import Store
 
@@ -169,6 +169,19 @@ def _train(
     _log_start(jepa, batches, config, world)
     model = world.distribute(jepa)
 
+    def forward(batch: Batch) -> JepaOutput:
+        batch = batch.to(device)
+        signal = normalise(batch.signal, batch.database)
+        with autocast(device, train.precision):
+            return model(signal, batch.context_index, batch.target_index)
+
+    if world.size > 1:
+        # DDP arranges its buffers anew after its first backward pass, and with them the order in
+        # which three or more gradients are added. So that a resumed run adds as one that never
+        # stopped, both begin with a pass whose gradients nobody uses (docs/decisions/0016).
+        forward(batches.read(first_step, 0)).loss.backward()
+        optimizer.zero_grad(set_to_none=True)
+
     # --- the loop -------------------------------------------------------------------------
     collapsing = False
     waited, clock, timed_from = 0.0, time.perf_counter(), first_step
@@ -182,11 +195,8 @@ def _train(
         )
         part_losses = []
         for part in parts:
-            batch = part.to(device)
-            signal = normalise(batch.signal, batch.database)
             with world.synchronising(model, part is parts[-1]):
-                with autocast(device, train.precision):
-                    output = model(signal, batch.context_index, batch.target_index)
+                output = forward(part)
                 (output.loss / len(parts)).backward()
             part_losses.append(output.loss.detach())
         losses.append(world.mean(torch.stack(part_losses)))
