@@ -27,20 +27,21 @@ from typing import Any
 from machine import report
 
 import ecgjepa
-import ecgjepa.cli
-import ecgjepa.pretraining.loop  # noqa: F401 (loaded once: single processes are forked from here)
+import ecgjepa.cli  # loaded once: single processes are forked from here
+import ecgjepa.pretraining.loop
 
-STEPS = 40
+STEPS = 24
 SETTINGS = {
-    "encoder.depth": 2,
-    "predictor.depth": 2,
+    "encoder.depth": 1,
+    "predictor.depth": 1,
     "train.steps": STEPS,
     "train.batch_size": 16,
     "train.gradient_accumulation_steps": 2,
     "train.warmup_steps": 4,
     "train.log_every": 3,
     "train.checkpoint_every": 2,
-    "train.milestone_every": 10,
+    "train.milestone_every": 8,
+    "train.keep_checkpoints": 3,
 }
 TIMINGS = ("records_per_second", "data_wait")
 SAME_BYTES = (
@@ -112,7 +113,7 @@ def make_store(folder: Path) -> None:
 
 
 class Job:
-    """A forked process that does something, in silence, and tells by its exit status how it went."""
+    """A forked process that does something in silence; its exit status tells how it went."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._code: int | None = None
