@@ -145,7 +145,6 @@ def test_a_killed_process_is_started_again_and_the_run_is_the_same(two, store, t
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
     result = torchrun(2, store, tmp_path / "run", incident=kill, restarts=2)
     assert result.returncode == 0, result.stderr
-    assert "resuming after step 3" in result.stderr
     assert same(two, tmp_path / "run")
 
 
