@@ -27,6 +27,8 @@ from machine import report
 from many_records import write_many
 
 WFDB_RECORDS = 1000
+# Small enough that even a thousand records are work for two.
+RECORDS_PER_SHARD = 500
 
 
 def main() -> None:
@@ -34,14 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--scratch", type=Path, help="folder for the trees and stores")
+    parser.add_argument("--trees", type=Path, help="folder where trees are kept for the next time")
+    parser.add_argument("--scratch", type=Path, help="folder for the stores, else a temporary one")
     parser.add_argument("--result", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for count in options.records:
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-            tree = Path(scratch) / "mimic-iv-ecg"
-            write_many(tree, count)
+            tree = (options.trees or Path(scratch)) / f"mimic-iv-ecg-{count}"
+            if not tree.exists():
+                write_many(tree, count)
             package = wfdb_rate(tree)
             # One worker on the largest tree would take minutes and say nothing new.
             for workers in options.workers if count <= 10_000 else options.workers[-1:]:
@@ -71,6 +75,7 @@ def prepare(tree: Path, store: Path, workers: int) -> dict[str, float]:
     shutil.rmtree(store, ignore_errors=True)
     command = [sys.executable, "-m", "ecgjepa", "--quiet", "prepare", f"mimic-iv-ecg={tree}"]
     command += ["--store", str(store), "--workers", str(workers), "--json"]
+    command += ["--records-per-shard", str(RECORDS_PER_SHARD)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     memory = Memory(process.pid)

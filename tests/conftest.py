@@ -142,6 +142,20 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def official():
+    """The official implementation, imported from a checkout, or a skip with the reason."""
+    import official_code
+
+    folder = os.environ.get("ECGJEPA_OFFICIAL")
+    if not folder:
+        pytest.skip("ECGJEPA_OFFICIAL names no checkout of kweimann/ECG-JEPA at 504b4e5")
+    try:
+        return official_code.import_official(folder)
+    except official_code.WrongCheckoutError as error:
+        pytest.skip(f"ECGJEPA_OFFICIAL: {error}")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

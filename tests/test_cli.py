@@ -76,9 +76,12 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     told = f"{store}: every byte is as it was written; no copy of a left-out record\n"
     assert (code, text) == (0, told)
 
-    code, text, log = ecgjepa("pretrain", "--store", store, "--out", run, *sets(TINY))
+    follow = ["--probe-data", f"ptb-xl={source}", "--cache", tmp_path / "c"]
+    code, text, log = ecgjepa("pretrain", "--store", store, "--out", run, *sets(TINY), *follow)
     assert code == 0
     assert "step 4/4  loss" in log
+    assert "step 4: superdiagnostic probe" in log
+    assert (run / "best/model.safetensors").is_file()
 
     common = ["--data", f"ptb-xl={source}", "--task", "superdiagnostic", "--cache", tmp_path / "c"]
     code, text, _ = ecgjepa(
@@ -240,6 +243,21 @@ def test_doctor(ecgjepa):
     assert json.loads(text)["packages"]["wfdb"]
 
 
+def test_plan(ecgjepa):
+    code, text, _ = ecgjepa("plan", "--preset", "paper-vit-s-all", "--tflops", 52.6, "--memory", 24)
+    assert code == 0
+    assert "encoder 14,277,888, predictor 3,689,856, trained 17,967,744" in " ".join(text.split())
+    assert "time: 16:12:29 h: 0.583 s a step" in text
+    assert "limit: memory: a step needs 40.3 GB" in text
+    assert max(map(len, text.splitlines())) <= 79
+    code, text, _ = ecgjepa("plan", "--json", "--set", "train.steps=400")
+    assert json.loads(text)["parameters"]["trained"] == 575_136
+    assert json.loads(text)["speed"] is None
+    code, _, log = ecgjepa("plan", "--measure", "--tflops", 1)
+    assert code == 2
+    assert "choose one" in log
+
+
 def test_databases(ecgjepa):
     code, text, _ = ecgjepa("databases")
     assert code == 0
@@ -258,7 +276,8 @@ def test_databases(ecgjepa):
 
 
 @pytest.mark.parametrize(
-    "verb", ["--help", "prepare", "pretrain", "probe", "predict", "demo", "fetch", "databases"]
+    "verb",
+    ["--help", "prepare", "plan", "pretrain", "probe", "predict", "demo", "fetch", "databases"],
 )
 def test_help_fits_the_terminal(ecgjepa, verb):
     code, text, _ = ecgjepa(*([verb] if verb == "--help" else [verb, "--help"]))

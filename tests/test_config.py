@@ -13,57 +13,6 @@ def test_every_preset_is_valid_and_survives_yaml(name, tmp_path):
     assert load_preset(path) == config
 
 
-@pytest.mark.parametrize("size", ["xs", "s", "b"])
-@pytest.mark.parametrize("data", ["ptbxl", "mimic", "all"])
-def test_published_hyper_parameters(size, data):
-    """Paper, sections 1 to 3, and the shipped configurations."""
-    config = load_preset(f"paper-vit-{size}-{data}")
-    assert (config.encoder.dim, config.encoder.depth, config.encoder.num_heads) == {
-        "xs": (192, 8, 4),
-        "s": (384, 8, 6),
-        "b": (768, 12, 12),
-    }[size]
-    assert config.predictor.dim == config.encoder.dim // 2
-    assert config.predictor.depth == config.encoder.depth
-    assert config.predictor.num_heads == config.encoder.num_heads
-    assert (config.data.sampling_rate, config.data.window_samples) == (500, 5000)
-    assert (config.encoder.patch_size, config.num_patches) == (25, 200)
-    assert config.data.clip == 5
-    mask = config.mask
-    assert (mask.min_keep_ratio, mask.max_keep_ratio, mask.min_block_size) == (0.15, 0.25, 10)
-    train = config.train
-    assert train.steps == 100_000
-    assert train.warmup_steps == 10_000
-    assert (train.batch_size, train.gradient_accumulation_steps) == (
-        (1024, 2) if size == "b" else (2048, 1)
-    )
-    assert (train.learning_rate, train.final_learning_rate) == (1e-3, 1e-6)
-    assert (train.weight_decay, train.final_weight_decay) == (0.01, 0.1)
-    assert (train.momentum, train.final_momentum) == (0.998, 0.9995)
-    assert (train.betas, train.eps) == ((0.9, 0.99), 1e-6)
-    assert train.gradient_clip == 0
-    assert not train.normalise_targets
-    assert train.checkpoint_every == 10_000
-    weights = config.data.weights
-    assert sum(weights.values()) == pytest.approx(1)
-    assert len(weights) == (10 if data == "all" else 1)
-
-
-def test_published_mixture():
-    assert load_preset("paper-vit-s-all").data.weights == {
-        "mimic-iv-ecg": 0.7,
-        "code-15": 0.1,
-        "ptb-xl": 0.05,
-        "ptb": 0.01875,
-        "cpsc": 0.025,
-        "cpsc-extra": 0.0125,
-        "georgia": 0.0375,
-        "ningbo": 0.028125,
-        "chapman-shaoxing": 0.009375,
-        "st-petersburg": 0.01875,
-    }
-
-
 def test_overrides_are_read_as_yaml():
     config = load_preset(
         "tiny", ["train.learning_rate=2e-4", "data.weights={ptb-xl: 1}", "train.betas=[0.8, 0.9]"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "convert": "ecgjepa.pretraining.convert",
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
     "doctor": "ecgjepa.environment",
@@ -17,6 +18,8 @@ _HOMES = {
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
+    "online_probe": "ecgjepa.evaluation.online",
+    "plan": "ecgjepa.pretraining.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
     "prepare": "ecgjepa.store.prepare",
@@ -41,6 +44,7 @@ __all__ = [
     "Split",
     "Store",
     "__version__",
+    "convert",
     "demo",
     "describe",
     "doctor",
@@ -48,6 +52,8 @@ __all__ = [
     "finetune",
     "load_model",
     "merge",
+    "online_probe",
+    "plan",
     "plot",
     "predict",
     "prepare",
@@ -66,13 +72,16 @@ if TYPE_CHECKING:
     from ecgjepa.environment import doctor as doctor
     from ecgjepa.errors import EcgjepaError as EcgjepaError
     from ecgjepa.evaluation.finetune import finetune as finetune
+    from ecgjepa.evaluation.online import online_probe as online_probe
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.tasks import Split as Split
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record
+    from ecgjepa.pretraining.convert import convert as convert
     from ecgjepa.pretraining.loop import pretrain as pretrain
+    from ecgjepa.pretraining.plan import plan as plan
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig

@@ -29,6 +29,7 @@ from ecgjepa.terminal import (
     print_fetch,
     print_json,
     print_manifest,
+    print_plan,
     print_prediction,
     print_verification,
 )
@@ -321,19 +322,91 @@ def verify(
 
 
 @app.command()
+def plan(
+    preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
+    store: Annotated[Path | None, typer.Option("--store", help="Store it would read.")] = None,
+    overrides: SetOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a step here, for some seconds.")
+    ] = False,
+    tflops: Annotated[
+        float | None, typer.Option("--tflops", help="What training sustains on another machine.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", help="Of that machine's device, in GB.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a pre-training run costs before anything is spent."""
+    from ecgjepa.pretraining.plan import plan as run
+
+    found = run(
+        preset,
+        overrides=overrides or (),
+        store=store,
+        measure=measure,
+        tflops=tflops,
+        memory_gb=memory,
+        device=device,
+    )
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_plan(found)
+
+
+@app.command()
 def pretrain(
     store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
     out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run goes on.")],
     preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
     overrides: SetOption = None,
     device: DeviceOption = "auto",
+    probe_data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=DIR", help="Labelled records that choose the best encoder."),
+    ] = None,
+    probe_task: Annotated[
+        str, typer.Option(help="Its task; see 'probe --task'.")
+    ] = "superdiagnostic",
+    probe_train_folds: Annotated[str, typer.Option(help="Folds it is fitted on.")] = "1-8",
+    probe_validation_folds: Annotated[str, typer.Option(help="Folds it is scored on.")] = "9",
+    cache: CacheOption = None,
 ) -> None:
     """Pre-train an encoder with JEPA."""
     from ecgjepa.pretraining.loop import pretrain as run
 
-    run(store, out, preset=preset, overrides=overrides or (), device=device)
+    follower = None
+    if probe_data is not None:
+        from ecgjepa.evaluation.online import online_probe
+
+        follower = online_probe(
+            named_folders([probe_data]),
+            task=probe_task,
+            train_folds=parse_folds(probe_train_folds),
+            validation_folds=parse_folds(probe_validation_folds),
+            cache=cache,
+        )
+    run(store, out, preset=preset, overrides=overrides or (), device=device, probe=follower)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
         print(f"run: {out}")
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Option("--from", help="Official checkpoint .pt; or run, checkpoint, model.")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Model folder to write; or a .pt file.")],
+    database: Annotated[
+        str, typer.Option("--database", help="Whose published normalisation to fill in.")
+    ] = "ptb-xl",
+) -> None:
+    """Read or write checkpoints of the official implementation."""
+    from ecgjepa.pretraining.convert import convert as run
+
+    print(run(source, to, database=database))
 
 
 @app.command()

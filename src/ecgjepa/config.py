@@ -1,6 +1,6 @@
 """Frozen configuration models, the presets, and ``--set section.key=value``.
 
-A run is described by five sections. `load_preset` reads one by name or from a YAML file; the
+A run is described by six sections. `load_preset` reads one by name or from a YAML file; the
 resolved whole is saved beside every run, so that a model is rebuilt from its own files alone.
 """
 
@@ -32,6 +32,8 @@ class DataConfig(Section):
         leads: Leads of the store, in order.
         window_seconds: Length of the random crop.
         clip: Normalised amplitudes are cut to plus or minus this many standard deviations.
+        normalisation: Constants that scale the leads of each database: ``store`` for those of its
+            training records, ``paper`` for the published ones (docs/decisions/0014).
         weights: Sampling weight of each database; empty means in proportion to its records.
         sampling: How records of a database are drawn: ``with-replacement``, as in the paper, or by
             ``shuffle``, each once before any comes again (docs/decisions/0012).
@@ -41,6 +43,7 @@ class DataConfig(Section):
     leads: tuple[str, ...] = Field(min_length=1)
     window_seconds: float = Field(gt=0)
     clip: float = Field(5.0, gt=0)
+    normalisation: Literal["store", "paper"] = "store"
     weights: dict[str, float] = Field(default_factory=dict)
     sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
 
@@ -136,10 +139,12 @@ class TrainConfig(Section):
             does without.
         precision: ``auto`` is bfloat16 autocast where the hardware computes in it, else float32.
         seed: Of weights, data order and masks.
+        stop_on_collapse: End the run with an error when the collapse monitor's alarm persists.
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: How many of the latest checkpoints stay on disk; 0 keeps all.
         milestone_every: Checkpoints at multiples of this stay for ever; 0 for none.
+        trackers: Writers of the metrics beside ``metrics.jsonl``: ``tensorboard``, ``wandb``.
     """
 
     steps: int = Field(ge=1)
@@ -159,10 +164,12 @@ class TrainConfig(Section):
     normalise_targets: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = Field(0, ge=0)
+    stop_on_collapse: bool = False
     log_every: int = Field(100, ge=1)
     checkpoint_every: int = Field(10_000, ge=1)
     keep_checkpoints: int = Field(0, ge=0)
     milestone_every: int = Field(0, ge=0)
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
@@ -181,6 +188,16 @@ class TrainConfig(Section):
         return self
 
 
+class OnlineProbeConfig(Section):
+    """The frozen probe that follows a run, if labelled records are given to it.
+
+    Attributes:
+        every: Steps between probes; the last step is always probed.
+    """
+
+    every: int = Field(1000, ge=1)
+
+
 class PretrainConfig(Section):
     """A whole pre-training run."""
 
@@ -189,6 +206,7 @@ class PretrainConfig(Section):
     encoder: EncoderConfig
     predictor: PredictorConfig
     train: TrainConfig
+    probe: OnlineProbeConfig = OnlineProbeConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":

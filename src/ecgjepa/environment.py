@@ -24,6 +24,8 @@ _PACKAGES = (
     "wfdb",
     "matplotlib",
 )
+# Extras: formats and codecs that not everyone needs.
+_OPTIONAL = ("h5py", "pcodec", "pydicom", "edfio", "defusedxml", "sierraecg")
 
 
 def doctor() -> dict[str, Any]:
@@ -39,7 +41,7 @@ def doctor() -> dict[str, Any]:
         "ecgjepa": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in (*_PACKAGES, *_OPTIONAL)},
         "cpu": {
             "model": _cpu_model(),
             "cores": len(os.sched_getaffinity(0))

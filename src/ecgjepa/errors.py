@@ -68,8 +68,16 @@ class RankDriftError(EcgjepaError):
     """The processes that share a run no longer hold the same weights."""
 
 
+class CollapseError(EcgjepaError):
+    """Training goes on, but the features no longer tell one record from another."""
+
+
 class CheckpointError(EcgjepaError):
     """A checkpoint or run folder is damaged or does not fit what is asked of it."""
+
+
+class OfficialCheckpointError(CheckpointError):
+    """A file is no checkpoint of the official implementation, or one that cannot be converted."""
 
 
 class ModelFolderError(EcgjepaError):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.inference.predict import Prediction
+    from ecgjepa.pretraining.plan import Plan
     from ecgjepa.store.manifest import Manifest
     from ecgjepa.store.verify import Verification
 
@@ -183,11 +184,19 @@ def print_fetch(result: "FetchResult", dry_run: bool) -> None:
     print(f"folder: {result.folder}")
 
 
+# What an issue's code does not say by itself.
+_ISSUES = {
+    "invalid_lead": "more than a fifth of a lead invalid",
+    "limb_lead_residual": "limb leads that contradict each other",
+    "short_record": "less than 10 s of signal",
+}
+
+
 def print_manifest(manifest: "Manifest", store: Path) -> None:
     """Print what a store holds, and what it does not and why."""
     for name, summary in manifest.databases.items():
-        hours = summary.seconds / 3600
-        print(f"{name}: {summary.stored:,} of {summary.listed:,} records, {hours:.1f} h")
+        stored, listed = f"{summary.stored:,}", _records(summary.listed)
+        print_wrapped(name, f"{stored} of {listed}, {_duration(summary.seconds)}")
         for notice in summary.notices:
             print_wrapped("  copy", notice)
         if summary.highpass_hz is not None:
@@ -197,14 +206,28 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
             words = reason.replace("_", " ")
             print_wrapped(f"  skipped: {count:,} {words}, such as {first.record_id}", first.detail)
         for issue, count in summary.issues.items():
-            print(f"  noted: {issue.replace('_', ' ')} in {count:,} records")
+            words = _ISSUES.get(issue, issue.replace("_", " "))
+            print(f"  noted: {words} in {_records(count)}")
         if summary.absent:
-            print(f"  absent from this copy: {summary.absent:,}")
+            print(f"  absent from this copy: {_records(summary.absent)}")
         if summary.left_out:
-            print(f"  left out, with all copies of them: {summary.left_out:,} of other folds")
-    records = sum(summary.stored for summary in manifest.databases.values())
-    hours = sum(summary.seconds for summary in manifest.databases.values()) / 3600
-    print(f"store: {store}, {records:,} records, {hours:,.1f} h")
+            print(
+                f"  left out, with all copies of them: {_records(summary.left_out)} of other folds"
+            )
+    summaries = manifest.databases.values()
+    if skipped := sum(len(summary.quarantine) for summary in summaries):
+        print(f"{_records(skipped)} skipped, each with its reason in manifest.json")
+    duration = _duration(sum(summary.seconds for summary in summaries))
+    print_wrapped("store", f"{store}, {_records(manifest.num_records)}, {duration}")
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"
+
+
+def _duration(seconds: float) -> str:
+    """Return hours, or minutes where hours would be 0.0."""
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def print_verification(found: "Verification", store: Path) -> None:
@@ -270,6 +293,57 @@ def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top
         print_wrapped("  input", f"{where}{issue.message}")
 
 
+def print_plan(plan: "Plan") -> None:
+    """Print what a run costs and what limits it, one paragraph per kind of cost."""
+    train, parameters, flops = plan.config.train, plan.parameters, plan.flops
+    memory, disk, measured = plan.memory, plan.disk, plan.measured
+    facts = {
+        plan.preset: f"{train.steps:,} steps of {train.batch_size:,} records in "
+        f"{train.gradient_accumulation_steps} part(s), products in {plan.precision}",
+        "parameters": f"encoder {parameters.encoder:,}, predictor {parameters.predictor:,}, "
+        f"trained {parameters.trained:,}, in memory {parameters.in_memory:,} with the target "
+        "encoder",
+        "operations": f"{flops.total / 1e9:.3g} GFLOP a record: context encoder "
+        f"{flops.context_encoder / 1e9:.3g}, target encoder {flops.target_encoder / 1e9:.3g}, "
+        f"predictor {flops.predictor / 1e9:.3g}",
+        "bytes a record": f"{plan.record_bytes.store:,.0f} from the store, "
+        f"{plan.record_bytes.device:,} to the device",
+        "memory": f"{_size(memory.total)} on the device: activations "
+        f"{_size(memory.activations)}, weights {_size(memory.weights)}, gradients "
+        f"{_size(memory.gradients)}, optimizer {_size(memory.optimizer)}",
+        "disk": f"{_size(disk.checkpoints)} of checkpoints, {_size(disk.checkpoint)} each"
+        + ("" if disk.store is None else f"; the store has {_size(disk.store)}"),
+    }
+    if plan.draws_per_record is not None:
+        facts["each record"] = f"drawn {plan.draws_per_record:,.1f} times on average"
+    if measured is not None:
+        rates = ", ".join(f"{rate:.2f} {name}" for name, rate in measured.matmul_tflops.items())
+        facts["measured"] = (
+            f"on {measured.device}, {measured.records_at_once} records at once: matrix products "
+            f"{rates} TFLOP/s; training {flops.total / measured.seconds_per_record / 1e12:.3f}"
+        )
+    if plan.speed is not None:
+        facts["time"] = (
+            f"{duration(plan.speed.seconds)}: {plan.speed.seconds_per_step:.3g} s a step, "
+            f"{plan.speed.records_per_second:,.0f} records/s"
+        )
+    for key, text in {**facts, "limit": plan.limit}.items():
+        print_wrapped(key, text)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in minutes, hours or days, whichever reads best."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{seconds / 86400:.1f} days"
+    return f"{hours}:{minutes:02d}:{rest:02d} h" if hours else f"{minutes}:{rest:02d} min"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 def print_facts(facts: dict[str, Any]) -> None:
     """Print one paragraph per fact."""
     for key, value in facts.items():
@@ -281,5 +355,9 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def print_wrapped(key: str, text: str) -> None:
-    """Print ``key: text`` within 79 columns."""
-    print(textwrap.fill(f"{key}: {text}", width=79, subsequent_indent=" " * (len(key) + 2)))
+    """Print ``key: text`` within 79 columns, broken at blanks only: paths have hyphens."""
+    indent = len(key) + 2 if len(key) < 24 else 6
+    lines = textwrap.wrap(
+        f"{key}: {text}", width=79, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
+    print("\n".join(lines))

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import toy_ecg, write_wfdb
+from ecg_files import WRITERS
 
 import ecgjepa
-from ecgjepa.databases import list_records
+from ecgjepa.databases import archive, list_records
 from ecgjepa.errors import DatabaseError
 
 
@@ -128,7 +129,9 @@ def test_databases_under_another_name_are_refused(folder, ptb_xl):
 
 def test_no_records(tmp_path):
     (tmp_path / "scan.pdf").touch()
-    with pytest.raises(DatabaseError, match="no WFDB header"):
+    with pytest.raises(
+        DatabaseError, match=r"no ECG file anywhere below .*WFDB.*DICOM.* \(found \.pdf\)"
+    ):
         list_records("clinic", tmp_path)
 
 
@@ -144,6 +147,105 @@ def test_folds_choose_records_and_are_stored(folder, tmp_path):
     index = pd.read_parquet(tmp_path / "some/index.parquet")
     assert index["record_id"].tolist() == ["ward/a", "ward/b"]
     assert index["patient_id"].tolist() == ["q", "q"]
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """A folder with one ECG in each format, and files that are none."""
+    rng = np.random.default_rng(4)
+    root = tmp_path / "mixed"
+    write_wfdb(root / "wfdb/a.hea", toy_ecg(rng, num_samples=5000))
+    for kind, own in WRITERS.items():
+        (root / kind).mkdir()
+        own.write(root / kind / f"{kind}{own.suffix}", toy_ecg(rng, num_samples=5000))
+    (root / "README.md").write_text("mine")
+    (root / "edf/scan.pdf").write_text("%PDF")
+    (root / "csv/notes.csv").write_text("a,b")
+    return root
+
+
+def test_a_folder_of_mixed_formats_becomes_a_store(mixed, tmp_path):
+    table = sheet(mixed, "file,patient,afib\ndicom/dicom.dcm,7,1\nmuse.xml,8,0\nnpy/npy,9,1\n")
+    listing = list_records("mine", mixed, table)
+    names = sorted(["wfdb/a", *(f"{kind}/{kind}" for kind in WRITERS)])
+    assert [entry.record_id for entry in listing.entries()] == names
+    assert listing.notices[-1].startswith("3 files are no ECG by their names and not used (found")
+    done = ecgjepa.prepare({"mine": mixed}, tmp_path / "store", tables={"mine": table})
+    assert done.num_records == len(names)
+    assert ecgjepa.verify(tmp_path / "store").faults == []
+    index = pd.read_parquet(tmp_path / "store/index.parquet").set_index("record_id")
+    assert index.loc["dicom/dicom", "patient_id"] == "7"
+    assert json.loads(index.loc["npy/npy", "labels"]) == {"afib": 100.0}
+    assert index.loc["muse/muse", "patient_id"] == "8"
+
+
+def test_files_that_share_a_stem_have_ids_of_their_own(mixed):
+    digital = toy_ecg(np.random.default_rng(4), num_samples=500)
+    for kind in ("dicom", "edf"):
+        WRITERS[kind].write(mixed / f"wfdb/a{WRITERS[kind].suffix}", digital)
+    ids = {entry.record_id for entry in list_records("mine", mixed).entries()}
+    assert {"wfdb/a.hea", "wfdb/a.dcm", "wfdb/a.edf"} < ids
+    (mixed / "wfdb/a.dcm.xml").touch()  # without its ending, it would be the name of another
+    assert len({entry.record_id for entry in list_records("mine", mixed).entries()}) == 13
+    table = sheet(mixed, "record\na\n")
+    with pytest.raises(DatabaseError, match=r"could be wfdb/a\.dcm or wfdb/a\.edf or wfdb/a\.hea"):
+        list_records("mine", mixed, table)
+    table = sheet(mixed, "file,patient\nwfdb/a.edf,5\n")
+    listing = list_records("mine", mixed, table)
+    patients = {entry.record_id: entry.patient_id for entry in listing.entries()}
+    assert patients["wfdb/a.edf"] == "5"
+    assert patients["wfdb/a.hea"] is None
+
+
+def test_tables_are_ecgs_only_if_described(mixed):
+    (mixed / "csv/csv.csv.json").unlink()
+    ids = [entry.record_id for entry in list_records("mine", mixed).entries()]
+    assert "csv/csv" not in ids
+    assert "parquet/parquet" in ids
+
+
+def test_the_table_may_lie_among_tables_that_are_ecgs(mixed):
+    here = mixed / "csv"
+    (here / "csv.csv.json").rename(here / "ecg.json")
+    table = here / "notes.csv"
+    table.write_text("record,patient\ncsv,3\n")
+    listing = list_records("mine", here, table)
+    assert [(entry.record_id, entry.patient_id) for entry in listing.entries()] == [("csv", "3")]
+    assert listing.notices == ()
+
+
+def test_listing_opens_no_other_file(tmp_path):
+    for name in ("a.dcm", "b.XML", "c.edf", ".hidden.dcm"):
+        (tmp_path / name).touch()
+    listing = list_records("mine", tmp_path)
+    assert [entry.path for entry in listing.entries()] == ["a.dcm", "b.XML", "c.edf"]
+    assert listing.notices == ("1 files are no ECG by their names and not used (found .dcm)",)
+
+
+def test_a_missing_package_is_said_at_once(mixed, monkeypatch):
+    monkeypatch.setattr(archive, "find_spec", lambda name: None if name == "pydicom" else True)
+    with pytest.raises(DatabaseError, match=r"need pydicom.* install 'ecgjepa\[formats\]'"):
+        list_records("mine", mixed)
+
+
+def test_what_cannot_be_read_is_skipped_with_its_reason(mixed, tmp_path):
+    (mixed / "dicom/dicom.dcm").write_bytes(b"no DICOM")
+    (mixed / "npy/npy.npy.json").unlink()
+    done = ecgjepa.prepare({"mine": mixed}, tmp_path / "store")
+    assert done.databases["mine"].skipped == {"unreadable": 1, "not_described": 1}
+    assert {skip.record_id for skip in done.databases["mine"].quarantine} == {
+        "dicom/dicom",
+        "npy/npy",
+    }
+
+
+@pytest.mark.realdata
+def test_real_files_of_other_formats_become_a_store(real_data, tmp_path):
+    done = ecgjepa.prepare({"mine": real_data / "formats"}, tmp_path / "store")
+    assert (done.num_records, done.databases["mine"].skipped) == (4, {})
+    assert done.databases["mine"].notices == (
+        "2 files are no ECG by their names and not used (found LICENSE)",
+    )
 
 
 @pytest.mark.realdata

@@ -6,7 +6,14 @@ import pytest
 
 from ecgjepa.databases import ptb_xl
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.tasks import NUM_LABELS, TASKS, Split, build_task, split_task
+from ecgjepa.evaluation.tasks import (
+    NUM_LABELS,
+    TASKS,
+    Split,
+    build_task,
+    check_split,
+    split_task,
+)
 
 STATEMENTS = pd.DataFrame(
     [
@@ -132,6 +139,13 @@ def test_wrong_splits(split, match):
     task = build_task("superdiagnostic", LABELS, STATEMENTS)
     with pytest.raises(TaskError, match=match):
         split_task(task, FOLDS, PATIENTS, split)
+
+
+def test_only_a_probe_that_follows_a_run_does_without_test_folds():
+    with pytest.raises(TaskError, match="no test folds are given"):
+        check_split(Split((1, 2), (9,), ()))
+    task = build_task("superdiagnostic", LABELS, STATEMENTS)
+    assert split_task(task, FOLDS, PATIENTS, Split((1, 2), (9,), ())).test.size == 0
 
 
 def test_a_patient_on_both_sides_is_refused():

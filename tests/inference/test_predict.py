@@ -3,6 +3,7 @@ import pytest
 import torch
 import wfdb
 from conftest import toy_ecg, write_wfdb
+from ecg_files import WRITERS
 
 import ecgjepa
 from ecgjepa.config import EncoderConfig
@@ -62,6 +63,16 @@ def test_every_label_gets_a_probability(model, tmp_path, signal):
     assert all(0 < value < 1 for value in prediction.probabilities.values())
     assert (prediction.duration, prediction.sampling_rate) == (10.0, 500.0)
     assert [issue.code for issue in prediction.findings] == ["resampled"]
+
+
+def test_every_format_gets_the_same_prediction(model, tmp_path, signal):
+    expected = model.predict_proba([write_wfdb(tmp_path / "x.hea", signal)]).to_numpy()
+    for kind, own in WRITERS.items():
+        (tmp_path / kind).mkdir()
+        found = model.predict_proba([own.write(tmp_path / kind / f"x{own.suffix}", signal)])
+        # MUSE stores eight leads; the others follow.
+        atol = 1e-2 if kind == "muse" else 1e-5
+        np.testing.assert_allclose(found.to_numpy(), expected, atol=atol)
 
 
 def test_single_label_probabilities_sum_to_one(tmp_path, signal):

@@ -82,6 +82,13 @@ def test_other_formats_go_through_the_package(tmp_path, rng, storage):
     assert record.sampling_rate == 360
 
 
+def test_a_signal_without_a_name_goes_through_the_package(tmp_path):
+    np.arange(20, dtype="<i4").tofile(tmp_path / "n.dat")
+    lines = ("n 2 500 10", "n.dat 32 200(0)/mV 16 0 0 90 0 I", "n.dat 32 200(0)/mV")
+    (tmp_path / "n.hea").write_text("\n".join(lines))
+    assert read_record(tmp_path / "n").leads == ("I", "")
+
+
 def test_two_signal_files_go_through_the_package(tmp_path, rng):
     """PTB keeps its Frank leads in a second file."""
     digital = rng.integers(-500, 500, (200, 3)).astype(np.int16)
@@ -323,4 +330,5 @@ def test_every_real_record_equals_the_package(real_data, tmp_path):
         np.testing.assert_array_equal(np.where(ours.valid, ours.signal, np.nan), expected)
         assert ours.leads == tuple(theirs.sig_name)
         assert ours.sampling_rate == theirs.fs
-        assert not ours.issues
+        # Some headers of the Challenge write mv.
+        assert {issue.code for issue in ours.issues} <= {"unit_spelling"}

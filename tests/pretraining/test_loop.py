@@ -12,20 +12,17 @@ from conftest import write_ptb_xl
 from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
-from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
+from ecgjepa.errors import CheckpointError, CollapseError, ConfigError, DivergenceError, StoreError
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
     CheckpointState,
-    best_checkpoint,
     check_checkpoint,
     latest_checkpoint,
     list_checkpoints,
-    mark_best,
     remove_old_checkpoints,
     save_checkpoint,
 )
-from ecgjepa.pretraining.collapse import CollapseSigns
 from ecgjepa.pretraining.loop import initial_jepa, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.pretraining.stopping import RunStopped
@@ -252,10 +249,31 @@ def test_a_loss_that_is_no_number_stops_the_run(store, tmp_path, monkeypatch):
     assert not (tmp_path / "b/checkpoints").exists()
 
 
+def read_signs(monkeypatch, spreads: list[float]) -> None:
+    """Make the monitor see these spreads."""
+    readings = iter(spreads)
+    monkeypatch.setattr(
+        loop, "batch_signs", lambda *_, **__: {"spread": next(readings), "effective_rank": 10.0}
+    )
+
+
+def test_a_lasting_collapse_can_stop_the_run(store, tmp_path, monkeypatch):
+    stop = [*FAST, "train.stop_on_collapse=true"]
+    with monkeypatch.context() as patch:
+        read_signs(patch, [0.01, 0.01, 0.5, 0.01, 0.01])
+        pretrain(store, tmp_path / "dips", overrides=stop)
+    with monkeypatch.context() as patch:
+        read_signs(patch, [0.5, 0.01, 0.01, 0.01])
+        with pytest.raises(CollapseError, match=r"stopped at step 8: .* only 1% of the target"):
+            pretrain(store, tmp_path / "run", overrides=stop)
+    # Its checkpoints are there, and the switch may be turned off to go on.
+    assert [path.name for path in list_checkpoints(tmp_path / "run/checkpoints")] == ["step-000005"]
+    pretrain(store, tmp_path / "run", overrides=FAST)
+    assert (tmp_path / "run/model").is_dir()
+
+
 def test_collapse_is_said_when_it_begins(store, tmp_path, monkeypatch, caplog):
-    bad, good = CollapseSigns(0.01, 10.0, 16), CollapseSigns(0.5, 10.0, 16)
-    readings = iter([bad, bad, good, bad, bad])
-    monkeypatch.setattr(loop, "collapse_signs", lambda *_: next(readings))
+    read_signs(monkeypatch, [0.01, 0.01, 0.5, 0.01, 0.01])
     pretrain(store, tmp_path / "run", overrides=FAST)
     said = [r.getMessage() for r in caplog.records if "collapsing" in r.getMessage()]
     assert [text.split(":")[0] for text in said] == ["step 2", "step 8"]
@@ -377,19 +395,9 @@ def test_old_checkpoints_are_removed(saved):
     assert [path.name for path in sorted(saved.iterdir())] == ["step-000010", "step-000015"]
 
 
-def test_milestones_and_the_best_checkpoint_stay(saved):
-    assert best_checkpoint(saved) is None
-    assert mark_best(saved / "step-000005", 0.7)
-    assert not mark_best(saved / "step-000010", 0.7)  # ties keep the earlier one
-    assert mark_best(saved / "step-000005", 0.7)  # scored again after a resume
+def test_milestones_stay(saved):
     remove_old_checkpoints(saved, keep=1, newest=15, milestone_every=10)
-    assert [path.name for path in list_checkpoints(saved)] == [
-        "step-000005",
-        "step-000010",
-        "step-000015",
-    ]
-    assert mark_best(saved / "step-000015", 0.8)
-    assert best_checkpoint(saved) == (saved / "step-000015", 0.8)
+    assert [path.name for path in list_checkpoints(saved)] == ["step-000010", "step-000015"]
     remove_old_checkpoints(saved, keep=1, newest=15)
     assert [path.name for path in list_checkpoints(saved)] == ["step-000015"]
 
@@ -399,17 +407,6 @@ def test_damaged_later_checkpoints_do_not_push_out_sound_ones(saved):
     shutil.copytree(saved / "step-000010", saved / "step-000012")
     remove_old_checkpoints(saved, keep=1, newest=12)
     assert [path.name for path in list_checkpoints(saved)] == ["step-000012", "step-000015"]
-
-
-def test_a_lost_best_checkpoint_is_named(saved, caplog):
-    mark_best(saved / "step-000010", 0.7)
-    (saved / "step-000010/state.json").unlink()
-    assert best_checkpoint(saved) is None
-    assert "the best checkpoint is lost" in caplog.text
-    (saved / "best.json").write_text("{")
-    assert best_checkpoint(saved) is None
-    assert "best.json is damaged" in caplog.text
-    assert mark_best(saved / "step-000015", 0.1)
 
 
 def test_milestones_fall_on_checkpoints():

@@ -8,10 +8,11 @@ from torch import nn
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.compute import choose_device
+from ecgjepa.objectives.jepa import JepaOutput
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.collapse import collapse_warning
 from ecgjepa.pretraining.loop import initial_jepa
-from ecgjepa.pretraining.monitor import collapse_signs
+from ecgjepa.pretraining.monitor import batch_signs, collapse_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 
 TRAIN = load_preset("paper-vit-xs-all").train
@@ -130,6 +131,30 @@ def test_effective_rank_is_exp_of_the_entropy(rng):
     share /= share.sum()
     expected = np.exp(-(share * np.log(share)).sum())
     assert collapse_signs(values).effective_rank == pytest.approx(expected, rel=1e-4)
+
+
+def test_positions_are_told_apart_where_records_show_others(rng):
+    """The same features, some hidden: still nothing but their position."""
+    values = features(rng, record=0.01, position=1.0)
+    index = torch.stack([torch.randperm(20)[:12].sort()[0] for _ in range(32)])
+    signs = collapse_signs(values.gather(1, index[:, :, None].expand(-1, -1, 24)), index)
+    assert signs.spread < 0.03
+    whole = torch.arange(20).expand(32, -1)
+    assert collapse_signs(values, whole) == pytest.approx(collapse_signs(values), rel=1e-3)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_predicting_the_mean_has_a_relative_loss_of_one(rng, normalise):
+    target = features(rng, position=1.0)
+    seen = torch.nn.functional.layer_norm(target, (24,)) if normalise else target
+    index = torch.stack([torch.randperm(20) for _ in range(32)])
+    context_index, target_index = index[:, :5], index[:, 5:]
+    wanted = seen.gather(1, target_index[:, :, None].expand(-1, -1, 24))
+    mean = seen.mean(0)[target_index]
+    output = JepaOutput((wanted - mean).abs().mean(), target, target[:, :5])
+    signs = batch_signs(output, context_index, target_index, normalise_targets=normalise)
+    assert signs["loss_to_mean"] == pytest.approx(1.0, rel=1e-5)
+    assert signs["spread"] == collapse_signs(target).spread
 
 
 def test_unknown_devices_are_refused():

@@ -6,8 +6,9 @@ import torch
 from conftest import write_ptb_xl
 
 from ecgjepa.config import load_preset
-from ecgjepa.errors import ConfigError, StoreError
-from ecgjepa.sampling.batches import BatchReader
+from ecgjepa.databases.paper_statistics import PAPER_STATISTICS
+from ecgjepa.errors import ConfigError, DatabaseError, StoreError
+from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.mixture import Mixture
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -188,3 +189,26 @@ def test_a_buffer_is_left_alone_until_the_next_step_is_asked_for(store, monkeypa
         assert len(filled) == min(step + 2, 8)
     assert len(set(filled)) == 3
     assert filled == (filled[:3] * 3)[:8]
+
+
+def test_constants_of_the_store_or_of_the_paper(store):
+    (mean,), (std,) = normalisation_tables(store)
+    assert tuple(std) == pytest.approx(store.manifest.databases["ptb-xl"].std)
+    (mean,), (std,) = normalisation_tables(store, "paper")
+    assert (tuple(mean), tuple(std)) == (
+        pytest.approx(PAPER_STATISTICS["ptb-xl"].mean),
+        pytest.approx(PAPER_STATISTICS["ptb-xl"].std),
+    )
+
+
+def test_constants_of_the_paper_follow_the_leads_and_need_its_databases(tmp_path):
+    source = write_ptb_xl(tmp_path / "source", records=4, seconds=2.0)
+    leads = PreprocessingConfig(sampling_rate=100.0, leads=("V2", "I"))
+    prepare({"ptb-xl": source}, tmp_path / "two", folds="all", preprocessing=leads)
+    _, std = normalisation_tables(Store(tmp_path / "two"), "paper")
+    np.testing.assert_allclose(std, [[0.338, 0.191]], rtol=1e-6)
+    (source / "ptbxl_database.csv").unlink()
+    (source / "scp_statements.csv").unlink()
+    prepare({"clinic": source}, tmp_path / "own", folds="all", preprocessing=leads)
+    with pytest.raises(DatabaseError, match="gives no normalisation constants for 'clinic'"):
+        normalisation_tables(Store(tmp_path / "own"), "paper")

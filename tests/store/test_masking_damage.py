@@ -40,7 +40,8 @@ def test_mask(archive, tmp_path):
     mine = prepare({"mine": archive}, tmp_path / "s", on_bad="mask").databases["mine"]
     assert (mine.stored, mine.skipped) == (3, {"truncated": 1})
     issues = {code: count for code, count in mine.issues.items() if code != "noisy_lead"}
-    assert issues == {"checksum_mismatch": 1, "invalid_lead": 1, "truncated": 1}
+    expected = {"checksum_mismatch": 1, "invalid_lead": 1, "short_record": 3, "truncated": 1}
+    assert issues == expected
     store = Store(tmp_path / "s")
     assert store.table()["record_id"].tolist() == ["clean", "cut", "spiked"]
     assert "truncated" in store.table()["issues"][1]

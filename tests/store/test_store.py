@@ -262,8 +262,8 @@ def test_issues_are_in_the_index_and_counted(source, tmp_path):
     manifest = prepare({"ptb-xl": source}, tmp_path / "store", folds="all")
     store = Store(tmp_path / "store")
     found = store.table()["issues"][1].tolist()
-    assert found == ["invalid_samples:III", "flat_lead:V2", "low_quality"]
-    counts = {"flat_lead": 1, "invalid_samples": 1, "low_quality": 1}
+    assert found == ["invalid_samples:III", "flat_lead:V2", "low_quality", "short_record"]
+    counts = {"flat_lead": 1, "invalid_samples": 1, "low_quality": 1, "short_record": 30}
     assert manifest.databases["ptb-xl"].issues == counts
     np.testing.assert_array_equal(store.read_record(1), digital)
 

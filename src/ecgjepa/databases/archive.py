@@ -1,4 +1,8 @@
-"""Your own archive: a folder of WFDB records, with or without a CSV that describes them.
+"""Your own archive: a folder of ECG files, with or without a CSV that describes them.
+
+Formats may be mixed: WFDB, DICOM, HL7 aECG, Philips Sierra and GE MUSE XML, EDF, and arrays with a
+description (see `ecgjepa.io`). Files are listed by name, and what they hold is seen when they are
+read. A record is named by its path without ending, or with it where two files share the rest.
 
 The CSV names each record in a column ``record`` (its name, or its path without ending) or ``file``
 (its path), relative to the folder. ``patient``, ``fold`` (whole numbers), ``age`` (years), ``sex``
@@ -8,15 +12,20 @@ labels too if it can be: of 0 and 1, it gives its own name; of a few words, ``co
 
 import difflib
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.databases.simulated import is_simulated, simulated_notice
+from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, simulated_notice
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, RecordError
+from ecgjepa.io import EXPECTED, PACKAGES, is_described
+from ecgjepa.io.description import FOLDER_DESCRIPTION
 from ecgjepa.io.wfdb_header import read_header
 
 _KNOWN = ("record", "file", "patient", "fold", "age", "sex", "labels")
@@ -24,6 +33,10 @@ _ALIASES = {"record_id": "record", "path": "file", "filename": "file", "patient_
 _ALIASES |= {"label": "labels", "strat_fold": "fold"}
 _SEX = {"male": "male", "m": "male", "female": "female", "f": "female"}
 _NO, _YES = {"", "0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
+# Beside a header they are its signals and annotations.
+_WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
+# Most tables are no ECG, unless a description says so.
+_TABLES = {".csv", ".parquet"}
 # A column with more different words is no label but a comment, a date or an identifier.
 _MOST_WORDS = 50
 # The largest fold number that the store's index can hold.
@@ -31,7 +44,7 @@ _LAST_FOLD = 32_767
 
 
 def list_records(database: str, root: Path, table: str | Path | None = None) -> Listing:
-    """List the WFDB records anywhere below a folder.
+    """List the ECG files anywhere below a folder.
 
     Args:
         database: The name you give it.
@@ -39,21 +52,28 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
         table: CSV that describes the records, or None.
 
     Raises:
-        DatabaseError: If there is no record, or the CSV is not readable or contradicts itself.
+        DatabaseError: If there is no record, a package that reads them is missing, or the CSV is
+            not readable or contradicts itself.
     """
-    paths = _find(root)
-    if not paths:
+    files, others = (_without(root, paths, table) for paths in _find(root))
+    if not files:
         raise DatabaseError(
-            f"{database}: no WFDB header (.hea) anywhere below {root}; other formats are not read "
-            "from folders yet"
+            f"{database}: no ECG file anywhere below {root}; expected {EXPECTED}{_kinds(others)}"
         )
-    notices: tuple[str, ...] = ()
+    _require_packages(database, files)
+    paths = _named(files)
+    sheets = sorted(path for path in others if path.endswith(".csv") and "/" not in path)
+    notices = _other_files([path for path in others if table is not None or path not in sheets])
     absent: tuple[Skip, ...] = ()
     rows = [_undescribed(name, path) for name, path in paths]
     if table is not None:
-        rows, absent, notices = _described(Path(table), paths)
-    elif sheets := sorted(path.name for path in root.glob("*.csv")):
-        notices = (f"{sheets[0]} was not read; to use it, give --table {database}=FILE",)
+        rows, absent, found = _described(Path(table), paths)
+        notices = (*found, *notices)
+    elif sheets:
+        notices = (
+            f"{sheets[0]} was not read; to use it, give --table {database}=FILE",
+            *notices,
+        )
     if is_simulated(root):
         notices = (simulated_notice(len(rows)), *notices)
     return Listing(
@@ -82,17 +102,102 @@ def refuse_misspelling(name: str, root: Path, known: list[str]) -> None:
         raise DatabaseError(f"{name}: {root} holds PTB-XL; give it as ptb-xl={root}")
 
 
-def _find(root: Path) -> list[tuple[str, str]]:
-    """Return name and path of every record, segments of longer records excepted."""
-    headers = sorted(root.rglob("*.hea"))
+def _find(root: Path) -> tuple[list[str], list[str]]:
+    """Return the ECG files and all others, relative; no file but WFDB headers is opened."""
+    files: list[str] = []
+    others: list[str] = []
+    for folder, _, names in os.walk(root):
+        # As text: a million paths as objects would take minutes.
+        here = Path(folder).relative_to(root).as_posix()
+        prefix = "" if here == "." else f"{here}/"
+        ecgs, rest = _sort_out(Path(folder), names)
+        files += [prefix + name for name in ecgs]
+        others += [prefix + name for name in rest]
+    segments = _segments(root, [path for path in files if path.endswith(".hea")])
+    kept = [path for path in files if path not in segments]
+    return sorted(kept, key=lambda path: path.split("/")), others
+
+
+def _without(root: Path, paths: list[str], table: str | Path | None) -> list[str]:
+    """Leave out the table, which might lie among the files it describes."""
+    if table is None:
+        return paths
+    name, place = Path(table).name, Path(table).resolve()
+    return [
+        path for path in paths if not (path.endswith(name) and (root / path).resolve() == place)
+    ]
+
+
+def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
+    """Return which files of one folder are ECGs, and which are neither that nor belong to one."""
+    shown = [name for name in names if not name.startswith(".")]
+    has_header = any(name.endswith(".hea") for name in shown)
+    ecgs: list[str] = []
+    others = [name for name in names if name.startswith(".")]
+    for name in shown:
+        ending = _ending(name)
+        if name.endswith(".hea") or (
+            ending in PACKAGES and (ending not in _TABLES or is_described(folder / name))
+        ):
+            ecgs.append(name)
+        elif not (has_header and ending in _WFDB_ENDINGS) and not _is_ours(name):
+            others.append(name)
+    return ecgs, others
+
+
+def _segments(root: Path, headers: list[str]) -> set[str]:
+    """Return the headers of segments, which belong to longer records."""
     segments: set[Path] = set()
     for path in headers:
         try:
-            segments |= {segment.path for segment in read_header(path).segments}
+            segments |= {segment.path for segment in read_header(root / path).segments}
         except RecordError:
             continue  # Reading the record will tell what is wrong.
-    relative = [path.relative_to(root) for path in headers if path not in segments]
-    return [(path.with_suffix("").as_posix(), path.as_posix()) for path in relative]
+    return {path.relative_to(root).as_posix() for path in segments}
+
+
+def _ending(name: str) -> str:
+    return f".{name.rpartition('.')[2].lower()}"
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a file is one that this package writes or reads beside ECGs."""
+    return name in (FOLDER_DESCRIPTION, SIMULATED_FILE) or (
+        name.endswith(".json") and _ending(name.removesuffix(".json")) in PACKAGES
+    )
+
+
+def _named(files: list[str]) -> list[tuple[str, str]]:
+    """Return name and path of every record; no two names are the same."""
+    stems = [path.rpartition(".")[0] for path in files]
+    # A stem may be another file's path: x.dcm is of x.dcm.xml.
+    taken = Counter(stems) + Counter(files)
+    pairs = zip(files, stems, strict=True)
+    return [(path if taken[stem] > 1 else stem, path) for path, stem in pairs]
+
+
+def _require_packages(database: str, files: list[str]) -> None:
+    """Say at once which package is missing, not for each record."""
+    needed = {PACKAGES.get(ending) for ending in {_ending(path) for path in files}}
+    missing = sorted(name for name in needed if name and find_spec(name) is None)
+    if missing:
+        raise DatabaseError(
+            f"{database}: its files need {', '.join(missing)}, not installed; run "
+            "pip install 'ecgjepa[formats]'"
+        )
+
+
+def _other_files(others: list[str]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    return (f"{len(others):,} files are no ECG by their names and not used{_kinds(others)}",)
+
+
+def _kinds(others: list[str]) -> str:
+    """Return the commonest endings of files that are not read, as a remark."""
+    endings = Counter(Path(path).suffix or Path(path).name for path in others)
+    common = ", ".join(ending for ending, _ in endings.most_common(3))
+    return f" (found {common})" if common else ""
 
 
 def _described(
@@ -101,9 +206,7 @@ def _described(
     """Join the records found with the rows of the table."""
     sheet = _read_sheet(table)
     found = dict(paths)
-    by_stem: dict[str, list[str]] = {}
-    for place in found:
-        by_stem.setdefault(place.rsplit("/", 1)[-1], []).append(place)
+    by_stem = _by_stem(found)
     labels, notices = _labels(sheet)
     entries: dict[str, Entry] = {}
     absent: list[Skip] = []
@@ -125,6 +228,16 @@ def _described(
             f"{len(without):,} records have no row in {table.name}, such as {without[0]}"
         )
     return [entries[name] for name in found], tuple(absent), tuple(notices)
+
+
+def _by_stem(found: dict[str, str]) -> dict[str, list[str]]:
+    """Map each path and its last part, with and without ending, to names."""
+    by_stem: dict[str, list[str]] = {}
+    for name, path in found.items():
+        stem = path.rpartition(".")[0]
+        for part in {path, stem, path.rpartition("/")[2], stem.rpartition("/")[2]}:
+            by_stem.setdefault(part, []).append(name)
+    return by_stem
 
 
 def _undescribed(name: str, path: str) -> Entry:
@@ -161,7 +274,7 @@ def _resolve(
     if not text:
         raise DatabaseError(f"{table}: a row names no record")
     name = text.removeprefix("./")
-    for ending in ("", ".hea", ".dat", ".mat"):
+    for ending in ("", ".dat", ".mat"):
         if name.endswith(ending) and name.removesuffix(ending) in found:
             return name.removesuffix(ending)
     same = by_stem.get(name, [])

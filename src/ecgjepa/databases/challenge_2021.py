@@ -17,8 +17,11 @@ import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.databases.simulated import size_notices
-from ecgjepa.errors import DatabaseError, RecordError
+from ecgjepa.errors import DatabaseError, RecordError, RecordFormatError
+from ecgjepa.io import Damaged
+from ecgjepa.io.wfdb import read_described
 from ecgjepa.io.wfdb_header import read_header
+from ecgjepa.signals.record import MicrovoltRecord, Record
 
 
 class Part(NamedTuple):
@@ -52,6 +55,9 @@ PARTS = {
     "ptb": Part("ptb", 516, "S", 1, 549),
     "st-petersburg": Part("st_petersburg_incart", 74, "I", 1, 75, 0.5),
 }
+# Of every record, since the headers were corrected in August 2020. Those before said 200, 4880 or
+# 2,000,000 for some databases, over the same samples.
+_GAIN = 1000.0
 _SEX = {"male": "male", "m": "male", "female": "female", "f": "female"}
 _OLDEST = 120.0
 
@@ -107,7 +113,25 @@ def list_part(database: str, part: Part, root: Path) -> Listing:
         table=pd.DataFrame(rows, columns=list(Entry._fields)),
         notices=tuple(_notices(folder, part, people)),
         highpass_hz=part.highpass_hz,
+        reader=read_with_current_gain,
     )
+
+
+def read_with_current_gain(root: Path, entry: Entry, damaged: Damaged) -> Record | MicrovoltRecord:
+    """Read a record whose header has the gain of all current ones.
+
+    Raises:
+        RecordFormatError: If it has another one (``old_gain``), or cannot be read.
+    """
+    header = read_header(root / entry.path)
+    strange = sorted({spec.gain for spec in header.signals} - {_GAIN})
+    if strange:
+        raise RecordFormatError(
+            f"{header.path}: gain {strange[0]:g}; expected {_GAIN:g}. Headers from before August "
+            "2020 have wrong gains: fetch the database again",
+            reason="old_gain",
+        )
+    return read_described(header, damaged)
 
 
 def _refuse_strangers(database: str, part: Part, headers: list[Path]) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from ecgjepa.databases import ptb_xl
 from ecgjepa.databases.challenge_2021 import Part, list_part
 from ecgjepa.databases.listing import Listing
-from ecgjepa.databases.tables import read_table, require_columns
+from ecgjepa.databases.tables import identifiers, patients, read_table, require_columns
 from ecgjepa.errors import DatabaseError
 
 NAME = "challenge-ptb-xl"
@@ -74,20 +74,16 @@ def _read_patients(path: Path) -> pd.DataFrame:
     """Return patient_id (text) and fold of each ecg_id in PTB-XL's table."""
     rows = read_table(path)
     require_columns(path, rows, ("ecg_id", "patient_id", "strat_fold"))
-    numbers = rows[["ecg_id", "patient_id", "strat_fold"]].apply(pd.to_numeric, errors="coerce")
-    wrong = ~numbers["strat_fold"].isin(range(1, 11)) | numbers["ecg_id"].isna()
+    folds = pd.to_numeric(rows["strat_fold"], errors="coerce")
+    wrong = ~folds.isin(range(1, 11))
     if wrong.any():
         ecg_id, fold = rows.loc[wrong, "ecg_id"].iloc[0], rows.loc[wrong, "strat_fold"].iloc[0]
         raise DatabaseError(
             f"{path}: ecg_id {ecg_id} has strat_fold {fold} "
             f"({int(wrong.sum())} such rows); expected a whole number from 1 to 10"
         )
-    if numbers["ecg_id"].duplicated().any():
-        twice = rows.loc[numbers["ecg_id"].duplicated(), "ecg_id"].iloc[0]
-        raise DatabaseError(f"{path}: ecg_id {twice} appears twice")
-    # Version 1.0.1 writes patients as 15709.0, later ones as 15709.
-    patients = numbers["patient_id"].astype("Int64").astype("string").astype(object)
+    people = patients(path, rows["patient_id"])
     return pd.DataFrame(
-        {"patient_id": patients.to_numpy(), "fold": numbers["strat_fold"].to_numpy()},
-        index=pd.Index(numbers["ecg_id"].astype(int)),
+        {"patient_id": people.to_numpy(), "fold": folds.to_numpy()},
+        index=pd.Index(identifiers(path, rows["ecg_id"])),
     )

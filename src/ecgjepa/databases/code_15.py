@@ -6,6 +6,7 @@ are padded with zeros on both sides to 4096 samples. There are no folds. Reading
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import size_notices
-from ecgjepa.databases.tables import read_table, require_columns
+from ecgjepa.databases.tables import identifiers, numbers, read_table, require_columns
 from ecgjepa.errors import DatabaseError, RecordFormatError
 from ecgjepa.io import Damaged
 from ecgjepa.signals.record import Record
@@ -41,6 +42,11 @@ LEADS = ("DI", "DII", "DIII", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5",
 # settles it. The values are taken as they are, as in the paper, which normalises each database by
 # its own statistics.
 MILLIVOLT_PER_UNIT = 1.0
+
+# An exam of 197 kB that is compressed to less, and a chunk that is read whole for one exam and is
+# larger, are not what anyone recorded or would write.
+_LEAST_BYTES = 64
+_MOST_CHUNK_BYTES = 2**28
 
 _ABNORMALITIES = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
 _FLAGS = {name: name for name in _ABNORMALITIES} | {"normal_ecg": "NORM"}
@@ -108,14 +114,17 @@ def read_exam(root: Path, entry: Entry, damaged: Damaged = "raise") -> Record:
         file = _open(root / name, os.getpid())
         exam_id = int(file["exam_id"][int(row)])
         values = file["tracings"][int(row)]
-    except (OSError, KeyError, IndexError) as error:
+    except DatabaseError:
+        raise
+    except Exception as error:  # h5py raises whatever its parsing runs into
         raise RecordFormatError(f"{source}: not readable: {error}") from None
     if str(exam_id) != entry.record_id:
         raise RecordFormatError(
             f"{source}: holds exam {exam_id}, but held {entry.record_id} when it was listed; has "
             "the file changed?"
         )
-    recorded = np.flatnonzero(values.any(axis=1))
+    with np.errstate(invalid="ignore"):  # a damaged file may hold NaNs of the kind that signals
+        recorded = np.flatnonzero(values.any(axis=1))
     if not recorded.size:
         raise RecordFormatError(
             f"{source}: exam {exam_id} is zero in every sample", reason="flat_record"
@@ -123,7 +132,7 @@ def read_exam(root: Path, entry: Entry, damaged: Damaged = "raise") -> Record:
     values = values[recorded[0] : recorded[-1] + 1]
     valid = np.isfinite(values)
     return Record(
-        signal=np.where(valid, values * np.float32(MILLIVOLT_PER_UNIT), np.float32(0.0)),
+        signal=np.where(valid, values, np.float32(0.0)) * np.float32(MILLIVOLT_PER_UNIT),
         valid=valid,
         leads=LEADS,
         sampling_rate=SAMPLING_RATE,
@@ -162,32 +171,16 @@ def _read_exams(path: Path) -> pd.DataFrame:
         )
     cells = read_table(path, dtype=str)
     require_columns(path, cells, _COLUMNS)
-    ids = _numbers(path, cells["exam_id"])
-    if wrong := int((ids.isna() | (ids % 1 != 0)).sum()):
-        raise DatabaseError(f"{path}: exam_id is no whole number in {wrong:,} rows")
-    exams = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "exam_id": ids.astype(np.int64),
+            "exam_id": identifiers(path, cells["exam_id"]),
             "patient_id": cells["patient_id"],
-            "age": _numbers(path, cells["age"]),
+            "age": numbers(path, cells["age"]),
             "sex": _flags(path, cells["is_male"]).map({1.0: "male", 0.0: "female"}),
             "labels": _labels_as_json(path, cells),
             "trace_file": cells["trace_file"],
         }
     )
-    if exams["exam_id"].duplicated().any():
-        twice = exams.loc[exams["exam_id"].duplicated(), "exam_id"].iloc[0]
-        raise DatabaseError(f"{path}: exam_id {twice} appears twice; expected one row each")
-    return exams
-
-
-def _numbers(path: Path, cells: pd.Series) -> pd.Series:
-    """Return the cells as numbers, empty ones as NaN."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype(float)
-    wrong = numbers.isna() & cells.notna()
-    if wrong.any():
-        raise DatabaseError(f"{path}: {cells.name} is {cells[wrong].iloc[0]!r}; expected a number")
-    return numbers
 
 
 def _flags(path: Path, cells: pd.Series) -> pd.Series:
@@ -253,16 +246,16 @@ def _read_ids(path: Path) -> Any:  # noqa: ANN401
         with require_h5py().File(path, "r") as file:
             _check_layout(path, file)
             return file["exam_id"][:]
-    except OSError as error:
+    except DatabaseError:
+        raise
+    except Exception as error:  # h5py raises whatever its parsing runs into
         raise DatabaseError(
             f"{path}: not readable as HDF5 ({error}); is the download complete?"
         ) from None
 
 
 def _check_layout(path: Path, file: Any) -> None:  # noqa: ANN401
-    found = {
-        name: f"{item.dtype} {item.shape}" for name, item in file.items() if hasattr(item, "dtype")
-    }
+    found = {name: _describe(file, name) for name in map(str, file)}
     num_rows = file["exam_id"].size if "exam_id" in found else 0
     expected = {
         "exam_id": f"int64 ({num_rows},)",
@@ -274,6 +267,26 @@ def _check_layout(path: Path, file: Any) -> None:  # noqa: ANN401
                 f"{path}: {name} is {found.get(name, 'missing')}; expected {layout}. Found "
                 f"{', '.join(found) or 'no data set'}"
             )
+    if num_rows * _LEAST_BYTES > (size := path.stat().st_size):
+        raise DatabaseError(f"{path}: announces {num_rows:,} exams, but is only {size:,} bytes")
+
+
+def _describe(file: Any, name: str) -> str:  # noqa: ANN401
+    """Return type and shape of a data set, or what else bears the name.
+
+    A data set may point to any file of the system, or promise what would fill the memory.
+    """
+    h5py = require_h5py()
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return "a link to another place"
+    item = file[name]
+    if not isinstance(item, h5py.Dataset):
+        return "no data set"
+    if item.external or item.is_virtual:
+        return "stored in another file"
+    if item.chunks and math.prod(item.chunks) * item.dtype.itemsize > _MOST_CHUNK_BYTES:
+        return f"in chunks of {item.chunks}"
+    return f"{item.dtype} {item.shape}"
 
 
 def _absent(missing: pd.DataFrame, present: set[str]) -> tuple[Skip, ...]:

@@ -22,7 +22,8 @@ class Entry(NamedTuple):
         path: File, relative to the database's folder.
         patient_id: Patient, or None where the database does not tell.
         fold: Published fold, or None.
-        age: In years, or None.
+        age: In years, or None. PTB-XL writes 300 for everyone above 89, to protect their privacy;
+            that is kept as it is, so that they can be told from those of unknown age.
         sex: ``female``, ``male`` or None.
         labels: Statement code to likelihood in percent, as JSON text.
     """

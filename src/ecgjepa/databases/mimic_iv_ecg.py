@@ -9,12 +9,16 @@ name. There are no folds, and age and sex are in MIMIC-IV itself. Licence and ci
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import size_notices
-from ecgjepa.databases.tables import read_table, refuse_outside_paths, require_columns
+from ecgjepa.databases.tables import (
+    headers_present,
+    read_table,
+    refuse_outside_paths,
+    require_columns,
+)
 from ecgjepa.errors import DatabaseError
 
 NAME = "mimic-iv-ecg"
@@ -34,7 +38,7 @@ def list_records(root: Path) -> Listing:
         DatabaseError: If a file or column is missing or wrong, or no record is present.
     """
     rows = _read_rows(root)
-    present = np.array([(root / f"{path}.hea").is_file() for path in rows["path"]])
+    present = headers_present(root, rows["path"])
     if not present.any():
         raise DatabaseError(
             f"{NAME}: {root / TABLE_FILE} lists {len(rows):,} records, but none is present; "
@@ -93,8 +97,9 @@ def _statements(root: Path) -> tuple[dict[str, str], list[str]]:
     path = root / MEASUREMENTS_FILE
     if not path.is_file():
         return {}, [f"{MEASUREMENTS_FILE} is missing; the records have no labels"]
-    columns = list(read_table(path, nrows=0).columns)
-    reports = [name for name in columns if str(name).startswith("report_")]
+    head = read_table(path, nrows=0)
+    require_columns(path, head, ("study_id",))
+    reports = [name for name in head.columns if str(name).startswith("report_")]
     # Its other columns are wide and not needed.
     table = read_table(path, dtype=str, usecols=["study_id", *reports], keep_default_na=False)
     labels = {}

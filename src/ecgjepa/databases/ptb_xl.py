@@ -6,15 +6,22 @@ and citation: see `catalogue`.
 
 import ast
 import json
+import math
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import is_simulated, simulated_notice
-from ecgjepa.databases.tables import read_table, refuse_outside_paths, require_columns
+from ecgjepa.databases.tables import (
+    headers_present,
+    identifiers,
+    numbers,
+    patients,
+    read_table,
+    refuse_outside_paths,
+    require_columns,
+)
 from ecgjepa.errors import DatabaseError
 
 NAME = "ptb-xl"
@@ -26,6 +33,9 @@ HELD_OUT_FOLDS = (9, 10)
 # Rows of ptbxl_database.csv by version, from the change log of the database.
 RECORDS_BY_VERSION = {"1.0.1": 21_837, "1.0.2": 21_801, "1.0.3": 21_799}
 EXPECTED_VERSION = "1.0.3"
+
+# What Python's parser raises for a number or a nesting beyond its means.
+_TOO_MUCH = (OverflowError, MemoryError, RecursionError)
 
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
 _FILE_COLUMNS = {500: "filename_hr", 100: "filename_lr"}
@@ -43,35 +53,35 @@ def list_records(root: Path, source_rate: int | None = None) -> Listing:
     Raises:
         DatabaseError: If a file, column or fold is missing or wrong, or no record is present.
     """
+    path = root / TABLE_FILE
     rows = _read_table(root)
     rate = source_rate or (500 if (root / "records500").is_dir() else 100)
     if rate not in _FILE_COLUMNS:
         raise DatabaseError(f"{NAME}: has files at 100 and 500 Hz, not at {rate} Hz")
     column = _FILE_COLUMNS[rate]
     if column not in rows:
-        raise DatabaseError(f"{root / TABLE_FILE}: no column {column!r}, which names the files")
+        raise DatabaseError(f"{path}: no column {column!r}, which names the files")
 
-    refuse_outside_paths(root / TABLE_FILE, rows[column])
-    present = np.array([(root / f"{name}.hea").is_file() for name in rows[column]])
+    refuse_outside_paths(path, rows[column])
+    names = rows[column].astype(str)
+    present = headers_present(root, names)
     if not present.any():
         raise DatabaseError(
-            f"{NAME}: {root / TABLE_FILE} lists {len(rows)} records, but none of their {rate} Hz "
-            f"files is present; expected files such as {root / str(rows[column].iloc[0])}.hea"
+            f"{NAME}: {path} lists {len(rows)} records, but none of their {rate} Hz "
+            f"files is present; expected files such as {root / names.iloc[0]}.hea"
         )
     absent = tuple(
-        Skip(str(ecg_id), "absent_from_copy", f"{path}.hea is not in this copy")
-        for ecg_id, path in zip(
-            rows.loc[~present, "ecg_id"], rows.loc[~present, column], strict=True
-        )
+        Skip(str(ecg_id), "absent_from_copy", f"{name}.hea is not in this copy")
+        for ecg_id, name in zip(rows.loc[~present, "ecg_id"], names[~present], strict=True)
     )
     table = pd.DataFrame(
         {
             "record_id": rows["ecg_id"].astype(str),
-            "path": rows[column] + ".hea",
-            "patient_id": [_patient(value) for value in rows["patient_id"]],
+            "path": names + ".hea",
+            "patient_id": patients(path, rows["patient_id"]),
             "fold": rows["strat_fold"].astype(int),
-            "age": rows["age"].astype(float),
-            "sex": rows["sex"].map({0: "male", 1: "female"}),
+            "age": numbers(path, rows["age"]),
+            "sex": numbers(path, rows["sex"]).map({0: "male", 1: "female"}),
             "labels": _labels_as_json(root, rows),
         },
         columns=list(Entry._fields),
@@ -113,9 +123,7 @@ def _read_table(root: Path) -> pd.DataFrame:
     require_columns(path, rows, _COLUMNS)
     if rows.empty:
         raise DatabaseError(f"{path}: has no rows")
-    if rows["ecg_id"].duplicated().any():
-        twice = rows.loc[rows["ecg_id"].duplicated(), "ecg_id"].iloc[0]
-        raise DatabaseError(f"{path}: ecg_id {twice} appears twice")
+    rows = rows.assign(ecg_id=identifiers(path, rows["ecg_id"]))
     folds = pd.to_numeric(rows["strat_fold"], errors="coerce")
     wrong = ~folds.isin(range(1, 11))
     if wrong.any():
@@ -127,17 +135,14 @@ def _read_table(root: Path) -> pd.DataFrame:
     return rows.assign(strat_fold=folds).sort_values("ecg_id", ignore_index=True)
 
 
-def _patient(value: Any) -> str | None:  # noqa: ANN401
-    """Patients are written as 15709.0 in version 1.0.1 and as 15709 later."""
-    return None if pd.isna(value) else str(int(value))
-
-
 def _labels_as_json(root: Path, rows: pd.DataFrame) -> list[str]:
     labels = []
     for ecg_id, text in zip(rows["ecg_id"], rows["scp_codes"], strict=True):
         try:
             codes = {str(code): float(value) for code, value in ast.literal_eval(text).items()}
-        except (ValueError, SyntaxError, AttributeError, TypeError):
+            if not all(map(math.isfinite, codes.values())):
+                raise ValueError("JSON holds no infinities")
+        except (ValueError, SyntaxError, AttributeError, TypeError, *_TOO_MUCH):
             raise DatabaseError(
                 f"{root / TABLE_FILE}: scp_codes of ecg_id {ecg_id} is {text!r}; expected a "
                 "dictionary such as {'NORM': 100.0}"

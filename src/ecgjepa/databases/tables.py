@@ -1,9 +1,12 @@
 """CSV files that come with a database, read with suspicion."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from ecgjepa.errors import DatabaseError
 
@@ -40,3 +43,54 @@ def refuse_outside_paths(path: Path, names: pd.Series) -> None:
             f"{path}: {names.name} holds {names[outside].iloc[0]!r}; expected a path inside the "
             "folder"
         )
+
+
+def numbers(path: Path, cells: pd.Series) -> pd.Series:
+    """Return the cells of a column as numbers, empty ones as NaN.
+
+    Raises:
+        DatabaseError: If one is no finite number.
+    """
+    found = pd.to_numeric(cells, errors="coerce").astype(float)
+    wrong = (found.isna() & cells.notna()) | np.isinf(found)
+    if wrong.any():
+        raise DatabaseError(f"{path}: {cells.name} is {cells[wrong].iloc[0]!r}; expected a number")
+    return found
+
+
+def identifiers(path: Path, cells: pd.Series) -> pd.Series:
+    """Return a column of whole numbers; some versions write 15709 as 15709.0.
+
+    Raises:
+        DatabaseError: If one is missing, no whole number, or in the column twice.
+    """
+    found = numbers(path, cells)
+    if wrong := int((found.isna() | (found % 1 != 0)).sum()):
+        raise DatabaseError(f"{path}: {cells.name} is no whole number in {wrong:,} rows")
+    found = found.astype(np.int64)
+    if found.duplicated().any():
+        twice = found[found.duplicated()].iloc[0]
+        raise DatabaseError(f"{path}: {cells.name} {twice} appears twice; expected one row each")
+    return found
+
+
+def patients(path: Path, cells: pd.Series) -> pd.Series:
+    """Return patients as text, None where there is none; version 1.0.1 of PTB-XL writes 15709.0.
+
+    Raises:
+        DatabaseError: If one is no number.
+    """
+    found = numbers(path, cells)
+    return found.map(lambda number: None if np.isnan(number) else f"{number:.0f}").astype(object)
+
+
+def headers_present(root: Path, names: Iterable[str]) -> Bool[np.ndarray, " records"]:
+    """Return which of the named WFDB records have a header below ``root``."""
+    return np.array([_is_file(root / f"{name}.hea") for name in names], np.bool_)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the system allows
+        return False

@@ -46,9 +46,12 @@ def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
 
 
 def untrained_encoder(config: ModelConfig) -> VisionTransformer:
-    """Return the encoder as it was before the first step of its pre-training."""
+    """Return the encoder as it was before the first step of its pre-training.
+
+    Where that is not known (an imported checkpoint), one drawn by the same rules with seed 0.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.pretraining.seed)
+        torch.manual_seed(config.pretraining.seed or 0)
         return VisionTransformer(config.encoder).eval()
 
 

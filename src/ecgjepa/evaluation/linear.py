@@ -1,6 +1,7 @@
 """The true linear probe: logistic regression on mean-pooled features."""
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ def fit_linear_probe(
     validation_targets: Bool[np.ndarray, "validation labels"],
     *,
     single_label: bool,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> LinearProbe:
     """Fit logistic regressions on standardised features; choose the strength by validation.
 
@@ -55,7 +57,7 @@ def fit_linear_probe(
     scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
     standardised = (features - mean) / scale
     best: LinearProbe | None = None
-    for strength in STRENGTHS:
+    for strength in strengths:
         fit = _fit_single_label if single_label else _fit_multi_label
         weight, bias = fit(standardised, targets, strength)
         # Fold the standardisation into the weights: the head then takes raw features.

@@ -148,7 +148,14 @@ def check_task(name: str) -> None:
 
 
 def check_split(split: Split) -> None:
-    """Raise `TaskError` if a fold is in two parts of a split."""
+    """Raise `TaskError` if a fold is in two parts of a split, or a part has none."""
+    for purpose, folds in zip(Split._fields, split, strict=True):
+        if not folds:
+            raise TaskError(f"no {purpose} folds are given")
+    _check_overlap(split)
+
+
+def _check_overlap(split: Split) -> None:
     chosen = [*split.train, *split.validation, *split.test]
     twice = sorted({fold for fold in chosen if chosen.count(fold) > 1})
     if twice:
@@ -173,16 +180,16 @@ def split_task(task: Task, fold: pd.Series, patient: pd.Series, split: Split) ->
         task: The task.
         fold: Of every record of the store.
         patient: Of every record of the store; None where unknown.
-        split: Folds for training, selection and test.
+        split: Folds for training, selection and test; there may be no test folds.
 
     Raises:
         TaskError: If folds overlap, a part is empty, or a patient is in two parts.
     """
-    check_split(split)
+    _check_overlap(split)
     folds = fold.to_numpy()[task.rows]
     parts = SplitTask(*(np.flatnonzero(np.isin(folds, part)) for part in split))
     for purpose, part, wanted in zip(Split._fields, parts, split, strict=True):
-        if not part.size:
+        if not part.size and (wanted or purpose != "test"):
             raise TaskError(
                 f"task {task.name!r}: no record with a label is in the {purpose} folds "
                 f"{list(wanted)}; folds with records: {sorted(set(folds.tolist()))}"

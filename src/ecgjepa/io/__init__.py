@@ -1,25 +1,58 @@
-"""Read ECG files of any supported format into a `Record`."""
+"""Read ECG files of any supported format into a `Record`.
 
+A file is recognised by what it holds, not by its name: an XML file says in its root element whether
+it comes from GE, Philips or is an HL7 aECG. Only WFDB, whose header lies beside the samples, and
+tables of text are known by their names.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 
 from ecgjepa.errors import RecordFormatError
+from ecgjepa.io.arrays import read_array, read_csv, read_parquet
+from ecgjepa.io.content import named_errors
+from ecgjepa.io.description import is_described as is_described
+from ecgjepa.io.dicom import read_dicom
+from ecgjepa.io.edf import read_edf
 from ecgjepa.io.wfdb import Damaged as Damaged
 from ecgjepa.io.wfdb import read_wfdb_exact
+from ecgjepa.io.xml import read_xml
 from ecgjepa.signals.record import MicrovoltRecord, Record
+
+# Endings under which single-file formats go, and the optional package that reads them.
+PACKAGES = {
+    ".dcm": "pydicom",
+    ".dicom": "pydicom",
+    ".xml": "defusedxml",
+    ".edf": "edfio",
+    ".npy": None,
+    ".npz": None,
+    ".parquet": None,
+    ".csv": None,
+}
+EXPECTED = "WFDB (.hea), DICOM (.dcm), HL7 aECG, Philips or GE MUSE (.xml), EDF (.edf), or "
+EXPECTED += "described arrays (.npy, .npz, .csv, .parquet)"
 
 
 def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
     """Read an ECG file.
 
-    A WFDB record may be named by its header, its signal file, or without an ending.
+    A WFDB record may be named by its header, its signal file, or without an ending. DICOM, XML and
+    EDF files need packages: ``pip install 'ecgjepa[formats]'``. Arrays and tables need a JSON file
+    that describes them, see `ecgjepa.io.description`.
 
     Args:
         path: The file.
         damaged: ``raise`` refuses samples that contradict the file's own checksums and lengths;
-            ``flag`` reads what is there and notes an issue; ``mask`` also marks it invalid.
+            ``flag`` reads what is there and notes an issue; ``mask`` also marks it invalid. Only
+            WFDB has checksums; other files are refused if they are cut short.
+
+    Returns:
+        Amplitudes in mV, with the file's name without ending as ``record_id``.
 
     Raises:
-        RecordFormatError: If the file is missing, damaged or of no known format.
+        RecordError: If the file is missing, damaged, of no known format, in no known unit, or
+            needs a package that is not installed.
     """
     record = read_exact(path, damaged=damaged)
     return record.as_record() if isinstance(record, MicrovoltRecord) else record
@@ -30,17 +63,44 @@ def read_exact(path: str | Path, *, damaged: Damaged = "raise") -> Record | Micr
     path = Path(path)
     if path.is_dir():
         raise RecordFormatError(f"{path}: is a folder; expected one ECG file, such as {path}/x.hea")
-    header = path if path.suffix == ".hea" else path.with_suffix(".hea")
-    if not header.is_file():
-        # A record name may hold a dot of its own.
-        header = path.with_name(path.name + ".hea")
-    if header.is_file():
+    # The samples of a WFDB record could look like anything: its header decides.
+    if path.suffix.lower() not in PACKAGES and (header := _wfdb_header(path)):
         return read_wfdb_exact(header, damaged=damaged)
     if not path.exists():
         raise RecordFormatError(
             f"{path}: no such file (nor a WFDB header beside it)", reason="missing_file"
         )
+    kind, reader = _recognise(path)
+    with named_errors(path, kind):
+        return reader(path)
+
+
+def _wfdb_header(path: Path) -> Path | None:
+    header = path if path.suffix == ".hea" else path.with_suffix(".hea")
+    if not header.is_file():
+        # A record name may hold a dot of its own.
+        header = path.with_name(path.name + ".hea")
+    return header if header.is_file() else None
+
+
+def _recognise(path: Path) -> tuple[str, Callable[[Path], Record]]:
+    """Return a file's format and its reader."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    text = head.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n")
+    if head[128:132] == b"DICM":
+        return "DICOM", read_dicom
+    if text.startswith(b"<"):
+        return "XML", read_xml
+    if head.startswith(b"0       "):
+        return "EDF", read_edf
+    if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return "NumPy array", read_array
+    if head.startswith(b"PAR1"):
+        return "Parquet", read_parquet
+    if path.suffix.lower() == ".csv":
+        return "CSV", read_csv
     raise RecordFormatError(
-        f"{path}: format not recognised; expected a WFDB record, whose header "
-        f"{path.with_suffix('.hea').name} should lie beside it"
+        f"{path}: format not recognised; expected {EXPECTED}; a WFDB header "
+        f"{path.with_suffix('.hea').name} should lie beside its signal file"
     )

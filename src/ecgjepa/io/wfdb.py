@@ -9,6 +9,7 @@ numbers bit for bit; tests compare them on every real record at hand.
 Format: https://physionet.org/physiotools/wag/signal-5.htm.
 """
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -52,7 +53,18 @@ def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record 
     """
     if damaged not in DAMAGED:
         raise ValueError(f"damaged must be one of {', '.join(DAMAGED)}, found {damaged!r}")
-    header = read_header(header_path)
+    return read_described(read_header(header_path), damaged)
+
+
+def read_described(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
+    """Read the samples that a header describes; see `read_wfdb_exact`."""
+    try:
+        return _read_samples(header, damaged)
+    except OSError as error:  # no permission, a bad sector, a name too long
+        raise RecordFormatError(f"{header.path}: its signals are not readable: {error}") from None
+
+
+def _read_samples(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
     if not _has_fast_path(header):
         return _read_unusual(header, damaged)
     digital, issues = _read_interleaved_16(header, damaged)
@@ -60,7 +72,7 @@ def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record 
     issues += [*faults, *notes, *header_issues(header)]
     if not faults and (samples := _as_microvolt(digital, header)) is not None:
         return MicrovoltRecord(
-            samples, header.leads, header.sampling_rate, header_path.stem, str(header_path),
+            samples, header.leads, header.sampling_rate, header.path.stem, str(header.path),
             tuple(issues),
         )  # fmt: skip
     valid = digital != _INVALID_16
@@ -131,7 +143,8 @@ def _as_microvolt(
         return None
     if largest == 1:
         return digital
-    return digital * np.array(steps, np.int16)
+    same = steps.count(largest) == len(steps)
+    return digital * (np.int16(largest) if same else np.array(steps, np.int16))
 
 
 @lru_cache(maxsize=256)
@@ -162,39 +175,52 @@ def _read_interleaved_16(
     """Read one file of interleaved 16-bit samples, bounded by what the file really holds."""
     spec, num_signals = header.signals[0], len(header.signals)
     path = header.path.with_name(spec.file_name)
-    available = _file_size(header.path, path) - spec.byte_offset
-    frame_bytes = 2 * num_signals
+    try:
+        stream = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise _missing_file(header.path, path) from None
+    with stream:
+        available = os.fstat(stream.fileno()).st_size - spec.byte_offset
+        num_samples, issues = _usable_samples(path, header, available, damaged)
+        digital = np.empty((num_samples, num_signals), "<i2")
+        stream.seek(spec.byte_offset)
+        if stream.readinto(digital.data.cast("B")) != digital.nbytes:
+            raise RecordFormatError(f"{path}: became shorter while it was read", reason="truncated")
+    return digital.astype(np.int16, copy=False), issues
+
+
+def _usable_samples(
+    path: Path, header: Header, available: int, damaged: Damaged
+) -> tuple[int, list[Issue]]:
+    """Return how many of the announced samples there are, and what is odd about that."""
+    frame_bytes = 2 * len(header.signals)
     held = max(available, 0) // frame_bytes
     num_samples = held if header.num_samples is None else header.num_samples
-    issues: list[Issue] = []
     if held < num_samples or num_samples == 0:
         words = (
-            f"holds {held} of {num_samples} samples of {num_signals} leads "
-            f"({available + spec.byte_offset:,} bytes)"
+            f"holds {held} of {num_samples} samples of {len(header.signals)} leads "
+            f"({available + header.signals[0].byte_offset:,} bytes)"
         )
         if damaged != "mask" or not held:
             raise RecordFormatError(f"{path}: truncated: {words}", reason="truncated")
-        issues.append(Issue("truncated", f"{path.name} {words}"))
-        num_samples = held
-    elif available > num_samples * frame_bytes:
-        more = available - num_samples * frame_bytes
-        issues.append(
-            Issue(
-                "file_longer_than_header",
-                f"{path.name} holds {more:,} bytes more than the header announces",
-            )
-        )
-    digital = np.fromfile(path, "<i2", count=num_samples * num_signals, offset=spec.byte_offset)
-    return digital.reshape(num_samples, num_signals).astype(np.int16, copy=False), issues
+        return held, [Issue("truncated", f"{path.name} {words}")]
+    if (more := available - num_samples * frame_bytes) > 0:
+        words = f"{path.name} holds {more:,} bytes more than the header announces"
+        return num_samples, [Issue("file_longer_than_header", words)]
+    return num_samples, []
 
 
 def _file_size(header: Path, path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
-        raise RecordFormatError(
-            f"{header}: its signal file {path.name} is missing", reason="missing_file"
-        ) from None
+        raise _missing_file(header, path) from None
+
+
+def _missing_file(header: Path, path: Path) -> RecordFormatError:
+    return RecordFormatError(
+        f"{header}: its signal file {path.name} is missing", reason="missing_file"
+    )
 
 
 def _to_millivolt(
@@ -207,8 +233,6 @@ def _to_millivolt(
     gain = np.array([spec.gain for spec in signals])
     baseline = np.array([spec.baseline for spec in signals])
     factor = np.array([millivolt_per_unit(spec.unit) for spec in signals])
-    if not np.isfinite(1.0 / gain).all():
-        raise RecordFormatError(f"gains {gain.tolist()} are not usable")
     # Both operands are exact in float32, where a division rounds as float64's then cast would.
     if (baseline == 0).all() and (factor == 1).all() and (gain == gain.astype(np.float32)).all():
         return digital.astype(np.float32) / gain.astype(np.float32)
@@ -284,7 +308,7 @@ def _read_with_package(header: Header) -> tuple[Any, Any, Any, tuple[str, ...]]:
     factor = np.array([millivolt_per_unit(unit) for unit in record.units])
     signal = (record.p_signal * factor).astype(np.float32)
     valid = np.isfinite(signal)
-    return digital, signal, valid, tuple(record.sig_name)
+    return digital, signal, valid, tuple(name or "" for name in record.sig_name)
 
 
 def _bound_by_file_sizes(header: Header) -> None:
@@ -296,10 +320,10 @@ def _bound_by_file_sizes(header: Header) -> None:
     parts = header.segments or (header,)
     files = {part.path.with_name(spec.file_name) for part in parts for spec in part.signals}
     size = sum(_file_size(header.path, path) for path in files if path.name != "~")
-    num_signals = max(len(part.signals) for part in parts)
-    if header.num_samples is not None and header.num_samples * num_signals > 64 * max(size, 1):
+    frame = max(sum(spec.samples_per_frame for spec in part.signals) for part in parts)
+    if header.num_samples is not None and header.num_samples * frame > 64 * max(size, 1):
         raise RecordFormatError(
-            f"{header.path}: announces {header.num_samples:,} samples of {num_signals} leads, but "
+            f"{header.path}: announces {header.num_samples:,} samples of {frame} a frame, but "
             f"its signal files hold {size:,} bytes",
             reason="truncated",
         )

@@ -17,10 +17,17 @@ DEFAULT_GAIN = 200.0
 # No 12-lead ECG needs more; a longer header is not a header.
 _MAX_HEADER_BYTES = 1_000_000
 _MAX_SIGNALS = 512
+# The format allows 255 characters a line. The wfdb package takes long over very long ones.
+_MAX_LINE = 1_000
+# Beyond these, amplitudes of 32 bits would not fit into a float32, or all become 0.
+_GAIN_LIMITS = (1e-9, 1e12)
 
-_FORMAT = re.compile(r"(?P<format>\d+)(?:x(?P<spf>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?")
+# Numbers of digits are bounded: skew and samples per frame are sizes that the package allocates.
+_FORMAT = re.compile(
+    r"(?P<format>\d{1,4})(?:x(?P<spf>\d{1,4}))?(?::(?P<skew>\d{1,4}))?(?:\+(?P<offset>\d{1,12}))?"
+)
 _GAIN = re.compile(
-    r"(?P<gain>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((?P<baseline>-?\d+)\))?"
+    r"(?P<gain>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((?P<baseline>-?\d{1,12})\))?"
     r"(?:/(?P<unit>\S+))?"
 )
 _RATE = re.compile(r"(?P<rate>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:/.*)?")
@@ -79,11 +86,15 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
             content = stream.read(_MAX_HEADER_BYTES + 1)
     except FileNotFoundError:
         raise RecordFormatError(f"{path}: no such header file", reason="missing_file") from None
+    except OSError as error:  # a folder of that name, no permission, a name too long
+        raise RecordFormatError(f"{path}: not readable: {error.strerror}") from None
     if len(content) > _MAX_HEADER_BYTES:
         raise RecordFormatError(f"{path}: over {_MAX_HEADER_BYTES:,} bytes is no WFDB header")
     lines = [line.strip() for line in content.decode("utf-8", errors="replace").splitlines()]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
     told = [line for line in lines if line and not line.startswith("#")]
+    if any(len(line) > _MAX_LINE for line in told):
+        raise RecordFormatError(f"{path}: a line of more than {_MAX_LINE:,} characters")
     if not told:
         raise RecordFormatError(f"{path}: empty header; expected a record line such as 'x 12 500'")
 
@@ -103,8 +114,21 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
     if num_segments is None:
         signals = tuple(_parse_signal_line(path, line) for line in told[1:])
     else:
+        _check_segment_lengths(path, told[1:], num_samples)
         segments = tuple(_read_segments(path, told[1:]))
     return Header(path, name, rate, num_samples, signals, segments, comments)
+
+
+def _check_segment_lengths(path: Path, lines: list[str], num_samples: int | None) -> None:
+    """The wfdb package allocates what the lines say, so they must say what the record does."""
+    lengths = [line.split()[1:2] for line in lines]
+    if not all(length and re.fullmatch(r"\d{1,12}", length[0]) for length in lengths):
+        raise RecordFormatError(f"{path}: a segment line is not like 'name samples'")
+    total = sum(int(length[0]) for length in lengths)
+    if num_samples is not None and total != num_samples:
+        raise RecordFormatError(
+            f"{path}: announces {num_samples:,} samples, but its segments add up to {total:,}"
+        )
 
 
 def _read_segments(path: Path, lines: list[str]) -> Iterator[Header]:
@@ -154,10 +178,11 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     _refuse_path(path, fields[0])
     gain_text = fields[2] if len(fields) > 2 else "0"
     gain = _parse_gain(gain_text)
-    if gain is None:
+    if gain is None or not _is_usable(gain.units_per_millivolt):
         raise _wrong_line(path, line, f": gain {gain_text!r} is not like '1000(0)/mV'")
     try:
-        integers = [int(text) for text in fields[3:8]]
+        # Resolution, zero, initial value, checksum and block size; the line may end early.
+        _, adc_zero, initial_value, checksum, *_ = (*map(int, fields[3:8]), None, None, None, None)
     except ValueError:
         raise _wrong_line(
             path,
@@ -165,9 +190,6 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
             ": expected integers for resolution, zero, initial value, checksum and block size; is "
             "the gain field missing?",
         ) from None
-    adc_zero, initial_value, checksum = (
-        integers[place] if len(integers) > place else None for place in (1, 2, 3)
-    )
     return SignalSpec(
         file_name=fields[0],
         storage=storage.name,
@@ -218,6 +240,12 @@ def _parse_gain(text: str) -> _Gain | None:
         return None
     baseline = int(found["baseline"]) if found["baseline"] else None
     return _Gain(float(found["gain"]), baseline, found["unit"] or "mV")
+
+
+def _is_usable(gain: float) -> bool:
+    """Return whether a gain is 0, which means that none is known, or of a sensible size."""
+    least, most = _GAIN_LIMITS
+    return gain == 0 or least <= abs(gain) <= most
 
 
 def _refuse_path(path: Path, name: str) -> None:

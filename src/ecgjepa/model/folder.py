@@ -69,18 +69,20 @@ class PretrainingFacts(Section):
     """Where an encoder's weights come from.
 
     Attributes:
-        steps: Optimizer steps; 0 for random weights.
-        seed: Of the initial weights.
-        store: Fingerprint of the store.
+        steps: Optimizer steps; 0 for random weights, None if unknown.
+        seed: Of the initial weights; None if unknown.
+        store: Fingerprint of the store, or what is known instead of it.
         folds: Folds seen, per database; None for a database without folds.
         records: Records seen, per database.
+        official: Configuration of the official checkpoint that the weights were taken from.
     """
 
-    steps: int
-    seed: int
+    steps: int | None
+    seed: int | None
     store: str
     folds: dict[str, tuple[int, ...] | None]
     records: dict[str, int]
+    official: dict[str, Any] = Field(default_factory=dict)
 
 
 class ModelConfig(Section):

@@ -21,10 +21,11 @@ from ecgjepa.model.predictor import Predictor
 
 
 class JepaOutput(NamedTuple):
-    """The loss, and the target features it was taken against, for the collapse monitor."""
+    """The loss, and the features of both encoders, for the collapse monitor."""
 
     loss: Float[Tensor, ""]
     target: Float[Tensor, "batch patches dim"]
+    context: Float[Tensor, "batch context dim"]
 
 
 class Jepa(nn.Module):
@@ -64,7 +65,7 @@ class Jepa(nn.Module):
                 wanted = F.layer_norm(wanted, wanted.shape[-1:])
         context = self.context_encoder(signal, context_index)[:, num_registers:]
         predicted = self.predictor(context, context_index, target_index)
-        return JepaOutput(F.l1_loss(predicted.float(), wanted), target)
+        return JepaOutput(F.l1_loss(predicted.float(), wanted), target, context.detach())
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

@@ -2,16 +2,14 @@
 
 ``step-000500/`` holds ``weights.safetensors``, ``trainer.pt`` (optimizer and random state, loadable
 with ``weights_only=True``), ``state.json`` and ``hashes.json``. Of single flipped bytes in a
-``.pt`` file, PyTorch notices one in five; the hashes notice all. `best.json` beside them names the
-checkpoint that whoever scores them found best.
+``.pt`` file, PyTorch notices one in five; the hashes notice all.
 """
 
 import json
 import logging
-import math
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -34,7 +32,6 @@ WEIGHTS_FILE = "weights.safetensors"
 _TRAINER_FILE = "trainer.pt"
 _STATE_FILE = "state.json"
 _HASHES_FILE = "hashes.json"
-_BEST_FILE = "best.json"
 
 
 class CheckpointState(NamedTuple):
@@ -51,13 +48,6 @@ class CheckpointState(NamedTuple):
     store: str
     origin: dict[str, str] = {}  # noqa: RUF012 (a NamedTuple's default; nobody changes it)
     losses: tuple[float, ...] = ()
-
-
-class BestCheckpoint(NamedTuple):
-    """The checkpoint with the greatest score so far."""
-
-    path: Path
-    score: float
 
 
 def save_checkpoint(
@@ -120,6 +110,17 @@ def load_encoder_weights(path: Path, encoder: str = "target_encoder") -> dict[st
     }
 
 
+def load_optimizer_state(path: Path) -> dict[str, Any]:
+    """Return the optimizer's state from a checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged.
+    """
+    check_checkpoint(path)
+    trainer = torch.load(path / _TRAINER_FILE, map_location="cpu", weights_only=True)
+    return trainer["optimizer"]
+
+
 def check_checkpoint(path: Path) -> CheckpointState:
     """Verify every hash of a checkpoint and return its state.
 
@@ -167,51 +168,10 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def mark_best(path: Path, score: float) -> bool:
-    """Mark a checkpoint as the best of its folder if its score is greater than the best's.
-
-    The best one is kept until a better one is marked. Ties keep the earlier one, so that scoring a
-    checkpoint again after a resume changes nothing.
-
-    Args:
-        path: The checkpoint.
-        score: Greater is better; not NaN.
-
-    Returns:
-        Whether it is the best one now.
-    """
-    assert not math.isnan(score), "a checkpoint without a score cannot be compared"
-    best = best_checkpoint(path.parent)
-    if best is not None and score <= best.score:
-        return best.path == path
-    write_json(path.parent / _BEST_FILE, {"checkpoint": path.name, "score": score})
-    return True
-
-
-def best_checkpoint(folder: Path) -> BestCheckpoint | None:
-    """Return the checkpoint marked as best; a marker that cannot be used is named in a warning."""
-    marker = folder / _BEST_FILE
-    if not marker.is_file():
-        return None
-    try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-        best = BestCheckpoint(folder / str(content["checkpoint"]), float(content["score"]))
-        check_checkpoint(best.path)
-    except CheckpointError as error:
-        logger.warning("the best checkpoint is lost: %s", error)
-    except (ValueError, KeyError, TypeError):
-        logger.warning("the best checkpoint is not known any more: %s is damaged", marker)
-    else:
-        return best
-    return None
-
-
 def remove_old_checkpoints(
     folder: Path, keep: int, *, newest: int | None = None, milestone_every: int = 0
 ) -> None:
     """Remove checkpoints that need not be kept, and what interrupted writes left.
-
-    The best one and the milestones always stay.
 
     Args:
         folder: Of the checkpoints.
@@ -223,13 +183,10 @@ def remove_old_checkpoints(
     remove_partial(folder)
     if not keep:
         return
-    marker = folder / _BEST_FILE
-    best = marker.read_text(encoding="utf-8", errors="replace") if marker.is_file() else ""
     steps = [(_step_of(path), path) for path in list_checkpoints(folder)]
     counted = [path for step, path in steps if newest is None or step <= newest]
     for path in counted[:-keep]:
-        is_milestone = milestone_every and _step_of(path) % milestone_every == 0
-        if not is_milestone and f'"{path.name}"' not in best:
+        if not milestone_every or _step_of(path) % milestone_every:
             # Renamed first: what is half removed has no checkpoint's name.
             doomed = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
             path.replace(doomed)

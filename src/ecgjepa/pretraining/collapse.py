@@ -1,20 +1,32 @@
 """When the collapse monitor's numbers mean trouble, and how to say so."""
 
+import logging
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from ecgjepa.errors import CollapseError
+
+logger = logging.getLogger(__name__)
 
 # Set by the experiments in docs/log.md: healthy runs stay well above both.
 MIN_SPREAD = 0.15
 MIN_RANK_SHARE = 0.04
+# Logged steps in a row that a collapse must last before a run is stopped: healthy runs may dip.
+_PATIENCE = 3
+
+_ADVICE = (
+    "Try a lower train.learning_rate, a train.momentum closer to 1, or train.normalise_targets=true"
+)
 
 
 class CollapseSigns(NamedTuple):
-    """How much target features tell about a record.
+    """How much an encoder's features tell about a record.
 
     Attributes:
         spread: Between 0 and 1: root mean square of what differs between records at the same
             position, relative to the features' own. 0 means every record looks the same.
-        effective_rank: exp(entropy of the normalised covariance eigenvalues): over how many
-            directions those differences are spread (Roy & Vetterli 2007).
+        effective_rank: exp(entropy of the covariance's singular values, as shares of their sum):
+            over how many directions those differences are spread (Roy & Vetterli 2007).
         dim: Number of directions there are.
     """
 
@@ -24,14 +36,40 @@ class CollapseSigns(NamedTuple):
 
 
 def collapse_warning(signs: CollapseSigns) -> str | None:
-    """Return a sentence if the features are collapsing, else None."""
+    """Return a sentence if the target features are collapsing, else None."""
     if signs.spread < MIN_SPREAD:
         found = f"only {signs.spread:.0%} of the target features differs between records"
     elif signs.effective_rank < MIN_RANK_SHARE * signs.dim:
         found = f"target features vary in {signs.effective_rank:.1f} directions of {signs.dim}"
     else:
         return None
-    return (
-        f"representation is collapsing: {found}. A falling loss means nothing now. Try a lower "
-        "train.learning_rate, a train.momentum closer to 1, or train.normalise_targets=true"
-    )
+    return f"representation is collapsing: {found}. A falling loss means nothing now. {_ADVICE}"
+
+
+class CollapseWatch:
+    """Looks at the signs of each logged step, speaks when they begin to mean trouble."""
+
+    def __init__(self, *, dim: int, stop: bool) -> None:
+        """Watch features of width ``dim``; with ``stop``, end the run if a collapse lasts."""
+        self._dim, self._stop = dim, stop
+        self._in_a_row = 0
+
+    def look(self, step: int, signs: Mapping[str, float]) -> None:
+        """Warn at the first of a row of bad steps.
+
+        Raises:
+            CollapseError: If there were `_PATIENCE` of them and the run is to be stopped.
+        """
+        found = CollapseSigns(signs["spread"], signs["effective_rank"], self._dim)
+        warning = collapse_warning(found)
+        if warning is None:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row == 1:  # once, not at every line from then on
+            logger.warning("step %d: %s", step, warning)
+        if self._stop and self._in_a_row >= _PATIENCE:
+            raise CollapseError(
+                f"stopped at step {step}: {warning}. The checkpoints are kept; "
+                "train.stop_on_collapse=false goes on from the last"
+            )

@@ -17,8 +17,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ecgjepa.errors import ConfigError, RankDriftError
@@ -27,7 +25,8 @@ from ecgjepa.pretraining.stopping import RunStopped
 
 logger = logging.getLogger(__name__)
 
-# How long a process waits for the others, in seconds: longer than rank 0 takes for a checkpoint.
+# How long a process waits for the others, in seconds: longer than rank 0 takes for a checkpoint
+# or a probe.
 TIMEOUT_VARIABLE, _TIMEOUT = "ECGJEPA_TIMEOUT", 600.0
 _FRESH_STORE_VARIABLE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
@@ -91,12 +90,16 @@ class World:
             logging.getLogger("ecgjepa").setLevel(logging.WARNING)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+        restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        if self.is_first and restarts and os.environ.get(_FRESH_STORE_VARIABLE) != "1":
+            logger.warning(
+                "set %s=1 where torchrun is started: without it, its restarts often fail, because "
+                "processes find the addresses of dead ones (docs/cluster.md)",
+                _FRESH_STORE_VARIABLE,
+            )
         timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT)))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
-            store=_meeting_place(self.rank, self.size, timeout),
-            rank=self.rank,
-            world_size=self.size,
             timeout=timeout,
         )
         try:
@@ -175,26 +178,3 @@ class World:
                 "saved: the same command goes on from the last checkpoint. If it happens again, "
                 "suspect the memory of a machine, or different software on them"
             )
-
-
-def _meeting_place(rank: int, size: int, timeout: timedelta) -> Store:
-    """Return the key-value store by which the processes find each other.
-
-    By default torchrun keeps one store over all restarts, in which the addresses of dead processes
-    are still found (https://github.com/pytorch/pytorch/issues/135712). On one machine the number of
-    the attempt sets them apart. Machines count attempts differently, so for several of them only
-    the launcher can help, and needs to be told.
-    """
-    store, _, _ = next(rendezvous("env://", rank, size, timeout=timeout))
-    if os.environ.get(_FRESH_STORE_VARIABLE) == "1":
-        return store
-    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return PrefixStore(f"attempt-{attempt}", store)
-    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and rank == 0:
-        logger.warning(
-            "set %s=1 where torchrun is started: without it, a restart on several machines often "
-            "fails (docs/cluster.md)",
-            _FRESH_STORE_VARIABLE,
-        )
-    return store

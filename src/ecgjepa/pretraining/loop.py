@@ -21,20 +21,22 @@ from ecgjepa.pretraining.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from ecgjepa.pretraining.collapse import collapse_warning
 from ecgjepa.pretraining.distributed import World
-from ecgjepa.pretraining.monitor import collapse_signs
+from ecgjepa.pretraining.following import Follower
+from ecgjepa.pretraining.monitor import batch_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
     MODEL_FOLDER,
-    MetricsLog,
     check_run,
     claim_run,
+    describe_start,
     save_encoder,
 )
+from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
 from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigterm
+from ecgjepa.pretraining.trackers import check_trackers
 from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_mask_size
 from ecgjepa.store.reading import Store
@@ -49,6 +51,7 @@ def pretrain(
     preset: str | Path = "tiny",
     overrides: Sequence[str] = (),
     device: str = "auto",
+    probe: OpenProbe | None = None,
 ) -> Path:
     """Pre-train an encoder with JEPA and return the run folder.
 
@@ -64,12 +67,17 @@ def pretrain(
         preset: Preset or YAML file.
         overrides: ``section.key=value`` items.
         device: ``auto``, ``cpu`` or ``cuda``.
+        probe: Made by `ecgjepa.online_probe`: scores the encoder every ``probe.every`` steps.
 
     Raises:
-        ConfigError: If preset, overrides, store and number of processes do not fit together.
+        ConfigError: If preset, overrides, store and number of processes do not fit together, or a
+            tracker is missing.
+        DatabaseError: If a database has no published constants and ``data.normalisation`` is paper.
+        TaskError: If the probe's records do not fit, or the store holds its validation folds.
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
         DivergenceError: If the loss stops being a number.
+        CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
         RankDriftError: If processes that share the run no longer hold the same weights.
         RunStopped: If SIGTERM ended it; a `SystemExit`.
     """
@@ -80,6 +88,8 @@ def pretrain(
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
     world = World.from_environment(device)
+    if world.is_first:
+        check_trackers(config.train.trackers)
     with Store(store) as records, stop_on_sigterm() as stop:
         refuse_held_out(records)
         batches = BatchReader(
@@ -91,11 +101,14 @@ def pretrain(
         )
         check_run(run, config, records)
         with world.group():
-            world.barrier()  # nothing is written before all processes have looked
+            # Before all processes have looked nothing is written.
+            world.barrier()
+            opened = None
             if world.is_first:
+                opened = None if probe is None else probe(describe_start(config, records))
                 claim_run(run, config, records)
             if not world.decide((run / MODEL_FOLDER).is_dir):
-                jepa = _train(run, config, records, batches, world, stop)
+                jepa = _train(run, config, records, batches, world, stop, opened)
                 if world.is_first:
                     save_encoder(run, jepa.target_encoder, steps=config.train.steps)
             world.barrier()
@@ -133,13 +146,15 @@ def _train(
     batches: BatchReader,
     world: World,
     stop: StopRequest,
+    probe: OnlineProbe | None,
 ) -> Jepa:
     """Run the steps that are still to do."""
     # --- build ----------------------------------------------------------------------------
     train, device = config.train, world.device
     jepa = initial_jepa(config).to(device)
     optimizer = build_optimizer(jepa, train)
-    normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip).to(device)
+    constants = normalisation_tables(store, config.data.normalisation)
+    normalise = Normaliser(*constants, clip=config.data.clip).to(device)
     torch.manual_seed(train.seed)
 
     # --- resume ---------------------------------------------------------------------------
@@ -163,14 +178,15 @@ def _train(
                 changes,
             )
     world.check_same(jepa.state_dict(), first_step)
-    metrics = (
-        MetricsLog(run, first_step=first_step, total_steps=train.steps) if world.is_first else None
-    )
     _log_start(jepa, batches, config, world)
+    follower = Follower(run, config, probe, first_step=first_step) if world.is_first else None
+    if follower is not None and probe is not None:
+        follower.begin(initial_jepa(config).target_encoder.to(device))
+    # Only rank 0 has a probe, but all measure what goes into the line of a probed step.
+    probe_every = world.decide(lambda: config.probe.every if probe else train.steps)
     model = world.distribute(jepa)
 
     def forward(batch: Batch) -> JepaOutput:
-        batch = batch.to(device)
         signal = normalise(batch.signal, batch.database)
         with autocast(device, train.precision):
             return model(signal, batch.context_index, batch.target_index)
@@ -179,13 +195,12 @@ def _train(
         # DDP arranges its buffers anew after its first backward pass, and with them the order in
         # which three or more gradients are added. So that a resumed run adds as one that never
         # stopped, both begin with a pass whose gradients nobody uses (docs/decisions/0016).
-        forward(batches.read(first_step, 0)).loss.backward()
+        forward(batches.read(first_step, 0).to(device)).loss.backward()
         optimizer.zero_grad(set_to_none=True)
 
     # --- the loop -------------------------------------------------------------------------
-    collapsing = False
     waited, clock, timed_from = 0.0, time.perf_counter(), first_step
-    reading = time.perf_counter()
+    done, stopping, reading = first_step, False, time.perf_counter()
     for step, parts in enumerate(batches.steps(first_step, train.steps), start=first_step):
         waited += time.perf_counter() - reading
         set_hyper_parameters(
@@ -196,7 +211,8 @@ def _train(
         part_losses = []
         for part in parts:
             with world.synchronising(model, part is parts[-1]):
-                output = forward(part)
+                batch = part.to(device)
+                output = forward(batch)
                 (output.loss / len(parts)).backward()
             part_losses.append(output.loss.detach())
         losses.append(world.mean(torch.stack(part_losses)))
@@ -208,29 +224,29 @@ def _train(
         jepa.update_target(schedules.momentum(train, done))
         stopping = world.any(stop.made) and done < train.steps
 
-        if done % train.log_every == 0 or done == train.steps:
+        if done % train.log_every == 0 or done % probe_every == 0 or done == train.steps:
             # Logging is the only place where the loop waits for the device.
             loss = _finite(torch.cat(losses), done)
             seconds = time.perf_counter() - clock
-            signs = collapse_signs(output.target, world.mean)
-            if metrics is not None:
-                metrics.write(
-                    {
-                        "step": done,
-                        "loss": loss,
-                        "learning_rate": schedules.learning_rate(train, step),
-                        "weight_decay": schedules.weight_decay(train, step),
-                        "momentum": schedules.momentum(train, done),
-                        "spread": signs.spread,
-                        "effective_rank": signs.effective_rank,
-                        "records_per_second": train.batch_size * (done - timed_from) / seconds,
-                        "data_wait": waited / seconds,
-                    }
-                )
-            warning = collapse_warning(signs)
-            if warning and not collapsing:  # once, not at every line from then on
-                logger.warning("step %d: %s", done, warning)
-            collapsing = warning is not None
+            signs = batch_signs(
+                output,
+                batch.context_index,
+                batch.target_index,
+                normalise_targets=train.normalise_targets,
+                mean_over_processes=world.mean,
+            )
+            if follower is not None:
+                values = {
+                    "step": done,
+                    "loss": loss,
+                    "learning_rate": schedules.learning_rate(train, step),
+                    "weight_decay": schedules.weight_decay(train, step),
+                    "momentum": schedules.momentum(train, done),
+                    "records_per_second": train.batch_size * (done - timed_from) / seconds,
+                    "data_wait": waited / seconds,
+                    **signs,
+                }
+                follower.look(jepa.target_encoder, done, values)
             losses, waited, clock, timed_from = [], 0.0, time.perf_counter(), done
         if done % train.checkpoint_every == 0 or done == train.steps or stopping:
             pending = torch.cat(losses) if losses else torch.empty(0)
@@ -247,10 +263,14 @@ def _train(
                     milestone_every=train.milestone_every,
                 )
         if stopping:
-            world.barrier()  # until rank 0 has saved
             logger.warning("stopped after step %d; the same command goes on from there", done)
-            raise RunStopped(done)
+            break
         reading = time.perf_counter()
+    if follower is not None:
+        follower.close()
+    if stopping:
+        world.barrier()  # until rank 0 has saved
+        raise RunStopped(done)
     return jepa
 
 

@@ -1,8 +1,10 @@
 """The run folder: configuration, copy of the store's manifest, metrics, checkpoints, model."""
 
+import datetime
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ecgjepa.model.folder import (
     PretrainingFacts,
     save_model,
 )
+from ecgjepa.pretraining.trackers import Tracker
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.store.reading import Store
 
@@ -28,7 +31,10 @@ STORE_FILE = "store.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
+BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"
+# Settings that change what is written about a run, but nothing in it: a resumed run may differ.
+_FREE = {"train.trackers", "train.stop_on_collapse", "probe.every"}
 
 
 def check_run(run: Path, config: PretrainConfig, store: Store) -> None:
@@ -39,7 +45,7 @@ def check_run(run: Path, config: PretrainConfig, store: Store) -> None:
     """
     if (run / CONFIG_FILE).is_file():
         before, now = _flat(read_run_config(run)), _flat(config)
-        changed = sorted(key for key in now if before.get(key) != now[key])
+        changed = sorted(key for key in now.keys() - _FREE if before.get(key) != now[key])
         if changed:
             details = ", ".join(f"{key}: {before.get(key)} → {now[key]}" for key in changed)
             raise CheckpointError(
@@ -64,7 +70,7 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
     path = run / CONFIG_FILE
     if not path.is_file():
         write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
-        description = _describe_encoder(config, store).model_dump(mode="json")
+        description = describe_start(config, store).model_dump(mode="json")
         write_json(run / _DESCRIPTION_FILE, description)
         write_text(path, to_yaml(config))
 
@@ -97,8 +103,16 @@ def _flat(config: PretrainConfig) -> dict[str, Any]:
 class MetricsLog:
     """Appends to ``metrics.jsonl`` and to the log; lines later than the start are dropped first."""
 
-    def __init__(self, run: Path, *, first_step: int, total_steps: int) -> None:
-        """Continue the run's log after ``first_step``."""
+    def __init__(
+        self,
+        run: Path,
+        *,
+        first_step: int,
+        total_steps: int,
+        trackers: Sequence[Tracker] = (),
+    ) -> None:
+        """Continue the run's log after ``first_step``; trackers get the same lines."""
+        self._trackers = trackers
         self._path = run / METRICS_FILE
         self._first_step, self._total_steps = first_step, total_steps
         kept = []
@@ -113,19 +127,24 @@ class MetricsLog:
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(values) + "\n")
         step = int(values["step"])
+        for tracker in self._trackers:
+            tracker.write(step, values)
         pace = (time.perf_counter() - self._started) / (step - self._first_step)
-        minutes, seconds = divmod(round(pace * (self._total_steps - step)), 60)
         logger.info(
-            "step %d/%d  loss %.4f  spread %.2f  rank %.1f  %.0f records/s  %d:%02d left",
+            "step %d/%d  loss %.4f  spread %.2f  %.0f records/s  waiting %.0f %%  %s left",
             step,
             self._total_steps,
             values["loss"],
             values["spread"],
-            values["effective_rank"],
             values["records_per_second"],
-            minutes,
-            seconds,
+            100 * values["data_wait"],
+            datetime.timedelta(seconds=round(pace * (self._total_steps - step))),
         )
+
+    def close(self) -> None:
+        """Finish the trackers."""
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def _step_of(line: str) -> float:
@@ -144,13 +163,21 @@ def describe_encoder(run: Path, *, steps: int) -> ModelConfig:
     return config.model_copy(update={"pretraining": facts})
 
 
-def save_encoder(run: Path, encoder: VisionTransformer, *, steps: int) -> None:
-    """Write the target encoder as the run's model folder."""
-    config = describe_encoder(run, steps=steps)
-    save_model(run / MODEL_FOLDER, encoder, config, _card(config))
+def save_encoder(
+    run: Path,
+    encoder: VisionTransformer,
+    *,
+    steps: int,
+    folder: str = MODEL_FOLDER,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Write the target encoder as a model folder of the run; ``training``: how it was chosen."""
+    config = describe_encoder(run, steps=steps).model_copy(update={"training": training or {}})
+    save_model(run / folder, encoder, config, _card(config))
 
 
-def _describe_encoder(config: PretrainConfig, store: Store) -> ModelConfig:
+def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
+    """Return the model configuration of a run's encoder before its first step."""
     # Each database is scaled by its own constants while training; a record of unknown origin is
     # scaled by those over all training records.
     statistics = store.statistics(np.arange(len(store)))

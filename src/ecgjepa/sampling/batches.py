@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +10,11 @@ from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from ecgjepa.config import PretrainConfig
+from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import ConfigError
 from ecgjepa.sampling.masking import sample_masks
 from ecgjepa.sampling.mixture import Mixture, masks_rng
+from ecgjepa.signals.leads import LEADS
 from ecgjepa.store.reading import Store
 
 # One that is read into, one that is computed with, one whose copy to the device may be under way.
@@ -160,10 +162,26 @@ class _Buffer:
             self._copied.synchronize()
 
 
-def normalisation_tables(store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and std in mV, each (databases, leads), in the manifest's order."""
-    summaries = store.manifest.databases.values()
-    return (
-        np.array([summary.mean for summary in summaries], np.float32),
-        np.array([summary.std for summary in summaries], np.float32),
-    )
+def normalisation_tables(
+    store: Store, constants: Literal["store", "paper"] = "store"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std in mV, each (databases, leads), in the manifest's order.
+
+    Args:
+        store: Its databases and leads.
+        constants: ``store`` takes what is measured over its training records, ``paper`` what the
+            paper publishes.
+
+    Raises:
+        DatabaseError: If the paper gives no constants for one of the databases.
+    """
+    summaries = store.manifest.databases
+    if constants == "store":
+        mean = np.array([summary.mean for summary in summaries.values()], np.float32)
+        std = np.array([summary.std for summary in summaries.values()], np.float32)
+        return mean, std
+    published = [paper_statistics(name) for name in summaries]
+    columns = [LEADS.index(lead) for lead in store.manifest.preprocessing.leads]
+    mean = np.array([statistics.mean for statistics in published], np.float32)
+    std = np.array([statistics.std for statistics in published], np.float32)
+    return mean[:, columns], std[:, columns]

@@ -90,8 +90,11 @@ def _pass_on(
     source: MicrovoltRecord, config: PreprocessingConfig, order: tuple[int, ...]
 ) -> Prepared:
     samples = source.samples
-    if order != tuple(range(samples.shape[1])):
-        samples = np.ascontiguousarray(samples[:, order])
+    moved = [(target, column) for target, column in enumerate(order) if target != column]
+    if moved:
+        samples = samples.copy()  # and only the columns out of place again: several times faster
+        for target, column in moved:
+            samples[:, target] = source.samples[:, column]
     saturated = saturated_leads(samples, source.sampling_rate, one_millivolt=1000.0)
     return _judge(samples, config, source.issues, saturated)
 

@@ -160,10 +160,10 @@ def score_features(measures: Measures) -> Float64[np.ndarray, " 5"]:
     burst = (widest + little) / (middle(measures.ranges) + little)
     return np.array(
         [
-            measures.still_share.mean(),
+            1.0 - np.count_nonzero(measures.ranges) / max(measures.ranges.size, 1),
             math.log(measures.drift.max() / amplitude + 0.1),
             math.log(measures.noise.max() / amplitude + 0.01),
-            np.log(burst).mean(),
+            float(np.log(burst).sum()) / len(burst),
             _best_correlations(measures).min(),
         ]
     )

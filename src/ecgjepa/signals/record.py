@@ -27,6 +27,8 @@ IssueCode = Literal[
     "derived_lead",
     "missing_lead",
     "other_channel",
+    "other_waveform",
+    "calibration_pulse",
     "limb_lead_residual",
     "out_of_range",
     "resampled",

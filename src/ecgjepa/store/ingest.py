@@ -16,6 +16,8 @@ ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
 
 # A record with fewer usable leads cannot be read as a 12-lead ECG: 8 are independent.
 MIN_USABLE_LEADS = 8
+# What most databases record. Shorter records are kept in their length, and counted.
+USUAL_SECONDS = 10
 _UNUSABLE = ("invalid_lead", "missing_lead")
 
 
@@ -52,7 +54,7 @@ def ingest(
         config = config.model_copy(update={"highpass_hz": listing.highpass_hz})
     prepared = prepare_record(source, config)
     _refuse_unusable(prepared, source.source, len(config.leads))
-    row = _facts(prepared) | {
+    row = _facts(prepared, config.sampling_rate) | {
         "record_id": entry.record_id,
         "database": listing.database,
         "patient_id": entry.patient_id,
@@ -77,13 +79,15 @@ def _refuse_unusable(prepared: Prepared, source: str, num_leads: int) -> None:
         raise RecordFormatError(f"{source}: every lead is flat", reason="flat_record")
 
 
-def _facts(prepared: Prepared) -> dict[str, Any]:
+def _facts(prepared: Prepared, sampling_rate: float) -> dict[str, Any]:
     """Return the columns that follow from the samples."""
     measures = prepared.measures
     issues = [
         issue.code if issue.lead is None else f"{issue.code}:{issue.lead}"
         for issue in prepared.issues
     ]
+    if len(prepared.samples) < USUAL_SECONDS * sampling_rate:
+        issues.append("short_record")
     samples = np.ascontiguousarray(prepared.samples, "<i2")
     return {
         "num_samples": len(prepared.samples),

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,8 @@ from ecgjepa.store.held_out import Guard
 from ecgjepa.store.ingest import OnBad, ingest
 
 PARTS_FOLDER = "parts"
+_FLUSH_BYTES = 2**25
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
 def index_schema(num_leads: int) -> pa.Schema:
@@ -94,7 +98,11 @@ def write_shard(job: ShardJob) -> Iterator[None]:
     digest = hashlib.sha256()
     offset = 0
     # Products are small: threads of a linear-algebra library would only wait for each other.
-    with threadpool_limits(1), replacing(job.store / shard_name(job.number, job.codec)) as stream:
+    with (
+        threadpool_limits(1),
+        replacing(job.store / shard_name(job.number, job.codec)) as stream,
+        _Flushing(stream) as flushing,
+    ):
         for piece in job.pieces:
             for entry in piece.entries():
                 try:
@@ -112,6 +120,7 @@ def write_shard(job: ShardJob) -> Iterator[None]:
                     place = {"shard": job.number, "offset": offset, "num_bytes": len(content)}
                     batches.add(found.row | place)
                     offset += len(content)
+                    flushing.reach(offset)
                 yield
     rows_path, facts_path = part_paths(job.store, job.number)
     with replacing(rows_path) as stream:
@@ -124,6 +133,35 @@ def write_shard(job: ShardJob) -> Iterator[None]:
             "skipped": [[database, *skip] for database, skip in skipped],
         },
     )
+
+
+class _Flushing:
+    """Has the disk write what is there while the processor prepares what follows.
+
+    Otherwise a worker would wait at the end of each shard until a quarter of a gigabyte is on disk.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._thread = ThreadPoolExecutor(1)
+        self._flushed = 0
+        self._pending: list[Future[None]] = []
+
+    def __enter__(self) -> "_Flushing":
+        return self
+
+    def reach(self, offset: int) -> None:
+        """Note how many bytes were written so far."""
+        if offset - self._flushed >= _FLUSH_BYTES:
+            self._flushed = offset
+            self._stream.flush()
+            self._pending.append(self._thread.submit(_sync, self._stream.fileno()))
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        # The system tells an error of the disk once, and to these calls first.
+        for job in self._pending:
+            job.result()
 
 
 class _RowBatches:

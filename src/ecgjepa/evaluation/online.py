@@ -1,0 +1,112 @@
+"""A linear probe that follows a pre-training run and says which of its encoders is the best."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from ecgjepa.errors import TaskError
+from ecgjepa.evaluation.data import EvaluationData, open_data
+from ecgjepa.evaluation.encoders import refuse_leak
+from ecgjepa.evaluation.features import Windows, grid_windows
+from ecgjepa.evaluation.linear import fit_linear_probe
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_task
+from ecgjepa.inference.windows import average_over_windows, window_size
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
+
+# Fewer than in a final probe, and around those that one chooses: this is done again and again.
+_STRENGTHS = (1e-2, 1.0, 100.0)
+
+
+def online_probe(
+    data: Mapping[str, str | Path],
+    *,
+    task: str = "superdiagnostic",
+    train_folds: tuple[int, ...] = PAPER_SPLIT.train,
+    validation_folds: tuple[int, ...] = PAPER_SPLIT.validation,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> OpenProbe:
+    """Return what `ecgjepa.pretrain` takes as ``probe``: frozen features, logistic regression.
+
+    Test folds take no part in it. The probe opens its records when the run begins.
+
+    Args:
+        data: One database: name to folder.
+        task: One of `ecgjepa.evaluation.tasks.TASKS`.
+        train_folds: Folds the regression is fitted on.
+        validation_folds: Folds that give the score.
+        cache: Folder for the prepared records.
+        progress: Called with (done, in all) while preparing.
+
+    Raises:
+        TaskError: If there is no such task.
+    """
+    check_task(task)
+    split = Split(train_folds, validation_folds, ())
+
+    def start(config: ModelConfig) -> OnlineProbe:
+        for database in data:
+            refuse_leak(config, database, split)
+        records = open_data(data, config, task=task, split=split, cache=cache, progress=progress)
+        size, stride = window_size(config)
+        chosen = records.rows(np.concatenate((records.parts.train, records.parts.validation)))
+        windows = grid_windows(records.store, chosen, size=size, stride=stride)
+        score = partial(_score, records=records, windows=windows)
+        return OnlineProbe(score, records.database, task, validation_folds)
+
+    return start
+
+
+def _score(encoder: VisionTransformer, *, records: EvaluationData, windows: Windows) -> float:
+    """Return the macro AUROC of the probe on the validation records.
+
+    Raises:
+        TaskError: If no label has both positive and negative validation records.
+    """
+    parts = records.parts
+    means = _record_means(encoder, records, windows)
+    fitted = fit_linear_probe(
+        means[: len(parts.train)],
+        records.targets(parts.train),
+        means[len(parts.train) :],
+        records.targets(parts.validation),
+        single_label=records.task.kind == "single-label",
+        strengths=_STRENGTHS,
+    )
+    if math.isnan(fitted.validation_macro_auroc):
+        raise TaskError(
+            f"task {records.task.name!r}: in the validation folds {list(records.split.validation)} "
+            "no label has both positive and negative records; choose other folds for the probe"
+        )
+    return fitted.validation_macro_auroc
+
+
+@torch.no_grad()
+def _record_means(
+    encoder: VisionTransformer, records: EvaluationData, windows: Windows
+) -> Float32[np.ndarray, "records dim"]:
+    """Return one vector per record; unlike `encode`, tokens are not kept, and nothing moves."""
+    device = next(encoder.parameters()).device
+    normaliser = records.normalisation.build().to(device)
+    was_training = encoder.training
+    encoder.eval()
+    means = [
+        encoder(normaliser(windows.read(records.store, chunk).to(device)))[
+            :, encoder.config.num_registers :
+        ]
+        .mean(dim=1)
+        .float()
+        .cpu()
+        for chunk in windows.chunks()
+    ]
+    encoder.train(was_training)
+    return average_over_windows(
+        torch.cat(means), torch.from_numpy(windows.record_index), num_records=windows.num_records
+    ).numpy()

@@ -1,0 +1,146 @@
+"""What the readers of single-file formats share: bounded reading, named errors, one record type."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Num
+
+from ecgjepa.errors import EcgjepaError, RecordFormatError, UnitError
+from ecgjepa.signals.leads import parse_lead
+from ecgjepa.signals.record import Issue, Record
+
+# A day of twelve leads at 500 Hz is about as large; no resting ECG comes near.
+MAX_BYTES = 1_000_000_000
+# From this many of the twelve on, the others follow by algebra or are few.
+_ENOUGH_LEADS = 8
+
+
+class Waveform(NamedTuple):
+    """One of several waveforms in a file: leads that were sampled together.
+
+    Attributes:
+        leads: Names of its leads.
+        sampling_rate: In Hz.
+        num_samples: Of each lead.
+        start: When it starts, in any unit that is the file's own.
+    """
+
+    leads: tuple[str, ...]
+    sampling_rate: float
+    num_samples: int
+    start: str | float = 0.0
+
+    @property
+    def num_standard(self) -> int:
+        """Number of its leads that are one of the twelve."""
+        return sum(parse_lead(lead) is not None for lead in self.leads)
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        RecordFormatError: If it is larger than ``limit``, before anything is read.
+    """
+    size = path.stat().st_size
+    if size > limit:
+        raise RecordFormatError(
+            f"{path}: {size:,} bytes; an ECG in this format has at most {limit:,}"
+        )
+    return path.read_bytes()
+
+
+def require(path: Path, module: str) -> ModuleType:
+    """Return an optional module.
+
+    Raises:
+        RecordFormatError: If it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise RecordFormatError(
+            f"{path}: reading it needs {package}, which is not installed; run "
+            "pip install 'ecgjepa[formats]'",
+            reason="missing_package",
+        ) from None
+
+
+@contextmanager
+def named_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a parser raises on a damaged file into a `RecordFormatError`."""
+    try:
+        with warnings.catch_warnings():
+            # What packages warn of is either checked here, or of no concern to the signal.
+            warnings.simplefilter("ignore")
+            yield
+    except UnitError as error:
+        raise UnitError(f"{path}: {error}") from None
+    except EcgjepaError:
+        raise
+    except Exception as error:  # packages raise whatever their parsing runs into
+        raise RecordFormatError(
+            f"{path}: not readable as {kind}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def make_record(
+    path: Path,
+    millivolt: Num[np.ndarray, "samples leads"],
+    leads: Sequence[str],
+    sampling_rate: float,
+    *,
+    valid: Bool[np.ndarray, "samples leads"] | None = None,
+    issues: Sequence[Issue] = (),
+) -> Record:
+    """Return a record of amplitudes in mV; what is no finite number is invalid."""
+    signal = millivolt.astype(np.float32)
+    usable = np.isfinite(signal) if valid is None else np.isfinite(signal) & valid
+    signal[~usable] = 0.0
+    return Record(
+        signal=signal,
+        valid=usable,
+        leads=tuple(leads),
+        sampling_rate=float(sampling_rate),
+        record_id=path.stem,
+        source=str(path),
+        issues=tuple(issues),
+    )
+
+
+def choose_waveforms(path: Path, waveforms: Sequence[Waveform]) -> tuple[list[int], list[Issue]]:
+    """Return which of a file's rhythm waveforms make the ECG, and notes on the others.
+
+    The one with the most standard leads, if it has eight or more of them (the longest of equals);
+    else all of them, if they were sampled together.
+
+    Raises:
+        RecordFormatError: If there is none, or leads were recorded one group after another.
+    """
+    if not waveforms:
+        raise RecordFormatError(f"{path}: holds no rhythm waveform", reason="no_rhythm")
+    order = range(len(waveforms))
+    best = max(order, key=lambda i: (waveforms[i].num_standard, waveforms[i].num_samples))
+    if len(waveforms) == 1 or waveforms[best].num_standard >= _ENOUGH_LEADS:
+        others = [waveforms[i] for i in order if i != best]
+        return [best], [_left_out(other) for other in others]
+    if len({waveform[1:] for waveform in waveforms}) == 1:
+        return list(order), []
+    parts = "; ".join(", ".join(waveform.leads) for waveform in waveforms)
+    raise RecordFormatError(
+        f"{path}: its leads were not recorded at the same time or rate ({parts}); expected one "
+        f"rhythm waveform with at least {_ENOUGH_LEADS} of the twelve leads",
+        reason="leads_apart",
+    )
+
+
+def _left_out(waveform: Waveform) -> Issue:
+    words = f"{', '.join(waveform.leads)} ({waveform.num_samples} samples)"
+    return Issue("other_waveform", f"another rhythm waveform is not used: {words}")

@@ -1,0 +1,156 @@
+"""DICOM waveforms, such as 12-lead ECG Waveform Storage; reading needs pydicom.
+
+A file holds up to five multiplex groups: the rhythm, often a median beat, sometimes a rhythm strip.
+Only rhythm is an ECG as recorded.
+
+Format: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.10.9.html; the codes
+of leads: https://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_3001.html (those
+of SCP-ECG have the same numbers).
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from ecgjepa.errors import RecordFormatError, UnitError
+from ecgjepa.io.content import MAX_BYTES, Waveform, choose_waveforms, make_record, require
+from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.units import millivolt_per_unit
+
+# Implicit and explicit VR, little endian. A deflated file could unpack to any size, and in a big
+# endian one (retired in 2006) the samples are swapped.
+_PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+_CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
+_LEADS = {1: "I", 2: "II", **{number: f"V{number - 2}" for number in range(3, 9)}}
+_LEADS |= {61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR"}
+_FORMATS = {(8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")}
+
+
+def read_dicom(path: Path) -> Record:
+    """Read the rhythm of a DICOM waveform file.
+
+    Returns:
+        The leads in mV, by sensitivity, correction factor and baseline of each channel. Samples
+        that have the group's padding value are invalid.
+
+    Raises:
+        RecordFormatError: If pydicom is missing, there is no rhythm, its leads were not recorded
+            at the same time, or the file is damaged.
+        UnitError: If a channel has no sensitivity, or one in no unit of voltage.
+    """
+    dataset = _dataset(path)
+    groups = [group for group in dataset.get("WaveformSequence", []) if _is_rhythm(group)]
+    chosen, issues = choose_waveforms(path, [_describe(path, group) for group in groups])
+    num_others = len(dataset.get("WaveformSequence", [])) - len(groups)
+    if num_others:
+        words = f"{num_others} derived waveforms, such as a median beat, are not used"
+        issues.append(Issue("other_waveform", words))
+    parts = [_read_group(path, groups[index]) for index in chosen]
+    return make_record(
+        path,
+        np.concatenate([signal for signal, _ in parts], axis=1),
+        [lead for index in chosen for lead in _lead_names(groups[index])],
+        float(groups[chosen[0]].SamplingFrequency),
+        valid=np.concatenate([valid for _, valid in parts], axis=1),
+        issues=issues,
+    )
+
+
+def _dataset(path: Path) -> Any:  # noqa: ANN401
+    pydicom = require(path, "pydicom")
+    if path.stat().st_size > MAX_BYTES:
+        raise RecordFormatError(f"{path}: over {MAX_BYTES:,} bytes is no ECG")
+    syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax not in _PLAIN:
+        raise RecordFormatError(
+            f"{path}: transfer syntax {syntax} is not read; expected implicit or explicit VR, "
+            "little endian, not compressed"
+        )
+    # Nothing else is looked at: neither pixels nor who the patient is.
+    dataset = pydicom.dcmread(path, specific_tags=["SOPClassUID", "WaveformSequence"])
+    if "WaveformSequence" not in dataset:
+        raise RecordFormatError(
+            f"{path}: is a DICOM file without waveforms (SOP class {dataset.get('SOPClassUID')})",
+            reason="no_rhythm",
+        )
+    return dataset
+
+
+def _is_rhythm(group: Any) -> bool:  # noqa: ANN401
+    label = str(group.get("MultiplexGroupLabel", "")).upper()
+    if "RHYTHM" in label:
+        return True
+    derived = str(group.get("WaveformOriginality", "ORIGINAL")).upper() == "DERIVED"
+    return not (derived or "MEDIAN" in label or "BEAT" in label or "AVERAGE" in label)
+
+
+def _describe(path: Path, group: Any) -> Waveform:  # noqa: ANN401
+    leads, num_channels = _lead_names(group), int(group.NumberOfWaveformChannels)
+    if len(leads) != num_channels:
+        raise RecordFormatError(f"{path}: {num_channels} channels, but {len(leads)} definitions")
+    start = float(group.get("MultiplexGroupTimeOffset", 0.0))
+    rate, num_samples = float(group.SamplingFrequency), int(group.NumberOfWaveformSamples)
+    return Waveform(tuple(leads), rate, num_samples, start)
+
+
+def _lead_names(group: Any) -> list[str]:  # noqa: ANN401
+    return [_lead_name(channel) for channel in group.ChannelDefinitionSequence]
+
+
+def _lead_name(channel: Any) -> str:  # noqa: ANN401
+    """Return a channel's lead by code, else the meaning of the code or the label as written."""
+    source = channel.get("ChannelSourceSequence", [{}])[0]
+    found = _CODE.fullmatch(str(source.get("CodeValue", "")).strip())
+    if found and int(found[1]) in _LEADS:
+        return _LEADS[int(found[1])]
+    # As in "Lead I (Einthoven)".
+    meaning = str(source.get("CodeMeaning", "") or channel.get("ChannelLabel", ""))
+    return re.sub(r"\(.*\)", "", meaning).strip()
+
+
+def _read_group(
+    path: Path,
+    group: Any,  # noqa: ANN401
+) -> tuple[Float64[np.ndarray, "samples leads"], Bool[np.ndarray, "samples leads"]]:
+    """Return a group's amplitudes in mV and which of them are no padding."""
+    kind = (int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation))
+    if kind not in _FORMATS:
+        raise RecordFormatError(f"{path}: samples of {kind[0]} bits as {kind[1]} are not read")
+    dtype = np.dtype(f"<{'u' if kind[1].startswith('U') else 'i'}{kind[0] // 8}")
+    num_samples, num_channels = int(group.NumberOfWaveformSamples), len(_lead_names(group))
+    content, expected = group.WaveformData, num_samples * num_channels * dtype.itemsize
+    if num_samples < 1 or len(content) < expected:
+        raise RecordFormatError(
+            f"{path}: truncated: holds {len(content):,} bytes of {num_samples} samples of "
+            f"{num_channels} leads",
+            reason="truncated",
+        )
+    digital = np.frombuffer(content[:expected], dtype).reshape(num_samples, num_channels)
+    scale = np.array([_scale(channel) for channel in group.ChannelDefinitionSequence])
+    padding = group.get("WaveformPaddingValue")
+    valid = np.ones(digital.shape, np.bool_)
+    if padding is not None:
+        valid = digital != np.frombuffer(_as_bytes(padding, dtype), dtype)[0]
+    return digital * scale[:, 0] + scale[:, 1], valid
+
+
+def _as_bytes(value: Any, dtype: np.dtype[Any]) -> bytes:  # noqa: ANN401
+    """Return the padding value as samples are stored; pydicom gives bytes or a number."""
+    return value if isinstance(value, bytes) else np.array(int(value)).astype(dtype).tobytes()
+
+
+def _scale(channel: Any) -> tuple[float, float]:  # noqa: ANN401
+    """Return mV per step, and what a sample of 0 stands for in mV."""
+    if "ChannelSensitivity" not in channel or "ChannelSensitivityUnitsSequence" not in channel:
+        raise UnitError(
+            f"channel {_lead_name(channel)} has no sensitivity or no unit of it; its "
+            "amplitudes are not known"
+        )
+    unit = str(channel.ChannelSensitivityUnitsSequence[0].CodeValue)
+    factor = millivolt_per_unit(unit)
+    correction = float(channel.get("ChannelSensitivityCorrectionFactor", 1.0))
+    step = float(channel.ChannelSensitivity) * correction * factor
+    return step, float(channel.get("ChannelBaseline", 0.0)) * factor

@@ -1,0 +1,46 @@
+"""ECGs in XML: the root element tells whose it is. Reading needs defusedxml."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecgjepa.errors import RecordFormatError
+from ecgjepa.io.aecg import read_aecg
+from ecgjepa.io.content import read_bytes, require
+from ecgjepa.io.muse import read_muse
+from ecgjepa.io.sierra import read_sierra
+from ecgjepa.signals.record import Record
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+# An ECG of 10 s takes 0.05 to 0.5 MB; the parsed tree takes some ten times the text.
+MAX_XML_BYTES = 50_000_000
+
+_READERS = {"AnnotatedECG": read_aecg, "restingecgdata": read_sierra, "RestingECG": read_muse}
+
+
+def read_xml(path: Path) -> Record:
+    """Read an HL7 annotated ECG, a Philips Sierra or a GE MUSE file.
+
+    Raises:
+        RecordFormatError: If defusedxml is missing; if the file is no well-formed XML, defines
+            entities (which could unpack to any size, or name other files), or is none of these.
+    """
+    root = _parse(path)
+    name = root.tag.rpartition("}")[2]
+    if name not in _READERS:
+        raise RecordFormatError(
+            f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}"
+        )
+    return _READERS[name](path, root)
+
+
+def _parse(path: Path) -> "Element":
+    parser = require(path, "defusedxml.ElementTree")
+    content = read_bytes(path, MAX_XML_BYTES)
+    try:
+        return parser.fromstring(content)
+    except require(path, "defusedxml").DefusedXmlException as error:
+        raise RecordFormatError(
+            f"{path}: defines entities, which no ECG needs and an attack could use ({error})"
+        ) from None

@@ -1,0 +1,99 @@
+"""Which encoder of a run is the best: chosen by a frozen probe on validation records.
+
+The published runs' loss keeps falling while frozen scores peak after a tenth of the steps
+(https://arxiv.org/abs/2410.13867, Fig. 2), so the loss cannot choose.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.pretraining.run import BEST_FOLDER, METRICS_FILE, save_encoder
+
+logger = logging.getLogger(__name__)
+
+SCORE = "probe_macro_auroc"
+_UNTRAINED = "probe_macro_auroc_untrained"
+
+
+class OnlineProbe(NamedTuple):
+    """A frozen probe that scores an encoder; `ecgjepa.evaluation.online` makes one.
+
+    Attributes:
+        score: Returns the macro AUROC on validation records.
+        database: Whose records.
+        task: Whose labels.
+        validation_folds: Folds of those records, on which no encoder it selects may be tested.
+    """
+
+    score: Callable[[VisionTransformer], float]
+    database: str
+    task: str
+    validation_folds: tuple[int, ...]
+
+
+# Makes the probe for an encoder of this description, and finds what does not fit before a run.
+OpenProbe = Callable[[ModelConfig], OnlineProbe]
+
+
+class Selection:
+    """Probes a run's target encoder now and then and keeps the best as a model folder."""
+
+    def __init__(self, run: Path, probe: OnlineProbe | None, *, every: int, last_step: int) -> None:
+        """Continue what ``metrics.jsonl`` says; without a probe, nothing is ever due."""
+        self._run, self._probe, self._every, self._last = run, probe, every, last_step
+        lines = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        before = [line for line in map(json.loads, lines) if SCORE in line]
+        self._best = max((line[SCORE] for line in before), default=-1.0)
+        self._untrained: float | None = before[0][_UNTRAINED] if before else None
+
+    def begin(self, untrained: VisionTransformer) -> None:
+        """Score the encoder as it is before the first step, to stand beside every other score."""
+        if self._probe is not None and self._untrained is None:
+            self._untrained = self._probe.score(untrained)
+            logger.info(
+                "%s probe of the untrained encoder: %.3f", self._probe.task, self._untrained
+            )
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the encoder is to be probed after this step."""
+        return self._probe is not None and (step % self._every == 0 or step == self._last)
+
+    def look(self, encoder: VisionTransformer, step: int) -> dict[str, float]:
+        """Probe the encoder if it is due, save it if it is the best; return what to log."""
+        if self._probe is None or not self.is_due(step):
+            return {}
+        assert self._untrained is not None, "begin comes first"
+        score = self._probe.score(encoder)
+        is_best = score > self._best
+        if is_best:
+            self._best = score
+            self._save(encoder, step, score)
+        logger.info(
+            "step %d: %s probe %.3f (untrained %.3f)%s",
+            step,
+            self._probe.task,
+            score,
+            self._untrained,
+            ", the best so far" if is_best else "",
+        )
+        return {SCORE: score, _UNTRAINED: self._untrained}
+
+    def _save(self, encoder: VisionTransformer, step: int, score: float) -> None:
+        assert self._probe is not None
+        training: dict[str, Any] = {
+            # Selecting is seeing: these folds are no test of this encoder any more.
+            "seen": [
+                {
+                    "database": self._probe.database,
+                    "train": [],
+                    "validation": list(self._probe.validation_folds),
+                }
+            ],
+            "selected_by": {"task": self._probe.task, SCORE: score},
+        }
+        save_encoder(self._run, encoder, steps=step, folder=BEST_FOLDER, training=training)
