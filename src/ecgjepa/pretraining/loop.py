@@ -87,11 +87,10 @@ def pretrain(
         check_mask_size(config.mask, config.num_patches)
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
-    world = World.from_environment(device)
-    if world.is_first:
-        check_trackers(config.train.trackers)
+    check_trackers(config.train.trackers)
     with Store(store) as records, stop_on_sigterm() as stop:
         refuse_held_out(records)
+        world = World.from_environment(device)
         batches = BatchReader(
             records,
             config,
@@ -101,8 +100,7 @@ def pretrain(
         )
         check_run(run, config, records)
         with world.group():
-            # Before all processes have looked nothing is written.
-            world.barrier()
+            world.barrier()  # nothing is written before all processes have looked
             opened = None
             if world.is_first:
                 opened = None if probe is None else probe(describe_start(config, records))
