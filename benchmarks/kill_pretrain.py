@@ -160,9 +160,7 @@ def start(folder: Path, name: str, processes: int) -> Job:
         return Job(lambda: run_command(arguments))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
     torchrun += [f"--nproc-per-node={processes}", "--monitor-interval=0.1", "-m", *arguments]
-    # Read by torchrun: restarts do not meet the addresses of dead processes (docs/cluster.md).
-    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    return Job(lambda: os.execve(sys.executable, torchrun, environment))
+    return Job(lambda: os.execv(sys.executable, torchrun))
 
 
 def run_command(arguments: list[str]) -> None:

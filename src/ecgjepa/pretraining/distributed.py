@@ -23,12 +23,9 @@ from ecgjepa.errors import ConfigError, RankDriftError
 from ecgjepa.model.compute import choose_device
 from ecgjepa.pretraining.stopping import RunStopped
 
-logger = logging.getLogger(__name__)
-
 # How long a process waits for the others, in seconds: longer than rank 0 takes for a checkpoint
 # or a probe.
 TIMEOUT_VARIABLE, _TIMEOUT = "ECGJEPA_TIMEOUT", 600.0
-_FRESH_STORE_VARIABLE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
 
 Answer = TypeVar("Answer")
@@ -90,13 +87,6 @@ class World:
             logging.getLogger("ecgjepa").setLevel(logging.WARNING)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
-        if self.is_first and restarts and os.environ.get(_FRESH_STORE_VARIABLE) != "1":
-            logger.warning(
-                "set %s=1 where torchrun is started: without it, its restarts often fail, because "
-                "processes find the addresses of dead ones (docs/cluster.md)",
-                _FRESH_STORE_VARIABLE,
-            )
         timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, _TIMEOUT)))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
