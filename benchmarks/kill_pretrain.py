@@ -158,7 +158,7 @@ def start(folder: Path, name: str, processes: int) -> Job:
         arguments += ["--set", f"{key}={value}"]
     if processes == 1:
         return Job(lambda: run_command(arguments))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     torchrun += [f"--nproc-per-node={processes}", "--monitor-interval=0.1", "-m", *arguments]
     return Job(lambda: os.execv(sys.executable, torchrun))
 
@@ -185,7 +185,7 @@ def kill_once(folder: Path, rng: random.Random, length: float, processes: int) -
     if job.poll() is None:
         os.kill(victim, signal.Signals[name])
     writing = is_writing(run)
-    # Of several, torchrun starts the dead one and the others again, and they finish.
+    # Of several, the others end too.
     code = job.wait()
     steps = sorted(int(path.name[5:]) for path in run.glob("checkpoints/step-*"))
     return {
