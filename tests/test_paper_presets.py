@@ -99,6 +99,7 @@ COMMON = {
     "train.seed": 0,
     "train.log_every": 100,
     "train.keep_checkpoints": 0,
+    "train.milestone_every": 0,
 }
 PRESETS = [(size, data) for size in SIZES for data in WEIGHTS]
 SHIPPED = ["xs-all", "s-all", "b-all", "xs-mimic", "s-mimic", "xs-ptbxl", "s-ptbxl"]

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it ran, but something fell short; 2 wrong use or unusable 
 """
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -388,7 +389,8 @@ def pretrain(
             cache=cache,
         )
     run(store, out, preset=preset, overrides=overrides or (), device=device, probe=follower)
-    print(f"run: {out}")
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
+        print(f"run: {out}")
 
 
 @app.command()

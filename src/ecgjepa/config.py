@@ -143,6 +143,7 @@ class TrainConfig(Section):
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: How many of the latest checkpoints stay on disk; 0 keeps all.
+        milestone_every: Checkpoints at multiples of this stay for ever; 0 for none.
         trackers: Writers of the metrics beside ``metrics.jsonl``: ``tensorboard``, ``wandb``.
     """
 
@@ -167,6 +168,7 @@ class TrainConfig(Section):
     log_every: int = Field(100, ge=1)
     checkpoint_every: int = Field(10_000, ge=1)
     keep_checkpoints: int = Field(0, ge=0)
+    milestone_every: int = Field(0, ge=0)
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     @model_validator(mode="after")
@@ -178,6 +180,11 @@ class TrainConfig(Section):
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        if self.milestone_every % self.checkpoint_every:
+            raise ValueError(
+                f"milestone_every {self.milestone_every} is not a multiple of checkpoint_every "
+                f"{self.checkpoint_every}: there would be no checkpoint to keep"
+            )
         return self
 
 

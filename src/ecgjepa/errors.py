@@ -64,6 +64,10 @@ class DivergenceError(EcgjepaError):
     """Training broke down: its loss is no number any more."""
 
 
+class RankDriftError(EcgjepaError):
+    """The processes that share a run no longer hold the same weights."""
+
+
 class CollapseError(EcgjepaError):
     """Training goes on, but the features no longer tell one record from another."""
 

@@ -1,5 +1,8 @@
 import json
+import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from ecgjepa.pretraining.checkpoint import (
 )
 from ecgjepa.pretraining.loop import initial_jepa, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
+from ecgjepa.pretraining.stopping import RunStopped
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 
@@ -137,9 +141,54 @@ def test_ten_steps_are_five_and_five(store, tmp_path, monkeypatch, died_after, e
         ]
         for run in (whole, cut)
     ]
-    # Lines are not repeated. The first line after the resume averages fewer steps.
-    assert [step for step, _ in losses[1]] == [2, 4, 6, 8, 10]
-    assert losses[0][3:] == losses[1][3:]
+    assert [step for step, _ in losses[1]] == [2, 4, 6, 8, 10]  # lines are not repeated
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("asked_at", [1, 4, 5, 9])
+def test_sigterm_saves_at_the_next_step_and_the_run_goes_on(store, tmp_path, monkeypatch, asked_at):
+    whole = pretrain(store, tmp_path / "whole", overrides=FAST)
+    real, calls = loop.Jepa.update_target, []
+
+    def update(self, momentum):
+        real(self, momentum)
+        calls.append(momentum)
+        if len(calls) == asked_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Jepa, "update_target", update)
+        with pytest.raises(RunStopped) as stopped:
+            pretrain(store, tmp_path / "cut", overrides=FAST)
+    assert (stopped.value.code, stopped.value.step) == (143, asked_at)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert latest_checkpoint(tmp_path / "cut/checkpoints").name == f"step-{asked_at:06d}"
+    cut = pretrain(store, tmp_path / "cut", overrides=FAST)
+    assert equal(weights(cut, 10), weights(whole, 10))
+    lines = [
+        [
+            {
+                k: v
+                for k, v in json.loads(line).items()
+                if k not in ("records_per_second", "data_wait")
+            }
+            for line in (run / "metrics.jsonl").read_text().splitlines()
+        ]
+        for run in (whole, cut)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_other_code_is_named(store, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        with pytest.raises(Stop):
+            pretrain(store, tmp_path / "run", overrides=FAST)
+    monkeypatch.setattr(loop, "origin_here", lambda world: {"code": "now"})
+    pretrain(store, tmp_path / "run", overrides=FAST)
+    assert re.search(
+        r"step-000005 was computed by something else \(code \w{12} → now\)", caplog.text
+    )
 
 
 def test_the_schedule_continues_instead_of_starting_again(store, tmp_path, monkeypatch):
@@ -271,6 +320,14 @@ def test_held_out_records_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_claim_cut_short_is_claimed_again(store, tmp_path):
+    (tmp_path / "run/.partial-7-model").mkdir(parents=True)
+    (tmp_path / "run/store.json").write_text("{}")
+    run = pretrain(store, tmp_path / "run", overrides=FAST)
+    assert (run / "store.json").read_bytes() == (store / "manifest.json").read_bytes()
+    assert not (run / ".partial-7-model").exists()
+
+
 def test_a_foreign_folder_is_refused(store, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/a.tex").write_text("x")
@@ -336,6 +393,27 @@ def test_old_checkpoints_are_removed(saved):
     (saved / ".partial-7-step-000020").mkdir()
     remove_old_checkpoints(saved, keep=2)
     assert [path.name for path in sorted(saved.iterdir())] == ["step-000010", "step-000015"]
+
+
+def test_milestones_stay(saved):
+    remove_old_checkpoints(saved, keep=1, newest=15, milestone_every=10)
+    assert [path.name for path in list_checkpoints(saved)] == ["step-000010", "step-000015"]
+    remove_old_checkpoints(saved, keep=1, newest=15)
+    assert [path.name for path in list_checkpoints(saved)] == ["step-000015"]
+
+
+def test_damaged_later_checkpoints_do_not_push_out_sound_ones(saved):
+    """A run that went on from 10 because 15 is damaged has just saved 12."""
+    shutil.copytree(saved / "step-000010", saved / "step-000012")
+    remove_old_checkpoints(saved, keep=1, newest=12)
+    assert [path.name for path in list_checkpoints(saved)] == ["step-000012", "step-000015"]
+
+
+def test_milestones_fall_on_checkpoints():
+    with pytest.raises(
+        ConfigError, match="milestone_every 7 is not a multiple of checkpoint_every"
+    ):
+        load_preset("tiny", [*FAST, "train.milestone_every=7"])
 
 
 def test_checkpoints_are_sorted_by_number(tmp_path):

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from ecgjepa import __version__
 from ecgjepa.errors import CheckpointError
-from ecgjepa.files import remove_partial, replacing_folder, sha256_of_file, write_json
+from ecgjepa.files import (
+    PARTIAL_PREFIX,
+    remove_partial,
+    replacing_folder,
+    sha256_of_file,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +40,14 @@ class CheckpointState(NamedTuple):
     Attributes:
         step: Optimizer steps done.
         store: Fingerprint of the store it was trained on.
+        origin: What computed it, see `origin_here`.
+        losses: Of the parts since the last line of the log, which is yet to average them.
     """
 
     step: int
     store: str
+    origin: dict[str, str] = {}  # noqa: RUF012 (a NamedTuple's default; nobody changes it)
+    losses: tuple[float, ...] = ()
 
 
 def save_checkpoint(
@@ -132,13 +142,18 @@ def check_checkpoint(path: Path) -> CheckpointState:
             f"{path}: format version {state['format_version']}; this ecgjepa reads version "
             f"{FORMAT_VERSION}"
         )
-    return CheckpointState(state["step"], state["store"])
+    return CheckpointState(
+        state["step"],
+        state["store"],
+        state.get("origin", {}),  # absent in the first checkpoints of this format
+        tuple(state.get("losses", ())),
+    )
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints below ``folder``, oldest first, without opening them."""
     found = [path for path in folder.glob("step-*") if path.name[5:].isdigit() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    return sorted(found, key=_step_of)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -153,9 +168,30 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def remove_old_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints (0 keeps all), and interrupted writes."""
+def remove_old_checkpoints(
+    folder: Path, keep: int, *, newest: int | None = None, milestone_every: int = 0
+) -> None:
+    """Remove checkpoints that need not be kept, and what interrupted writes left.
+
+    Args:
+        folder: Of the checkpoints.
+        keep: How many of the latest stay; 0 keeps all.
+        newest: Step of the one just written. Later ones are damaged, or the run would have gone
+            on from them: they stay until they are written again, and do not count.
+        milestone_every: Those at multiples of this stay; 0 for none.
+    """
     remove_partial(folder)
-    if keep:
-        for path in list_checkpoints(folder)[:-keep]:
-            shutil.rmtree(path)
+    if not keep:
+        return
+    steps = [(_step_of(path), path) for path in list_checkpoints(folder)]
+    counted = [path for step, path in steps if newest is None or step <= newest]
+    for path in counted[:-keep]:
+        if not milestone_every or _step_of(path) % milestone_every:
+            # Renamed first: what is half removed has no checkpoint's name.
+            doomed = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
+            path.replace(doomed)
+            shutil.rmtree(doomed)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

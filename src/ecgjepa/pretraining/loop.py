@@ -10,9 +10,9 @@ import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
-from ecgjepa.model.compute import autocast, choose_device
+from ecgjepa.model.compute import autocast
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.jepa import Jepa, JepaOutput
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.checkpoint import (
     CheckpointState,
@@ -21,20 +21,23 @@ from ecgjepa.pretraining.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from ecgjepa.pretraining.collapse import CollapseWatch
+from ecgjepa.pretraining.distributed import World
+from ecgjepa.pretraining.following import Follower
 from ecgjepa.pretraining.monitor import batch_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
+from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
     MODEL_FOLDER,
-    MetricsLog,
+    check_run,
     claim_run,
     describe_start,
     save_encoder,
 )
-from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe, Selection
-from ecgjepa.pretraining.trackers import check_trackers, open_trackers
-from ecgjepa.sampling.batches import BatchReader, normalisation_tables
+from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
+from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigterm
+from ecgjepa.pretraining.trackers import check_trackers
+from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_mask_size
 from ecgjepa.store.reading import Store
 
@@ -54,6 +57,8 @@ def pretrain(
 
     A run folder that holds an interrupted run of the same configuration and store is continued,
     bit for bit as if it had never stopped (on the same hardware); a finished one is left alone.
+    SIGTERM saves the run at the next step and ends the program. Under ``torchrun``, all processes
+    share each batch: the run is the same, to rounding, whatever their number.
 
     Args:
         store: Folder of a store of training records.
@@ -65,13 +70,16 @@ def pretrain(
         probe: Made by `ecgjepa.online_probe`: scores the encoder every ``probe.every`` steps.
 
     Raises:
-        ConfigError: If preset, overrides and store do not fit together, or a tracker is missing.
+        ConfigError: If preset, overrides, store and number of processes do not fit together, or a
+            tracker is missing.
         DatabaseError: If a database has no published constants and ``data.normalisation`` is paper.
         TaskError: If the probe's records do not fit, or the store holds its validation folds.
         StoreError: If the store is unusable or holds records reserved for selection and test.
         CheckpointError: If ``out`` holds another run.
         DivergenceError: If the loss stops being a number.
         CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
+        RankDriftError: If processes that share the run no longer hold the same weights.
+        RunStopped: If SIGTERM ended it; a `SystemExit`.
     """
     config = load_preset(preset, overrides)
     run = Path(out)
@@ -80,13 +88,28 @@ def pretrain(
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
     check_trackers(config.train.trackers)
-    with Store(store) as records:
+    with Store(store) as records, stop_on_sigterm() as stop:
         refuse_held_out(records)
-        opened = None if probe is None else probe(describe_start(config, records))
-        claim_run(run, config, records)
-        if not (run / MODEL_FOLDER).is_dir():
-            jepa = _train(run, config, records, choose_device(device), opened)
-            save_encoder(run, jepa.target_encoder, steps=config.train.steps)
+        world = World.from_environment(device)
+        batches = BatchReader(
+            records,
+            config,
+            pin_memory=world.device.type == "cuda",
+            rank=world.rank,
+            world_size=world.size,
+        )
+        check_run(run, config, records)
+        with world.group():
+            world.barrier()  # nothing is written before all processes have looked
+            opened = None
+            if world.is_first:
+                opened = None if probe is None else probe(describe_start(config, records))
+                claim_run(run, config, records)
+            if not world.decide((run / MODEL_FOLDER).is_dir):
+                jepa = _train(run, config, records, batches, world, stop, opened)
+                if world.is_first:
+                    save_encoder(run, jepa.target_encoder, steps=config.train.steps)
+            world.barrier()
     return run
 
 
@@ -118,22 +141,24 @@ def _train(
     run: Path,
     config: PretrainConfig,
     store: Store,
-    device: torch.device,
+    batches: BatchReader,
+    world: World,
+    stop: StopRequest,
     probe: OnlineProbe | None,
 ) -> Jepa:
     """Run the steps that are still to do."""
     # --- build ----------------------------------------------------------------------------
-    train = config.train
+    train, device = config.train, world.device
     jepa = initial_jepa(config).to(device)
     optimizer = build_optimizer(jepa, train)
     constants = normalisation_tables(store, config.data.normalisation)
     normalise = Normaliser(*constants, clip=config.data.clip).to(device)
-    batches = BatchReader(store, config, pin_memory=device.type == "cuda")
     torch.manual_seed(train.seed)
 
     # --- resume ---------------------------------------------------------------------------
-    first_step = 0
-    checkpoint = latest_checkpoint(run / CHECKPOINTS_FOLDER)
+    first_step, origin = 0, origin_here(world)
+    losses: list[torch.Tensor] = []  # since the last line of the log: of each step, its parts'
+    checkpoint = world.decide(lambda: latest_checkpoint(run / CHECKPOINTS_FOLDER))
     if checkpoint is not None:
         state = restore_checkpoint(checkpoint, jepa, optimizer)
         if state.store != store.fingerprint:
@@ -141,20 +166,39 @@ def _train(
                 f"{checkpoint}: was trained on another store than {store.path}; continue with the "
                 "same store, or start a new run"
             )
-        first_step = state.step
+        first_step, losses = state.step, [torch.tensor(state.losses, device=device)]
         logger.info("resuming after step %d", first_step)
-    trackers = open_trackers(run, config, first_step=first_step)
-    metrics = MetricsLog(run, first_step=first_step, total_steps=train.steps, trackers=trackers)
-    selection = Selection(run, probe, every=config.probe.every, last_step=train.steps)
-    _log_start(jepa, batches, config, device)
-    if probe is not None:
-        selection.begin(initial_jepa(config).target_encoder.to(device))
+        if changes := describe_changes(state.origin, origin):
+            logger.warning(
+                "%s was computed by something else (%s): what follows will not be bit for bit what "
+                "an uninterrupted run gives",
+                checkpoint.name,
+                changes,
+            )
+    world.check_same(jepa.state_dict(), first_step)
+    _log_start(jepa, batches, config, world)
+    follower = Follower(run, config, probe, first_step=first_step) if world.is_first else None
+    if follower is not None and probe is not None:
+        follower.begin(initial_jepa(config).target_encoder.to(device))
+    # Only rank 0 has a probe, but all measure what goes into the line of a probed step.
+    probe_every = world.decide(lambda: config.probe.every if probe else train.steps)
+    model = world.distribute(jepa)
+
+    def forward(batch: Batch) -> JepaOutput:
+        signal = normalise(batch.signal, batch.database)
+        with autocast(device, train.precision):
+            return model(signal, batch.context_index, batch.target_index)
+
+    if world.size > 1:
+        # DDP arranges its buffers anew after its first backward pass, and with them the order in
+        # which three or more gradients are added. So that a resumed run adds as one that never
+        # stopped, both begin with a pass whose gradients nobody uses (docs/decisions/0016).
+        forward(batches.read(first_step, 0).to(device)).loss.backward()
+        optimizer.zero_grad(set_to_none=True)
 
     # --- the loop -------------------------------------------------------------------------
-    losses: list[torch.Tensor] = []
-    watch = CollapseWatch(dim=config.encoder.dim, stop=train.stop_on_collapse)
-    waited, clock = 0.0, time.perf_counter()
-    reading = time.perf_counter()
+    waited, clock, timed_from = 0.0, time.perf_counter(), first_step
+    done, stopping, reading = first_step, False, time.perf_counter()
     for step, parts in enumerate(batches.steps(first_step, train.steps), start=first_step):
         waited += time.perf_counter() - reading
         set_hyper_parameters(
@@ -162,59 +206,75 @@ def _train(
             learning_rate=schedules.learning_rate(train, step),
             weight_decay=schedules.weight_decay(train, step),
         )
+        part_losses = []
         for part in parts:
-            batch = part.to(device)
-            signal = normalise(batch.signal, batch.database)
-            with autocast(device, train.precision):
-                output = jepa(signal, batch.context_index, batch.target_index)
-            (output.loss / len(parts)).backward()
-            losses.append(output.loss.detach())
+            with world.synchronising(model, part is parts[-1]):
+                batch = part.to(device)
+                output = forward(batch)
+                (output.loss / len(parts)).backward()
+            part_losses.append(output.loss.detach())
+        losses.append(world.mean(torch.stack(part_losses)))
         if train.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(jepa.parameters(), train.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         done = step + 1
         jepa.update_target(schedules.momentum(train, done))
+        stopping = world.any(stop.made) and done < train.steps
 
-        if done % train.log_every == 0 or done == train.steps or selection.is_due(done):
+        if done % train.log_every == 0 or done % probe_every == 0 or done == train.steps:
             # Logging is the only place where the loop waits for the device.
-            loss = _finite(torch.stack(losses).mean(), done)
+            loss = _finite(torch.cat(losses), done)
             seconds = time.perf_counter() - clock
             signs = batch_signs(
                 output,
                 batch.context_index,
                 batch.target_index,
                 normalise_targets=train.normalise_targets,
+                mean_over_processes=world.mean,
             )
-            metrics.write(
-                {
+            if follower is not None:
+                values = {
                     "step": done,
                     "loss": loss,
                     "learning_rate": schedules.learning_rate(train, step),
                     "weight_decay": schedules.weight_decay(train, step),
                     "momentum": schedules.momentum(train, done),
-                    "records_per_second": train.batch_size * (len(losses) // len(parts)) / seconds,
+                    "records_per_second": train.batch_size * (done - timed_from) / seconds,
                     "data_wait": waited / seconds,
                     **signs,
-                    **selection.look(jepa.target_encoder, done),
                 }
-            )
-            watch.look(done, signs)
-            losses, waited, clock = [], 0.0, time.perf_counter()
-        if done % train.checkpoint_every == 0 or done == train.steps:
-            _finite(output.loss, done)
-            save_checkpoint(
-                run / CHECKPOINTS_FOLDER, jepa, optimizer, CheckpointState(done, store.fingerprint)
-            )
-            remove_old_checkpoints(run / CHECKPOINTS_FOLDER, train.keep_checkpoints)
+                follower.look(jepa.target_encoder, done, values)
+            losses, waited, clock, timed_from = [], 0.0, time.perf_counter(), done
+        if done % train.checkpoint_every == 0 or done == train.steps or stopping:
+            pending = torch.cat(losses) if losses else torch.empty(0)
+            if losses:  # else the log has just looked
+                _finite(pending, done)
+            world.check_same(jepa.state_dict(), done)
+            if world.is_first:
+                state = CheckpointState(done, store.fingerprint, origin, tuple(pending.tolist()))
+                save_checkpoint(run / CHECKPOINTS_FOLDER, jepa, optimizer, state)
+                remove_old_checkpoints(
+                    run / CHECKPOINTS_FOLDER,
+                    train.keep_checkpoints,
+                    newest=done,
+                    milestone_every=train.milestone_every,
+                )
+        if stopping:
+            logger.warning("stopped after step %d; the same command goes on from there", done)
+            break
         reading = time.perf_counter()
-    metrics.close()
+    if follower is not None:
+        follower.close()
+    if stopping:
+        world.barrier()  # until rank 0 has saved
+        raise RunStopped(done)
     return jepa
 
 
-def _finite(loss: torch.Tensor, step: int) -> float:
-    """Return a loss as a number; what is none must be neither averaged nor saved."""
-    value = float(loss.detach())
+def _finite(losses: torch.Tensor, step: int) -> float:
+    """Return the mean loss; what is no number must be neither averaged nor saved."""
+    value = float(losses.mean())
     if not math.isfinite(value):
         raise DivergenceError(
             f"the loss is {value} at step {step}; the checkpoints before it are sound. Start a new "
@@ -223,16 +283,14 @@ def _finite(loss: torch.Tensor, step: int) -> float:
     return value
 
 
-def _log_start(
-    jepa: Jepa, batches: BatchReader, config: PretrainConfig, device: torch.device
-) -> None:
+def _log_start(jepa: Jepa, batches: BatchReader, config: PretrainConfig, world: World) -> None:
     encoder = sum(parameter.numel() for parameter in jepa.context_encoder.parameters())
     predictor = sum(parameter.numel() for parameter in jepa.predictor.parameters())
     logger.info(
         "encoder %s parameters, predictor %s, on %s; %d patches of %.0f ms",
         f"{encoder:,}",
         f"{predictor:,}",
-        device,
+        world.device.type if world.size == 1 else f"{world.size} x {world.device.type}",
         config.num_patches,
         1000 * config.encoder.patch_size / config.data.sampling_rate,
     )

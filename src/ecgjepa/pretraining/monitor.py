@@ -4,6 +4,8 @@ The loss does not tell: it falls fastest when the target features become the sam
 record, for then they are easy to predict.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -13,6 +15,9 @@ from ecgjepa.model.layers import gather_tokens
 from ecgjepa.objectives.jepa import JepaOutput
 from ecgjepa.pretraining.collapse import CollapseSigns
 
+# Of a tensor, over the processes that share the batch evenly; all of them must ask.
+MeanOverProcesses = Callable[[Tensor], Tensor]
+
 
 def batch_signs(
     output: JepaOutput,
@@ -20,29 +25,43 @@ def batch_signs(
     target_index: Int64[Tensor, "batch target"],
     *,
     normalise_targets: bool,
+    mean_over_processes: MeanOverProcesses = lambda values: values,
 ) -> dict[str, float]:
     """Return what ``metrics.jsonl`` says of one batch beside its loss.
 
     ``spread`` and ``effective_rank`` are the target encoder's, ``context_spread`` and
     ``context_effective_rank`` the context encoder's, ``loss_to_mean`` the loss relative to that of
     predicting at every position the mean of all targets there. All wait for the device, so they
-    are for the steps that are logged.
+    are for the steps that are logged. What is given is this process' share of the batch; what is
+    returned is the same on all.
     """
-    target = collapse_signs(output.target)
-    context = collapse_signs(output.context, context_index)
-    baseline = _loss_of_mean(output.target, target_index, normalise_targets=normalise_targets)
+    mean = mean_over_processes
+    target = collapse_signs(output.target, mean_over_processes=mean)
+    context = collapse_signs(
+        output.context,
+        context_index,
+        num_patches=output.target.shape[1],
+        mean_over_processes=mean,
+    )
+    target_features = output.target
+    if normalise_targets:
+        target_features = F.layer_norm(target_features, target_features.shape[-1:])
+    baseline = mean(_loss_of_mean(target_features, target_index, mean))
     return {
         "spread": target.spread,
         "effective_rank": target.effective_rank,
         "context_spread": context.spread,
         "context_effective_rank": context.effective_rank,
-        "loss_to_mean": float(output.loss.detach() / baseline.clamp_min(1e-12)),
+        "loss_to_mean": float(mean(output.loss.detach()) / baseline.clamp_min(1e-12)),
     }
 
 
 def collapse_signs(
     features: Float[Tensor, "batch tokens dim"],
     index: Int64[Tensor, "batch tokens"] | None = None,
+    *,
+    num_patches: int | None = None,
+    mean_over_processes: MeanOverProcesses = lambda values: values,
 ) -> CollapseSigns:
     """Measure one encoder's features of one batch.
 
@@ -53,36 +72,45 @@ def collapse_signs(
         features: Of patches.
         index: Positions of those patches; by default every record has all, in order. Where few
             records share a position, their mean is close to each, and the spread comes out low.
+        num_patches: How many positions there are; by default as many as ``index`` names.
+        mean_over_processes: If several hold a share of the batch each.
     """
     features = features.detach().float()
-    mean = features.mean(dim=0, keepdim=True) if index is None else _position_mean(features, index)
+    if index is None:
+        mean = mean_over_processes(features.mean(dim=0, keepdim=True))
+    else:
+        positions = num_patches or int(index.max()) + 1
+        mean = _position_mean(features, index, positions, mean_over_processes)
     difference = features - mean
-    size = features.square().mean().sqrt()
-    spread = difference.square().mean().sqrt() / size.clamp_min(1e-12)
+    size = mean_over_processes(features.square().mean()).sqrt()
+    spread = mean_over_processes(difference.square().mean()).sqrt() / size.clamp_min(1e-12)
     rows = difference.reshape(-1, difference.shape[-1])
-    eigenvalues = torch.linalg.eigvalsh(rows.T @ rows).clamp_min(0)
+    eigenvalues = torch.linalg.eigvalsh(mean_over_processes(rows.T @ rows)).clamp_min(0)
     share = eigenvalues / eigenvalues.sum().clamp_min(1e-12)
     entropy = -(share * share.clamp_min(1e-12).log()).sum()
     return CollapseSigns(float(spread), float(entropy.exp()), int(features.shape[-1]))
 
 
 def _position_mean(
-    features: Float[Tensor, "batch tokens dim"], index: Int64[Tensor, "batch tokens"]
+    features: Float[Tensor, "batch tokens dim"],
+    index: Int64[Tensor, "batch tokens"],
+    num_patches: int,
+    mean_over_processes: MeanOverProcesses,
 ) -> Float[Tensor, "batch tokens dim"]:
     """Return for every token the mean over the records that have one at its position."""
     places, dim = index.flatten(), features.shape[-1]
-    count = torch.bincount(places)
-    sums = features.new_zeros(len(count), dim).index_add_(0, places, features.reshape(-1, dim))
-    return (sums / count.clamp_min(1).unsqueeze(1))[index]
+    count = torch.bincount(places, minlength=num_patches).to(features.dtype)
+    sums = features.new_zeros(num_patches, dim).index_add_(0, places, features.reshape(-1, dim))
+    sums, count = mean_over_processes(sums), mean_over_processes(count)
+    # Where no process has a token, nobody looks the quotient up.
+    return (sums / count.unsqueeze(1))[index]
 
 
 def _loss_of_mean(
     target: Float[Tensor, "batch patches dim"],
     target_index: Int64[Tensor, "batch target"],
-    *,
-    normalise_targets: bool,
+    mean_over_processes: MeanOverProcesses,
 ) -> Float[Tensor, ""]:
     """Return the mean absolute deviation of the wanted features from their mean at a position."""
-    if normalise_targets:
-        target = F.layer_norm(target, target.shape[-1:])
-    return gather_tokens(target - target.mean(dim=0, keepdim=True), target_index).abs().mean()
+    mean = mean_over_processes(target.mean(dim=0, keepdim=True))
+    return gather_tokens(target - mean, target_index).abs().mean()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ecgjepa.config import PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
-from ecgjepa.files import write_json, write_text
+from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json, write_text
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
@@ -37,14 +37,13 @@ _DESCRIPTION_FILE = "encoder.json"
 _FREE = {"train.trackers", "train.stop_on_collapse", "probe.every"}
 
 
-def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
-    """Write what the run is, or make sure that the folder holds the same run.
+def check_run(run: Path, config: PretrainConfig, store: Store) -> None:
+    """Make sure that the folder is free, or holds the same run; nothing is written.
 
     Raises:
         CheckpointError: If it holds something else.
     """
-    path = run / CONFIG_FILE
-    if path.is_file():
+    if (run / CONFIG_FILE).is_file():
         before, now = _flat(read_run_config(run)), _flat(config)
         changed = sorted(key for key in now.keys() - _FREE if before.get(key) != now[key])
         if changed:
@@ -53,12 +52,32 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
                 f"{run}: holds a run with another configuration ({details}); choose another "
                 "folder, or repeat the same settings to continue it"
             )
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        if (run / STORE_FILE).read_bytes() != (store.path / MANIFEST_FILE).read_bytes():
+            raise CheckpointError(
+                f"{run}: was trained on another store than {store.path}; continue with the same "
+                "store, or start a new run"
+            )
+    elif run.exists() and not (run.is_dir() and all(map(_is_begun, run.iterdir()))):
         raise CheckpointError(f"{run}: exists and is no pre-training run; choose a new folder")
-    write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
-    write_json(run / _DESCRIPTION_FILE, describe_start(config, store).model_dump(mode="json"))
-    write_text(path, to_yaml(config))
+
+
+def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
+    """Write what the run is, if it is a new one, and clear away half-written files.
+
+    The configuration comes last: a folder without it is free to be claimed again.
+    """
+    remove_partial(run)
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
+        description = describe_start(config, store).model_dump(mode="json")
+        write_json(run / _DESCRIPTION_FILE, description)
+        write_text(path, to_yaml(config))
+
+
+def _is_begun(path: Path) -> bool:
+    """Return whether a file is what an interrupted claim leaves behind."""
+    return path.name in (STORE_FILE, _DESCRIPTION_FILE) or path.name.startswith(PARTIAL_PREFIX)
 
 
 def read_run_config(run: Path) -> PretrainConfig:
