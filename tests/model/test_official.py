@@ -91,9 +91,9 @@ def test_names_and_order_are_those_of_the_official_code(official, size):
 
 def test_configurations_go_both_ways():
     config = setup.parity_config("b-like")
-    plain = config.model_copy(
-        update={"train": config.train.model_copy(update={"precision": "auto"})}
-    )
+    # Theirs knows neither precision nor a probe.
+    train = config.train.model_copy(update={"precision": "auto"})
+    plain = config.model_copy(update={"train": train, "probe": type(config.probe)()})
     assert from_official_config(to_official_config(config), source="c") == plain
     accumulated = {**CONFIG, "batch_size": 512, "gradient_accumulation_steps": 2}
     assert from_official_config(accumulated, source="c").train.batch_size == 1024
