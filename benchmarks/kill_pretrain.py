@@ -7,7 +7,7 @@ SIGKILL or SIGTERM at a moment drawn from the length of an uninterrupted run, or
 of a checkpoint after that moment, and, in a third of the cases, a second time; then the same
 command is left to finish. Final weights, optimizer, model folder and every line of the metrics
 (but for its timings) are compared with the uninterrupted run's. With several ``--processes``,
-SIGKILL hits one of them, and torchrun's restart has to resume; SIGTERM hits torchrun. Linux or
+SIGKILL hits one of them, and the same command has to resume; SIGTERM hits torchrun. Linux or
 macOS; with several processes, Linux. Not a timing.
 """
 
