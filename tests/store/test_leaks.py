@@ -125,6 +125,13 @@ def test_verify_with_ptb_xl_given_finds_copies_in_a_store_without_it(source, tmp
     assert "leak: 2 records hold the samples" in faults[0]
 
 
+def test_verify_with_ptb_xl_given_trusts_its_training_folds(source, tmp_path):
+    copies = copy_as_challenge(source, of_fold(source, 1, 2), tmp_path / "copies")
+    prepare({"mine": copies}, tmp_path / "store")
+    assert "nothing tells their folds" in verify(tmp_path / "store").faults[0]
+    assert verify(tmp_path / "store", held_out={"ptb-xl": source}).faults == []
+
+
 def test_training_copies_alone_are_no_leak(source, tmp_path):
     """Their folds come from PTB-XL's table where PTB-XL is given too."""
     train, test = of_fold(source, 1, 2), of_fold(source, 9)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecgjepa.databases import challenge_ptb_xl, list_records, ptb_xl
+from ecgjepa.databases.listing import Listing
 from ecgjepa.signals.measures import measure
 from ecgjepa.store.duplicates import near_pairs
 from ecgjepa.store.held_out import SCHEMA, Fingerprints, fingerprints, is_alike, write_held_out
@@ -36,22 +37,22 @@ def find_leaks(store: Store, held_out: Mapping[str, str | Path]) -> Iterator[str
         store: The store, open.
         held_out: More databases, by name and folder, whose held-out folds must not be in it.
     """
-    known = fingerprints(_known(store, held_out))
+    listings = [list_records(name, root) for name, root in held_out.items()]
+    known = fingerprints(_known(store, listings))
     index = pq.read_table(store.path / INDEX_FILE, columns=_COLUMNS)
     copies = [
         f"{_name(index, row)} is a copy of {known.name(place)}"
         for row, place in sorted(_copies(store, index, known))
     ]
     yield from _say("records hold the samples of records kept for selection or test", copies)
-    yield from _by_name(index, known.table)
+    yield from _by_name(index, known.table, _training_numbers(listings))
 
 
-def _known(store: Store, held_out: Mapping[str, str | Path]) -> pa.Table:
+def _known(store: Store, listings: list[Listing]) -> pa.Table:
     tables = [SCHEMA.empty_table()]
     if (own := store.path / HELD_OUT_FILE).is_file():
         tables.append(pq.read_table(own))
-    for name, root in held_out.items():
-        listing = list_records(name, root)
+    for listing in listings:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / HELD_OUT_FILE
             reserved = listing.of_folds(listing.held_out_folds)
@@ -77,7 +78,17 @@ def _copies(store: Store, index: pa.Table, known: Fingerprints) -> set[tuple[int
     return found
 
 
-def _by_name(index: pa.Table, known: pa.Table) -> Iterator[str]:
+def _training_numbers(listings: list[Listing]) -> set[int | None]:
+    """Return PTB-XL's numbers that these listings show to be in training folds."""
+    numbers: set[int | None] = set()
+    for listing in listings:
+        if listing.database in _FAMILY and listing.training_folds is not None:
+            names = listing.of_folds(listing.training_folds).table["record_id"]
+            numbers |= {_ecg_id({"database": listing.database, "record_id": n}) for n in names}
+    return numbers
+
+
+def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iterator[str]:
     """Yield leaks of PTB-XL's records and patients that their names tell."""
     is_family = pc.is_in(index["database"], pa.array(_FAMILY))
     is_named = pc.match_substring_regex(index["record_id"], _COPY_NAME)
@@ -85,7 +96,7 @@ def _by_name(index: pa.Table, known: pa.Table) -> Iterator[str]:
     reserved = [row for row in known.to_pylist() if row["database"] in _FAMILY]
     ids = {_ecg_id(row) for row in reserved}
     patients = {row["patient_id"] for row in reserved} - {None}
-    trusted = {
+    trusted = trusted | {
         _ecg_id(row) for row in suspects if row["database"] in _FAMILY and row["fold"] is not None
     }
     same_record, same_patient, unknown = [], [], []
