@@ -3,11 +3,17 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecgjepa.signals.leads import LEADS
+
+# New examples are for those who can look into them: a run that judges a change repeats itself.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 STATEMENTS = {
     # code: (diagnostic, form, rhythm, class, subclass, description)

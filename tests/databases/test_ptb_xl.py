@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_ptb_xl
@@ -167,3 +168,13 @@ def test_the_real_500(real_data):
     assert listing.table["patient_id"].nunique() == 466
     at_100 = ptb_xl.list_records(real_data / "ptb-xl", source_rate=100)
     assert at_100.read(next(at_100.entries())).sampling_rate == 100
+
+
+@pytest.mark.parametrize("names", [[np.nan, np.nan], [1.5, 2.5]])
+def test_a_column_of_numbers_names_no_files(tmp_path, names):
+    """A comma too many shifts the columns: pandas then takes the paths for numbers."""
+    write_ptb_xl(tmp_path, records=2, seconds=1.0)
+    table = pd.read_csv(tmp_path / "ptbxl_database.csv")
+    table.assign(filename_hr=names).to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    with pytest.raises(DatabaseError, match=r"ptbxl_database\.csv"):
+        list_records("ptb-xl", tmp_path)

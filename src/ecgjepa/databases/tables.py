@@ -36,7 +36,7 @@ def require_columns(path: Path, table: pd.DataFrame, columns: tuple[str, ...]) -
 def refuse_outside_paths(path: Path, names: pd.Series) -> None:
     """Raise `DatabaseError` if a column names a file outside the table's own folder."""
     # An empty cell counts as outside, like an absolute path: both begin with an empty part.
-    parts = names.fillna("").astype(str).str.split("/")
+    parts = names.astype(object).where(names.notna(), "").astype(str).str.split("/")
     outside = parts.map(lambda part: ".." in part or part[0] == "")
     if outside.any():
         raise DatabaseError(
