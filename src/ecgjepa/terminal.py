@@ -196,7 +196,7 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
     """Print what a store holds, and what it does not and why."""
     for name, summary in manifest.databases.items():
         stored, listed = f"{summary.stored:,}", _records(summary.listed)
-        print_wrapped(name, f"{stored} of {listed}, {_duration(summary.seconds)}")
+        print_wrapped(name, f"{stored} of {listed}, {_hours(summary.seconds)}")
         for notice in summary.notices:
             print_wrapped("  copy", notice)
         if summary.highpass_hz is not None:
@@ -217,15 +217,15 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
     summaries = manifest.databases.values()
     if skipped := sum(len(summary.quarantine) for summary in summaries):
         print(f"{_records(skipped)} skipped, each with its reason in manifest.json")
-    duration = _duration(sum(summary.seconds for summary in summaries))
-    print_wrapped("store", f"{store}, {_records(manifest.num_records)}, {duration}")
+    length = _hours(sum(summary.seconds for summary in summaries))
+    print_wrapped("store", f"{store}, {_records(manifest.num_records)}, {length}")
 
 
 def _records(count: int) -> str:
     return "1 record" if count == 1 else f"{count:,} records"
 
 
-def _duration(seconds: float) -> str:
+def _hours(seconds: float) -> str:
     """Return hours, or minutes where hours would be 0.0."""
     return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
@@ -324,14 +324,14 @@ def print_plan(plan: "Plan") -> None:
         )
     if plan.speed is not None:
         facts["time"] = (
-            f"{duration(plan.speed.seconds)}: {plan.speed.seconds_per_step:.3g} s a step, "
+            f"{_clock(plan.speed.seconds)}: {plan.speed.seconds_per_step:.3g} s a step, "
             f"{plan.speed.records_per_second:,.0f} records/s"
         )
     for key, text in {**facts, "limit": plan.limit}.items():
         print_wrapped(key, text)
 
 
-def duration(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     """Return seconds in minutes, hours or days, whichever reads best."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int8, Int16, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int8, Int16, Int32, Int64, Shaped, UInt8
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -166,6 +166,12 @@ def fold_rows(
     kind = samples.dtype
     joint = reduce.reduce(wide, axis=1, dtype=kind).reshape(blocks, joined, num_leads)
     return reduce.reduce(joint, axis=1, dtype=kind)
+
+
+def runs(flags: Bool[np.ndarray, " samples"]) -> list[tuple[int, int]]:
+    """Return [start, stop) of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _beats_mv(ranges: Int32[np.ndarray, "seconds leads"]) -> float:

@@ -16,7 +16,7 @@ from pydantic import Field
 from ecgjepa.config import Section
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.leads import LEADS, lead_positions
-from ecgjepa.signals.measures import Measures, measure
+from ecgjepa.signals.measures import Measures, measure, runs
 from ecgjepa.signals.quality import (
     LOW_SCORE,
     limb_lead_issues,
@@ -165,7 +165,7 @@ def fill_short_gaps(record: Record, max_gap_seconds: float) -> Record:
     longest = int(max_gap_seconds * record.sampling_rate)
     signal, valid = record.signal.copy(), record.valid.copy()
     for column in range(signal.shape[1]):
-        for start, stop in _runs(~record.valid[:, column]):
+        for start, stop in runs(~record.valid[:, column]):
             if start == 0 or stop == record.num_samples or stop - start > longest:
                 continue
             left, right = signal[start - 1, column], signal[stop, column]
@@ -256,12 +256,6 @@ def from_microvolt(
     valid = microvolt != INVALID_MICROVOLT
     signal = np.where(valid, microvolt, 0).astype(np.float32) / np.float32(1000.0)
     return signal, valid
-
-
-def _runs(flags: Bool[np.ndarray, " samples"]) -> list[tuple[int, int]]:
-    """Return [start, stop) of each stretch of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
-    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _bridge_all(record: Record) -> Float32[np.ndarray, "samples leads"]:

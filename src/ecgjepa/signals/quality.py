@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int16
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
-from ecgjepa.signals.measures import Measures, column_extremes, fold_rows, middle
+from ecgjepa.signals.measures import Measures, column_extremes, fold_rows, middle, runs
 from ecgjepa.signals.record import Issue
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
@@ -129,8 +129,8 @@ def saturated_leads(
     saturated = high.astype(np.float64) - low >= least
     for column in np.flatnonzero(saturated).tolist():
         values = signal[:, column]
-        runs = (_longest_run(values == low[column]), _longest_run(values == high[column]))
-        saturated[column] = max(runs) >= length
+        rests = runs(values == low[column]) + runs(values == high[column])
+        saturated[column] = max(stop - start for start, stop in rests) >= length
     return saturated
 
 
@@ -191,8 +191,3 @@ def _residual_weights() -> Float64[np.ndarray, "4 12"]:
 
 
 _RESIDUAL_WEIGHTS = _residual_weights()
-
-
-def _longest_run(flags: Bool[np.ndarray, " samples"]) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max()) if edges.size else 0

@@ -6,7 +6,8 @@ under another name, in any database, are refused by `prepare` and found by `veri
 part of the PhysioNet/CinC Challenge 2021 as HR00001 and so on, with its test folds.)
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -24,6 +25,8 @@ from ecgjepa.signals.measures import Measures, bends
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.ingest import Ingested, ingest
 from ecgjepa.store.manifest import HELD_OUT_FILE
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = pa.schema(
     [
@@ -119,11 +122,6 @@ def is_alike(left_out: Int8[np.ndarray, " terms"], measures: Measures) -> bool:
     return size > 0 and float(a @ b) >= MIN_LIKENESS * size
 
 
-def read_fingerprints(path: Path) -> Fingerprints:
-    """Read ``held-out.parquet``."""
-    return fingerprints(pq.read_table(path))
-
-
 def fingerprints(table: pa.Table) -> Fingerprints:
     """Return the fingerprints of a table that has the columns of `SCHEMA`."""
     hashes = table["sha256"].to_pylist()
@@ -139,16 +137,14 @@ def fingerprints(table: pa.Table) -> Fingerprints:
 
 @lru_cache(maxsize=1)
 def _cached_fingerprints(path: Path, modified: int) -> Fingerprints:
-    """Every shard asks for the same file; it is read again only if it has changed."""
-    return read_fingerprints(path)
+    """Read ``held-out.parquet``; every shard asks for it, and it is read again only if changed."""
+    return fingerprints(pq.read_table(path))
 
 
-def write_held_out(
-    path: Path, left_out: list[Listing], config: PreprocessingConfig
-) -> Iterator[None]:
-    """Read all left-out records and write what they look like; yield once per record.
+def write_held_out(path: Path, left_out: Iterable[Listing], config: PreprocessingConfig) -> None:
+    """Read all left-out records and write what they look like.
 
-    A record that cannot be read could not be evaluated on either, and is passed over.
+    One that cannot be read is said to be so: a copy of it would not be recognised.
     """
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):
@@ -156,10 +152,16 @@ def write_held_out(
             for entry in listing.entries():
                 try:
                     found = ingest(listing, entry, config)
-                    row = found.row | {"bends": bends(found.measures).tobytes()}
-                    rows.append({name: row[name] for name in SCHEMA.names})
-                except RecordError:
-                    pass
-                yield
+                except RecordError as error:
+                    logger.warning(
+                        "left-out record %s of %s cannot be read, so copies of it would not be "
+                        "recognised: %s",
+                        entry.record_id,
+                        listing.database,
+                        error,
+                    )
+                    continue
+                row = found.row | {"bends": bends(found.measures).tobytes()}
+                rows.append({name: row[name] for name in SCHEMA.names})
     with replacing(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), stream, compression="zstd")

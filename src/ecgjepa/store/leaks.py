@@ -8,7 +8,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,8 +55,7 @@ def _known(store: Store, listings: list[Listing]) -> pa.Table:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / HELD_OUT_FILE
             reserved = listing.of_folds(listing.held_out_folds)
-            for _ in write_held_out(path, [reserved], store.manifest.preprocessing):
-                pass
+            write_held_out(path, [reserved], store.manifest.preprocessing)
             tables.append(pq.read_table(path))
     return pa.concat_tables(tables)
 
@@ -80,12 +78,12 @@ def _copies(store: Store, index: pa.Table, known: Fingerprints) -> set[tuple[int
 
 def _training_numbers(listings: list[Listing]) -> set[int | None]:
     """Return PTB-XL's numbers that these listings show to be in training folds."""
-    numbers: set[int | None] = set()
-    for listing in listings:
-        if listing.database in _FAMILY and listing.training_folds is not None:
-            names = listing.of_folds(listing.training_folds).table["record_id"]
-            numbers |= {_ecg_id({"database": listing.database, "record_id": n}) for n in names}
-    return numbers
+    return {
+        _ecg_id(listing.database, record_id)
+        for listing in listings
+        if listing.database in _FAMILY and listing.training_folds is not None
+        for record_id in listing.of_folds(listing.training_folds).table["record_id"]
+    }
 
 
 def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iterator[str]:
@@ -94,14 +92,17 @@ def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iter
     is_named = pc.match_substring_regex(index["record_id"], _COPY_NAME)
     suspects = index.filter(pc.or_(is_family, is_named)).to_pylist()
     reserved = [row for row in known.to_pylist() if row["database"] in _FAMILY]
-    ids = {_ecg_id(row) for row in reserved}
+    ids = {_ecg_id(row["database"], row["record_id"]) for row in reserved}
     patients = {row["patient_id"] for row in reserved} - {None}
     trusted = trusted | {
-        _ecg_id(row) for row in suspects if row["database"] in _FAMILY and row["fold"] is not None
+        _ecg_id(row["database"], row["record_id"])
+        for row in suspects
+        if row["database"] in _FAMILY and row["fold"] is not None
     }
     same_record, same_patient, unknown = [], [], []
     for row in suspects:
-        name, ecg_id = f"{row['database']} {row['record_id']}", _ecg_id(row)
+        name = f"{row['database']} {row['record_id']}"
+        ecg_id = _ecg_id(row["database"], row["record_id"])
         if ecg_id in ids:
             same_record.append(name)
         elif row["database"] in _FAMILY and row["patient_id"] in patients:
@@ -117,11 +118,11 @@ def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iter
     )
 
 
-def _ecg_id(row: dict[str, Any]) -> int | None:
-    """Return which record of PTB-XL a row says it is."""
-    if row["database"] == ptb_xl.NAME:
-        return int(row["record_id"])
-    match = re.match(_COPY_NAME, row["record_id"])
+def _ecg_id(database: str, record_id: str) -> int | None:
+    """Return which record of PTB-XL a record says it is."""
+    if database == ptb_xl.NAME:
+        return int(record_id)
+    match = re.match(_COPY_NAME, record_id)
     return int(match[1]) if match else None
 
 

@@ -176,8 +176,7 @@ def _write_missing(
     """Write what is not written yet: first the left-out records' looks, then the shards."""
     held_out = store / HELD_OUT_FILE
     if not held_out.is_file():
-        for _ in write_held_out(held_out, list(plan.left_out), plan.settings.preprocessing):
-            pass
+        write_held_out(held_out, plan.left_out, plan.settings.preprocessing)
     missing = [n for n in numbers if not is_written(store, n, plan.settings.codec)]
     sizes = {number: len(plan.job(store, number)) for number in numbers}
     total = sum(sizes.values())
