@@ -27,13 +27,12 @@ from jaxtyping import Int16
 from ecgjepa.databases.mimic_iv_ecg import TABLE_FILE
 from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import write_text
+from ecgjepa.files import naming_full_disk, write_text
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.simulation.mimic_iv_ecg import STORED_LEADS
 from ecgjepa.simulation.plan import population
 from ecgjepa.simulation.recorder import quantise
 from ecgjepa.simulation.records import trace_visit
-from ecgjepa.simulation.wfdb_files import naming_full_disk
 
 RATE, SAMPLES = 500, 5000
 PER_PATIENT = 5

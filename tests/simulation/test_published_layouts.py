@@ -163,7 +163,7 @@ def test_code_15_on_a_full_disk(tmp_path, monkeypatch):
         return 0, 16
 
     monkeypatch.setattr(code_15, "_lay_out", on_a_full_disk)
-    with pytest.raises(DiskFullError, match=r"exams_part0\.hdf5; nothing was kept"):
+    with pytest.raises(DiskFullError, match=r"exams_part0\.hdf5; nothing half-written was kept"):
         simulate(3, tmp_path / "x", layout="code-15", seconds=2.0)
     assert list((tmp_path / "x").iterdir()) == []
 

@@ -82,6 +82,15 @@ def test_a_changed_copy_is_refused(source, tmp_path, change):
     assert manifest.databases["mine"].stored == 1
 
 
+def test_a_left_out_record_that_cannot_be_read_is_named(source, tmp_path, caplog):
+    lost = of_fold(source, 9)[0]
+    (source / f"records500/00000/{lost:05d}_hr.dat").unlink()
+    prepare({"ptb-xl": source}, tmp_path / "store")
+    said = [text for text in caplog.messages if "copies of it would not be recognised" in text]
+    assert len(said) == 1
+    assert f"left-out record {lost} of ptb-xl" in said[0]
+
+
 def test_raise_does_not_stop_at_a_copy(source, tmp_path):
     """A copy is no damage: it is always left out."""
     copies = copy_as_challenge(source, of_fold(source, 9)[:1] + of_fold(source, 1), tmp_path / "c")

@@ -1,6 +1,6 @@
 """Public ECG databases, each read from the layout in which it is published, and your own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +57,23 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
     if database == challenge_ptb_xl.NAME:
         return challenge_ptb_xl.list_records(root, None if table is None else Path(table))
     return _LISTERS[database](root)
+
+
+def list_all(
+    databases: Mapping[str, str | Path], tables: Mapping[str, str | Path] | None = None
+) -> list[Listing]:
+    """List several databases, in order of their names; arguments by name, as `list_records`.
+
+    Raises:
+        DatabaseError: As `list_records`, or if a table is given for a database that is not.
+    """
+    tables = dict(tables or {})
+    if strangers := sorted(set(tables) - set(databases)):
+        raise DatabaseError(f"a table is given for {', '.join(strangers)}, but no folder")
+    if {ptb_xl.NAME, challenge_ptb_xl.NAME} <= set(databases):
+        # The Challenge keeps neither folds nor patients; here PTB-XL itself tells them.
+        tables.setdefault(challenge_ptb_xl.NAME, Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE)
+    return [list_records(name, root, tables.get(name)) for name, root in sorted(databases.items())]
 
 
 def iterate_records(database: str, root: str | Path) -> Iterator[Record]:

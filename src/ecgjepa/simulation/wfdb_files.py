@@ -3,15 +3,13 @@
 Format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
 """
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int16
 
-from ecgjepa.files import DiskFullError
+from ecgjepa.files import naming_full_disk
 
 
 def write_record(
@@ -61,20 +59,3 @@ def write_record(
         content = head + digital.astype("<i2", copy=False).tobytes()
         path.with_name(f"{path.name}{ending}").write_bytes(content)
         path.with_name(f"{path.name}.hea").write_text("\n".join(lines) + "\n")
-
-
-@contextmanager
-def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into a message with the file in it.
-
-    Raises:
-        DiskFullError: Instead of the system's error.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                error.errno, f"no space left on the disk while writing {path}; nothing was kept"
-            ) from error
-        raise

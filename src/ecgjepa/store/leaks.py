@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ecgjepa.databases import challenge_ptb_xl, list_records, ptb_xl
+from ecgjepa.databases import challenge_ptb_xl, list_all, ptb_xl
 from ecgjepa.databases.listing import Listing
 from ecgjepa.signals.measures import measure
 from ecgjepa.store.duplicates import near_pairs
@@ -36,7 +36,7 @@ def find_leaks(store: Store, held_out: Mapping[str, str | Path]) -> Iterator[str
         store: The store, open.
         held_out: More databases, by name and folder, whose held-out folds must not be in it.
     """
-    listings = [list_records(name, root) for name, root in held_out.items()]
+    listings = list_all(held_out)
     known = fingerprints(_known(store, listings))
     index = pq.read_table(store.path / INDEX_FILE, columns=_COLUMNS)
     copies = [

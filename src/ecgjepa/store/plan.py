@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from ecgjepa import __version__
-from ecgjepa.databases import challenge_ptb_xl, list_records, ptb_xl
+from ecgjepa.databases import list_all
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import StoreError
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -115,19 +115,12 @@ def make_plan(
     """List the databases and choose their records.
 
     Raises:
-        DatabaseError: If a folder is not what its name says.
-        StoreError: If there is nothing to store, or a table without a folder.
+        DatabaseError: If a folder is not what its name says, or a table has no folder.
+        StoreError: If there is nothing to store.
     """
-    tables = tables or {}
-    if strangers := sorted(set(tables) - set(databases)):
-        raise StoreError(f"a table is given for {', '.join(strangers)}, but no folder")
-    if ptb_xl.NAME in databases and challenge_ptb_xl.NAME in databases:
-        # The Challenge keeps neither folds nor patients; PTB-XL itself is at hand.
-        table = Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE
-        tables = {challenge_ptb_xl.NAME: table, **tables}
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
-    whole = [list_records(name, root, tables.get(name)) for name, root in sorted(databases.items())]
+    whole = list_all(databases, tables)
     chosen = [_choose(listing, folds) for listing in whole]
     if not any(map(len, chosen)):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
