@@ -15,6 +15,17 @@ hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
+# Overrides that make a preset small enough to train within a test.
+SMALL_MODEL = [
+    "data.window_seconds=2",
+    "mask.min_block_size=2",
+    "encoder.dim=16",
+    "encoder.depth=1",
+    "predictor.dim=8",
+    "predictor.depth=1",
+    "train.batch_size=8",
+]
+
 STATEMENTS = {
     # code: (diagnostic, form, rhythm, class, subclass, description)
     "NORM": (1, None, None, "NORM", "NORM", "normal ECG"),

@@ -6,19 +6,13 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import write_ptb_xl
+from conftest import SMALL_MODEL, write_ptb_xl
 
 from ecgjepa import cli
 
 TINY = [
-    "data.window_seconds=2",
-    "mask.min_block_size=2",
-    "encoder.dim=16",
-    "encoder.depth=1",
-    "predictor.dim=8",
-    "predictor.depth=1",
+    *SMALL_MODEL,
     "train.steps=4",
-    "train.batch_size=8",
     "train.warmup_steps=1",
     "train.checkpoint_every=4",
 ]

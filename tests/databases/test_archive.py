@@ -8,7 +8,7 @@ from conftest import toy_ecg, write_wfdb
 from ecg_files import WRITERS
 
 import ecgjepa
-from ecgjepa.databases import archive, list_records
+from ecgjepa.databases import archive, list_all, list_records
 from ecgjepa.errors import DatabaseError
 
 
@@ -254,3 +254,8 @@ def test_real_records_as_an_archive_are_the_same(real_data, tmp_path):
     own = ecgjepa.prepare({"mine": part}, tmp_path / "own")
     known = ecgjepa.prepare({"georgia": part}, tmp_path / "known")
     assert own.shards == known.shards
+
+
+def test_a_table_without_a_folder(tmp_path):
+    with pytest.raises(DatabaseError, match="a table is given for clinic, but no folder"):
+        list_all({"ptb-xl": tmp_path}, {"clinic": tmp_path / "x.csv"})

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import write_ptb_xl
+from conftest import SMALL_MODEL, write_ptb_xl
 
 import ecgjepa
 from ecgjepa.errors import (
@@ -29,14 +29,8 @@ from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 
 TINY = [
-    "data.window_seconds=2",
-    "mask.min_block_size=2",
-    "encoder.dim=16",
-    "encoder.depth=1",
-    "predictor.dim=8",
-    "predictor.depth=1",
+    *SMALL_MODEL,
     "train.steps=4",
-    "train.batch_size=8",
     "train.warmup_steps=1",
     "train.checkpoint_every=4",
 ]

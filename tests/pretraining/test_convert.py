@@ -8,7 +8,7 @@ import official_code
 import official_setup as setup
 import pytest
 import torch
-from conftest import write_ptb_xl
+from conftest import SMALL_MODEL, write_ptb_xl
 
 import ecgjepa
 from ecgjepa import cli
@@ -30,14 +30,8 @@ from ecgjepa.pretraining.convert import convert, load_official_jepa
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
 FAST = [
-    "data.window_seconds=2",
-    "mask.min_block_size=2",
-    "encoder.dim=16",
-    "encoder.depth=1",
-    "predictor.dim=8",
-    "predictor.depth=1",
+    *SMALL_MODEL,
     "train.steps=4",
-    "train.batch_size=8",
     "train.warmup_steps=1",
     "train.checkpoint_every=2",
     "train.precision=float32",

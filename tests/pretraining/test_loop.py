@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_ptb_xl
+from conftest import SMALL_MODEL, write_ptb_xl
 from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
@@ -30,14 +30,8 @@ from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 
 FAST = [
-    "data.window_seconds=2",
-    "mask.min_block_size=2",
-    "encoder.dim=16",
-    "encoder.depth=1",
-    "predictor.dim=8",
-    "predictor.depth=1",
+    *SMALL_MODEL,
     "train.steps=10",
-    "train.batch_size=8",
     "train.warmup_steps=2",
     "train.log_every=2",
     "train.checkpoint_every=5",
