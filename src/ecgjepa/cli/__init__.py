@@ -1,0 +1,11 @@
+"""The command ``ecgjepa``: thin verbs over functions of the same name.
+
+Exit codes: 0 done; 1 it ran, but something fell short; 2 wrong use or unusable input.
+"""
+
+# The verbs register themselves with the application when their modules are imported.
+from ecgjepa.cli import data as data
+from ecgjepa.cli import training as training
+from ecgjepa.cli import use as use
+from ecgjepa.cli.application import app as app
+from ecgjepa.cli.application import main as main

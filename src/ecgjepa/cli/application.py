@@ -1,0 +1,58 @@
+"""The command itself: what all verbs share, and how errors end."""
+
+import logging
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from ecgjepa.errors import EcgjepaError
+from ecgjepa.terminal import print_error
+
+app = typer.Typer(
+    name="ecgjepa",
+    help="Self-supervised pre-training of ECG models, their evaluation and use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+FELL_SHORT, WRONG_USE = 1, 2
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings only.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO,
+        format="%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    _options["debug"] = debug
+
+
+_options = {"debug": False}
+
+
+def main() -> None:
+    """Run the command; errors become one readable block and an exit code."""
+    try:
+        app()
+    except EcgjepaError as error:
+        _fail(error, WRONG_USE)
+    except (OSError, KeyboardInterrupt) as error:
+        _fail(error, FELL_SHORT)
+
+
+def _fail(error: BaseException, code: int) -> None:
+    if _options["debug"]:
+        traceback.print_exc()
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    print_error(text)
+    sys.exit(code)

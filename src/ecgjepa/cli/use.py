@@ -1,0 +1,68 @@
+"""Verbs for what came of it: predict, report, plot, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgjepa.cli.application import FELL_SHORT, app
+from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
+from ecgjepa.terminal import prediction_as_json, print_facts, print_json, print_prediction
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    model: ModelOption,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels shown per file.")] = 10,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print a model's probabilities for ECG files."""
+    from ecgjepa.inference.predict import load_model
+
+    loaded = load_model(model, device=device)
+    predictions = loaded.predict(files)
+    if as_json:
+        print_json([prediction_as_json(prediction) for prediction in predictions])
+    else:
+        descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
+        for prediction in predictions:
+            print_prediction(prediction, descriptions, top)
+        print("Research use only. Probabilities are not calibrated.")
+    if any(prediction.error for prediction in predictions):
+        raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
+    out: Annotated[Path, typer.Option("--out", help="HTML file.")] = Path("report.html"),
+) -> None:
+    """Write one HTML page on pre-training runs and evaluations."""
+    from ecgjepa.reporting.page import report as run
+
+    print(run(runs, out))
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(help="ECG file.")],
+    out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
+) -> None:
+    """Draw a 12-lead ECG on paper, true to size."""
+    from ecgjepa.reporting.ecg_paper import plot as run
+
+    print(run(file, out))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what is installed and what this machine can do."""
+    from ecgjepa.environment import doctor as run
+
+    facts = run()
+    if as_json:
+        print_json(facts)
+        return
+    print_facts(facts)
