@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 from collections import defaultdict, deque
 from contextlib import contextmanager
@@ -33,6 +34,11 @@ class ArchiveServer(ThreadingHTTPServer):
         self.heads = True
         self.blocked = threading.Event()  # set when a "stall" has sent its bytes
         self.release = threading.Event()
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is no fault, and its traceback no output of the command."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
