@@ -10,7 +10,7 @@ import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
-from ecgjepa.model.compute import autocast
+from ecgjepa.model.compute import autocast, keep_freed_memory
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.jepa import Jepa, JepaOutput
 from ecgjepa.pretraining import schedules
@@ -149,6 +149,8 @@ def _train(
     """Run the steps that are still to do."""
     # --- build ----------------------------------------------------------------------------
     train, device = config.train, world.device
+    if device.type == "cpu":
+        keep_freed_memory()
     jepa = initial_jepa(config).to(device)
     optimizer = build_optimizer(jepa, train)
     constants = normalisation_tables(store, config.data.normalisation)
