@@ -7,6 +7,7 @@ checkout, its own collator and routing are used instead.
 """
 
 import importlib
+import importlib.util
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -92,6 +93,17 @@ class MaskingCollator:
         return mask
 
 
+def model(size: str, checkout: Path, *, fused_attention: bool) -> Any:  # noqa: ANN401
+    """Return the published JEPA of a size (xs, s or b), as its `pretrain.py` builds it."""
+    configs = _module(checkout, "configs")
+    file = checkout / "configs" / "pretrain" / f"ViT{size.upper()}_all.yaml"
+    config = configs.pretrain.Config(**configs.load_config_file(str(file)))
+    momentum = _file(checkout / "utils" / "schedules.py").linear_schedule(
+        config.steps, config.encoder_momentum, config.final_encoder_momentum
+    )
+    return _module(checkout, "models").JEPA(config, momentum, use_sdp_kernel=fused_attention)
+
+
 def collator(config: PretrainConfig, checkout: Path | None) -> Collator:
     """Return the published collator, its own or the one described above."""
     if checkout is None:
@@ -121,3 +133,13 @@ def _module(checkout: Path, name: str) -> Any:  # noqa: ANN401
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     return importlib.import_module(name)
+
+
+def _file(path: Path) -> Any:  # noqa: ANN401
+    """Import one file without its package, whose other files need more than is installed."""
+    spec = importlib.util.spec_from_file_location(f"official_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded

@@ -37,6 +37,8 @@ class DataConfig(Section):
         weights: Sampling weight of each database; empty means in proportion to its records.
         sampling: How records of a database are drawn: ``with-replacement``, as in the paper, or by
             ``shuffle``, each once before any comes again (docs/decisions/0012).
+        resident: Whether all samples are held in the memory of the device: yes, no, or
+            ``auto``, on a GPU with room for them. It changes nothing in the batches.
     """
 
     sampling_rate: float = Field(gt=0)
@@ -46,6 +48,7 @@ class DataConfig(Section):
     normalisation: Literal["store", "paper"] = "store"
     weights: dict[str, float] = Field(default_factory=dict)
     sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
+    resident: bool | Literal["auto"] = "auto"
 
     @property
     def window_samples(self) -> int:
@@ -138,6 +141,7 @@ class TrainConfig(Section):
         normalise_targets: Layer norm without parameters on the targets, as in I-JEPA; the paper
             does without.
         precision: ``auto`` is bfloat16 autocast where the hardware computes in it, else float32.
+        compile: Compile the networks with `torch.compile` before the first step.
         seed: Of weights, data order and masks.
         stop_on_collapse: End the run with an error when the collapse monitor's alarm persists.
         log_every: Steps between lines of ``metrics.jsonl``.
@@ -163,6 +167,7 @@ class TrainConfig(Section):
     gradient_clip: float = Field(0.0, ge=0)
     normalise_targets: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     seed: int = Field(0, ge=0)
     stop_on_collapse: bool = False
     log_every: int = Field(100, ge=1)

@@ -3,6 +3,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -427,3 +429,27 @@ def test_a_checkpoint_can_be_evaluated_and_its_start_rebuilt(store, tmp_path):
     start = initial_jepa(load_preset("tiny", FAST)).context_encoder
     assert equal(untrained_encoder(config).state_dict(), start.state_dict())
     assert load_encoder(run)[1].pretraining.steps == 10
+
+
+def test_a_resident_store_changes_nothing_in_a_run(store, tmp_path):
+    pretrain(store, tmp_path / "files", overrides=FAST)
+    pretrain(store, tmp_path / "memory", overrides=[*FAST, "data.resident=true"])
+    assert equal(weights(tmp_path / "files", 10), weights(tmp_path / "memory", 10))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_compute_the_same(store, tmp_path):
+    settings = [item for override in FAST for item in ("--set", override)]
+    for name, value in (("plain", "false"), ("compiled", "true")):
+        # In a process of its own: the types that tests check at run time cannot be compiled.
+        subprocess.run(
+            [sys.executable, "-m", "ecgjepa", "pretrain", "--store", store, "--preset", "tiny"]
+            + ["--out", tmp_path / name, "--set", f"train.compile={value}", *settings],
+            check=True,
+            capture_output=True,
+        )
+    plain, compiled = weights(tmp_path / "plain", 10), weights(tmp_path / "compiled", 10)
+    assert plain.keys() == compiled.keys()  # no names of a wrapper
+    for name, weight in plain.items():
+        torch.testing.assert_close(compiled[name], weight, rtol=0, atol=2e-3)

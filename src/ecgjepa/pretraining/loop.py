@@ -39,6 +39,7 @@ from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigter
 from ecgjepa.pretraining.trackers import check_trackers
 from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_mask_size
+from ecgjepa.sampling.resident import open_resident
 from ecgjepa.store.reading import Store
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def pretrain(
             pin_memory=world.device.type == "cuda",
             rank=world.rank,
             world_size=world.size,
+            resident=open_resident(records, config, world.device),
         )
         check_run(run, config, records)
         with world.group():
@@ -185,6 +187,9 @@ def _train(
     # Only rank 0 has a probe, but all measure what goes into the line of a probed step.
     probe_every = world.decide(lambda: config.probe.every if probe else train.steps)
     model = world.distribute(jepa)
+    if train.compile:
+        # Dynamic, for the number of visible patches differs from step to step.
+        model = torch.compile(model, dynamic=True)  # type: ignore[assignment]
 
     def forward(batch: Batch) -> JepaOutput:
         signal = normalise(batch.signal, batch.database)

@@ -34,7 +34,7 @@ MODEL_FOLDER = "model"
 BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"
 # Settings that change what is written about a run, but nothing in it: a resumed run may differ.
-_FREE = {"train.trackers", "train.stop_on_collapse", "probe.every"}
+_FREE = {"data.resident", "train.trackers", "train.stop_on_collapse", "probe.every"}
 
 
 def check_run(run: Path, config: PretrainConfig, store: Store) -> None:

@@ -14,6 +14,7 @@ from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import ConfigError
 from ecgjepa.sampling.masking import sample_masks
 from ecgjepa.sampling.mixture import Mixture, masks_rng
+from ecgjepa.sampling.resident import ResidentStore
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.store.reading import Store
 
@@ -57,6 +58,7 @@ class BatchReader:
         pin_memory: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        resident: ResidentStore | None = None,
     ) -> None:
         """Prepare to read a store as the configuration says.
 
@@ -67,6 +69,7 @@ class BatchReader:
                 CUDA device, instead of new memory for every batch.
             rank: Number of this process.
             world_size: Processes that share each batch.
+            resident: The same store in the memory of the device; signals then come from there.
 
         Raises:
             ConfigError: If the mixture's weights do not fit the store, or the processes cannot
@@ -76,7 +79,8 @@ class BatchReader:
         assert 0 <= rank < world_size
         self._store = store
         self._config = config
-        self._reuse = pin_memory
+        self._resident = resident
+        self._reuse = pin_memory and resident is None
         self._pinned = pin_memory and torch.cuda.is_available()
         self._num_parts = config.train.gradient_accumulation_steps
         self._part_size = config.train.batch_size // self._num_parts
@@ -92,6 +96,8 @@ class BatchReader:
 
     def read(self, step: int, part: int) -> Batch:
         """Return this process's share of one of a step's ``gradient_accumulation_steps`` parts."""
+        if self._resident:
+            return self._read(step, part, None)
         return self._read(step, part, torch.empty(self._shape[1:], dtype=torch.int16))
 
     def steps(self, first_step: int, last_step: int) -> Iterator[list[Batch]]:
@@ -113,11 +119,16 @@ class BatchReader:
                     ring[step % _BUFFERS].release()
 
     def _read_step(self, step: int, ring: list["_Buffer"]) -> list[Batch]:
+        if self._resident:
+            return [self._read(step, part, None) for part in range(self._num_parts)]
         buffer = ring[step % _BUFFERS] if ring else _Buffer(self._shape, self._pinned)
         buffer.wait()
         return [self._read(step, part, signal) for part, signal in enumerate(buffer.signals)]
 
-    def _read(self, step: int, part: int, signal: Int16[Tensor, "batch samples leads"]) -> Batch:
+    def _read(
+        self, step: int, part: int, signal: Int16[Tensor, "batch samples leads"] | None
+    ) -> Batch:
+        """Fill ``signal``, or take the signal from the resident store."""
         assert 0 <= part < self._num_parts
         config = self._config
         draw = self.mixture.draw(config.train.seed, step, config.train.batch_size)
@@ -130,7 +141,11 @@ class BatchReader:
         first = part * self._part_size
         rows = draw.rows[first : first + self._part_size][self._share]
         starts = draw.starts[first : first + self._part_size][self._share]
-        self._store.read(rows, starts, signal.numpy())
+        if self._resident:
+            signal = self._resident.read(rows, starts, config.data.window_samples)
+        else:
+            assert signal is not None
+            self._store.read(rows, starts, signal.numpy())
         return Batch(
             signal,
             self._tensor(self._store.database_number[rows].astype(np.int64)),
