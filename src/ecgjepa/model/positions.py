@@ -43,8 +43,7 @@ class Positions(nn.Module):
             if not config.num_positions:
                 raise ConfigError("encoder.positions learned needs encoder.num_positions")
             self.time = _embedding(config.num_positions, dim)
-        if config.lead_patches:
-            self.lead = _embedding(config.num_leads, dim)
+        self.lead = _embedding(config.num_leads, dim) if config.lead_patches else None
         self._table: Tensor
         self.register_buffer("_table", torch.empty(0), persistent=False)
 
@@ -59,9 +58,9 @@ class Positions(nn.Module):
             embedding = self.time[rows]
         else:
             embedding = self._fixed(num_patches).new_zeros(num_patches, self.dim)
-        if self.tokens_per_patch == 1 and not hasattr(self, "lead"):
-            return embedding
-        return (embedding.unsqueeze(1) + self.lead).flatten(0, 1)
+        return (
+            embedding if self.lead is None else (embedding.unsqueeze(1) + self.lead).flatten(0, 1)
+        )
 
     def rotation(
         self,

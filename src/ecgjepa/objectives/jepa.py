@@ -19,8 +19,7 @@ from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.predictor import Predictor
 
-
-# Of predicted and wanted features, mean over all of their numbers; smooth L1 bends at an error of 1.
+# Of predicted and wanted features, averaged; smooth L1 turns from square to line at an error of 1.
 LOSSES = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}
 
 
@@ -71,9 +70,7 @@ class Jepa(nn.Module):
             if self.normalise_targets:
                 wanted = F.layer_norm(wanted, wanted.shape[-1:])
         context = self.context_encoder(signal, context_index)[:, num_registers:]
-        predicted = self.predictor(
-            context, context_index, target_index, num_tokens=target.shape[1]
-        )
+        predicted = self.predictor(context, context_index, target_index, num_tokens=target.shape[1])
         return JepaOutput(self.loss(predicted.float(), wanted), target, context.detach())
 
     @torch.no_grad()
