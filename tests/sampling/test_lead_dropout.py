@@ -20,7 +20,7 @@ def test_rows_keep_as_many_different_leads(probability, num_leads, batch_size, s
     assert kept.shape[0] == batch_size
     assert 1 <= kept.shape[1] <= num_leads
     assert (np.diff(kept, axis=1) > 0).all()
-    assert (0 <= kept).all()
+    assert (kept >= 0).all()
     assert (kept < num_leads).all()
     if probability == 0:
         assert kept.shape[1] == num_leads

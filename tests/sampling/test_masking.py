@@ -166,9 +166,7 @@ def test_uniform_masks_partition_the_patches_as_the_papers_do(setting, seed):
         np.sort(np.concatenate(masks, axis=1), axis=1), np.tile(range(num_patches), (8, 1))
     )
     # The same number of each as the paper's sampler keeps with the same generator.
-    paper = sample_masks(
-        config, np.random.default_rng(seed), batch_size=8, num_patches=num_patches
-    )
+    paper = sample_masks(config, np.random.default_rng(seed), batch_size=8, num_patches=num_patches)
     for part, papers in zip(masks, paper, strict=True):
         assert part.shape == papers.shape
         assert part.dtype == papers.dtype

@@ -1,7 +1,7 @@
 """Rotary positions: queries and keys turn with time, so attention sees differences of time only.
 
-Su et al. 2021, RoFormer, https://arxiv.org/abs/2104.09864, section 3.2.2: position p turns the point
-(x[i], x[i + head_dim / 2]) of a head by the angle p / 10000^(2 i / head_dim).
+Su et al. 2021, RoFormer, https://arxiv.org/abs/2104.09864, section 3.2.2: position p turns the
+point (x[i], x[i + head_dim / 2]) of a head by the angle p / 10000^(2 i / head_dim).
 The product of a turned query and a turned key depends on the difference of their positions.
 """
 

@@ -202,8 +202,9 @@ def _activation_bytes(config: PretrainConfig, precision: Precision, keeps_weight
         norm adds two numbers a token; attention one a head, or one a head and pair of tokens.
         """
         hidden = int(shape.dim * encoder.mlp_ratio)
-        # What rotary positions turn is there before and after.
-        kept = 8 if encoder.positions == "rotary" else 6
+        # Fused attention keeps its inputs: with rotary positions those are not the qkv layer's
+        # outputs, which stay as long as the value, a view of them.
+        kept = 8 if encoder.positions == "rotary" and not keeps_weights else 6
         widths = 2 * _FLOAT * shape.dim + size * (kept * shape.dim + 2 * hidden)
         attention = size * tokens if keeps_weights else _FLOAT
         return tokens * (widths + 4 * _FLOAT + attention * shape.num_heads)
