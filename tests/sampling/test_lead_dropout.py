@@ -69,6 +69,13 @@ def test_masks_are_a_function_of_seed_step_and_part():
     assert all((a == b).all() for a, b in zip(again, draws[2, 1], strict=True))
     contents = {tuple(context.flatten().tolist()) for context, _ in draws.values()}
     assert len(contents) == len(draws)
+
+    # The leads that stay differ by step and by part, not only the patches.
+    def leads(step: int, part: int) -> list[set[int]]:
+        return [set(row.tolist()) for row in draws[step, part][0] % 3]
+
+    assert any(leads(step, 0) != leads(step, 1) for step in range(3))
+    assert any(leads(0, part) != leads(1, part) for part in range(2))
     # Dropping leads leaves the stretches of time as they are.
     whole = sample_token_masks(load_preset("tiny", SMALL), step=1, part=1, batch_size=4)
     assert (whole[1] == draws[1, 1][1]).all()
