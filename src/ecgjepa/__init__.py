@@ -14,6 +14,7 @@ _HOMES = {
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
     "doctor": "ecgjepa.environment",
+    "embed": "ecgjepa.inference.embed",
     "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
     "load_model": "ecgjepa.inference.predict",
@@ -48,6 +49,7 @@ __all__ = [
     "demo",
     "describe",
     "doctor",
+    "embed",
     "fetch",
     "finetune",
     "load_model",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.tasks import Split as Split
     from ecgjepa.fetching.fetch import fetch as fetch
+    from ecgjepa.inference.embed import embed as embed
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record

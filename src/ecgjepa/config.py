@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ecgjepa.errors import ConfigError
 
+Loss = Literal["l1", "smooth-l1", "l2"]
+
 _PAPER_SIZES = ("xs", "s", "b")
 _PAPER_DATA = ("ptbxl", "mimic", "all")
 
@@ -63,11 +65,14 @@ class MaskConfig(Section):
         min_keep_ratio: Least share of patches that stay visible.
         max_keep_ratio: Greatest share of patches that stay visible.
         min_block_size: Least number of consecutive patches masked together.
+        sampler: ``paper``, which masks the middle of a window more often than its ends, or
+            ``uniform``, which masks every position equally often (docs/decisions/0023).
     """
 
     min_keep_ratio: float = Field(0.15, gt=0, lt=1)
     max_keep_ratio: float = Field(0.25, gt=0, lt=1)
     min_block_size: int = Field(10, ge=1)
+    sampler: Literal["paper", "uniform"] = "paper"
 
     @model_validator(mode="after")
     def _ordered(self) -> "MaskConfig":
@@ -82,7 +87,7 @@ class EncoderConfig(Section):
     """The Vision Transformer over time patches.
 
     Attributes:
-        num_leads: Leads of the input; one patch spans all of them.
+        num_leads: Leads of the input; one patch spans all of them, unless ``lead_patches``.
         patch_size: Samples per patch.
         dim: Width.
         depth: Number of blocks.
@@ -90,6 +95,11 @@ class EncoderConfig(Section):
         mlp_ratio: Width of the MLP relative to ``dim``.
         num_registers: Learned tokens without a position, put before the patches.
         norm_eps: Epsilon of the layer norms.
+        positions: How tokens know their place in time, here and in the predictor: ``sinusoidal``
+            (fixed, added; the paper), ``learned`` (a table, added) or ``rotary`` (queries and keys
+            are turned by it in every block). See docs/decisions/0022.
+        num_positions: Rows of the learned table, those of a training window; filled in.
+        lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
     """
 
     num_leads: int = Field(12, ge=1)
@@ -100,11 +110,25 @@ class EncoderConfig(Section):
     mlp_ratio: float = Field(4.0, gt=0)
     num_registers: int = Field(1, ge=0)
     norm_eps: float = Field(1e-6, gt=0)
+    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
+    num_positions: int = Field(0, ge=0)
+    lead_patches: bool = False
 
     @model_validator(mode="after")
     def _divisible(self) -> "EncoderConfig":
         _check_width(self.dim, self.num_heads)
+        if self.positions == "rotary":
+            _check_rotary(self.dim, self.num_heads)
+        if self.num_positions and self.positions != "learned":
+            raise ValueError(
+                f"num_positions {self.num_positions} is for positions learned, not {self.positions}"
+            )
         return self
+
+    @property
+    def tokens_per_patch(self) -> int:
+        """Tokens that begin at the same time: one, or one per lead."""
+        return self.num_leads if self.lead_patches else 1
 
 
 class PredictorConfig(Section):
@@ -140,6 +164,10 @@ class TrainConfig(Section):
         gradient_clip: Greatest gradient norm; 0 for none.
         normalise_targets: Layer norm without parameters on the targets, as in I-JEPA; the paper
             does without.
+        loss: Of the predicted features: ``l1`` (mean absolute error, the paper), ``smooth-l1``
+            (squared below an error of 1) or ``l2`` (mean squared error).
+        lead_dropout: Probability with which each lead is hidden from the context encoder; needs
+            ``encoder.lead_patches``. At least one lead always stays.
         precision: ``auto`` is bfloat16 autocast where the hardware computes in it, else float32.
         compile: Compile the networks with `torch.compile` before the first step.
         seed: Of weights, data order and masks.
@@ -166,6 +194,8 @@ class TrainConfig(Section):
     eps: float = Field(1e-6, gt=0)
     gradient_clip: float = Field(0.0, ge=0)
     normalise_targets: bool = False
+    loss: Loss = "l1"
+    lead_dropout: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     seed: int = Field(0, ge=0)
@@ -226,12 +256,29 @@ class PretrainConfig(Section):
                 f"{self.data.window_samples} samples, which patches of "
                 f"{self.encoder.patch_size} samples do not fill evenly"
             )
+        if self.encoder.positions == "rotary":
+            _check_rotary(self.predictor.dim, self.predictor.num_heads)
+        if self.encoder.num_positions not in (0, self.num_patches):
+            raise ValueError(
+                f"encoder.num_positions is {self.encoder.num_positions}, but a window has "
+                f"{self.num_patches} patches; leave it out, and it is filled in"
+            )
+        if self.train.lead_dropout and not self.encoder.lead_patches:
+            raise ValueError(
+                f"train.lead_dropout is {self.train.lead_dropout}, but a patch spans all leads; "
+                "it needs encoder.lead_patches=true"
+            )
         return self
 
     @property
     def num_patches(self) -> int:
         """Patches per training window."""
         return self.data.window_samples // self.encoder.patch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens per training window, registers aside."""
+        return self.num_patches * self.encoder.tokens_per_patch
 
 
 def preset_names() -> list[str]:
@@ -259,9 +306,14 @@ def load_preset(name: str | Path, overrides: Sequence[str] = ()) -> PretrainConf
 def parse_config(content: dict[str, Any], *, source: str) -> PretrainConfig:
     """Validate a nested dictionary; errors name the key and ``source``."""
     try:
-        return PretrainConfig.model_validate(content)
+        config = PretrainConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, source)) from None
+    if config.encoder.positions != "learned":
+        return config
+    # An encoder is rebuilt from its own section alone, so that has to say how long its table is.
+    encoder = config.encoder.model_copy(update={"num_positions": config.num_patches})
+    return config.model_copy(update={"encoder": encoder})
 
 
 def describe_validation_error(error: ValidationError, source: str) -> str:
@@ -290,6 +342,14 @@ def _check_width(dim: int, num_heads: int) -> None:
         raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
     if dim % 2:
         raise ValueError(f"dim {dim} is odd; position embeddings pair sines with cosines")
+
+
+def _check_rotary(dim: int, num_heads: int) -> None:
+    if dim // num_heads % 2:
+        raise ValueError(
+            f"positions rotary turn pairs of numbers: the {dim // num_heads} of each head (dim "
+            f"{dim}, num_heads {num_heads}) must be even"
+        )
 
 
 def _small_preset_files() -> dict[str, str]:

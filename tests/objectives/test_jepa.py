@@ -1,11 +1,13 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
 from ecgjepa.config import EncoderConfig, MaskConfig, PredictorConfig
 from ecgjepa.model.layers import gather_tokens
+from ecgjepa.model.positions import token_index
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.sampling.masking import sample_masks
 
@@ -101,3 +103,52 @@ def test_one_batch_can_be_learned():
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "by_hand"),
+    [
+        ("l1", lambda e: e.abs()),
+        ("smooth-l1", lambda e: torch.where(e.abs() < 1, e.square() / 2, e.abs() - 0.5)),
+        ("l2", lambda e: e.square()),
+    ],
+)
+def test_every_loss_is_the_mean_of_its_formula(loss, by_hand):
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR, loss=loss)
+    with torch.no_grad():  # errors on both sides of smooth L1's bend
+        jepa.target_encoder.norm.weight.normal_(std=2.0)
+    signal, context_index, target_index = batch()
+    wanted = gather_tokens(jepa.target_encoder(signal)[:, 1:], target_index)
+    context = jepa.context_encoder(signal, context_index)[:, 1:]
+    error = jepa.predictor(context, context_index, target_index) - wanted
+    assert 0.1 < (error.abs() < 1).float().mean() < 0.9
+    torch.testing.assert_close(
+        jepa(signal, context_index, target_index).loss, by_hand(error).mean()
+    )
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+def test_masked_stretches_are_predicted_in_all_leads_from_the_leads_that_stay(positions):
+    """The context is what it is without the masked samples and without the dropped lead."""
+    torch.manual_seed(0)
+    encoder = ENCODER.model_copy(update={"lead_patches": True, "positions": positions})
+    jepa = Jepa(encoder, PREDICTOR).eval()
+    signal, context_index, target_index = batch()
+    seen = torch.tensor([[0, 5], [1, 2], [3, 11], [0, 11]])
+    context_tokens = token_index(context_index, seen, 12)
+    target_tokens = token_index(target_index, torch.arange(12)[None], 12)
+    output = jepa(signal, context_tokens, target_tokens)
+    assert output.target.shape == (4, 20 * 12, 16)
+    assert output.context.shape == (4, 2 * context_index.shape[1], 16)
+    hidden = torch.full_like(signal, 7.0)
+    for row in range(4):
+        for patch in context_index[row].tolist():
+            stretch = slice(5 * patch, 5 * patch + 5)
+            hidden[row, seen[row], stretch] = signal[row, seen[row], stretch]
+    assert torch.equal(jepa.context_encoder(hidden, context_tokens)[:, 1:], output.context)
+    # By hand: the target of a token is the feature of this lead and time.
+    wanted = output.target.unflatten(1, (20, 12))
+    wanted = torch.stack([wanted[row, target_index[row]].flatten(0, 1) for row in range(4)])
+    predicted = jepa.predictor(output.context, context_tokens, target_tokens, num_tokens=240)
+    torch.testing.assert_close(output.loss, (predicted - wanted).abs().mean())

@@ -129,12 +129,12 @@ def three(store, tmp_path_factory) -> Path:
 
 
 def fork(
-    processes: int, store: Path, run: Path, incident: str = "pass"
+    processes: int, store: Path, run: Path, incident: str = "pass", settings: list[str] = SETTINGS
 ) -> subprocess.CompletedProcess[str]:
     script = run.with_suffix(".py")
     program = PROGRAM.format(incident=incident) + FORK.format(processes=processes)
     script.write_text(program)
-    return finish([str(script), str(store), str(run), *SETTINGS])
+    return finish([str(script), str(store), str(run), *settings])
 
 
 def torchrun(processes: int, store: Path, run: Path) -> subprocess.CompletedProcess[str]:
@@ -204,6 +204,27 @@ def test_four_processes_train_what_one_does(alone, store, tmp_path):
     result = fork(4, store, tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("step 8/8") <= 1  # of four processes, one speaks
+    assert_close(alone, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_choices_beyond_the_paper(store, tmp_path):
+    """Learned tables get gradients in every process; leads are dropped for the batch as a whole."""
+    settings = [
+        *SETTINGS,
+        "encoder.dim=16",
+        "predictor.dim=8",
+        "encoder.patch_size=20",
+        "train.batch_size=8",
+        "encoder.positions=learned",
+        "encoder.lead_patches=true",
+        "train.lead_dropout=0.5",
+        "train.loss=smooth-l1",
+        "mask.sampler=uniform",
+    ]
+    alone = pretrain(store, tmp_path / "alone", overrides=settings)
+    result = fork(2, store, tmp_path / "run", settings=settings)
+    assert result.returncode == 0, result.stderr
     assert_close(alone, tmp_path / "run")
 
 

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ecgjepa.config import load_preset
@@ -155,6 +156,22 @@ def test_predicting_the_mean_has_a_relative_loss_of_one(rng, normalise):
     signs = batch_signs(output, context_index, target_index, normalise_targets=normalise)
     assert signs["loss_to_mean"] == pytest.approx(1.0, rel=1e-5)
     assert signs["spread"] == collapse_signs(target).spread
+
+
+@pytest.mark.parametrize("loss", ["l1", "smooth-l1", "l2"])
+def test_the_loss_is_compared_with_the_same_loss_of_the_mean(loss):
+    """Predicting half the way from the mean: the ratio of the two losses, whatever the loss."""
+    torch.manual_seed(0)
+    target = 2 * torch.randn(64, 6, 8)
+    index = torch.arange(6).expand(64, -1)
+    mean = target.mean(0, keepdim=True).expand_as(target)
+    function = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}[loss]
+    output = JepaOutput(function((target + mean) / 2, target), target, target)
+    signs = batch_signs(output, index, index, normalise_targets=False, loss=loss)
+    expected = function((target + mean) / 2, target) / function(mean, target)
+    assert signs["loss_to_mean"] == pytest.approx(expected.item(), rel=1e-5)
+    if loss != "smooth-l1":
+        assert signs["loss_to_mean"] == pytest.approx({"l1": 0.5, "l2": 0.25}[loss], rel=1e-5)
 
 
 def test_unknown_devices_are_refused():

@@ -43,7 +43,7 @@ def store(tmp_path_factory):
 
 
 def batch(config, size: int, num_context: int):
-    order = torch.stack([torch.randperm(config.num_patches) for _ in range(size)])
+    order = torch.stack([torch.randperm(config.num_tokens) for _ in range(size)])
     signal = torch.zeros(size, config.data.window_samples, len(config.data.leads)).short()
     return signal, order[:, :num_context], order[:, num_context:]
 
@@ -83,6 +83,7 @@ def peak_bytes(config, precision: str) -> int:
     jepa = initial_jepa(config)
     optimizer = build_optimizer(jepa, config.train)
     num_context = int(config.mask.max_keep_ratio * config.num_patches) + 1
+    num_context *= config.encoder.tokens_per_patch
 
     def step() -> None:
         signal, context, target = batch(config, part_size(config), num_context)
@@ -105,7 +106,16 @@ def peak_bytes(config, precision: str) -> int:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("overrides", [[], ["data.window_seconds=10", "encoder.depth=2"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data.window_seconds=10", "encoder.depth=2"],
+        ["encoder.positions=learned"],
+        ["encoder.positions=rotary"],
+        ["encoder.lead_patches=true", "train.batch_size=8", "encoder.depth=2", "predictor.depth=2"],
+    ],
+)
 def test_memory_is_what_pytorch_allocates(precision, overrides):
     config = load_preset("tiny", ["train.batch_size=32", *overrides])
     memory = estimate_memory(config, precision, on_cpu=True)

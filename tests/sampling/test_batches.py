@@ -120,15 +120,19 @@ def test_other_leads_are_refused(store):
 # ---------------------------------------------------------------- processes and parts
 
 
-@pytest.mark.parametrize("sampling", ["with-replacement", "shuffle"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ["data.sampling=with-replacement"],
+        ["data.sampling=shuffle"],
+        ["encoder.lead_patches=true", "train.lead_dropout=0.5", "mask.sampler=uniform"],
+    ],
+)
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_processes_share_the_batch_of_one(store, world_size, parts, sampling):
+def test_processes_share_the_batch_of_one(store, world_size, parts, choice):
     """Records, crops and masks, bit for bit and in order."""
-    config = load_preset(
-        "tiny",
-        [*SMALL, f"train.gradient_accumulation_steps={parts}", f"data.sampling={sampling}"],
-    )
+    config = load_preset("tiny", [*SMALL, f"train.gradient_accumulation_steps={parts}", *choice])
     alone = BatchReader(store, config)
     shared = [
         BatchReader(store, config, rank=rank, world_size=world_size) for rank in range(world_size)

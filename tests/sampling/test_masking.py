@@ -142,3 +142,94 @@ def test_the_published_position_bias_is_there():
 def test_settings_that_cannot_be_met_are_refused():
     with pytest.raises(ValueError, match=r"as few as 7 patches are masked, less than min_block"):
         check_mask_size(MaskConfig(min_block_size=8), num_patches=10)
+
+
+# ---------------------------------------------------------------- uniform coverage
+
+
+def uniform(setting, seed, batch_size=8):
+    config, num_patches = setting
+    return sample_masks(
+        config.model_copy(update={"sampler": "uniform"}),
+        np.random.default_rng(seed),
+        batch_size=batch_size,
+        num_patches=num_patches,
+    )
+
+
+@settings(deadline=None)
+@given(mask_settings(), st.integers(0, 10_000))
+def test_uniform_masks_partition_the_patches_as_the_papers_do(setting, seed):
+    config, num_patches = setting
+    masks = uniform(setting, seed)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(masks, axis=1), axis=1), np.tile(range(num_patches), (8, 1))
+    )
+    # The same number of each as the paper's sampler keeps with the same generator.
+    paper = sample_masks(config, np.random.default_rng(seed), batch_size=8, num_patches=num_patches)
+    for part, papers in zip(masks, paper, strict=True):
+        assert part.shape == papers.shape
+        assert part.dtype == papers.dtype
+        assert (np.diff(part, axis=1) > 0).all()
+
+
+@settings(deadline=None)
+@given(mask_settings(), st.integers(0, 10_000))
+def test_uniform_blocks_are_long_enough_around_the_circle(setting, seed):
+    """A run at one end goes on at the other; everywhere else runs are whole blocks."""
+    config, num_patches = setting
+    for row in uniform(setting, seed).target_index:
+        masked = np.zeros(num_patches, bool)
+        masked[row] = True
+        opened = np.roll(masked, -int(np.argmin(masked)))  # begin where a patch is visible
+        edges = np.flatnonzero(np.diff(np.pad(opened, 1).astype(int)))
+        assert (edges[1::2] - edges[::2]).min() >= config.min_block_size
+
+
+@settings(deadline=None)
+@given(mask_settings(), st.integers(0, 10_000))
+def test_uniform_masks_depend_on_the_generator_alone(setting, seed):
+    for a, b in zip(uniform(setting, seed), uniform(setting, seed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("num_patches", "min_block"), [(200, 10), (25, 2), (50, 40)])
+def test_every_position_is_masked_equally_often(num_patches, min_block):
+    """Within 4.5 standard errors of the binomial; the paper's sampler is far outside."""
+    kept, records = 8, 40_000
+    ratio = kept / num_patches - 1e-9
+    setting = MaskConfig(
+        min_keep_ratio=ratio, max_keep_ratio=ratio, min_block_size=min(min_block, 40)
+    )
+    masks = uniform((setting, num_patches), seed=3, batch_size=records)
+    assert masks.context_index.shape == (records, kept)
+    wanted = 1 - kept / num_patches
+    bound = 4.5 * np.sqrt(wanted * (1 - wanted) / records)
+    share = np.bincount(masks.target_index.ravel(), minlength=num_patches) / records
+    assert np.abs(share - wanted).max() < bound
+    paper = sample_masks(
+        setting, np.random.default_rng(3), batch_size=records, num_patches=num_patches
+    )
+    share = np.bincount(paper.target_index.ravel(), minlength=num_patches) / records
+    assert np.abs(share - wanted).max() > 10 * bound
+
+
+def test_the_uniform_samplers_ends_are_masked_as_often_as_its_middle():
+    """With the paper's settings, where its sampler masks ends at 0.41 and the middle at 0.91."""
+    shares = np.zeros(200)
+    for step in range(100):
+        masks = uniform((MaskConfig(), 200), seed=step, batch_size=100)
+        shares += np.bincount(masks.target_index.ravel(), minlength=200) / 10_000
+    # The share kept varies between batches, for all positions alike.
+    assert np.abs(shares - shares.mean()).max() < 4.5 * np.sqrt(0.8 * 0.2 / 10_000)
+    assert shares.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_neighbouring_visible_stretches_are_as_many_as_the_papers_or_nearly():
+    """Blocks are as long as the paper's; only where they lie differs."""
+    counts = []
+    for sampler in ("paper", "uniform"):
+        config = MaskConfig(min_keep_ratio=0.2, max_keep_ratio=0.2, sampler=sampler)
+        masks = sample_masks(config, np.random.default_rng(0), batch_size=2000, num_patches=200)
+        counts.append(1 + (np.diff(masks.target_index, axis=1) > 1).sum(axis=1).mean())
+    assert counts[0] == pytest.approx(counts[1], rel=0.4), counts

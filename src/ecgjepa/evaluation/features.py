@@ -97,7 +97,8 @@ def encode(
     """
     encoder, normaliser = encoder.to(device).eval(), normaliser.to(device)
     config = encoder.config
-    num_tokens = config.num_registers + windows.size // config.patch_size
+    num_patches = windows.size // config.patch_size
+    num_tokens = config.num_registers + num_patches * config.tokens_per_patch
     tokens = np.empty((len(windows.rows), num_tokens, config.dim), np.float16)
     for chunk in windows.chunks():
         signal = normaliser(windows.read(store, chunk).to(device))

@@ -13,10 +13,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.errors import DivergenceError, TaskError
+from ecgjepa.evaluation.layer_decay import layer_groups
 from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.protocols import ProtocolConfig
 from ecgjepa.model.compute import autocast
-from ecgjepa.pretraining.optim import parameter_groups, set_hyper_parameters
+from ecgjepa.pretraining.optim import set_hyper_parameters
 from ecgjepa.pretraining.schedules import warmup_cosine
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def fit(
     """
     _check_selectable(validation_targets)
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, decay=config.weight_decay),
+        layer_groups(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
         lr=config.learning_rate,
         betas=config.betas,
         fused=True,

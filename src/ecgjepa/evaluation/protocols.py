@@ -24,6 +24,8 @@ class ProtocolConfig(Section):
         betas: AdamW.
         gradient_clip: Greatest gradient norm; 0 for none.
         dropout: In the encoder's blocks, when it is trained.
+        layer_decay: Learning rate of each block relative to the next one's, when the encoder is
+            trained: the head learns at the full rate, the embedding slowest; 1 for none.
         validate_every: Steps between validations; the best is kept.
         patience: Steps without improvement after which training stops.
         random_crops: Train a frozen encoder's head on crops at any sample, encoded anew at each
@@ -40,6 +42,7 @@ class ProtocolConfig(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     gradient_clip: float = Field(0.0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    layer_decay: float = Field(1.0, gt=0, le=1)
     validate_every: int = Field(100, ge=1)
     patience: int = Field(ge=1)
     random_crops: bool = False
@@ -96,6 +99,12 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
             raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
         content[key.strip()] = yaml.safe_load(text)
     try:
-        return ProtocolConfig.model_validate(content)
+        protocol = ProtocolConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, f"protocol {name}")) from None
+    if name == "attentive" and protocol.layer_decay != 1:
+        raise ConfigError(
+            f"protocol attentive: layer_decay is {protocol.layer_decay}, but the encoder is frozen "
+            "and the head has no layers; it is for finetune and finetune-after-probe"
+        )
+    return protocol

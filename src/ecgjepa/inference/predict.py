@@ -5,19 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
-from ecgjepa.errors import ModelFolderError, RecordError, RecordFormatError
-from ecgjepa.inference.windows import average_over_windows, window_size, window_starts
+from ecgjepa.errors import ModelFolderError, RecordError
+from ecgjepa.inference.windows import average_over_windows, record_windows
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, TaskConfig, load_model_folder
 from ecgjepa.model.heads import Classifier
-from ecgjepa.signals.preprocessing import prepare_record
 from ecgjepa.signals.record import Issue, Record
-from ecgjepa.signals.units import INVALID_MICROVOLT
 
 
 @dataclass(frozen=True)
@@ -79,26 +76,12 @@ class Model(NamedTuple):
         Raises:
             RecordError: If a lead is missing or too little of the record is usable.
         """
-        samples, findings = self._prepare(record)
-        size, stride = window_size(self.config)
-        if len(samples) < size:
-            rate = self.config.preprocessing.sampling_rate
-            findings += (
-                Issue(
-                    "short_record",
-                    f"{len(samples) / rate:.2f} s is shorter than the model's window of "
-                    f"{size / rate:.2f} s; the rest is treated as missing",
-                ),
-            )
-            padding = np.full((size - len(samples), samples.shape[1]), INVALID_MICROVOLT, np.int16)
-            samples = np.concatenate((samples, padding))
-        starts = window_starts(len(samples), window=size, stride=stride)
-        windows = np.stack([samples[start : start + size] for start in starts])
+        windows, findings = record_windows(record, self.config)
         normaliser = self.config.normalisation.build().to(self.device)
-        signal = normaliser(torch.from_numpy(windows).to(self.device))
+        signal = normaliser(windows.to(self.device))
         logits = average_over_windows(
             self.classifier(signal),
-            torch.zeros(len(starts), dtype=torch.int64, device=self.device),
+            torch.zeros(len(windows), dtype=torch.int64, device=self.device),
             num_records=1,
         )[0]
         single = self.task.kind == "single-label"
@@ -110,22 +93,6 @@ class Model(NamedTuple):
             duration=record.duration,
             sampling_rate=record.sampling_rate,
         )
-
-    def _prepare(self, record: Record) -> tuple[np.ndarray, tuple[Issue, ...]]:
-        """Return the samples in µV and what was noticed; refuse what the model was not made for."""
-        prepared = prepare_record(record, self.config.preprocessing)
-        missing = [issue.lead for issue in prepared.issues if issue.code == "missing_lead"]
-        if missing:
-            raise RecordFormatError(
-                f"{record.source or record.record_id}: leads {', '.join(map(str, missing))} are "
-                f"missing; this model needs {', '.join(self.config.preprocessing.leads)}",
-                reason="too_few_leads",
-            )
-        if not prepared.measures.valid_count.any():
-            raise RecordFormatError(
-                f"{record.source or record.record_id}: no valid sample", reason="no_samples"
-            )
-        return prepared.samples, prepared.issues
 
     def _predict_file(self, file: str | Path) -> Prediction:
         try:

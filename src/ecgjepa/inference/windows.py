@@ -1,10 +1,66 @@
 """Cut records into windows and bring the windows' logits back together."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int16
 from torch import Tensor
 
+from ecgjepa.errors import RecordFormatError
 from ecgjepa.model.folder import ModelConfig
+from ecgjepa.signals.preprocessing import prepare_record
+from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.units import INVALID_MICROVOLT
+
+
+def record_windows(
+    record: Record, config: ModelConfig, leads: Sequence[str] | None = None
+) -> tuple[Int16[Tensor, "windows samples leads"], tuple[Issue, ...]]:
+    """Prepare a record as the training records were, and cut it into a model's windows.
+
+    Args:
+        record: Any record.
+        config: Of the model.
+        leads: Those that must be there; by default all of the model's.
+
+    Returns:
+        Samples in µV of all of the model's leads, and what was noticed.
+
+    Raises:
+        RecordFormatError: If a lead is missing or no sample of them is valid.
+    """
+    preprocessing = config.preprocessing
+    needed = preprocessing.leads if leads is None else tuple(leads)
+    prepared = prepare_record(record, preprocessing)
+    absent = {issue.lead for issue in prepared.issues if issue.code == "missing_lead"}
+    if missing := [lead for lead in needed if lead in absent]:
+        raise RecordFormatError(
+            f"{record.source or record.record_id}: leads {', '.join(missing)} are "
+            f"missing; this model needs {', '.join(needed)}",
+            reason="too_few_leads",
+        )
+    columns = [preprocessing.leads.index(lead) for lead in needed]
+    if not prepared.measures.valid_count[columns].any():
+        raise RecordFormatError(
+            f"{record.source or record.record_id}: no valid sample", reason="no_samples"
+        )
+    samples, findings = prepared.samples, prepared.issues
+    size, stride = window_size(config)
+    if len(samples) < size:
+        rate = preprocessing.sampling_rate
+        findings += (
+            Issue(
+                "short_record",
+                f"{len(samples) / rate:.2f} s is shorter than the model's window of "
+                f"{size / rate:.2f} s; the rest is treated as missing",
+            ),
+        )
+        padding = np.full((size - len(samples), samples.shape[1]), INVALID_MICROVOLT, np.int16)
+        samples = np.concatenate((samples, padding))
+    starts = window_starts(len(samples), window=size, stride=stride)
+    windows = np.stack([samples[start : start + size] for start in starts])
+    return torch.from_numpy(windows), findings
 
 
 def window_starts(num_samples: int, *, window: int, stride: int) -> list[int]:

@@ -1,7 +1,8 @@
 """The Vision Transformer over time patches of all leads together.
 
 One patch is 50 ms of all leads in the paper; a token therefore mixes the leads and there is no
-lead axis. A register token without a position goes before the patches.
+lead axis. A register token without a position goes before the patches. With ``lead_patches``, every
+lead has tokens of its own, and any of the leads can be encoded without the others.
 """
 
 import torch
@@ -9,13 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig
-from ecgjepa.model.layers import (
-    Block,
-    PatchEmbedding,
-    gather_tokens,
-    initialise_weights,
-    position_embedding,
-)
+from ecgjepa.model.layers import Block, PatchEmbedding, gather_tokens, initialise_weights
+from ecgjepa.model.lead_patches import LeadPatchEmbedding
+from ecgjepa.model.positions import Positions, token_index
 
 
 class VisionTransformer(nn.Module):
@@ -29,7 +26,11 @@ class VisionTransformer(nn.Module):
     def __init__(self, config: EncoderConfig, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = PatchEmbedding(config.num_leads, config.patch_size, config.dim)
+        self.patch_embed = (
+            LeadPatchEmbedding(config.patch_size, config.dim)
+            if config.lead_patches
+            else PatchEmbedding(config.num_leads, config.patch_size, config.dim)
+        )
         self.registers = nn.Parameter(torch.empty(1, config.num_registers, config.dim))
         self.blocks = nn.ModuleList(
             Block(
@@ -42,8 +43,7 @@ class VisionTransformer(nn.Module):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=False)
-        self._positions: Tensor
-        self.register_buffer("_positions", torch.empty(0, config.dim), persistent=False)
+        self.positions = Positions(config, config.dim, config.num_heads)
         initialise_weights(self, depth=config.depth)
         nn.init.trunc_normal_(self.registers, std=0.02)
 
@@ -51,38 +51,59 @@ class VisionTransformer(nn.Module):
         self,
         signal: Float[Tensor, "batch leads samples"],
         keep_index: Int64[Tensor, "batch kept"] | None = None,
+        *,
+        leads: Int64[Tensor, "#batch chosen"] | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         """Encode normalised signals of any whole number of patches.
 
         Args:
             signal: Normalised amplitudes.
-            keep_index: Patches to encode; all by default.
+            keep_index: Patches to encode; all by default. With ``lead_patches``, numbers of tokens
+                (`ecgjepa.model.positions`).
+            leads: In its place, with ``lead_patches``: numbers of the leads to encode, the same for
+                all records or each record's own. Nothing depends on the signal's other leads.
 
         Returns:
             The registers' features first, then one per (kept) patch.
 
         Raises:
-            ValueError: If the signal does not consist of whole patches of the right leads.
+            ValueError: If the signal does not consist of whole patches of the right leads, or
+                ``leads`` cannot be had.
         """
         self._check(signal)
+        if leads is not None:
+            keep_index = self._tokens_of(leads, signal, keep_index)
         tokens = self.patch_embed(signal)
         tokens = tokens + self.positions(tokens.shape[1])
+        rotation = self.positions.rotation(
+            tokens.shape[1], keep_index, num_registers=self.config.num_registers
+        )
         if keep_index is not None:
             tokens = gather_tokens(tokens, keep_index)
         # The registers take the tokens' type, which autocast may have made bfloat16.
         registers = self.registers.expand(len(tokens), -1, -1).to(tokens.dtype)
         tokens = torch.cat((registers, tokens), dim=1)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, rotation)
         return self.norm(tokens)
 
-    def positions(self, num_patches: int) -> Float[Tensor, "patches dim"]:
-        """Return the position embeddings, computed for any length when first needed."""
-        if len(self._positions) < num_patches:
-            self._positions = position_embedding(num_patches, self.config.dim).to(
-                self._positions.device, self._positions.dtype
+    def _tokens_of(
+        self,
+        leads: Int64[Tensor, "#batch chosen"],
+        signal: Float[Tensor, "batch leads samples"],
+        keep_index: Int64[Tensor, "batch kept"] | None,
+    ) -> Int64[Tensor, "batch tokens"]:
+        config = self.config
+        if not config.lead_patches:
+            raise ValueError(
+                "this encoder's patches span all leads, so it cannot encode some of them; that "
+                "takes one with encoder.lead_patches"
             )
-        return self._positions[:num_patches]
+        if keep_index is not None:
+            raise ValueError("keep_index already says which tokens are encoded: give no leads")
+        num_patches = signal.shape[2] // config.patch_size
+        patches = torch.arange(num_patches, device=signal.device).unsqueeze(0)
+        return token_index(patches, leads, config.num_leads).expand(len(signal), -1)
 
     def _check(self, signal: Tensor) -> None:
         config = self.config

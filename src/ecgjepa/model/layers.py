@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ecgjepa.model.rotary import Rotation, rotate
+
 
 def attend(
     query: Float[Tensor, "batch heads queries head_dim"],
@@ -41,11 +43,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """Let every token attend to every token."""
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Let every token attend to every token, queries and keys turned if there are angles."""
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
         attended = attend(query, key, value)
         return self.proj(attended.transpose(1, 2).reshape(batch, tokens, dim))
 
@@ -84,9 +90,11 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "batch tokens dim"]:
         """Apply the block."""
-        x = x + self.dropout(self.attn(self.norm1(x)))
+        x = x + self.dropout(self.attn(self.norm1(x), rotation))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 

@@ -179,8 +179,28 @@ def from_official_config(official: dict[str, Any], *, source: str) -> PretrainCo
         raise OfficialCheckpointError(str(error)) from None
 
 
+def check_official_architecture(encoder: EncoderConfig, *, source: str) -> None:
+    """Refuse an encoder whose weights the official networks could not hold.
+
+    Raises:
+        ConfigError: If a switch is on that changes the networks.
+    """
+    for name in ("positions", "lead_patches"):
+        only = EncoderConfig.model_fields[name].default
+        if (value := getattr(encoder, name)) != only:
+            raise ConfigError(
+                f"{source}: encoder.{name} is {value!r}; the official code has {only!r} only, so "
+                "this model has no official checkpoint"
+            )
+
+
 def to_official_config(config: PretrainConfig) -> dict[str, Any]:
-    """Return a run's configuration with the official fields; see `lost_settings` for the rest."""
+    """Return a run's configuration with the official fields; see `lost_settings` for the rest.
+
+    Raises:
+        ConfigError: If the official networks cannot hold the run's.
+    """
+    check_official_architecture(config.encoder, source="configuration")
     sections = config.model_dump(mode="json")
     official = {name: sections[section][key] for name, section, key in _FIELDS}
     accumulation = config.train.gradient_accumulation_steps
@@ -197,15 +217,17 @@ def to_official_config(config: PretrainConfig) -> dict[str, Any]:
 def lost_settings(config: PretrainConfig) -> dict[str, Any]:
     """Return the settings that change what is learned and that the official code does not have."""
     back = from_official_config(to_official_config(config), source="configuration")
-    kept = {"data": back.data.model_dump(), "train": back.train.model_dump()}
+    kept = back.model_dump()
     return {
         f"{section}.{key}": value
         for section, key, value in (
+            ("mask", "sampler", config.mask.sampler),
             ("data", "clip", config.data.clip),
             ("data", "normalisation", config.data.normalisation),
             ("data", "sampling", config.data.sampling),
             ("train", "warmup_learning_rate", config.train.warmup_learning_rate),
             ("train", "normalise_targets", config.train.normalise_targets),
+            ("train", "loss", config.train.loss),
         )
         if kept[section][key] != value
     }
@@ -221,7 +243,11 @@ def to_official_encoder_config(
         sampling_rate: In Hz.
         leads: In order.
         window_seconds: Longest signal that the official code shall be able to encode.
+
+    Raises:
+        ConfigError: If the official encoder cannot hold it.
     """
+    check_official_architecture(encoder, source="model")
     values = encoder.model_dump(mode="json")
     known = {name: values[key] for name, section, key in _FIELDS if section == "encoder"}
     patches = int(window_seconds * sampling_rate) // encoder.patch_size

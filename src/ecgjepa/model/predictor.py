@@ -5,7 +5,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
-from ecgjepa.model.layers import Block, gather_tokens, initialise_weights, position_embedding
+from ecgjepa.model.layers import Block, gather_tokens, initialise_weights
+from ecgjepa.model.positions import Positions
 
 
 class Predictor(nn.Module):
@@ -30,6 +31,7 @@ class Predictor(nn.Module):
             )
             for _ in range(config.depth)
         )
+        self.positions = Positions(encoder, config.dim, config.num_heads)
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps, bias=False)
         self.proj = nn.Linear(config.dim, encoder.dim, bias=False)
         # Its own depth scales the residual branches (the official code takes the encoder's,
@@ -42,6 +44,8 @@ class Predictor(nn.Module):
         context: Float[Tensor, "batch context dim"],
         context_index: Int64[Tensor, "batch context"],
         target_index: Int64[Tensor, "batch target"],
+        *,
+        num_tokens: int | None = None,
     ) -> Float[Tensor, "batch target dim"]:
         """Predict the target encoder's features at ``target_index``.
 
@@ -49,14 +53,17 @@ class Predictor(nn.Module):
             context: Context encoder's features of the visible patches, without registers.
             context_index: Their positions.
             target_index: Positions to predict.
+            num_tokens: How many there are in all; by default these.
         """
-        num_patches = context_index.shape[1] + target_index.shape[1]
-        positions = position_embedding(num_patches, self.config.dim).to(context.device)
-        positions = positions.expand(len(context), -1, -1)
+        num_tokens = num_tokens or context_index.shape[1] + target_index.shape[1]
+        positions = self.positions(num_tokens).expand(len(context), -1, -1)
+        rotation = self.positions.rotation(
+            num_tokens, torch.cat((context_index, target_index), dim=1)
+        )
         visible = self.embed(context) + gather_tokens(positions, context_index)
         masked = self.mask_token + gather_tokens(positions, target_index)
         tokens = torch.cat((visible, masked.to(visible.dtype)), dim=1)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, rotation)
         predicted = self.norm(tokens[:, -target_index.shape[1] :])
         return self.proj(predicted)

@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ecgjepa.config import EncoderConfig, PredictorConfig
+from ecgjepa.config import EncoderConfig, Loss, PredictorConfig
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.predictor import Predictor
+
+# Of predicted and wanted features, averaged; smooth L1 turns from square to line at an error of 1.
+LOSSES = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}
 
 
 class JepaOutput(NamedTuple):
@@ -35,6 +38,7 @@ class Jepa(nn.Module):
         encoder: Architecture of both encoders.
         predictor: Architecture of the predictor.
         normalise_targets: Layer norm without parameters on the targets (I-JEPA); off in the paper.
+        loss: How far the predicted features are from the wanted ones; ``l1`` in the paper.
     """
 
     def __init__(
@@ -43,12 +47,14 @@ class Jepa(nn.Module):
         predictor: PredictorConfig,
         *,
         normalise_targets: bool = False,
+        loss: Loss = "l1",
     ) -> None:
         super().__init__()
         self.context_encoder = VisionTransformer(encoder)
         self.predictor = Predictor(predictor, encoder)
         self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
         self.normalise_targets = normalise_targets
+        self.loss = LOSSES[loss]
 
     def forward(
         self,
@@ -56,7 +62,7 @@ class Jepa(nn.Module):
         context_index: Int64[Tensor, "batch context"],
         target_index: Int64[Tensor, "batch target"],
     ) -> JepaOutput:
-        """Return the mean absolute error of the predicted features."""
+        """Return the loss of the predicted features: by default their mean absolute error."""
         num_registers = self.context_encoder.config.num_registers
         with torch.no_grad():
             target = self.target_encoder(signal)[:, num_registers:].float()
@@ -64,8 +70,8 @@ class Jepa(nn.Module):
             if self.normalise_targets:
                 wanted = F.layer_norm(wanted, wanted.shape[-1:])
         context = self.context_encoder(signal, context_index)[:, num_registers:]
-        predicted = self.predictor(context, context_index, target_index)
-        return JepaOutput(F.l1_loss(predicted.float(), wanted), target, context.detach())
+        predicted = self.predictor(context, context_index, target_index, num_tokens=target.shape[1])
+        return JepaOutput(self.loss(predicted.float(), wanted), target, context.detach())
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

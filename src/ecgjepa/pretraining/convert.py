@@ -70,7 +70,8 @@ def convert(source: str | Path, to: str | Path, *, database: str = "ptb-xl") -> 
         CheckpointError: If one of ours is.
         ModelFolderError: If there is no model to convert, or ``to`` is in use.
         DatabaseError: If the paper gives no constants for ``database``.
-        ConfigError: If neither or both are official checkpoints.
+        ConfigError: If neither or both are official checkpoints, or the model has parts that the
+            official networks lack.
     """
     source, to = Path(source), Path(to)
     if (source.suffix == OFFICIAL_SUFFIX) == (to.suffix == OFFICIAL_SUFFIX):

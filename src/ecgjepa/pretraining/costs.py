@@ -6,6 +6,7 @@ Tests compare every figure with what PyTorch counts or allocates.
 from typing import Literal, NamedTuple
 
 from ecgjepa.config import EncoderConfig, PredictorConfig, PretrainConfig
+from ecgjepa.sampling.lead_dropout import mean_leads
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -80,11 +81,13 @@ class Disk(NamedTuple):
 def count_parameters(config: PretrainConfig) -> Parameters:
     """Return the exact numbers."""
     encoder, predictor = config.encoder, config.predictor
-    embedding = encoder.num_leads * encoder.patch_size + encoder.num_registers
+    inputs = encoder.patch_size if encoder.lead_patches else encoder.num_leads * encoder.patch_size
+    # Learned tables, in encoder and predictor alike.
+    tables = encoder.num_positions + (encoder.num_leads if encoder.lead_patches else 0)
     return Parameters(
-        encoder=encoder.dim * (embedding + 1)  # 1: the final norm
+        encoder=encoder.dim * (inputs + encoder.num_registers + tables + 1)  # 1: the final norm
         + encoder.depth * _block_parameters(encoder.dim, encoder.mlp_ratio),
-        predictor=predictor.dim * (2 * encoder.dim + 2)  # 2: mask token and final norm
+        predictor=predictor.dim * (2 * encoder.dim + tables + 2)  # 2: mask token and final norm
         + predictor.depth * _block_parameters(predictor.dim, encoder.mlp_ratio),
     )
 
@@ -92,12 +95,14 @@ def count_parameters(config: PretrainConfig) -> Parameters:
 def count_flops(config: PretrainConfig, num_context: float | None = None) -> Flops:
     """Return the operations per record, with ``num_context`` visible patches (default: mean)."""
     encoder, predictor, patches = config.encoder, config.predictor, config.num_patches
-    context = mean_context(config) if num_context is None else num_context
-    seen, whole = context + encoder.num_registers, patches + encoder.num_registers
+    visible = mean_context(config) if num_context is None else num_context
+    context = visible * _mean_context_leads(config)
+    tokens = context + (patches - visible) * encoder.tokens_per_patch  # of the predictor
+    seen, whole = context + encoder.num_registers, config.num_tokens + encoder.num_registers
     embedding = 2 * patches * encoder.num_leads * encoder.patch_size * encoder.dim
     blocks = encoder.depth * _block_flops(seen, encoder.dim, encoder.mlp_ratio)
-    projections = 2 * encoder.dim * predictor.dim * patches  # visible in, masked out
-    inner = predictor.depth * _block_flops(patches, predictor.dim, encoder.mlp_ratio)
+    projections = 2 * encoder.dim * predictor.dim * tokens  # visible in, masked out
+    inner = predictor.depth * _block_flops(tokens, predictor.dim, encoder.mlp_ratio)
     return Flops(
         # A backward pass is two products for each of the forward pass; the signal has no gradient.
         context_encoder=2 * embedding + 3 * blocks,
@@ -112,7 +117,7 @@ def count_bytes(config: PretrainConfig, stored_record: float | None = None) -> R
     window = 2 * config.data.window_samples * len(config.data.leads)  # int16
     return RecordBytes(
         store=window if stored_record is None else stored_record,
-        device=window + _INDEX * (config.num_patches + 1),  # positions, and the database's number
+        device=window + _INDEX * (config.num_tokens + 1),  # positions, and the database's number
     )
 
 
@@ -153,6 +158,13 @@ def mean_context(config: PretrainConfig) -> float:
     return ratio * config.num_patches + 0.5
 
 
+def _mean_context_leads(config: PretrainConfig) -> float:
+    """Return the mean number of the context's tokens for a visible patch."""
+    if not config.encoder.lead_patches:
+        return 1
+    return mean_leads(config.train.lead_dropout, config.encoder.num_leads)
+
+
 def part_size(config: PretrainConfig) -> int:
     """Return the records that go through the networks at once."""
     return config.train.batch_size // config.train.gradient_accumulation_steps
@@ -170,8 +182,8 @@ def _block_flops(tokens: float, dim: int, mlp_ratio: float) -> float:
 
 def _activation_bytes(config: PretrainConfig, precision: Precision, keeps_weights: bool) -> float:
     """Return the bytes per record at the largest number of visible patches."""
-    encoder, predictor, patches = config.encoder, config.predictor, config.num_patches
-    context = config.mask.max_keep_ratio * patches + 1
+    encoder, predictor, patches = config.encoder, config.predictor, config.num_tokens
+    context = config.mask.max_keep_ratio * patches + encoder.tokens_per_patch
     seen, target = context + encoder.num_registers, patches - context
     size = _FLOAT if precision == "float32" else 2
     copy = 0 if precision == "float32" else size  # as the convolution takes the signal
@@ -190,7 +202,10 @@ def _activation_bytes(config: PretrainConfig, precision: Precision, keeps_weight
         norm adds two numbers a token; attention one a head, or one a head and pair of tokens.
         """
         hidden = int(shape.dim * encoder.mlp_ratio)
-        widths = 2 * _FLOAT * shape.dim + size * (6 * shape.dim + 2 * hidden)
+        # Fused attention keeps its inputs: with rotary positions those are not the qkv layer's
+        # outputs, which stay as long as the value, a view of them.
+        kept = 8 if encoder.positions == "rotary" and not keeps_weights else 6
+        widths = 2 * _FLOAT * shape.dim + size * (kept * shape.dim + 2 * hidden)
         attention = size * tokens if keeps_weights else _FLOAT
         return tokens * (widths + 4 * _FLOAT + attention * shape.num_heads)
 

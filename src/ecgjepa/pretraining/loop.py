@@ -135,7 +135,10 @@ def initial_jepa(config: PretrainConfig) -> Jepa:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         return Jepa(
-            config.encoder, config.predictor, normalise_targets=config.train.normalise_targets
+            config.encoder,
+            config.predictor,
+            normalise_targets=config.train.normalise_targets,
+            loss=config.train.loss,
         )
 
 
@@ -238,6 +241,7 @@ def _train(
                 batch.context_index,
                 batch.target_index,
                 normalise_targets=train.normalise_targets,
+                loss=train.loss,
                 mean_over_processes=world.mean,
             )
             if follower is not None:

@@ -22,8 +22,12 @@ from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining.costs import Precision, part_size
 from ecgjepa.pretraining.optim import build_optimizer
-from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
-from ecgjepa.sampling.masking import sample_masks
+from ecgjepa.sampling.batches import (
+    Batch,
+    BatchReader,
+    normalisation_tables,
+    sample_token_masks,
+)
 from ecgjepa.store.reading import Store
 
 # Seconds that a timed pass should take at least, and how often it is repeated.
@@ -137,12 +141,12 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
 def _noise(config: PretrainConfig, size: int) -> Batch:
     rng = np.random.default_rng(0)
     shape = (size, config.data.window_samples, len(config.data.leads))
-    masks = sample_masks(config.mask, rng, batch_size=size, num_patches=config.num_patches)
+    context_index, target_index = sample_token_masks(config, step=0, part=0, batch_size=size)
     return Batch(
         torch.from_numpy(rng.integers(-500, 500, shape, dtype=np.int16)),
         torch.zeros(size, dtype=torch.int64),
-        torch.from_numpy(masks.context_index),
-        torch.from_numpy(masks.target_index),
+        context_index,
+        target_index,
     )
 
 

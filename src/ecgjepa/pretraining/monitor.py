@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ecgjepa.config import Loss
 from ecgjepa.model.layers import gather_tokens
-from ecgjepa.objectives.jepa import JepaOutput
+from ecgjepa.objectives.jepa import LOSSES, JepaOutput
 from ecgjepa.pretraining.collapse import CollapseSigns
 
 # Of a tensor, over the processes that share the batch evenly; all of them must ask.
@@ -25,6 +26,7 @@ def batch_signs(
     target_index: Int64[Tensor, "batch target"],
     *,
     normalise_targets: bool,
+    loss: Loss = "l1",
     mean_over_processes: MeanOverProcesses = lambda values: values,
 ) -> dict[str, float]:
     """Return what ``metrics.jsonl`` says of one batch beside its loss.
@@ -46,7 +48,7 @@ def batch_signs(
     target_features = output.target
     if normalise_targets:
         target_features = F.layer_norm(target_features, target_features.shape[-1:])
-    baseline = mean(_loss_of_mean(target_features, target_index, mean))
+    baseline = mean(_loss_of_mean(target_features, target_index, mean, loss))
     return {
         "spread": target.spread,
         "effective_rank": target.effective_rank,
@@ -110,7 +112,9 @@ def _loss_of_mean(
     target: Float[Tensor, "batch patches dim"],
     target_index: Int64[Tensor, "batch target"],
     mean_over_processes: MeanOverProcesses,
+    loss: Loss,
 ) -> Float[Tensor, ""]:
-    """Return the mean absolute deviation of the wanted features from their mean at a position."""
+    """Return the loss of the wanted features' mean at a position as their prediction."""
     mean = mean_over_processes(target.mean(dim=0, keepdim=True))
-    return gather_tokens(target - mean, target_index).abs().mean()
+    difference = gather_tokens(target - mean, target_index)
+    return LOSSES[loss](difference, torch.zeros_like(difference))

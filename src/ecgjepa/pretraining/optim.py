@@ -1,12 +1,14 @@
 """AdamW with weight decay on the weights of linear and convolution layers only."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from ecgjepa.config import TrainConfig
 
 
-def parameter_groups(model: nn.Module, *, decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, *, decay: float) -> list[dict[str, Any]]:
     """Return two groups of trainable parameters: with weight decay and without.
 
     Layer norms, registers, mask token and queries are never decayed.
@@ -35,7 +37,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 def set_hyper_parameters(
     optimizer: torch.optim.Optimizer, *, learning_rate: float, weight_decay: float
 ) -> None:
-    """Set the rate of both groups and the decay of the first."""
+    """Set the rate of all groups, each times its own scale, and the decay of every other one.
+
+    Groups come in pairs, as from `parameter_groups`: with weight decay and without.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.param_groups[0]["weight_decay"] = weight_decay
+        group["lr"] = learning_rate * group.get("learning_rate_scale", 1.0)
+    for group in optimizer.param_groups[::2]:
+        group["weight_decay"] = weight_decay

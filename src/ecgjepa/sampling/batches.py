@@ -12,8 +12,10 @@ from torch import Tensor
 from ecgjepa.config import PretrainConfig
 from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import ConfigError
+from ecgjepa.model.positions import token_index
+from ecgjepa.sampling.lead_dropout import sample_leads
 from ecgjepa.sampling.masking import sample_masks
-from ecgjepa.sampling.mixture import Mixture, masks_rng
+from ecgjepa.sampling.mixture import Mixture, leads_rng, masks_rng
 from ecgjepa.sampling.resident import ResidentStore
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.store.reading import Store
@@ -28,8 +30,8 @@ class Batch(NamedTuple):
     Attributes:
         signal: Crops in µV, -32768 where invalid; still integers, to be normalised on the device.
         database: Number of each record's database, in the order of `normalisation_tables`.
-        context_index: Visible patches.
-        target_index: Masked patches.
+        context_index: Visible patches; with per-lead patches, their tokens in the leads that stay.
+        target_index: Masked patches; with per-lead patches, their tokens in all leads.
     """
 
     signal: Int16[Tensor, "batch samples leads"]
@@ -132,11 +134,8 @@ class BatchReader:
         assert 0 <= part < self._num_parts
         config = self._config
         draw = self.mixture.draw(config.train.seed, step, config.train.batch_size)
-        masks = sample_masks(
-            config.mask,
-            masks_rng(config.train.seed, step, part),
-            batch_size=self._part_size,
-            num_patches=config.num_patches,
+        context_index, target_index = sample_token_masks(
+            config, step=step, part=part, batch_size=self._part_size
         )
         first = part * self._part_size
         rows = draw.rows[first : first + self._part_size][self._share]
@@ -148,15 +147,45 @@ class BatchReader:
             self._store.read(rows, starts, signal.numpy())
         return Batch(
             signal,
-            self._tensor(self._store.database_number[rows].astype(np.int64)),
-            self._tensor(masks.context_index[self._share]),
-            self._tensor(masks.target_index[self._share]),
+            self._pin(torch.from_numpy(self._store.database_number[rows].astype(np.int64))),
+            self._pin(context_index[self._share]),
+            self._pin(target_index[self._share]),
         )
 
-    def _tensor(self, values: Int64[np.ndarray, "*shape"]) -> Int64[Tensor, "*shape"]:
-        tensor = torch.from_numpy(values)
+    def _pin(self, tensor: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         # From memory that is not pinned, a copy would wait for all that the device has to do.
         return tensor.pin_memory() if self._pinned else tensor
+
+
+def sample_token_masks(
+    config: PretrainConfig, *, step: int, part: int, batch_size: int
+) -> tuple[Int64[Tensor, "batch context"], Int64[Tensor, "batch target"]]:
+    """Return the tokens that the context encoder sees and those to predict, of one part.
+
+    With per-lead patches, the same stretches of time are masked in all leads, so that no lead gives
+    away another; a lead that is dropped is not seen, but predicted where it is masked.
+    """
+    seed, num_leads = config.train.seed, config.encoder.num_leads
+    masks = sample_masks(
+        config.mask,
+        masks_rng(seed, step, part),
+        batch_size=batch_size,
+        num_patches=config.num_patches,
+    )
+    context, target = map(torch.from_numpy, masks)
+    if not config.encoder.lead_patches:
+        return context, target
+    seen = sample_leads(
+        config.train.lead_dropout,
+        leads_rng(seed, step, part),
+        batch_size=batch_size,
+        num_leads=num_leads,
+    )
+    every_lead = torch.arange(num_leads).unsqueeze(0)
+    return (
+        token_index(context, torch.from_numpy(seen), num_leads),
+        token_index(target, every_lead, num_leads),
+    )
 
 
 class _Buffer:

@@ -3,19 +3,20 @@
 The published sampler (Weimann & Conrad, section 3): per batch one share of patches to keep; per
 record a union of blocks is masked until exactly the wanted number is. It masks the middle of a
 record more often (about 0.91) than its ends (about 0.41); that bias is part of the published
-method and kept.
+method and kept. ``uniform`` masks every position equally often instead.
 
-The sampler works on all records of a batch at once. Choosing a visible interval with probability
-proportional to its length, as published, is the same as choosing a visible patch uniformly and
-taking the interval around it. A record is kept as the ascending edges of its visible intervals
-[e0, e1), [e2, e3), …: a block adds two edges, and sorting them is all it takes to cut an interval.
+The published sampler works on all records of a batch at once. Choosing a visible interval with
+probability proportional to its length, as published, is the same as choosing a visible patch
+uniformly and taking the interval around it. A record is kept as the ascending edges of its visible
+intervals [e0, e1), [e2, e3), …: a block adds two edges, and sorting them is all it takes to cut an
+interval.
 """
 
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from ecgjepa.config import MaskConfig
 
@@ -38,6 +39,9 @@ def sample_masks(
     check_mask_size(config, num_patches)
     keep_ratio = rng.uniform(config.min_keep_ratio, config.max_keep_ratio)
     num_mask = num_patches - ceil(keep_ratio * num_patches)
+    if config.sampler == "uniform":
+        is_masked = _mask_on_circle(rng, batch_size, num_patches, num_mask, config.min_block_size)
+        return MaskIndices(_places(~is_masked), _places(is_masked))
     edges = _mask_blocks(rng, batch_size, num_patches, num_mask, config.min_block_size)
     # What lies between the visible intervals is masked: the same edges, shifted by one.
     gaps = np.pad(edges, ((0, 0), (1, 1)), constant_values=((0, 0), (0, num_patches)))
@@ -89,6 +93,49 @@ def _mask_blocks(
         remaining = remaining - taken
         active, remaining = active[remaining > 0], remaining[remaining > 0]
     return edges
+
+
+def _mask_on_circle(
+    rng: np.random.Generator, batch_size: int, num_patches: int, num_mask: int, min_block: int
+) -> Bool[np.ndarray, "batch patches"]:
+    """Mask exactly ``num_mask`` patches per row, every position with the same probability.
+
+    Blocks and visible patches are laid out on a circle in random order, and the circle is opened at
+    a random place: all rotations being equally likely, so are all positions. A block that is cut
+    there becomes two, at both ends of the window, together no shorter than the smallest block.
+    """
+    blocks = _block_lengths(rng, batch_size, num_mask, min_block)
+    num_blocks, num_items = blocks.shape[1], blocks.shape[1] + num_patches - num_mask
+    lengths = np.ones((batch_size, num_items), np.int64)
+    lengths[:, :num_blocks] = blocks  # some of them may be 0: such a block is not there
+    order = rng.random((batch_size, num_items)).argsort(axis=1)
+    lengths = np.take_along_axis(lengths, order, axis=1)
+    circle = np.repeat(order.ravel() < num_blocks, lengths.ravel()).reshape(batch_size, num_patches)
+    opened_at = rng.integers(num_patches, size=(batch_size, 1))
+    return np.take_along_axis(circle, (opened_at + np.arange(num_patches)) % num_patches, axis=1)
+
+
+def _block_lengths(
+    rng: np.random.Generator, batch_size: int, num_mask: int, min_block: int
+) -> Int64[np.ndarray, "batch blocks"]:
+    """Return lengths of at least ``min_block``, or 0, that add up to ``num_mask`` in every row.
+
+    As in the published sampler, each is uniform between the smallest block and all that is left; a
+    rest too small for a block of its own makes the last block longer.
+    """
+    blocks: list[Int64[np.ndarray, " batch"]] = []
+    left = np.full(batch_size, num_mask)
+    while left.any():
+        block = rng.integers(np.minimum(min_block, left), left + 1)
+        block = np.where(left - block < min_block, left, block)
+        blocks.append(block)
+        left = left - block
+    return np.stack(blocks, axis=1)
+
+
+def _places(chosen: Bool[np.ndarray, "batch patches"]) -> Int64[np.ndarray, "batch places"]:
+    """Return the positions of what is true, of which every row has as many."""
+    return np.nonzero(chosen)[1].astype(np.int64).reshape(len(chosen), -1)
 
 
 def _interval_of_random_patch(

@@ -1,0 +1,68 @@
+"""Use an encoder: ECG files in, one vector per file out; from some of the leads, where it can."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from ecgjepa.errors import ConfigError
+from ecgjepa.inference.windows import record_windows
+from ecgjepa.io import read_record
+from ecgjepa.model.compute import choose_device
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
+from ecgjepa.model.heads import Classifier
+
+
+@torch.inference_mode()
+def embed(
+    files: Sequence[str | Path],
+    model: str | Path,
+    *,
+    leads: Sequence[str] | None = None,
+    device: str = "auto",
+) -> Float32[np.ndarray, "files dim"]:
+    """Return the mean of an encoder's features over patches and windows: one row per file.
+
+    Args:
+        files: ECG files of any format and rate.
+        model: Model folder, or the folder of a run, probe or fine-tuning that holds one.
+        leads: Leads to encode, all of the model's by default. Records need not have the others; the
+            encoder must have been pre-trained with ``encoder.lead_patches``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ModelFolderError: If the model cannot be used.
+        ConfigError: If the model cannot encode these leads.
+        RecordError: At the first file that cannot be used.
+    """
+    path = Path(model)
+    if not (path / CONFIG_FILE).is_file() and (path / "model" / CONFIG_FILE).is_file():
+        path = path / "model"
+    loaded, config = load_model_folder(path)
+    encoder = loaded.encoder if isinstance(loaded, Classifier) else loaded
+    where = choose_device(device)
+    encoder, normaliser = encoder.to(where), config.normalisation.build().to(where)
+    numbers = None if leads is None else _lead_numbers(leads, config).to(where)
+    rows = np.empty((len(files), config.encoder.dim), np.float32)
+    for row, file in zip(rows, files, strict=True):
+        windows, _ = record_windows(read_record(file), config, leads)
+        tokens = encoder(normaliser(windows.to(where)), leads=numbers)
+        row[:] = tokens[:, config.encoder.num_registers :].mean(dim=(0, 1)).cpu().numpy()
+    return rows
+
+
+def _lead_numbers(leads: Sequence[str], config: ModelConfig) -> torch.Tensor:
+    if not config.encoder.lead_patches:
+        raise ConfigError(
+            "leads: this encoder's patches span all leads, so it cannot encode some of them; that "
+            "takes one pre-trained with encoder.lead_patches=true"
+        )
+    known = config.preprocessing.leads
+    unknown = [lead for lead in leads if lead not in known]
+    if unknown or not leads or len(set(leads)) < len(leads):
+        raise ConfigError(
+            f"leads {', '.join(leads) or '(none)'}: expected some of {', '.join(known)}, each once"
+        )
+    return torch.tensor([[known.index(lead) for lead in leads]])
