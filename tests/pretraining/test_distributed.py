@@ -19,7 +19,7 @@ from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
 from ecgjepa.pretraining.checkpoint import list_checkpoints
 from ecgjepa.pretraining.distributed import World
-from ecgjepa.pretraining.loop import initial_jepa, pretrain
+from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.monitor import collapse_signs
 from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -42,12 +42,13 @@ SETTINGS = [
 # What every process of a run does; something may happen to process 1 right after its fourth step.
 PROGRAM = """
 import os, signal, sys, torch
+from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 
 def incident(jepa):
     {incident}
 
-steps, real = [], loop.Jepa.update_target
+steps, real = [], Jepa.update_target
 def update(jepa, momentum):
     real(jepa, momentum)
     steps.append(momentum)
@@ -56,7 +57,7 @@ def update(jepa, momentum):
 
 def main():
     store, out, *overrides = sys.argv[1:]
-    loop.Jepa.update_target = update
+    Jepa.update_target = update
     loop.pretrain(store, out, overrides=overrides, device="cpu")
 """
 # A model of one layer, three parts of a batch, and a count of exchanges.
@@ -304,6 +305,6 @@ def test_what_computed_a_checkpoint_is_compared_by_name():
 
 def test_the_first_networks_are_the_same_in_every_process():
     config = load_preset("tiny", SETTINGS)
-    a, b = (initial_jepa(config).state_dict() for _ in range(2))
+    a, b = (initial_objective(config).state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # and nobody left a handler behind

@@ -21,7 +21,7 @@ from ecgjepa.pretraining.costs import (
     estimate_memory,
     part_size,
 )
-from ecgjepa.pretraining.loop import initial_jepa
+from ecgjepa.pretraining.loop import initial_objective
 from ecgjepa.pretraining.measure import Measurement
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.pretraining.plan import plan
@@ -80,7 +80,7 @@ def test_operations_are_those_that_pytorch_counts(monkeypatch, name, num_context
 
 def peak_bytes(config, precision: str) -> int:
     """Return the most bytes that a second step has allocated at once, on the CPU."""
-    jepa = initial_jepa(config)
+    jepa = initial_objective(config)
     optimizer = build_optimizer(jepa, config.train)
     num_context = int(config.mask.max_keep_ratio * config.num_patches) + 1
 

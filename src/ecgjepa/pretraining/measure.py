@@ -14,11 +14,15 @@ import torch
 from ecgjepa.config import PretrainConfig
 from ecgjepa.model.compute import autocast, choose_device, has_fast_bfloat16
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.build import build_objective
 from ecgjepa.pretraining.costs import Precision, part_size
 from ecgjepa.pretraining.optim import build_optimizer
-from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
-from ecgjepa.sampling.masking import sample_masks
+from ecgjepa.sampling.batches import (
+    Batch,
+    BatchReader,
+    normalisation_tables,
+    sample_batch_inputs,
+)
 from ecgjepa.store.reading import Store
 
 # Seconds that a timed pass should take at least, and how often it is repeated.
@@ -90,8 +94,8 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
 
     The batch is doubled until a pass takes long enough, or is as large as in the run.
     """
-    jepa = Jepa(config.encoder, config.predictor).to(device)
-    optimizer = build_optimizer(jepa, config.train)
+    objective = build_objective(config).to(device)
+    optimizer = build_optimizer(objective, config.train)
     leads = len(config.data.leads)
     normalise = Normaliser(
         np.zeros((1, leads), np.float32), np.ones((1, leads), np.float32), clip=config.data.clip
@@ -100,16 +104,14 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
     def forward_backward(batch: Batch) -> None:
         moved = batch.to(device)
         with autocast(device, config.train.precision):
-            output = jepa(
-                normalise(moved.signal, moved.database), moved.context_index, moved.target_index
-            )
+            output = objective(normalise(moved.signal, moved.database), *moved.inputs)
         output.loss.backward()
         output.loss.item()  # waits for the device
 
     def update() -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        jepa.update_target(0.99)
+        objective.update_target(0.99)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
@@ -123,19 +125,17 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
     updates = []
     for _ in range(_REPEATS):
         updates.append(_seconds(update))
-        forward_backward(_noise(config, 1))  # gradients for the next
+        forward_backward(_noise(config, min(2, part_size(config))))  # gradients for the next
     return median(passes), size, median(updates)
 
 
 def _noise(config: PretrainConfig, size: int) -> Batch:
     rng = np.random.default_rng(0)
     shape = (size, config.data.window_samples, len(config.data.leads))
-    masks = sample_masks(config.mask, rng, batch_size=size, num_patches=config.num_patches)
     return Batch(
         torch.from_numpy(rng.integers(-500, 500, shape, dtype=np.int16)),
         torch.zeros(size, dtype=torch.int64),
-        torch.from_numpy(masks.context_index),
-        torch.from_numpy(masks.target_index),
+        *sample_batch_inputs(config, 0, 0, 0, size=size),
     )
 
 

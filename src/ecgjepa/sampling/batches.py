@@ -12,8 +12,9 @@ from torch import Tensor
 from ecgjepa.config import PretrainConfig
 from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import ConfigError
-from ecgjepa.sampling.masking import sample_masks
-from ecgjepa.sampling.mixture import Mixture, masks_rng
+from ecgjepa.sampling.augmentation import Augmentation, sample_augmentation
+from ecgjepa.sampling.masking import sample_masks, sample_random_masks
+from ecgjepa.sampling.mixture import Mixture, masks_rng, views_rng
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.store.reading import Store
 
@@ -27,26 +28,60 @@ class Batch(NamedTuple):
     Attributes:
         signal: Crops in µV, -32768 where invalid; still integers, to be normalised on the device.
         database: Number of each record's database, in the order of `normalisation_tables`.
-        context_index: Visible patches.
-        target_index: Masked patches.
+        context_index: Visible patches, for objectives that mask; else none.
+        target_index: Masked patches, likewise.
+        augmentation: Of two views, for objectives that compare them; else None.
     """
 
     signal: Int16[Tensor, "batch samples leads"]
     database: Int64[Tensor, " batch"]
     context_index: Int64[Tensor, "batch context"]
     target_index: Int64[Tensor, "batch target"]
+    augmentation: Augmentation | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor] | tuple[Augmentation]:
+        """What an objective's ``forward`` takes beside the normalised signal."""
+        if self.augmentation is None:
+            return (self.context_index, self.target_index)
+        return (self.augmentation,)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, copied without waiting where memory is pinned."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return Batch(
+            *(None if item is None else item.to(device, non_blocking=True) for item in self)
+        )
+
+
+def sample_batch_inputs(
+    config: PretrainConfig, seed: int, step: int, part: int, *, size: int
+) -> tuple[Int64[Tensor, "batch context"], Int64[Tensor, "batch target"], Augmentation | None]:
+    """Draw what the objective needs beside the signals: masks, or two views of each record.
+
+    Returns:
+        The last three fields of a `Batch`, of all ``size`` records of a part.
+    """
+    if config.compares_views:
+        none = torch.empty((size, 0), dtype=torch.int64)
+        rng, num_leads = views_rng(seed, step, part), len(config.data.leads)
+        views = sample_augmentation(config.augment, rng, batch_size=size, num_leads=num_leads)
+        return none, none, views
+    rng, patches = masks_rng(seed, step, part), config.num_patches
+    if config.objective == "mae":
+        masks = sample_random_masks(
+            config.mae.mask_ratio, rng, batch_size=size, num_patches=config.num_maskable
+        )
+    else:
+        masks = sample_masks(config.mask, rng, batch_size=size, num_patches=patches)
+    return torch.from_numpy(masks.context_index), torch.from_numpy(masks.target_index), None
 
 
 class BatchReader:
     """Makes the batch of any (step, part): the same one, whenever and wherever it is asked for.
 
-    The records and crops of a step depend on (seed, step) alone, its masks on (seed, step, part),
-    with one share of visible patches per part. Each of ``world_size`` processes reads its share of
-    the rows of every part; together they read what one process would.
+    The records and crops of a step depend on (seed, step) alone, its masks (or augmentations) on
+    (seed, step, part), with one share of visible patches per part. Each of ``world_size`` processes
+    reads its share of the rows of every part; together they read what one process would.
     """
 
     def __init__(
@@ -121,25 +156,25 @@ class BatchReader:
         assert 0 <= part < self._num_parts
         config = self._config
         draw = self.mixture.draw(config.train.seed, step, config.train.batch_size)
-        masks = sample_masks(
-            config.mask,
-            masks_rng(config.train.seed, step, part),
-            batch_size=self._part_size,
-            num_patches=config.num_patches,
+        context, target, augmentation = sample_batch_inputs(
+            config, config.train.seed, step, part, size=self._part_size
         )
+        if augmentation is not None:
+            shared = (self._pin(values[self._share]) for values in augmentation)
+            augmentation = Augmentation(*shared)
         first = part * self._part_size
         rows = draw.rows[first : first + self._part_size][self._share]
         starts = draw.starts[first : first + self._part_size][self._share]
         self._store.read(rows, starts, signal.numpy())
         return Batch(
             signal,
-            self._tensor(self._store.database_number[rows].astype(np.int64)),
-            self._tensor(masks.context_index[self._share]),
-            self._tensor(masks.target_index[self._share]),
+            self._pin(torch.from_numpy(self._store.database_number[rows].astype(np.int64))),
+            self._pin(context[self._share]),
+            self._pin(target[self._share]),
+            augmentation,
         )
 
-    def _tensor(self, values: Int64[np.ndarray, "*shape"]) -> Int64[Tensor, "*shape"]:
-        tensor = torch.from_numpy(values)
+    def _pin(self, tensor: Tensor) -> Tensor:
         # From memory that is not pinned, a copy would wait for all that the device has to do.
         return tensor.pin_memory() if self._pinned else tensor
 

@@ -19,7 +19,7 @@ from ecgjepa.store.reading import Store
 logger = logging.getLogger(__name__)
 
 # Independent random streams of one seed.
-_RECORDS, _MASKS, _SHUFFLE = 0, 1, 2
+_RECORDS, _MASKS, _SHUFFLE, _VIEWS = 0, 1, 2, 3
 
 
 class Draw(NamedTuple):
@@ -37,6 +37,11 @@ def records_rng(seed: int, step: int) -> np.random.Generator:
 def masks_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
     """Return the generator of masks for a part of a step's batch."""
     return np.random.default_rng([seed, _MASKS, step, part])
+
+
+def views_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
+    """Return the generator of the augmentations of a part of a step's batch."""
+    return np.random.default_rng([seed, _VIEWS, step, part])
 
 
 def shuffle_rng(seed: int) -> np.random.Generator:
