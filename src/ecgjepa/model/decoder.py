@@ -14,13 +14,17 @@ class Decoder(nn.Module):
     Args:
         config: Architecture.
         encoder: The encoder whose features it reads.
+        skips: Whether the encoder skips patches, for which a learned token stands.
     """
 
-    def __init__(self, config: PredictorConfig, encoder: EncoderConfig) -> None:
+    def __init__(
+        self, config: PredictorConfig, encoder: EncoderConfig, *, skips: bool = True
+    ) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Linear(encoder.dim, config.dim, bias=False)
-        self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim))
+        # One that is never used would be missed by processes that wait for its gradient.
+        self.mask_token = nn.Parameter(torch.empty(1, int(skips), config.dim))
         self.blocks = nn.ModuleList(
             Block(
                 config.dim,

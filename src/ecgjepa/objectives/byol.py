@@ -55,7 +55,7 @@ class Byol(nn.Module):
             loss = regression_loss(predicted[0], wanted[1]) + regression_loss(
                 predicted[1], wanted[0]
             )
-        return describe_views(loss, gathered[0], predicted[0], wanted[1])
+            return describe_views(loss, gathered[0], predicted[0], wanted[1])
 
     @property
     def encoder_to_keep(self) -> VisionTransformer:

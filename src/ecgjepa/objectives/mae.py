@@ -43,8 +43,8 @@ class Mae(nn.Module):
     def __init__(self, encoder: EncoderConfig, config: MaeConfig) -> None:
         super().__init__()
         self.encoder = VisionTransformer(encoder)
-        self.decoder = Decoder(config.decoder, encoder)
         self.per_lead = config.masking == "lead-time"
+        self.decoder = Decoder(config.decoder, encoder, skips=not self.per_lead)
         self.normalise_targets = config.normalise_targets
 
     def forward(

@@ -40,7 +40,7 @@ class SimClr(nn.Module):
             gathered = [gather_records(view) for view in features.chunk(2)]
             first, second = self.projector(torch.cat(gathered)).chunk(2)
             loss = contrastive_loss(first, second, self.temperature)
-        return describe_views(loss, gathered[0], first, second)
+            return describe_views(loss, gathered[0], first, second)
 
     @property
     def encoder_to_keep(self) -> VisionTransformer:

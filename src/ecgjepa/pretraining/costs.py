@@ -106,7 +106,9 @@ def count_parameters(config: PretrainConfig) -> Parameters:
         case "jepa":
             return Parameters(encoder, narrow(predictor, size.dim), encoder)
         case "mae":
-            return Parameters(encoder, narrow(config.mae.decoder, patch), 0)
+            decoder = config.mae.decoder
+            unused = decoder.dim if config.mae.masking == "lead-time" else 0  # the mask token
+            return Parameters(encoder, narrow(decoder, patch) - unused, 0)
         case "simclr":
             simclr = config.simclr
             head = _head_parameters(size.dim, simclr.hidden_dim, simclr.projection_dim)
