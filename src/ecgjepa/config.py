@@ -417,9 +417,9 @@ def _on_its_base(content: dict[str, Any]) -> dict[str, Any]:
         return content
     merged = _read_preset(content.pop("base"))
     for section, values in content.items():
-        known = merged.get(section)
-        both = isinstance(known, dict) and isinstance(values, dict)
-        merged[section] = {**known, **values} if both else values
+        if isinstance(values, dict) and isinstance(known := merged.get(section), dict):
+            values = {**known, **values}
+        merged[section] = values
     return merged
 
 

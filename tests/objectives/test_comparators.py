@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from ecgjepa.config import EncoderConfig, MaeConfig, load_preset
+from ecgjepa.errors import CollapseError
 from ecgjepa.objectives.build import build_objective, kept_encoder_name
 from ecgjepa.objectives.byol import regression_loss
 from ecgjepa.objectives.mae import Mae, normalise_patches
 from ecgjepa.objectives.simclr import contrastive_loss
 from ecgjepa.objectives.views import make_views, pooled, white_noise
+from ecgjepa.pretraining.collapse import CollapseWatch
 from ecgjepa.pretraining.loop import initial_objective
 from ecgjepa.pretraining.monitor import batch_signs
 from ecgjepa.sampling.augmentation import Augmentation
@@ -263,3 +265,16 @@ def test_signs_of_views_and_of_reconstruction():
         mae.decoder.proj.weight.zero_()  # predicts the mean
     signs = batch_signs(mae(*batch(mae_config)), NOWHERE, NOWHERE, normalise_targets=False)
     assert signs["reconstruction_r2"] == pytest.approx(0, abs=1e-6)
+
+
+def test_embeddings_that_are_all_alike_raise_the_alarm(caplog):
+    watch = CollapseWatch(dim=96, stop=True, objective="byol")
+    healthy = {"spread": 0.1, "effective_rank": 2.9, "negative_similarity": 0.5}
+    for step in range(5):
+        watch.look(step, healthy)
+    assert not caplog.records
+    bad = {**healthy, "negative_similarity": 0.95}
+    watch.look(6, bad)
+    watch.look(7, bad)
+    with pytest.raises(CollapseError, match=r"different records have a mean cosine of 0\.95"):
+        watch.look(8, bad)

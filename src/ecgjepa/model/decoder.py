@@ -23,8 +23,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Linear(encoder.dim, config.dim, bias=False)
-        # One that is never used would be missed by processes that wait for its gradient.
-        self.mask_token = nn.Parameter(torch.empty(1, int(skips), config.dim))
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim)) if skips else None
         self.blocks = nn.ModuleList(
             Block(
                 config.dim,
@@ -37,7 +36,8 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps, bias=False)
         self.proj = nn.Linear(config.dim, encoder.num_leads * encoder.patch_size, bias=False)
         initialise_weights(self, depth=config.depth)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        if self.mask_token is not None:
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(
         self,
@@ -53,7 +53,8 @@ class Decoder(nn.Module):
             num_patches: Of a window.
         """
         tokens = self.embed(features)
-        if index is not None:
+        if self.mask_token is not None:
+            assert index is not None
             masked = self.mask_token.to(tokens.dtype).expand(len(tokens), num_patches, -1)
             places = index.unsqueeze(2).expand(-1, -1, tokens.shape[2])
             tokens = masked.scatter(1, places, tokens)

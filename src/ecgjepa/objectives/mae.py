@@ -26,14 +26,14 @@ class MaeOutput(NamedTuple):
         loss: Mean squared error of the hidden patches.
         baseline: That of predicting the mean, which is 0 after normalisation.
         features: The encoder's, of the patches it saw.
-        index: Their positions; None for all.
+        positions: Theirs; None for all.
         num_patches: Of a window.
     """
 
     loss: Float[Tensor, ""]
     baseline: Float[Tensor, ""]
     features: Float[Tensor, "batch visible dim"]
-    index: Int64[Tensor, "batch visible"] | None
+    positions: Int64[Tensor, "batch visible"] | None
     num_patches: int
 
 

@@ -74,7 +74,7 @@ def white_noise(
     """
     place = torch.arange(shape[1:].numel(), device=seed.device)
     bits = _hash(_hash(seed)[:, None] ^ place)
-    total = sum((bits >> shift) & 0xFF for shift in (0, 8, 16, 24))
+    total = (bits & 0xFF) + (bits >> 8 & 0xFF) + (bits >> 16 & 0xFF) + (bits >> 24)
     deviation = math.sqrt(4 * (256**2 - 1) / 12)
     return ((total - 4 * 127.5) / deviation).view(shape)
 
@@ -135,7 +135,7 @@ def gather_records(rows: Float[Tensor, "share dim"]) -> Float[Tensor, "records d
     """
     if not (dist.is_available() and dist.is_initialized()):
         return rows
-    return _Gather.apply(rows)
+    return _Gather.apply(rows)  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):

@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 # Set by the experiments in docs/log.md: healthy runs stay well above both.
 MIN_SPREAD = 0.15
 MIN_RANK_SHARE = 0.04
+# Of embeddings of different records: trials had 0 to 0.56, a collapse has 1.
+MAX_SIMILARITY = 0.9
 # Logged steps in a row that a collapse must last before a run is stopped: healthy runs may dip.
 _PATIENCE = 3
 
@@ -55,6 +57,20 @@ def collapse_warning(signs: CollapseSigns, objective: ObjectiveName = "jepa") ->
     )
 
 
+def similarity_warning(negative_similarity: float, objective: ObjectiveName) -> str | None:
+    """Return a sentence if views of different records are embedded alike, else None.
+
+    What a probe reads of these objectives is a mean over patches: healthy runs spread it over
+    fewer directions than JEPA its patches, so its rank alarms nobody (docs/decisions/0027).
+    """
+    if negative_similarity <= MAX_SIMILARITY:
+        return None
+    return (
+        "representation is collapsing: views of different records have a mean cosine of "
+        f"{negative_similarity:.2f}. A falling loss means nothing now. {_ADVICE[objective]}"
+    )
+
+
 class CollapseWatch:
     """Looks at the signs of each logged step, speaks when they begin to mean trouble."""
 
@@ -70,7 +86,11 @@ class CollapseWatch:
             CollapseError: If there were `_PATIENCE` of them and the run is to be stopped.
         """
         found = CollapseSigns(signs["spread"], signs["effective_rank"], self._dim)
-        warning = collapse_warning(found, self._objective)
+        alike = signs.get("negative_similarity")  # of objectives that compare views
+        if alike is None:
+            warning = collapse_warning(found, self._objective)
+        else:
+            warning = similarity_warning(alike, self._objective)
         if warning is None:
             self._in_a_row = 0
             return

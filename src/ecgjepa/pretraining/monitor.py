@@ -78,7 +78,7 @@ def _signs_of_views(output: ViewsOutput) -> dict[str, float]:
 def _signs_of_reconstruction(output: MaeOutput, mean: MeanOverProcesses) -> dict[str, float]:
     """Return the encoder's signs, and the share of the hidden variance that is explained."""
     signs = collapse_signs(
-        output.features, output.index, num_patches=output.num_patches, mean_over_processes=mean
+        output.features, output.positions, num_patches=output.num_patches, mean_over_processes=mean
     )
     unexplained = mean(output.loss.detach()) / mean(output.baseline).clamp_min(1e-12)
     return {

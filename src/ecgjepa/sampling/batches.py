@@ -48,9 +48,13 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, copied without waiting where memory is pinned."""
-        return Batch(
-            *(None if item is None else item.to(device, non_blocking=True) for item in self)
+        signal, database, context, target = (
+            tensor.to(device, non_blocking=True) for tensor in self[:4]
         )
+        views = self.augmentation
+        if views is not None:
+            views = views.to(device, non_blocking=True)
+        return Batch(signal, database, context, target, views)
 
 
 def sample_batch_inputs(
