@@ -130,12 +130,12 @@ def three(store, tmp_path_factory) -> Path:
 
 
 def fork(
-    processes: int, store: Path, run: Path, incident: str = "pass"
+    processes: int, store: Path, run: Path, incident: str = "pass", extra: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     script = run.with_suffix(".py")
     program = PROGRAM.format(incident=incident) + FORK.format(processes=processes)
     script.write_text(program)
-    return finish([str(script), str(store), str(run), *SETTINGS])
+    return finish([str(script), str(store), str(run), *SETTINGS, *extra])
 
 
 def torchrun(processes: int, store: Path, run: Path) -> subprocess.CompletedProcess[str]:
@@ -308,3 +308,14 @@ def test_the_first_networks_are_the_same_in_every_process():
     a, b = (initial_objective(config).state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # and nobody left a handler behind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["simclr", "byol", "mae"])
+def test_every_objective_is_the_same_for_any_number_of_processes(store, tmp_path, objective):
+    """Batch norms and negatives see the whole batch: records are gathered with their gradient."""
+    extra = (f"objective={objective}",)
+    result = fork(2, store, tmp_path / "two", extra=extra)
+    assert result.returncode == 0, result.stderr
+    one = pretrain(store, tmp_path / "one", overrides=[*SETTINGS, *extra])
+    assert_close(one, tmp_path / "two")
