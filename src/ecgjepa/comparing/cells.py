@@ -83,8 +83,8 @@ def evaluate(
             case "linear" | "attentive":
                 probe(run, data, folder, protocol=cell.protocol, **common)
             case "finetune" | "finetune-after-probe":
-                # All arms begin with the same weights, so from scratch is the same for all.
-                fresh = cell.arm == first
+                # Arms with the same encoder begin alike, so from scratch is the same for them.
+                fresh = plan.first_alike(cell.arm) == cell.arm
                 finetune(run, data, folder, protocol=cell.protocol, from_scratch=fresh, **common)
             case "supervised":
                 supervised(run, data, folder, network=cell.arm, **common)

@@ -42,7 +42,7 @@ class ComparisonPlan(Section):
         tasks: Labels to predict.
         arms: By name; the first is the one that the others are compared with.
         seeds: Of pre-training and of evaluation, one run each.
-        budget_petaflop: Operations that pre-training may spend, the same for every arm. None
+        budget_teraflop: Operations that pre-training may spend, the same for every arm. None
             leaves each preset its own number of steps.
         protocols: Overrides of each; linear has none.
         networks: Residual networks for the protocol ``supervised``.
@@ -53,7 +53,7 @@ class ComparisonPlan(Section):
     tasks: tuple[str, ...] = Field(min_length=1)
     arms: dict[str, Arm] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
-    budget_petaflop: float | None = Field(None, gt=0)
+    budget_teraflop: float | None = Field(None, gt=0)
     protocols: dict[Protocol, tuple[str, ...]] = Field(min_length=1)
     networks: tuple[str, ...] = ("xresnet1d18",)
 
@@ -80,19 +80,25 @@ class ComparisonPlan(Section):
         """Return the settings of an arm's run, with the steps that its budget pays for."""
         chosen = self.arms[arm]
         seeded = [*chosen.overrides, f"train.seed={seed}"]
-        if self.budget_petaflop is None:
+        if self.budget_teraflop is None:
             return seeded
-        steps = affordable_steps(load_preset(chosen.preset, seeded), self.budget_petaflop)
+        steps = affordable_steps(load_preset(chosen.preset, seeded), self.budget_teraflop)
         return [*seeded, f"train.steps={steps}", f"train.warmup_steps={int(_WARMUP * steps)}"]
+
+    def first_alike(self, arm: str) -> str:
+        """Return the first arm with the same encoder: without pre-training they are the same."""
+        encoder = self.config(arm, self.seeds[0]).encoder
+        alike = (name for name in self.arms if self.config(name, self.seeds[0]).encoder == encoder)
+        return next(alike)
 
     def config(self, arm: str, seed: int) -> PretrainConfig:
         """Return the whole configuration of an arm's run."""
         return load_preset(self.arms[arm].preset, self.overrides(arm, seed))
 
 
-def affordable_steps(config: PretrainConfig, petaflop: float) -> int:
+def affordable_steps(config: PretrainConfig, teraflop: float) -> int:
     """Return how many steps of a configuration a number of operations pays for, at least one."""
-    return max(1, int(petaflop * 1e15 / (count_flops(config).total * config.train.batch_size)))
+    return max(1, int(teraflop * 1e12 / (count_flops(config).total * config.train.batch_size)))
 
 
 def plan_names() -> list[str]:
@@ -117,7 +123,8 @@ def load_plan(name: str | Path) -> ComparisonPlan:
         text = plan.read_text(encoding="utf-8")
     else:
         raise ConfigError(
-            f"unknown plan {str(name)!r}: expected one of {', '.join(plan_names())}, or a .yaml file"
+            f"unknown plan {str(name)!r}: expected one of {', '.join(plan_names())}, or the path of "
+            "a .yaml file"
         )
     try:
         return ComparisonPlan.model_validate(yaml.safe_load(text))
