@@ -123,8 +123,8 @@ def load_plan(name: str | Path) -> ComparisonPlan:
         text = plan.read_text(encoding="utf-8")
     else:
         raise ConfigError(
-            f"unknown plan {str(name)!r}: expected one of {', '.join(plan_names())}, or the path of "
-            "a .yaml file"
+            f"unknown plan {str(name)!r}: expected one of {', '.join(plan_names())}, or the path "
+            "of a .yaml file"
         )
     try:
         return ComparisonPlan.model_validate(yaml.safe_load(text))
