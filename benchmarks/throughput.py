@@ -20,7 +20,7 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import autocast, choose_device
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.pretraining.loop import initial_jepa
+from ecgjepa.pretraining.loop import initial_objective
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import sample_masks
@@ -43,7 +43,7 @@ def simulate_signals() -> None:
 def pretraining_step(store: Store, config: PretrainConfig) -> Callable[[], None]:
     """Return a function that does one whole step: read, forward, backward, update."""
     device = choose_device("auto")
-    jepa = initial_jepa(config).to(device)
+    jepa = initial_objective(config).to(device)
     optimizer = build_optimizer(jepa, config.train)
     normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip).to(device)
     reader = BatchReader(store, config)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "compare": "ecgjepa.comparing.compare",
     "convert": "ecgjepa.pretraining.convert",
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
@@ -45,6 +46,7 @@ __all__ = [
     "Split",
     "Store",
     "__version__",
+    "compare",
     "convert",
     "demo",
     "describe",
@@ -69,6 +71,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ecgjepa.comparing.compare import compare as compare
     from ecgjepa.databases.catalogue import describe as describe
     from ecgjepa.demonstration import demo as demo
     from ecgjepa.environment import doctor as doctor

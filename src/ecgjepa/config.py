@@ -1,7 +1,8 @@
 """Frozen configuration models, the presets, and ``--set section.key=value``.
 
-A run is described by six sections. `load_preset` reads one by name or from a YAML file; the
-resolved whole is saved beside every run, so that a model is rebuilt from its own files alone.
+A run is described by its objective and sections of settings. `load_preset` reads one by name or
+from a YAML file; the resolved whole is saved beside every run, so that a model is rebuilt from its
+own files alone.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ecgjepa.errors import ConfigError
 
 Loss = Literal["l1", "smooth-l1", "l2"]
+ObjectiveName = Literal["jepa", "simclr", "byol", "mae"]
 
 _PAPER_SIZES = ("xs", "s", "b")
 _PAPER_DATA = ("ptbxl", "mimic", "all")
@@ -24,6 +26,21 @@ class Section(BaseModel):
     """Base of all configuration models: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _check_width(dim: int, num_heads: int) -> None:
+    if dim % num_heads:
+        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+    if dim % 2:
+        raise ValueError(f"dim {dim} is odd; position embeddings pair sines with cosines")
+
+
+def _check_rotary(dim: int, num_heads: int) -> None:
+    if dim // num_heads % 2:
+        raise ValueError(
+            f"positions rotary turn pairs of numbers: the {dim // num_heads} of each head (dim "
+            f"{dim}, num_heads {num_heads}) must be even"
+        )
 
 
 class DataConfig(Section):
@@ -144,6 +161,74 @@ class PredictorConfig(Section):
         return self
 
 
+class AugmentConfig(Section):
+    """How the two views of a record differ, for the invariance-based objectives.
+
+    Attributes:
+        min_crop: Least share of the window that a view shows, stretched to the whole window; 1 for
+            none. The share is uniform up to 1, as in Mehari & Strodthoff
+            (https://arxiv.org/abs/2103.12676).
+        max_time_mask: Greatest share of the window that is set to 0, uniform from 0.
+        noise: Greatest standard deviation of white noise, in standard deviations of the signal.
+        max_scale: A view's amplitudes are multiplied by a factor between this and its inverse.
+        lead_mask: Probability that a lead is set to 0; one lead always stays.
+    """
+
+    min_crop: float = Field(0.5, gt=0, le=1)
+    max_time_mask: float = Field(0.5, ge=0, lt=1)
+    noise: float = Field(0.1, ge=0)
+    max_scale: float = Field(1.5, ge=1)
+    lead_mask: float = Field(0.2, ge=0, lt=1)
+
+
+class SimclrConfig(Section):
+    """SimCLR's projection head and loss (https://arxiv.org/abs/2002.05709)."""
+
+    temperature: float = Field(0.1, gt=0)
+    hidden_dim: int = Field(256, ge=1)
+    projection_dim: int = Field(128, ge=1)
+
+
+class ByolConfig(Section):
+    """BYOL's projector and predictor (https://arxiv.org/abs/2006.07733); momentum is in train."""
+
+    hidden_dim: int = Field(256, ge=1)
+    projection_dim: int = Field(128, ge=1)
+
+
+class MaeConfig(Section):
+    """The masked autoencoder (https://arxiv.org/abs/2111.06377).
+
+    Attributes:
+        masking: ``time`` hides patches of all leads, which the encoder skips; ``lead-time`` hides
+            patches of single leads, which the encoder sees as 0 (docs/decisions/0027).
+        mask_ratio: Share that is hidden.
+        normalise_targets: Reconstruct each patch scaled to its own mean and deviation.
+        decoder_dim: Width of the decoder.
+        decoder_depth: Its blocks.
+        decoder_heads: Its attention heads.
+    """
+
+    masking: Literal["time", "lead-time"] = "time"
+    mask_ratio: float = Field(0.75, gt=0, lt=1)
+    normalise_targets: bool = True
+    decoder_dim: int = Field(48, ge=2)
+    decoder_depth: int = Field(2, ge=1)
+    decoder_heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "MaeConfig":
+        _check_width(self.decoder_dim, self.decoder_heads)
+        return self
+
+    @property
+    def decoder(self) -> PredictorConfig:
+        """The decoder has the predictor's architecture."""
+        return PredictorConfig(
+            dim=self.decoder_dim, depth=self.decoder_depth, num_heads=self.decoder_heads
+        )
+
+
 class TrainConfig(Section):
     """Optimisation.
 
@@ -234,17 +319,32 @@ class OnlineProbeConfig(Section):
 
 
 class PretrainConfig(Section):
-    """A whole pre-training run."""
+    """A whole pre-training run.
 
+    ``mask`` and ``predictor`` are JEPA's, ``augment`` is SimCLR's and BYOL's, ``simclr``, ``byol``
+    and ``mae`` are what their names say; the objective decides which of them are used.
+    """
+
+    objective: ObjectiveName = "jepa"
     data: DataConfig
     mask: MaskConfig = MaskConfig()
     encoder: EncoderConfig
     predictor: PredictorConfig
     train: TrainConfig
     probe: OnlineProbeConfig = OnlineProbeConfig()
+    augment: AugmentConfig = AugmentConfig()
+    simclr: SimclrConfig = SimclrConfig()
+    byol: ByolConfig = ByolConfig()
+    mae: MaeConfig = MaeConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":
+        part = self.train.batch_size // self.train.gradient_accumulation_steps
+        if self.compares_views and part < 2:
+            raise ValueError(
+                f"objective {self.objective} compares the records of a batch (or of a part, with "
+                f"gradient accumulation), so it needs at least 2; found {part}"
+            )
         if len(self.data.leads) != self.encoder.num_leads:
             raise ValueError(
                 f"encoder.num_leads is {self.encoder.num_leads} but data.leads names "
@@ -255,6 +355,13 @@ class PretrainConfig(Section):
                 f"a window of {self.data.window_seconds} s at {self.data.sampling_rate} Hz has "
                 f"{self.data.window_samples} samples, which patches of "
                 f"{self.encoder.patch_size} samples do not fill evenly"
+            )
+        if self.objective != "jepa" and (
+            self.encoder.lead_patches or self.encoder.positions != "sinusoidal"
+        ):
+            raise ValueError(
+                f"objective {self.objective} with encoder.lead_patches or other "
+                "encoder.positions than sinusoidal: these choices are for jepa only"
             )
         if self.encoder.positions == "rotary":
             _check_rotary(self.predictor.dim, self.predictor.num_heads)
@@ -280,6 +387,17 @@ class PretrainConfig(Section):
         """Tokens per training window, registers aside."""
         return self.num_patches * self.encoder.tokens_per_patch
 
+    @property
+    def num_maskable(self) -> int:
+        """What a masked autoencoder chooses from: patches, or patches of single leads."""
+        per_lead = self.mae.masking == "lead-time"
+        return self.num_patches * (self.encoder.num_leads if per_lead else 1)
+
+    @property
+    def compares_views(self) -> bool:
+        """Whether the objective compares two augmented views of each record."""
+        return self.objective in ("simclr", "byol")
+
 
 def preset_names() -> list[str]:
     """Return the names of all presets."""
@@ -292,7 +410,7 @@ def load_preset(name: str | Path, overrides: Sequence[str] = ()) -> PretrainConf
 
     Args:
         name: One of `preset_names`, or the path of a ``.yaml`` file.
-        overrides: ``section.key=value`` items; values are read as YAML.
+        overrides: ``section.key=value`` items, or ``objective=…``; values are read as YAML.
 
     Raises:
         ConfigError: If the preset, a key or a value is wrong.
@@ -337,21 +455,6 @@ def to_yaml(config: PretrainConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _check_width(dim: int, num_heads: int) -> None:
-    if dim % num_heads:
-        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
-    if dim % 2:
-        raise ValueError(f"dim {dim} is odd; position embeddings pair sines with cosines")
-
-
-def _check_rotary(dim: int, num_heads: int) -> None:
-    if dim // num_heads % 2:
-        raise ValueError(
-            f"positions rotary turn pairs of numbers: the {dim // num_heads} of each head (dim "
-            f"{dim}, num_heads {num_heads}) must be even"
-        )
-
-
 def _small_preset_files() -> dict[str, str]:
     folder = resources.files("ecgjepa") / "presets"
     return {
@@ -366,17 +469,29 @@ def _read_preset(name: str | Path) -> dict[str, Any]:
         path = Path(name)
         if not path.is_file():
             raise ConfigError(f"no configuration file {path}")
-        return _load_yaml(path.read_text(encoding="utf-8"), source=str(path))
+        return _on_its_base(_load_yaml(path.read_text(encoding="utf-8"), source=str(path)))
     if name in preset_names():
         small = _small_preset_files()
         if name in small:
-            return _load_yaml(small[str(name)], source=str(name))
+            return _on_its_base(_load_yaml(small[str(name)], source=str(name)))
         _, _, size, data = str(name).split("-")
         return _paper_preset(size, data)
     raise ConfigError(
         f"unknown preset {str(name)!r}: expected one of {', '.join(preset_names())}, or the path "
         "of a .yaml file"
     )
+
+
+def _on_its_base(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content over that of the preset it names as ``base``, key by key."""
+    if "base" not in content:
+        return content
+    merged = _read_preset(content.pop("base"))
+    for section, values in content.items():
+        if isinstance(values, dict) and isinstance(known := merged.get(section), dict):
+            values = {**known, **values}
+        merged[section] = values
+    return merged
 
 
 def _paper_preset(size: str, data: str) -> dict[str, Any]:
@@ -402,9 +517,12 @@ def _load_yaml(text: str, *, source: str) -> dict[str, Any]:
 def _apply_override(content: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     section, dot, key = path.strip().partition(".")
+    if separator and section == "objective" and not dot:
+        content["objective"] = text.strip()
+        return
     if not (separator and dot and section and key):
         raise ConfigError(f"--set {override!r}: expected section.key=value, e.g. train.steps=500")
-    sections = PretrainConfig.model_fields
+    sections = {k: v for k, v in PretrainConfig.model_fields.items() if k != "objective"}
     if section not in sections:
         raise ConfigError(
             f"--set {override!r}: no section {section!r}; expected one of {', '.join(sections)}"

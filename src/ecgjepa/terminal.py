@@ -301,8 +301,8 @@ def print_plan(plan: "Plan") -> None:
         plan.preset: f"{train.steps:,} steps of {train.batch_size:,} records in "
         f"{train.gradient_accumulation_steps} part(s), products in {plan.precision}",
         "parameters": f"encoder {parameters.encoder:,}, predictor {parameters.predictor:,}, "
-        f"trained {parameters.trained:,}, in memory {parameters.in_memory:,} with the target "
-        "encoder",
+        f"trained {parameters.trained:,}, in memory {parameters.in_memory:,} with moving "
+        "averages",
         "operations": f"{flops.total / 1e9:.3g} GFLOP a record: context encoder "
         f"{flops.context_encoder / 1e9:.3g}, target encoder {flops.target_encoder / 1e9:.3g}, "
         f"predictor {flops.predictor / 1e9:.3g}",

@@ -20,9 +20,9 @@ from ecgjepa.model.folder import load_model_folder
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.costs import count_bytes, count_flops, count_parameters
-from ecgjepa.pretraining.loop import initial_jepa, pretrain
+from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.plan import plan
-from ecgjepa.sampling.batches import sample_token_masks
+from ecgjepa.sampling.inputs import sample_batch_inputs
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -110,7 +110,7 @@ def test_a_run_resumes_bit_for_bit(store, tmp_path, monkeypatch, choice):
     assert weights.keys() == cut_weights.keys()
     assert all(torch.equal(value, cut_weights[name]) for name, value in weights.items())
     # Learned tables take part in training, and the target encoder follows.
-    start = initial_jepa(load_preset("tiny", overrides)).state_dict()
+    start = initial_objective(load_preset("tiny", overrides)).state_dict()
     assert weights.keys() == start.keys()
     for name, value in weights.items():
         if "positions" in name:
@@ -204,7 +204,7 @@ def test_operations_are_those_that_pytorch_counts(monkeypatch, choice):
     )
     overrides = [item for item in CHOICES[choice] if "lead_dropout" not in item]
     config = load_preset("tiny", [*overrides, "encoder.depth=2", "predictor.depth=2"])
-    context, target = sample_token_masks(config, step=0, part=0, batch_size=1)
+    context, target, _ = sample_batch_inputs(config, 0, 0, 0, size=1)
     jepa = Jepa(config.encoder, config.predictor)
     with FlopCounterMode(display=False) as counter:
         jepa(torch.randn(1, 12, 250), context, target).loss.backward()

@@ -249,12 +249,12 @@ def test_the_official_code_continues_our_run(official, run, tmp_path):
     their_optimizer.load_state_dict(content["optimizer"])
 
     from ecgjepa.pretraining.checkpoint import restore_checkpoint
-    from ecgjepa.pretraining.loop import initial_jepa
+    from ecgjepa.pretraining.loop import initial_objective
     from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
     from ecgjepa.pretraining.run import read_run_config
 
     settings = read_run_config(run)
-    ours = initial_jepa(settings)
+    ours = initial_objective(settings)
     optimizer = build_optimizer(ours, settings.train)
     restore_checkpoint(run / "checkpoints/step-000002", ours, optimizer)
 

@@ -19,7 +19,7 @@ from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
 from ecgjepa.pretraining.checkpoint import list_checkpoints
 from ecgjepa.pretraining.distributed import World
-from ecgjepa.pretraining.loop import initial_jepa, pretrain
+from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.monitor import collapse_signs
 from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -42,12 +42,13 @@ SETTINGS = [
 # What every process of a run does; something may happen to process 1 right after its fourth step.
 PROGRAM = """
 import os, signal, sys, torch
+from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 
 def incident(jepa):
     {incident}
 
-steps, real = [], loop.Jepa.update_target
+steps, real = [], Jepa.update_target
 def update(jepa, momentum):
     real(jepa, momentum)
     steps.append(momentum)
@@ -56,7 +57,7 @@ def update(jepa, momentum):
 
 def main():
     store, out, *overrides = sys.argv[1:]
-    loop.Jepa.update_target = update
+    Jepa.update_target = update
     loop.pretrain(store, out, overrides=overrides, device="cpu")
 """
 # A model of one layer, three parts of a batch, and a count of exchanges.
@@ -129,12 +130,12 @@ def three(store, tmp_path_factory) -> Path:
 
 
 def fork(
-    processes: int, store: Path, run: Path, incident: str = "pass", settings: list[str] = SETTINGS
+    processes: int, store: Path, run: Path, incident: str = "pass", extra: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     script = run.with_suffix(".py")
     program = PROGRAM.format(incident=incident) + FORK.format(processes=processes)
     script.write_text(program)
-    return finish([str(script), str(store), str(run), *settings])
+    return finish([str(script), str(store), str(run), *SETTINGS, *extra])
 
 
 def torchrun(processes: int, store: Path, run: Path) -> subprocess.CompletedProcess[str]:
@@ -210,8 +211,7 @@ def test_four_processes_train_what_one_does(alone, store, tmp_path):
 @pytest.mark.slow
 def test_two_processes_share_the_choices_beyond_the_paper(store, tmp_path):
     """Learned tables get gradients in every process; leads are dropped for the batch as a whole."""
-    settings = [
-        *SETTINGS,
+    extra = (
         "encoder.dim=16",
         "predictor.dim=8",
         "encoder.patch_size=20",
@@ -221,9 +221,9 @@ def test_two_processes_share_the_choices_beyond_the_paper(store, tmp_path):
         "train.lead_dropout=0.5",
         "train.loss=smooth-l1",
         "mask.sampler=uniform",
-    ]
-    alone = pretrain(store, tmp_path / "alone", overrides=settings)
-    result = fork(2, store, tmp_path / "run", settings=settings)
+    )
+    alone = pretrain(store, tmp_path / "alone", overrides=[*SETTINGS, *extra])
+    result = fork(2, store, tmp_path / "run", extra=extra)
     assert result.returncode == 0, result.stderr
     assert_close(alone, tmp_path / "run")
 
@@ -325,6 +325,17 @@ def test_what_computed_a_checkpoint_is_compared_by_name():
 
 def test_the_first_networks_are_the_same_in_every_process():
     config = load_preset("tiny", SETTINGS)
-    a, b = (initial_jepa(config).state_dict() for _ in range(2))
+    a, b = (initial_objective(config).state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # and nobody left a handler behind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["simclr", "byol", "mae"])
+def test_every_objective_is_the_same_for_any_number_of_processes(store, tmp_path, objective):
+    """Batch norms and negatives see the whole batch: records are gathered with their gradient."""
+    extra = (f"objective={objective}",)
+    result = fork(2, store, tmp_path / "two", extra=extra)
+    assert result.returncode == 0, result.stderr
+    one = pretrain(store, tmp_path / "one", overrides=[*SETTINGS, *extra])
+    assert_close(one, tmp_path / "two")

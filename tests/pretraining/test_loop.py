@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError, CollapseError, ConfigError, DivergenceError, StoreError
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
     CheckpointState,
@@ -25,7 +26,7 @@ from ecgjepa.pretraining.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
-from ecgjepa.pretraining.loop import initial_jepa, pretrain
+from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.pretraining.stopping import RunStopped
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -65,7 +66,7 @@ class Stop(Exception):
 
 def stop_after(monkeypatch, steps: int) -> None:
     """Make the run die right after some optimizer step."""
-    real, calls = loop.Jepa.update_target, []
+    real, calls = Jepa.update_target, []
 
     def update(self, momentum):
         real(self, momentum)
@@ -73,7 +74,7 @@ def stop_after(monkeypatch, steps: int) -> None:
         if len(calls) == steps:
             raise Stop
 
-    monkeypatch.setattr(loop.Jepa, "update_target", update)
+    monkeypatch.setattr(Jepa, "update_target", update)
 
 
 def test_a_run_folder_is_complete(store, tmp_path):
@@ -144,7 +145,7 @@ def test_ten_steps_are_five_and_five(store, tmp_path, monkeypatch, died_after, e
 @pytest.mark.parametrize("asked_at", [1, 4, 5, 9])
 def test_sigterm_saves_at_the_next_step_and_the_run_goes_on(store, tmp_path, monkeypatch, asked_at):
     whole = pretrain(store, tmp_path / "whole", overrides=FAST)
-    real, calls = loop.Jepa.update_target, []
+    real, calls = Jepa.update_target, []
 
     def update(self, momentum):
         real(self, momentum)
@@ -153,7 +154,7 @@ def test_sigterm_saves_at_the_next_step_and_the_run_goes_on(store, tmp_path, mon
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Jepa, "update_target", update)
+        patch.setattr(Jepa, "update_target", update)
         with pytest.raises(RunStopped) as stopped:
             pretrain(store, tmp_path / "cut", overrides=FAST)
     assert (stopped.value.code, stopped.value.step) == (143, asked_at)
@@ -207,10 +208,8 @@ def test_the_schedule_continues_instead_of_starting_again(store, tmp_path, monke
 def test_the_target_moves_once_per_optimizer_step(store, tmp_path, monkeypatch):
     """The official code moves it once per micro-batch and runs through its schedule twice."""
     moves = []
-    real = loop.Jepa.update_target
-    monkeypatch.setattr(
-        loop.Jepa, "update_target", lambda self, m: moves.append(m) or real(self, m)
-    )
+    real = Jepa.update_target
+    monkeypatch.setattr(Jepa, "update_target", lambda self, m: moves.append(m) or real(self, m))
     pretrain(store, tmp_path / "run", overrides=[*FAST, "train.gradient_accumulation_steps=4"])
     config = load_preset("tiny", FAST).train
     assert len(moves) == 10
@@ -229,13 +228,13 @@ def test_accumulated_gradients_are_those_of_the_parts(store, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(store, tmp_path, monkeypatch):
-    real = loop.Jepa.forward
+    real = Jepa.forward
 
     def diverge(self, *batch):
         output = real(self, *batch)
         return output._replace(loss=output.loss * float("nan"))
 
-    monkeypatch.setattr(loop.Jepa, "forward", diverge)
+    monkeypatch.setattr(Jepa, "forward", diverge)
     with pytest.raises(DivergenceError, match=r"the loss is nan at step 2; .*learning_rate"):
         pretrain(store, tmp_path / "run", overrides=FAST)
     assert not (tmp_path / "run/model").exists()
@@ -343,7 +342,7 @@ def test_impossible_masks_are_refused_before_anything_is_written(store, tmp_path
 @pytest.fixture
 def saved(tmp_path):
     config = load_preset("tiny", FAST)
-    jepa = initial_jepa(config)
+    jepa = initial_objective(config)
     optimizer = build_optimizer(jepa, config.train)
     for step in (5, 10, 15):
         save_checkpoint(tmp_path, jepa, optimizer, CheckpointState(step, "abc"))
@@ -426,7 +425,7 @@ def test_a_checkpoint_can_be_evaluated_and_its_start_rebuilt(store, tmp_path):
         {f"target_encoder.{k}": v for k, v in encoder.state_dict().items()},
         {k: v for k, v in weights(run, 5).items() if k.startswith("target_encoder.")},
     )
-    start = initial_jepa(load_preset("tiny", FAST)).context_encoder
+    start = initial_objective(load_preset("tiny", FAST)).context_encoder
     assert equal(untrained_encoder(config).state_dict(), start.state_dict())
     assert load_encoder(run)[1].pretraining.steps == 10
 
@@ -444,8 +443,21 @@ def test_compiled_networks_compute_the_same(store, tmp_path):
     for name, value in (("plain", "false"), ("compiled", "true")):
         # In a process of its own: the types that tests check at run time cannot be compiled.
         subprocess.run(
-            [sys.executable, "-m", "ecgjepa", "pretrain", "--store", store, "--preset", "tiny"]
-            + ["--out", tmp_path / name, "--set", f"train.compile={value}", *settings],
+            [
+                sys.executable,
+                "-m",
+                "ecgjepa",
+                "pretrain",
+                "--store",
+                store,
+                "--preset",
+                "tiny",
+                "--out",
+                tmp_path / name,
+                "--set",
+                f"train.compile={value}",
+                *settings,
+            ],
             check=True,
             capture_output=True,
         )

@@ -12,7 +12,7 @@ from ecgjepa.model.compute import choose_device
 from ecgjepa.objectives.jepa import JepaOutput
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.collapse import collapse_warning
-from ecgjepa.pretraining.loop import initial_jepa
+from ecgjepa.pretraining.loop import initial_objective
 from ecgjepa.pretraining.monitor import batch_signs, collapse_signs
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 
@@ -53,7 +53,7 @@ def test_momentum_is_linear_and_clamped():
 
 
 def test_decay_is_on_weights_of_linear_and_convolution_layers_only():
-    jepa = initial_jepa(load_preset("tiny"))
+    jepa = initial_objective(load_preset("tiny"))
     optimizer = build_optimizer(jepa, TRAIN)
     decayed, free = (set(map(id, group["params"])) for group in optimizer.param_groups)
     for name, parameter in jepa.named_parameters():

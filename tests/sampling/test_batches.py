@@ -32,7 +32,10 @@ def store(tmp_path_factory):
 
 
 def same(a, b) -> bool:
-    return all(x.shape == y.shape and (x == y).all() for x, y in zip(a, b, strict=True))
+    return all(
+        x.shape == y.shape and (x == y).all()
+        for x, y in zip(tuple(a)[:4], tuple(b)[:4], strict=True)
+    )
 
 
 def test_a_batch_is_a_function_of_seed_and_step(store):
@@ -141,7 +144,8 @@ def test_processes_share_the_batch_of_one(store, world_size, parts, choice):
         batches = [reader.read(5, part) for reader in shared]
         assert {len(batch.signal) for batch in batches} == {12 // parts // world_size}
         assert same(
-            alone.read(5, part), (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+            alone.read(5, part),
+            (torch.cat(tensors) for tensors in zip(*(b[:4] for b in batches), strict=True)),
         )
 
 

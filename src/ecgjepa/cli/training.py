@@ -1,4 +1,4 @@
-"""Verbs that train and evaluate: plan, pretrain, convert, probe, finetune, demo."""
+"""Verbs that train and evaluate: plan, pretrain, convert, probe, finetune, compare, demo."""
 
 import os
 from pathlib import Path
@@ -209,6 +209,23 @@ def finetune(
     else:
         print_evaluations([result])
         print(f"\nresults and model: {result.path}")
+
+
+@app.command()
+def compare(
+    store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder; an interrupted comparison goes on.")],
+    plan: Annotated[str, typer.Option("--plan", help="small, paper, or a YAML file.")] = "small",
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compare objectives at equal compute, over seeds and protocols."""
+    from ecgjepa.comparing.compare import TABLE_FILE
+    from ecgjepa.comparing.compare import compare as run
+
+    result = run(plan, store, named_folders(data), out, cache=cache, device=device)
+    print((result.path / TABLE_FILE).read_text(encoding="utf-8"))
 
 
 @app.command()

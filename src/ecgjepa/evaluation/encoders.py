@@ -9,6 +9,7 @@ from ecgjepa.evaluation.tasks import Split
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier
+from ecgjepa.objectives.build import kept_encoder_name
 from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, MODEL_FOLDER, describe_encoder
 
@@ -29,7 +30,8 @@ def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
         state = check_checkpoint(path)
         config = describe_encoder(path.parent.parent, steps=state.step)
         encoder = VisionTransformer(config.encoder)
-        encoder.load_state_dict(load_encoder_weights(path), strict=True)
+        name = kept_encoder_name(config.pretraining.objective)
+        encoder.load_state_dict(load_encoder_weights(path, name), strict=True)
         return encoder.eval(), config
     if (path / MODEL_FOLDER / CONFIG_FILE).is_file():
         path = path / MODEL_FOLDER

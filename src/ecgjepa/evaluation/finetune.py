@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.classifiers import (
@@ -94,7 +94,7 @@ def finetune(
     if protocol == "finetune-after-probe":
         assert start is not None
         classifier.load_state_dict(start.state_dict(), strict=True)
-    outcomes = {"pre-trained": _train(classifier, records, config, settings, seed, where)}
+    outcomes = {"pre-trained": train_classifier(classifier, records, config, settings, seed, where)}
     if from_scratch:
         logger.info("training the same encoder from scratch")
         length = [f"steps={settings.steps}", f"validate_every={settings.validate_every}"]
@@ -105,7 +105,7 @@ def finetune(
             scratch,
             seed,
         )
-        outcomes["from scratch"] = _train(fresh, records, config, scratch, seed, where)
+        outcomes["from scratch"] = train_classifier(fresh, records, config, scratch, seed, where)
     result = write_evaluation(
         out,
         records,
@@ -152,14 +152,15 @@ def _classifier(
     return classifier
 
 
-def _train(
-    classifier: Classifier,
+def train_classifier(
+    classifier: nn.Module,
     records: EvaluationData,
     config: ModelConfig,
     settings: ProtocolConfig,
     seed: int,
     device: torch.device,
 ) -> Outcome:
+    """Train a classifier in place on random crops of the training records, and score it."""
     classifier.to(device)
     normaliser = records.normalisation.build().to(device)
     size, stride = window_size(config)
@@ -196,7 +197,7 @@ def _train(
 
 @torch.inference_mode()
 def _score(
-    classifier: Classifier,
+    classifier: nn.Module,
     windows: Windows,
     records: EvaluationData,
     device: torch.device,

@@ -81,6 +81,16 @@ PROTOCOLS = {
         dropout=0.05,
         patience=2000,
     ),
+    # Of a residual network from scratch: not the paper's, and not tuned yet. It has no such head.
+    "supervised": ProtocolConfig(
+        head="register",
+        steps=3000,
+        learning_rate=3e-3,
+        final_learning_rate=1e-5,
+        warmup_steps=300,
+        weight_decay=0.05,
+        patience=1500,
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecgjepa import __version__
-from ecgjepa.config import EncoderConfig, Section, describe_validation_error
+from ecgjepa.config import EncoderConfig, ObjectiveName, Section, describe_validation_error
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
 from ecgjepa.model.encoder import VisionTransformer
@@ -69,6 +69,7 @@ class PretrainingFacts(Section):
     """Where an encoder's weights come from.
 
     Attributes:
+        objective: What they were trained for.
         steps: Optimizer steps; 0 for random weights, None if unknown.
         seed: Of the initial weights; None if unknown.
         store: Fingerprint of the store, or what is known instead of it.
@@ -77,6 +78,7 @@ class PretrainingFacts(Section):
         official: Configuration of the official checkpoint that the weights were taken from.
     """
 
+    objective: ObjectiveName = "jepa"
     steps: int | None
     seed: int | None
     store: str

@@ -73,6 +73,11 @@ class Jepa(nn.Module):
         predicted = self.predictor(context, context_index, target_index, num_tokens=target.shape[1])
         return JepaOutput(self.loss(predicted.float(), wanted), target, context.detach())
 
+    @property
+    def encoder_to_keep(self) -> VisionTransformer:
+        """The target encoder, which the paper evaluates."""
+        return self.target_encoder
+
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """Move the target encoder towards the context encoder: once per optimizer step."""

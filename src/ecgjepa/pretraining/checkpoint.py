@@ -95,7 +95,7 @@ def restore_checkpoint(
     return state
 
 
-def load_encoder_weights(path: Path, encoder: str = "target_encoder") -> dict[str, Tensor]:
+def load_encoder_weights(path: Path, encoder: str) -> dict[str, Tensor]:
     """Return one encoder's weights from a checkpoint.
 
     Raises:

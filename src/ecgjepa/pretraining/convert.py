@@ -15,7 +15,7 @@ from ecgjepa.config import PretrainConfig
 from ecgjepa.databases import ptb_xl
 from ecgjepa.databases.catalogue import CATALOGUE
 from ecgjepa.databases.paper_statistics import paper_statistics
-from ecgjepa.errors import ConfigError, ModelFolderError, OfficialCheckpointError
+from ecgjepa.errors import CheckpointError, ConfigError, ModelFolderError, OfficialCheckpointError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
@@ -42,7 +42,12 @@ from ecgjepa.pretraining.checkpoint import (
     latest_checkpoint,
     load_optimizer_state,
 )
-from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder, read_run_config
+from ecgjepa.pretraining.run import (
+    CHECKPOINTS_FOLDER,
+    MODEL_FOLDER,
+    describe_encoder,
+    read_run_config,
+)
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
 logger = logging.getLogger(__name__)
@@ -204,6 +209,11 @@ def _read_checkpoint(path: Path) -> OfficialCheckpoint:
     state = check_checkpoint(path)
     run = path.parent.parent
     config = read_run_config(run)
+    if config.objective != "jepa":
+        raise CheckpointError(
+            f"{path}: is of a run with objective {config.objective}; the official code knows jepa "
+            f"only. Its encoder alone can be written from {run / MODEL_FOLDER}"
+        )
     official = to_official_config(config)
     if lost := lost_settings(config):
         logger.warning(

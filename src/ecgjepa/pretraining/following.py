@@ -29,7 +29,9 @@ class Follower:
             run, first_step=first_step, total_steps=train.steps, trackers=trackers
         )
         self._selection = Selection(run, probe, every=config.probe.every, last_step=train.steps)
-        self._watch = CollapseWatch(dim=config.encoder.dim, stop=train.stop_on_collapse)
+        self._watch = CollapseWatch(
+            dim=config.encoder.dim, stop=train.stop_on_collapse, objective=config.objective
+        )
 
     def begin(self, untrained: VisionTransformer) -> None:
         """Let the probe score the encoder as it is before the first step, if it never has."""

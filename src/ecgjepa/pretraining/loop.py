@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.errors import CheckpointError, ConfigError, DivergenceError, StoreError
+from ecgjepa.errors import CheckpointError, DivergenceError, StoreError
 from ecgjepa.model.compute import autocast, keep_freed_memory
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.objectives.jepa import Jepa, JepaOutput
+from ecgjepa.objectives.build import Objective, ObjectiveOutput, build_objective
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.checkpoint import (
     CheckpointState,
@@ -38,7 +38,7 @@ from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
 from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigterm
 from ecgjepa.pretraining.trackers import check_trackers
 from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
-from ecgjepa.sampling.masking import check_mask_size
+from ecgjepa.sampling.masking import check_masks
 from ecgjepa.sampling.resident import open_resident
 from ecgjepa.store.reading import Store
 
@@ -54,7 +54,7 @@ def pretrain(
     device: str = "auto",
     probe: OpenProbe | None = None,
 ) -> Path:
-    """Pre-train an encoder with JEPA and return the run folder.
+    """Pre-train an encoder, by default with JEPA, and return the run folder.
 
     A run folder that holds an interrupted run of the same configuration and store is continued,
     bit for bit as if it had never stopped (on the same hardware); a finished one is left alone.
@@ -64,7 +64,7 @@ def pretrain(
     Args:
         store: Folder of a store of training records.
         out: Run folder: ``config.yaml``, ``store.json``, ``metrics.jsonl``, ``checkpoints/`` and,
-            at the end, ``model/`` with the target encoder.
+            at the end, ``model/`` with the encoder to keep (JEPA: the target encoder).
         preset: Preset or YAML file.
         overrides: ``section.key=value`` items.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -84,10 +84,7 @@ def pretrain(
     """
     config = load_preset(preset, overrides)
     run = Path(out)
-    try:
-        check_mask_size(config.mask, config.num_patches)
-    except ValueError as error:
-        raise ConfigError(f"mask: {error}") from None
+    check_masks(config)
     check_trackers(config.train.trackers)
     with Store(store) as records, stop_on_sigterm() as stop:
         refuse_held_out(records)
@@ -108,9 +105,9 @@ def pretrain(
                 opened = None if probe is None else probe(describe_start(config, records))
                 claim_run(run, config, records)
             if not world.decide((run / MODEL_FOLDER).is_dir):
-                jepa = _train(run, config, records, batches, world, stop, opened)
+                objective = _train(run, config, records, batches, world, stop, opened)
                 if world.is_first:
-                    save_encoder(run, jepa.target_encoder, steps=config.train.steps)
+                    save_encoder(run, objective.encoder_to_keep, steps=config.train.steps)
             world.barrier()
     return run
 
@@ -130,16 +127,11 @@ def refuse_held_out(store: Store) -> None:
             )
 
 
-def initial_jepa(config: PretrainConfig) -> Jepa:
+def initial_objective(config: PretrainConfig) -> Objective:
     """Return the networks as they are before the first step: a function of ``train.seed``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        return Jepa(
-            config.encoder,
-            config.predictor,
-            normalise_targets=config.train.normalise_targets,
-            loss=config.train.loss,
-        )
+        return build_objective(config)
 
 
 def _train(
@@ -150,14 +142,14 @@ def _train(
     world: World,
     stop: StopRequest,
     probe: OnlineProbe | None,
-) -> Jepa:
+) -> Objective:
     """Run the steps that are still to do."""
     # --- build ----------------------------------------------------------------------------
     train, device = config.train, world.device
     if device.type == "cpu":
         keep_freed_memory()
-    jepa = initial_jepa(config).to(device)
-    optimizer = build_optimizer(jepa, train)
+    objective = initial_objective(config).to(device)
+    optimizer = build_optimizer(objective, train)
     constants = normalisation_tables(store, config.data.normalisation)
     normalise = Normaliser(*constants, clip=config.data.clip).to(device)
     torch.manual_seed(train.seed)
@@ -167,7 +159,7 @@ def _train(
     losses: list[torch.Tensor] = []  # since the last line of the log: of each step, its parts'
     checkpoint = world.decide(lambda: latest_checkpoint(run / CHECKPOINTS_FOLDER))
     if checkpoint is not None:
-        state = restore_checkpoint(checkpoint, jepa, optimizer)
+        state = restore_checkpoint(checkpoint, objective, optimizer)
         if state.store != store.fingerprint:
             raise CheckpointError(
                 f"{checkpoint}: was trained on another store than {store.path}; continue with the "
@@ -182,22 +174,22 @@ def _train(
                 checkpoint.name,
                 changes,
             )
-    world.check_same(jepa.state_dict(), first_step)
-    _log_start(jepa, batches, config, world)
+    world.check_same(objective.state_dict(), first_step)
+    _log_start(objective, batches, config, world)
     follower = Follower(run, config, probe, first_step=first_step) if world.is_first else None
     if follower is not None and probe is not None:
-        follower.begin(initial_jepa(config).target_encoder.to(device))
+        follower.begin(initial_objective(config).encoder_to_keep.to(device))
     # Only rank 0 has a probe, but all measure what goes into the line of a probed step.
     probe_every = world.decide(lambda: config.probe.every if probe else train.steps)
-    model = world.distribute(jepa)
+    model = world.distribute(objective)
     if train.compile:
         # Dynamic, for the number of visible patches differs from step to step.
         model = torch.compile(model, dynamic=True)  # type: ignore[assignment]
 
-    def forward(batch: Batch) -> JepaOutput:
+    def forward(batch: Batch) -> ObjectiveOutput:
         signal = normalise(batch.signal, batch.database)
         with autocast(device, train.precision):
-            return model(signal, batch.context_index, batch.target_index)
+            return model(signal, *batch.inputs)
 
     if world.size > 1:
         # DDP arranges its buffers anew after its first backward pass, and with them the order in
@@ -225,11 +217,11 @@ def _train(
             part_losses.append(output.loss.detach())
         losses.append(world.mean(torch.stack(part_losses)))
         if train.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(jepa.parameters(), train.gradient_clip)
+            torch.nn.utils.clip_grad_norm_(objective.parameters(), train.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         done = step + 1
-        jepa.update_target(schedules.momentum(train, done))
+        objective.update_target(schedules.momentum(train, done))
         stopping = world.any(stop.made) and done < train.steps
 
         if done % train.log_every == 0 or done % probe_every == 0 or done == train.steps:
@@ -255,16 +247,16 @@ def _train(
                     "data_wait": waited / seconds,
                     **signs,
                 }
-                follower.look(jepa.target_encoder, done, values)
+                follower.look(objective.encoder_to_keep, done, values)
             losses, waited, clock, timed_from = [], 0.0, time.perf_counter(), done
         if done % train.checkpoint_every == 0 or done == train.steps or stopping:
             pending = torch.cat(losses) if losses else torch.empty(0)
             if losses:  # else the log has just looked
                 _finite(pending, done)
-            world.check_same(jepa.state_dict(), done)
+            world.check_same(objective.state_dict(), done)
             if world.is_first:
                 state = CheckpointState(done, store.fingerprint, origin, tuple(pending.tolist()))
-                save_checkpoint(run / CHECKPOINTS_FOLDER, jepa, optimizer, state)
+                save_checkpoint(run / CHECKPOINTS_FOLDER, objective, optimizer, state)
                 remove_old_checkpoints(
                     run / CHECKPOINTS_FOLDER,
                     train.keep_checkpoints,
@@ -280,7 +272,7 @@ def _train(
     if stopping:
         world.barrier()  # until rank 0 has saved
         raise RunStopped(done)
-    return jepa
+    return objective
 
 
 def _finite(losses: torch.Tensor, step: int) -> float:
@@ -294,13 +286,17 @@ def _finite(losses: torch.Tensor, step: int) -> float:
     return value
 
 
-def _log_start(jepa: Jepa, batches: BatchReader, config: PretrainConfig, world: World) -> None:
-    encoder = sum(parameter.numel() for parameter in jepa.context_encoder.parameters())
-    predictor = sum(parameter.numel() for parameter in jepa.predictor.parameters())
+def _log_start(
+    objective: Objective, batches: BatchReader, config: PretrainConfig, world: World
+) -> None:
+    encoder = sum(parameter.numel() for parameter in objective.encoder_to_keep.parameters())
+    trained = sum(part.numel() for part in objective.parameters() if part.requires_grad)
     logger.info(
-        "encoder %s parameters, predictor %s, on %s; %d patches of %.0f ms",
+        "%s: encoder %s parameters, %s %s, on %s; %d patches of %.0f ms",
+        config.objective,
         f"{encoder:,}",
-        f"{predictor:,}",
+        {"jepa": "predictor", "mae": "decoder"}.get(config.objective, "heads"),
+        f"{trained - encoder:,}",
         world.device.type if world.size == 1 else f"{world.size} x {world.device.type}",
         config.num_patches,
         1000 * config.encoder.patch_size / config.data.sampling_rate,

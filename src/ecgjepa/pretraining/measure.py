@@ -19,15 +19,11 @@ from ecgjepa.model.compute import (
     keep_freed_memory,
 )
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.build import build_objective
 from ecgjepa.pretraining.costs import Precision, part_size
 from ecgjepa.pretraining.optim import build_optimizer
-from ecgjepa.sampling.batches import (
-    Batch,
-    BatchReader,
-    normalisation_tables,
-    sample_token_masks,
-)
+from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
+from ecgjepa.sampling.inputs import sample_batch_inputs
 from ecgjepa.store.reading import Store
 
 # Seconds that a timed pass should take at least, and how often it is repeated.
@@ -101,8 +97,8 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
 
     The batch is doubled until a pass takes long enough, or is as large as in the run.
     """
-    jepa = Jepa(config.encoder, config.predictor).to(device)
-    optimizer = build_optimizer(jepa, config.train)
+    objective = build_objective(config).to(device)
+    optimizer = build_optimizer(objective, config.train)
     leads = len(config.data.leads)
     normalise = Normaliser(
         np.zeros((1, leads), np.float32), np.ones((1, leads), np.float32), clip=config.data.clip
@@ -111,16 +107,14 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
     def forward_backward(batch: Batch) -> None:
         moved = batch.to(device)
         with autocast(device, config.train.precision):
-            output = jepa(
-                normalise(moved.signal, moved.database), moved.context_index, moved.target_index
-            )
+            output = objective(normalise(moved.signal, moved.database), *moved.inputs)
         output.loss.backward()
         output.loss.item()  # waits for the device
 
     def update() -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        jepa.update_target(0.99)
+        objective.update_target(0.99)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
@@ -134,19 +128,17 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
     updates = []
     for _ in range(_REPEATS):
         updates.append(_seconds(update))
-        forward_backward(_noise(config, 1))  # gradients for the next
+        forward_backward(_noise(config, min(2, part_size(config))))  # gradients for the next
     return median(passes), size, median(updates)
 
 
 def _noise(config: PretrainConfig, size: int) -> Batch:
     rng = np.random.default_rng(0)
     shape = (size, config.data.window_samples, len(config.data.leads))
-    context_index, target_index = sample_token_masks(config, step=0, part=0, batch_size=size)
     return Batch(
         torch.from_numpy(rng.integers(-500, 500, shape, dtype=np.int16)),
         torch.zeros(size, dtype=torch.int64),
-        context_index,
-        target_index,
+        *sample_batch_inputs(config, 0, 0, 0, size=size),
     )
 
 

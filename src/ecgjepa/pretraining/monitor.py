@@ -13,7 +13,10 @@ from torch import Tensor
 
 from ecgjepa.config import Loss
 from ecgjepa.model.layers import gather_tokens
-from ecgjepa.objectives.jepa import LOSSES, JepaOutput
+from ecgjepa.objectives.build import ObjectiveOutput
+from ecgjepa.objectives.jepa import LOSSES
+from ecgjepa.objectives.mae import MaeOutput
+from ecgjepa.objectives.views import ViewsOutput
 from ecgjepa.pretraining.collapse import CollapseSigns
 
 # Of a tensor, over the processes that share the batch evenly; all of them must ask.
@@ -21,7 +24,7 @@ MeanOverProcesses = Callable[[Tensor], Tensor]
 
 
 def batch_signs(
-    output: JepaOutput,
+    output: ObjectiveOutput,
     context_index: Int64[Tensor, "batch context"],
     target_index: Int64[Tensor, "batch target"],
     *,
@@ -33,11 +36,16 @@ def batch_signs(
 
     ``spread`` and ``effective_rank`` are the target encoder's, ``context_spread`` and
     ``context_effective_rank`` the context encoder's, ``loss_to_mean`` the loss relative to that of
-    predicting at every position the mean of all targets there. All wait for the device, so they
-    are for the steps that are logged. What is given is this process' share of the batch; what is
-    returned is the same on all.
+    predicting at every position the mean of all targets there. Other objectives have ``spread``
+    and ``effective_rank`` of the encoder they train, and failure signals of their own. All wait
+    for the device, so they are for the steps that are logged. What is given is this process' share
+    of the batch; what is returned is the same on all.
     """
     mean = mean_over_processes
+    if isinstance(output, ViewsOutput):
+        return _signs_of_views(output)
+    if isinstance(output, MaeOutput):
+        return _signs_of_reconstruction(output, mean)
     target = collapse_signs(output.target, mean_over_processes=mean)
     context = collapse_signs(
         output.context,
@@ -55,6 +63,31 @@ def batch_signs(
         "context_spread": context.spread,
         "context_effective_rank": context.effective_rank,
         "loss_to_mean": float(mean(output.loss.detach()) / baseline.clamp_min(1e-12)),
+    }
+
+
+def _signs_of_views(output: ViewsOutput) -> dict[str, float]:
+    """Return the signs of an output that covers all processes' records already."""
+    signs = collapse_signs(output.features.unsqueeze(1))
+    return {
+        "spread": signs.spread,
+        "effective_rank": signs.effective_rank,
+        "positive_similarity": float(output.positive_similarity),
+        "negative_similarity": float(output.negative_similarity),
+        "uniformity": float(output.uniformity),
+    }
+
+
+def _signs_of_reconstruction(output: MaeOutput, mean: MeanOverProcesses) -> dict[str, float]:
+    """Return the encoder's signs, and the share of the hidden variance that is explained."""
+    signs = collapse_signs(
+        output.features, output.positions, num_patches=output.num_patches, mean_over_processes=mean
+    )
+    unexplained = mean(output.loss.detach()) / mean(output.baseline).clamp_min(1e-12)
+    return {
+        "spread": signs.spread,
+        "effective_rank": signs.effective_rank,
+        "reconstruction_r2": float(1 - unexplained),
     }
 
 

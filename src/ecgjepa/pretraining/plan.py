@@ -24,7 +24,7 @@ from ecgjepa.pretraining.costs import (
     estimate_disk,
     estimate_memory,
 )
-from ecgjepa.sampling.masking import check_mask_size
+from ecgjepa.sampling.masking import check_masks
 from ecgjepa.store.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:  # measuring needs torch, counting does not
@@ -129,10 +129,7 @@ def plan(
         StoreError: If the store is unusable.
     """
     config = load_preset(preset, overrides)
-    try:
-        check_mask_size(config.mask, config.num_patches)
-    except ValueError as error:
-        raise ConfigError(f"mask: {error}") from None
+    check_masks(config)
     if measure and (tflops is not None or memory_gb is not None):
         raise ConfigError("measure is for this machine, tflops and memory for another; choose one")
     if tflops is not None and tflops <= 0:

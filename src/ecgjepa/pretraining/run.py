@@ -33,6 +33,8 @@ CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
 BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"
+_NAMES = {"jepa": "JEPA", "simclr": "SimCLR", "byol": "BYOL", "mae": "a masked autoencoder"}
+_WEIGHTS = {"jepa": "the target encoder (moving average of the context encoder)"}
 # Settings that change what is written about a run, but nothing in it: a resumed run may differ.
 _FREE = {"data.resident", "train.trackers", "train.stop_on_collapse", "probe.every"}
 
@@ -93,9 +95,10 @@ def read_run_config(run: Path) -> PretrainConfig:
 
 
 def _flat(config: PretrainConfig) -> dict[str, Any]:
-    return {
+    content = config.model_dump(mode="json")
+    return {"objective": content.pop("objective")} | {
         f"{section}.{key}": value
-        for section, values in config.model_dump(mode="json").items()
+        for section, values in content.items()
         for key, value in values.items()
     }
 
@@ -171,7 +174,7 @@ def save_encoder(
     folder: str = MODEL_FOLDER,
     training: dict[str, Any] | None = None,
 ) -> None:
-    """Write the target encoder as a model folder of the run; ``training``: how it was chosen."""
+    """Write the encoder to keep as a model folder of the run; ``training``: how it was chosen."""
     config = describe_encoder(run, steps=steps).model_copy(update={"training": training or {}})
     save_model(run / folder, encoder, config, _card(config))
 
@@ -191,6 +194,7 @@ def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
             clip=config.data.clip,
         ),
         pretraining=PretrainingFacts(
+            objective=config.objective,
             steps=0,
             seed=config.train.seed,
             store=store.fingerprint,
@@ -205,7 +209,7 @@ def _card(config: ModelConfig) -> str:
     records = ", ".join(f"{name} ({count:,} records)" for name, count in facts.records.items())
     size = config.encoder
     return (
-        "# ECG encoder pre-trained with JEPA\n\n"
+        f"# ECG encoder pre-trained with {_NAMES[facts.objective]}\n\n"
         "For research use only; not a medical device.\n\n"
         f"- Vision Transformer, width {size.dim}, depth {size.depth}, {size.num_heads} heads; "
         f"patches of {1000 * size.patch_size / config.preprocessing.sampling_rate:.0f} ms"
@@ -213,5 +217,5 @@ def _card(config: ModelConfig) -> str:
         f"- Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; everything else about it is in config.json.\n"
         f"- Pre-trained for {facts.steps:,} steps on {records}.\n"
-        "- Weights: the target encoder (moving average of the context encoder).\n"
+        f"- Weights: {_WEIGHTS.get(facts.objective, 'the trained encoder')}.\n"
     )

@@ -12,10 +12,9 @@ from torch import Tensor
 from ecgjepa.config import PretrainConfig
 from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import ConfigError
-from ecgjepa.model.positions import token_index
-from ecgjepa.sampling.lead_dropout import sample_leads
-from ecgjepa.sampling.masking import sample_masks
-from ecgjepa.sampling.mixture import Mixture, leads_rng, masks_rng
+from ecgjepa.sampling.augmentation import Augmentation
+from ecgjepa.sampling.inputs import sample_batch_inputs
+from ecgjepa.sampling.mixture import Mixture
 from ecgjepa.sampling.resident import ResidentStore
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.store.reading import Store
@@ -30,26 +29,42 @@ class Batch(NamedTuple):
     Attributes:
         signal: Crops in µV, -32768 where invalid; still integers, to be normalised on the device.
         database: Number of each record's database, in the order of `normalisation_tables`.
-        context_index: Visible patches; with per-lead patches, their tokens in the leads that stay.
-        target_index: Masked patches; with per-lead patches, their tokens in all leads.
+        context_index: Visible patches, for objectives that mask; with per-lead patches, their
+            tokens in the leads that stay. Else none.
+        target_index: Masked patches, likewise; with per-lead patches, their tokens in all leads.
+        augmentation: Of two views, for objectives that compare them; else None.
     """
 
     signal: Int16[Tensor, "batch samples leads"]
     database: Int64[Tensor, " batch"]
     context_index: Int64[Tensor, "batch context"]
     target_index: Int64[Tensor, "batch target"]
+    augmentation: Augmentation | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor] | tuple[Augmentation]:
+        """What an objective's ``forward`` takes beside the normalised signal."""
+        if self.augmentation is None:
+            return (self.context_index, self.target_index)
+        return (self.augmentation,)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, copied without waiting where memory is pinned."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        signal, database, context, target = (
+            tensor.to(device, non_blocking=True) for tensor in self[:4]
+        )
+        views = self.augmentation
+        if views is not None:
+            views = views.to(device, non_blocking=True)
+        return Batch(signal, database, context, target, views)
 
 
 class BatchReader:
     """Makes the batch of any (step, part): the same one, whenever and wherever it is asked for.
 
-    The records and crops of a step depend on (seed, step) alone, its masks on (seed, step, part),
-    with one share of visible patches per part. Each of ``world_size`` processes reads its share of
-    the rows of every part; together they read what one process would.
+    The records and crops of a step depend on (seed, step) alone, its masks (or augmentations) on
+    (seed, step, part), with one share of visible patches per part. Each of ``world_size`` processes
+    reads its share of the rows of every part; together they read what one process would.
     """
 
     def __init__(
@@ -134,9 +149,12 @@ class BatchReader:
         assert 0 <= part < self._num_parts
         config = self._config
         draw = self.mixture.draw(config.train.seed, step, config.train.batch_size)
-        context_index, target_index = sample_token_masks(
-            config, step=step, part=part, batch_size=self._part_size
+        context, target, augmentation = sample_batch_inputs(
+            config, config.train.seed, step, part, size=self._part_size
         )
+        if augmentation is not None:
+            shared = (self._pin(values[self._share]) for values in augmentation)
+            augmentation = Augmentation(*shared)
         first = part * self._part_size
         rows = draw.rows[first : first + self._part_size][self._share]
         starts = draw.starts[first : first + self._part_size][self._share]
@@ -148,44 +166,14 @@ class BatchReader:
         return Batch(
             signal,
             self._pin(torch.from_numpy(self._store.database_number[rows].astype(np.int64))),
-            self._pin(context_index[self._share]),
-            self._pin(target_index[self._share]),
+            self._pin(context[self._share]),
+            self._pin(target[self._share]),
+            augmentation,
         )
 
-    def _pin(self, tensor: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    def _pin(self, tensor: Tensor) -> Tensor:
         # From memory that is not pinned, a copy would wait for all that the device has to do.
         return tensor.pin_memory() if self._pinned else tensor
-
-
-def sample_token_masks(
-    config: PretrainConfig, *, step: int, part: int, batch_size: int
-) -> tuple[Int64[Tensor, "batch context"], Int64[Tensor, "batch target"]]:
-    """Return the tokens that the context encoder sees and those to predict, of one part.
-
-    With per-lead patches, the same stretches of time are masked in all leads, so that no lead gives
-    away another; a lead that is dropped is not seen, but predicted where it is masked.
-    """
-    seed, num_leads = config.train.seed, config.encoder.num_leads
-    masks = sample_masks(
-        config.mask,
-        masks_rng(seed, step, part),
-        batch_size=batch_size,
-        num_patches=config.num_patches,
-    )
-    context, target = map(torch.from_numpy, masks)
-    if not config.encoder.lead_patches:
-        return context, target
-    seen = sample_leads(
-        config.train.lead_dropout,
-        leads_rng(seed, step, part),
-        batch_size=batch_size,
-        num_leads=num_leads,
-    )
-    every_lead = torch.arange(num_leads).unsqueeze(0)
-    return (
-        token_index(context, torch.from_numpy(seen), num_leads),
-        token_index(target, every_lead, num_leads),
-    )
 
 
 class _Buffer:

@@ -19,7 +19,7 @@ from ecgjepa.store.reading import Store
 logger = logging.getLogger(__name__)
 
 # Independent random streams of one seed.
-_RECORDS, _MASKS, _SHUFFLE, _LEADS = 0, 1, 2, 3
+_RECORDS, _MASKS, _SHUFFLE, _LEADS, _VIEWS = 0, 1, 2, 3, 4
 
 
 class Draw(NamedTuple):
@@ -42,6 +42,11 @@ def masks_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
 def leads_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
     """Return the generator of the leads that a part of a step's batch keeps."""
     return np.random.default_rng([seed, _LEADS, step, part])
+
+
+def views_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
+    """Return the generator of the augmentations of a part of a step's batch."""
+    return np.random.default_rng([seed, _VIEWS, step, part])
 
 
 def shuffle_rng(seed: int) -> np.random.Generator:

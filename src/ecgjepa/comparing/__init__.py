@@ -1,0 +1,1 @@
+"""Objectives, seeds and protocols side by side, at equal compute."""

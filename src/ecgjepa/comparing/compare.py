@@ -1,0 +1,141 @@
+"""The verb: run what a plan names, step by step, and write one table."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ecgjepa.comparing.cells import evaluate, list_cells, pretrain_arm
+from ecgjepa.comparing.figure import draw_comparison
+from ecgjepa.comparing.plan import ComparisonPlan, load_plan
+from ecgjepa.comparing.table import Entry, as_markdown, entries_as_json, tabulate
+from ecgjepa.errors import ConfigError
+from ecgjepa.files import write_json, write_text
+from ecgjepa.pretraining.costs import count_flops
+from ecgjepa.reporting.figures import save_figure
+from ecgjepa.store.manifest import read_manifest
+
+logger = logging.getLogger(__name__)
+
+PLAN_FILE, TABLE_FILE, RESULTS_FILE, FIGURE_FILE = (
+    "plan.json",
+    "comparison.md",
+    "comparison.json",
+    "comparison.svg",
+)
+
+
+class Comparison(NamedTuple):
+    """A finished comparison.
+
+    Attributes:
+        path: Its folder: table, JSON, figure, and the runs and results below it.
+        entries: What the table says.
+    """
+
+    path: Path
+    entries: list[Entry]
+
+
+def compare(
+    plan: str | Path,
+    store: str | Path,
+    data: Mapping[str, str | Path],
+    out: str | Path,
+    *,
+    cache: str | Path | None = None,
+    device: str = "auto",
+) -> Comparison:
+    """Pre-train every arm with every seed, evaluate them all, and write one table.
+
+    What is finished in ``out`` is not repeated, what was interrupted goes on.
+
+    Args:
+        plan: Name of a plan (``small``, ``paper``) or a YAML file.
+        store: Store of training records, for all arms.
+        data: The labelled database: name to folder.
+        out: Folder for everything.
+        cache: Folder for prepared records.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        EcgjepaError: A named subclass for whatever does not fit together.
+    """
+    chosen, out, store = load_plan(plan), Path(out), Path(store)
+    if set(data) != {chosen.database}:
+        raise ConfigError(
+            f"plan {plan} evaluates {chosen.database}; found {', '.join(data) or 'no data'}. Use "
+            f"--data {chosen.database}=DIR"
+        )
+    refuse_leak(chosen, store)
+    claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
+    for seed in chosen.seeds:
+        for arm in chosen.arms:
+            logger.info("pre-training %s, seed %d", arm, seed)
+            pretrain_arm(chosen, arm, seed, store, out, device)
+    where = None if cache is None else Path(cache)
+    for cell in list_cells(chosen):
+        evaluate(chosen, cell, data, out, cache=where, device=device)
+    entries = tabulate(chosen, out)
+    write_text(out / TABLE_FILE, as_markdown(entries, describe(chosen)))
+    save_figure(draw_comparison(entries), out / FIGURE_FILE)
+    write_json(
+        out / RESULTS_FILE,
+        {"plan": chosen.model_dump(mode="json"), "entries": entries_as_json(entries)},
+    )
+    return Comparison(out, entries)
+
+
+def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
+    """Refuse to begin if pre-training would see folds that select or test.
+
+    Raises:
+        ConfigError: If the store holds one.
+    """
+    summary = read_manifest(store).databases.get(plan.database)
+    seen = set(() if summary is None else summary.folds or ())
+    if leaked := sorted(seen & {*plan.folds.validation, *plan.folds.test}):
+        raise ConfigError(
+            f"{store}: holds folds {leaked} of {plan.database}, which this plan selects or tests "
+            f"on; prepare it with --folds {','.join(map(str, plan.folds.train))}"
+        )
+
+
+def claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
+    """Write down what a folder compares, or make sure that it is the same.
+
+    Raises:
+        ConfigError: If the folder holds another comparison.
+    """
+    content = {"plan": plan.model_dump(mode="json"), **data}
+    path = out / PLAN_FILE
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(content)):
+            raise ConfigError(
+                f"{out}: holds a comparison of another plan or store; choose another folder, or "
+                "repeat the same to go on with it"
+            )
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+
+
+def describe(plan: ComparisonPlan) -> list[str]:
+    """Return what a reader of the table must know, with the operations each arm spent."""
+    folds = plan.folds
+    notes = [
+        f"{plan.database}: folds {list(folds.train)} train, {list(folds.validation)} select, "
+        f"{list(folds.test)} test; seeds {list(plan.seeds)}.",
+        "Intervals: patients resampled 1,000 times, of the mean over runs; the standard deviation "
+        "over runs is beside it. Differences are paired on the same resamples.",
+    ]
+    for arm in plan.arms:
+        config = plan.config(arm, plan.seeds[0])
+        train, flops = config.train, count_flops(config).total
+        spent = train.steps * train.batch_size * flops / 1e12
+        notes.append(
+            f"{arm}: {config.objective}, {train.steps:,} steps of {train.batch_size} records, "
+            f"{flops / 1e9:.3g} GFLOP each: {spent:.3g} TFLOP."
+        )
+    return notes
