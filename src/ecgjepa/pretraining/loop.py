@@ -88,7 +88,7 @@ def pretrain(
     except ValueError as error:
         raise ConfigError(f"mask: {error}") from None
     check_trackers(config.train.trackers)
-    with Store(store) as records, stop_on_sigterm() as stop:
+    with Store(store) as records:
         refuse_held_out(records)
         world = World.from_environment(device)
         batches = BatchReader(
@@ -99,7 +99,8 @@ def pretrain(
             world_size=world.size,
         )
         check_run(run, config, records)
-        with world.group():
+        # SIGTERM ends a process that waits for the others at once: there is nothing to save yet.
+        with world.group(), stop_on_sigterm() as stop:
             world.barrier()  # nothing is written before all processes have looked
             opened = None
             if world.is_first:
