@@ -62,7 +62,7 @@ def main():
     loop.Jepa.update_target = update
     loop.pretrain(store, out, overrides=overrides, device="cpu")
 """
-# Of one run under torchrun: which process of which attempt is killed after how many steps of its own.
+# Which process of which attempt is killed, after how many steps of its own. Under torchrun.
 # Checkpoints are written after steps 3 and 6.
 KILLED = """
 import os, signal, sys

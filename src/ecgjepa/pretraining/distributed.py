@@ -132,8 +132,8 @@ class World:
         flag = torch.tensor(int(value))
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         result, held = bool(flag), weakref.ref(flag)
-        # The answer can be here before gloo's thread has let go of the tensor. A thread that does so
-        # while Python ends aborts the process: a finished run would count as failed, and the last
+        # The answer can be here before a thread of gloo has let go of the tensor. If it does so
+        # while Python ends, the process aborts and a finished run counts as failed; the last
         # exchange of a run is one of these (docs/decisions/0024).
         del flag
         while held() is not None:
