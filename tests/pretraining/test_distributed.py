@@ -199,11 +199,11 @@ def elastic(
     script.write_text(program)
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += [f"--max-restarts={restarts}", "--monitor-interval=0.1"]
-    return finish([*command, str(script), str(store), str(run), *SETTINGS])
+    return finish([*command, str(script), str(store), str(run), *SETTINGS], seconds=150)
 
 
-def finish(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run Python to its end; whatever happens, none of its processes is left after a minute."""
+def finish(command: list[str], seconds: float = 50) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end; whatever happens, none of its processes is left long after that."""
     job = subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
@@ -217,7 +217,7 @@ def finish(command: list[str]) -> subprocess.CompletedProcess[str]:
         start_new_session=True,
     )
     try:
-        stdout, stderr = job.communicate(timeout=50)
+        stdout, stderr = job.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         job.terminate()  # torchrun ends its processes, which have sessions of their own
         with suppress(subprocess.TimeoutExpired):
