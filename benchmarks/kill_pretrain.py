@@ -1,13 +1,14 @@
 """Kill `ecgjepa pretrain` at random moments and prove that what is resumed is the same to the bit.
 
-    python benchmarks/kill_pretrain.py [--kills 50] [--processes 1] [--result FILE]
+    python benchmarks/kill_pretrain.py [--kills 50] [--processes 1] [--elastic] [--result FILE]
 
 Trains a small run without interruption, then ``--kills`` times anew: each time it is ended by
 SIGKILL or SIGTERM at a moment drawn from the length of an uninterrupted run, or at the next write
 of a checkpoint after that moment, and, in a third of the cases, a second time; then the same
 command is left to finish. Final weights, optimizer, model folder and every line of the metrics
 (but for its timings) are compared with the uninterrupted run's. With several ``--processes``,
-SIGKILL hits one of them, and the same command has to resume; SIGTERM hits torchrun. Linux or
+SIGKILL hits one of them, and the same command has to resume; SIGTERM hits torchrun. With
+``--elastic``, torchrun itself has to start them again, and only SIGKILL is sent. Linux or
 macOS; with several processes, Linux. Not a timing.
 """
 
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +62,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--elastic", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--result", type=Path)
     options = parser.parse_args()
+    if options.elastic and options.processes == 1:
+        parser.error("--elastic needs several --processes")
     with tempfile.TemporaryDirectory() as scratch:
-        rows = campaign(Path(scratch), options.kills, options.processes, options.seed)
+        rows = campaign(
+            Path(scratch), options.kills, options.processes, options.seed, options.elastic
+        )
     same = sum(row["same"] for row in rows)
     print(f"{same} of {len(rows)} runs equal the uninterrupted one bit for bit")
     kills = [kill for row in rows for kill in row["kills"]]
     summary = {
         "benchmark": "kill_pretrain",
         "processes": options.processes,
+        "elastic": options.elastic,
         "same": same,
         "runs": len(rows),
         "kills": len(kills),
@@ -81,7 +89,9 @@ def main() -> None:
     raise SystemExit(same < len(rows))
 
 
-def campaign(folder: Path, kills: int, processes: int, seed: int) -> list[dict[str, Any]]:
+def campaign(
+    folder: Path, kills: int, processes: int, seed: int, elastic: bool
+) -> list[dict[str, Any]]:
     """Return one row per run that was killed and resumed."""
     rng = random.Random(seed)
     # In a process of its own: what is forked later must not inherit the threads of `prepare`.
@@ -96,9 +106,13 @@ def campaign(folder: Path, kills: int, processes: int, seed: int) -> list[dict[s
     rows = []
     for number in range(kills):
         times = 1 + (rng.random() < 1 / 3)
-        found = [kill_once(folder, rng, length, processes) for _ in range(times)]
-        assert start(folder, "cut", processes).wait() == 0, "a resumed run failed"
-        row = {"case": number, "kills": found, "same": outcome(folder / "cut") == expected}
+        if elastic:
+            found, code = kill_workers(folder, rng, length, processes, times)
+        else:
+            found = [kill_once(folder, rng, length, processes) for _ in range(times)]
+            code = start(folder, "cut", processes).wait()
+        same = code == 0 and outcome(folder / "cut") == expected
+        row = {"case": number, "kills": found, "finished": code == 0, "same": same}
         shutil.rmtree(folder / "cut")
         rows.append(row)
         print(json.dumps(row), flush=True)
@@ -150,8 +164,8 @@ class Job:
             time.sleep(0.001)
 
 
-def start(folder: Path, name: str, processes: int) -> Job:
-    """Start or resume a run."""
+def start(folder: Path, name: str, processes: int, restarts: int = 0) -> Job:
+    """Start or resume a run; torchrun may start it again by itself."""
     arguments = ["ecgjepa", "--quiet", "pretrain", "--store", str(folder / "store")]
     arguments += ["--out", str(folder / name), "--device", "cpu"]
     for key, value in SETTINGS.items():
@@ -159,7 +173,8 @@ def start(folder: Path, name: str, processes: int) -> Job:
     if processes == 1:
         return Job(lambda: run_command(arguments))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    torchrun += [f"--nproc-per-node={processes}", "--monitor-interval=0.1", "-m", *arguments]
+    torchrun += [f"--nproc-per-node={processes}", "--monitor-interval=0.1"]
+    torchrun += [f"--max-restarts={restarts}", "-m", *arguments]
     return Job(lambda: os.execv(sys.executable, torchrun))
 
 
@@ -187,14 +202,49 @@ def kill_once(folder: Path, rng: random.Random, length: float, processes: int) -
     writing = is_writing(run)
     # Of several, the others end too.
     code = job.wait()
-    steps = sorted(int(path.name[5:]) for path in run.glob("checkpoints/step-*"))
     return {
         "signal": name,
         "seconds": round(moment, 2),
         "writing": writing,
         "exit": code,
-        "saved": steps[-1] if steps else 0,
+        "saved": last_step(run),
     }
+
+
+def kill_workers(
+    folder: Path, rng: random.Random, length: float, processes: int, times: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Kill processes of a run that torchrun starts again, and return what was found and its end."""
+    run, job = folder / "cut", start(folder, "cut", processes, restarts=times)
+    found = []
+    for _ in range(times):
+        rank, moment = rng.randrange(processes), rng.uniform(0, length)
+        job.wait_for((run / "config.yaml").is_file)
+        deadline = time.monotonic() + moment
+        # Between two attempts there is nobody to kill.
+        job.wait_for(lambda: time.monotonic() > deadline and rank in ranks(job.pid))  # noqa: B023
+        if job.poll() is not None:
+            break
+        os.kill(ranks(job.pid)[rank], signal.SIGKILL)
+        found.append({"signal": "SIGKILL", "rank": rank, "seconds": round(moment, 2)})
+        found[-1] |= {"writing": is_writing(run), "saved": last_step(run)}
+    return found, job.wait()
+
+
+def ranks(pid: int) -> dict[int, int]:
+    """Return the process of each rank that torchrun has started."""
+    found = {}
+    for child in children(pid):
+        with suppress(OSError):
+            for item in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                if item.startswith(b"RANK="):
+                    found[int(item[5:])] = child
+    return found
+
+
+def last_step(run: Path) -> int:
+    """Return the step of the last checkpoint, 0 if there is none."""
+    return max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
 
 
 def is_writing(run: Path) -> bool:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import write_ptb_xl
 from safetensors.torch import load_file
 
@@ -22,6 +24,7 @@ from ecgjepa.pretraining.distributed import World
 from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.monitor import collapse_signs
 from ecgjepa.pretraining.origin import describe_changes, origin_here
+from ecgjepa.pretraining.rendezvous import agree
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 
@@ -59,6 +62,48 @@ def main():
     store, out, *overrides = sys.argv[1:]
     Jepa.update_target = update
     loop.pretrain(store, out, overrides=overrides, device="cpu")
+"""
+# Which process of which attempt is killed, after how many steps of its own. Under torchrun.
+# Checkpoints are written after steps 3 and 6.
+KILLED = """
+import os, signal, sys
+from ecgjepa.pretraining import loop
+
+fate = {"0": ("1", 2), "1": ("0", 5), "2": ("1", 4)}.get(os.environ["TORCHELASTIC_RESTART_COUNT"])
+steps, real = [], loop.Jepa.update_target
+def update(jepa, momentum):
+    real(jepa, momentum)
+    steps.append(momentum)
+    if (os.environ["RANK"], len(steps)) == fate:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store, out, *overrides = sys.argv[1:]
+loop.Jepa.update_target = update
+loop.pretrain(store, out, overrides=overrides, device="cpu")
+"""
+# Process 1 asks torchrun to end, and goes on when torchrun has told it to.
+ASKED = """
+import os, signal, sys, time
+from ecgjepa.pretraining import loop, stopping
+
+asked, make = [], stopping.StopRequest.make
+def made(request, *arguments):
+    make(request)
+    asked.append(True)
+
+steps, real = [], loop.Jepa.update_target
+def update(jepa, momentum):
+    real(jepa, momentum)
+    steps.append(momentum)
+    if os.environ["RANK"] == "1" and len(steps) == 4:
+        os.kill(os.getppid(), signal.SIGTERM)
+        while not asked:
+            time.sleep(0.01)
+
+store, out, *overrides = sys.argv[1:]
+stopping.StopRequest.make = made
+loop.Jepa.update_target = update
+loop.pretrain(store, out, overrides=overrides, device="cpu")
 """
 # A model of one layer, three parts of a batch, and a count of exchanges.
 EXCHANGE = """
@@ -147,8 +192,19 @@ def torchrun(processes: int, store: Path, run: Path) -> subprocess.CompletedProc
     return finish(command)
 
 
-def finish(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run Python to its end; whatever happens, none of its processes is left after a minute."""
+def elastic(
+    processes: int, program: str, store: Path, run: Path, restarts: int
+) -> subprocess.CompletedProcess[str]:
+    """Let torchrun start a program again when one of its processes ends."""
+    script = run.with_suffix(".py")
+    script.write_text(program)
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += [f"--max-restarts={restarts}", "--monitor-interval=0.1"]
+    return finish([*command, str(script), str(store), str(run), *SETTINGS], seconds=150)
+
+
+def finish(command: list[str], seconds: float = 50) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end; whatever happens, none of its processes is left long after that."""
     job = subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
@@ -162,7 +218,7 @@ def finish(command: list[str]) -> subprocess.CompletedProcess[str]:
         start_new_session=True,
     )
     try:
-        stdout, stderr = job.communicate(timeout=50)
+        stdout, stderr = job.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         job.terminate()  # torchrun ends its processes, which have sessions of their own
         with suppress(subprocess.TimeoutExpired):
@@ -250,6 +306,45 @@ def test_whatever_ends_a_run_the_same_command_goes_on(three, store, tmp_path):
 
 
 @pytest.mark.slow
+def test_killed_processes_are_started_again(store, tmp_path):
+    """Killed before the first checkpoint, between two, after the last, and of both ranks."""
+    result = fork(2, store, tmp_path / "whole")
+    assert result.returncode == 0, result.stderr
+    result = elastic(2, KILLED, store, tmp_path / "run", restarts=3)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("(exitcode: -9)") == 3
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_saves_once_and_starts_nothing_again(store, tmp_path):
+    result = elastic(2, ASKED, store, tmp_path / "run", restarts=3)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.count("stopped after step 4") == 2
+    checkpoints = list_checkpoints(tmp_path / "run/checkpoints")
+    assert [path.name for path in checkpoints] == ["step-000003", "step-000004"]
+
+
+def test_attempts_that_share_a_store_meet_apart():
+    """A store of torchrun: what dead processes left there is still there."""
+    store, timeout = dist.HashStore(), timedelta(seconds=10)
+    names = set()
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            found = set(pool.map(lambda rank: agree(store, rank, 4, timeout), range(4)))
+        assert len(found) == 1  # all of one attempt meet
+        names |= found
+    assert len(names) == 3
+
+
+def test_whoever_does_not_come_is_named():
+    store, timeout = dist.HashStore(), timedelta(seconds=0.1)
+    store.set("ecgjepa/word/1", "of a dead process")
+    with pytest.raises(TimeoutError, match=r"process 1 of 2 did not come within 0\.1 s"):
+        agree(store, 0, 2, timeout)
+
+
+@pytest.mark.slow
 def test_weights_that_drift_apart_are_found_before_they_are_saved(store, tmp_path):
     flip = "next(jepa.target_encoder.parameters()).view(torch.int32).flatten()[0] ^= 1"
     result = fork(2, store, tmp_path / "run", flip)
@@ -285,7 +380,7 @@ def test_a_world_of_one_needs_no_group(monkeypatch):
     world = World.from_environment("cpu")
     module, values = torch.nn.Linear(1, 1), torch.ones(2)
     with world.group():
-        assert not torch.distributed.is_initialized()
+        assert not dist.is_initialized()
         assert world.distribute(module) is module
         assert world.mean(values) is values
         assert world.decide(lambda: "yes") == "yes"

@@ -7,6 +7,8 @@ notices at once when a process is gone.
 
 import logging
 import os
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ecgjepa.errors import ConfigError, RankDriftError
 from ecgjepa.model.compute import choose_device
+from ecgjepa.pretraining.rendezvous import meet
 from ecgjepa.pretraining.stopping import RunStopped
 
 # How long a process waits for the others, in seconds: longer than rank 0 takes for a checkpoint
@@ -91,6 +94,9 @@ class World:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
             timeout=timeout,
+            store=meet(self.rank, self.size, timeout),
+            rank=self.rank,
+            world_size=self.size,
         )
         try:
             yield
@@ -125,7 +131,14 @@ class World:
             return value
         flag = torch.tensor(int(value))
         dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag)
+        result, held = bool(flag), weakref.ref(flag)
+        # The answer can be here before a thread of gloo has let go of the tensor. If it does so
+        # while Python ends, the process aborts and a finished run counts as failed; the last
+        # exchange of a run is one of these (docs/decisions/0024).
+        del flag
+        while held() is not None:
+            time.sleep(0)
+        return result
 
     def decide(self, question: Callable[[], Answer]) -> Answer:
         """Return rank 0's answer on all processes, which may see a network disk differently."""

@@ -86,7 +86,7 @@ def pretrain(
     run = Path(out)
     check_masks(config)
     check_trackers(config.train.trackers)
-    with Store(store) as records, stop_on_sigterm() as stop:
+    with Store(store) as records:
         refuse_held_out(records)
         world = World.from_environment(device)
         batches = BatchReader(
@@ -98,7 +98,8 @@ def pretrain(
             resident=open_resident(records, config, world.device),
         )
         check_run(run, config, records)
-        with world.group():
+        # SIGTERM ends a process that waits for the others at once: there is nothing to save yet.
+        with world.group(), stop_on_sigterm() as stop:
             world.barrier()  # nothing is written before all processes have looked
             opened = None
             if world.is_first:
