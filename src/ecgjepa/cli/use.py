@@ -1,13 +1,16 @@
 """Verbs for what came of it: predict, report, plot, doctor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
 from ecgjepa.terminal import prediction_as_json, print_facts, print_json, print_prediction
+
+if TYPE_CHECKING:
+    from ecgjepa.model.folder import CalibrationConfig
 
 
 @app.command()
@@ -29,9 +32,16 @@ def predict(
         descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
         for prediction in predictions:
             print_prediction(prediction, descriptions, top)
-        print("Research use only. Probabilities are not calibrated.")
+        print(_calibration_note(loaded.config.calibration))
     if any(prediction.error for prediction in predictions):
         raise typer.Exit(FELL_SHORT)
+
+
+def _calibration_note(calibration: "CalibrationConfig | None") -> str:
+    if calibration is None:
+        return "Research use only. Probabilities are not calibrated."
+    folds = ", ".join(map(str, calibration.folds))
+    return f"Research use only. Probabilities are calibrated ({calibration.method}, folds {folds})."
 
 
 @app.command()
