@@ -2,9 +2,10 @@
 
     python benchmarks/bootstrap.py [--result benchmarks/results/NAME.json]
 
-Scores are made up; label supports are like those of fold 10 (2,198 records): 22 labels with fewer than 10 positives, 10 of them with one or two. One call gives AUROC and
-average precision of every label and their means in every resample; the plain loop beside it calls
-scikit-learn on a few resamples and is scaled up. Run it on an idle machine.
+Scores are made up; label supports are like those of fold 10 (2,198 records): 22 labels with fewer
+than 10 positives, 10 of them with one or two. One call gives AUROC and average precision of every
+label and their means in every resample; the plain loop beside it calls scikit-learn on a few
+resamples and is scaled up. Run it on an idle machine.
 """
 
 import argparse
