@@ -120,7 +120,7 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "tuned")
     assert code == 0
     assert text.count("normal ECG") == 2
-    assert "Research use only. Probabilities are not calibrated." in text
+    assert "Research use only. Probabilities are calibrated (platt, folds 9)." in text
 
     code, text, _ = ecgjepa(
         "predict", files[0], tmp_path / "no.hea", "--model", tmp_path / "tuned", "--json"

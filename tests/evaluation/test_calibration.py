@@ -56,7 +56,7 @@ def test_unseen_records_are_better_calibrated_and_ranked_the_same(rng, method):
     after = fitted.apply(scores)
     once = ones(len(targets))
     assert macro(log_losses(targets, after, once))[0] < macro(log_losses(targets, scores, once))[0]
-    assert (calibration_errors(targets, after) < 0.6 * calibration_errors(targets, scores)).all()
+    assert (calibration_errors(targets, after) < 0.7 * calibration_errors(targets, scores)).all()
     assert macro_auroc(targets, after) == macro_auroc(targets, scores)
 
 

@@ -92,17 +92,17 @@ def test_p_value_agrees_with_the_interval():
 
 
 def test_p_values_are_uniform_without_a_difference():
-    """Two models of the same quality and correlated errors on 200 simulated test sets."""
+    """Two models of the same quality and correlated errors on 120 simulated test sets."""
     rng = np.random.default_rng(0)
     values = []
-    for _ in range(200):
-        targets = (np.arange(150) < 60)[:, None]
-        shared, own = rng.standard_normal((150, 1)), rng.standard_normal((2, 150, 1))
+    for _ in range(120):
+        targets = (np.arange(100) < 40)[:, None]
+        shared, own = rng.standard_normal((100, 1)), rng.standard_normal((2, 100, 1))
         first, second = (shared + own[i] + targets for i in (0, 1))
-        bootstrap = PatientBootstrap(np.arange(150), num_resamples=200)
+        bootstrap = PatientBootstrap(np.arange(100), num_resamples=99)
         values.append(compare(targets, [first], [second], ("A",), bootstrap).p_value)
     assert stats.kstest(values, "uniform").pvalue > 0.01
-    assert 2 <= np.sum(np.array(values) < 0.05) <= 20  # binomial (200, 0.05), 0.998 of it
+    assert np.sum(np.array(values) < 0.05) <= 14  # binomial (120, 0.05): 0.999 of it
 
 
 def test_a_real_difference_is_found():
@@ -146,7 +146,7 @@ def test_files_in_any_order_compare(table, tmp_path):
     same = ecgjepa.compare_predictions(
         first / "predictions.parquet", [first], second_model="untrained", num_resamples=50
     )
-    assert found == pytest.approx(same, nan_ok=True)
+    assert found.as_dict() == same.as_dict()
     assert (found.records, found.patients) == (30, 16)
     assert found.as_dict()["labels"][2]["difference"] == [None, None, None]
     assert found.as_dict()["first"]["std_over_runs"] is None

@@ -40,7 +40,7 @@ def scored(draw):
     return targets, scores, weights
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(scored())
 def test_ranking_scores_are_scikit_learns_on_repeated_records(case):
     targets, scores, weights = case
@@ -56,7 +56,7 @@ def test_ranking_scores_are_scikit_learns_on_repeated_records(case):
         assert np.isnan(ours.average_precision).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(scored(), st.integers(0, 7))
 def test_threshold_and_probability_scores_are_scikit_learns(case, threshold):
     targets, scores, weights = case
@@ -189,7 +189,7 @@ def test_best_f1_is_the_best_of_all_thresholds(case):
     assert found == max(t for t, f1 in every.items() if f1 == max(every.values()))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(scored(), st.sampled_from([0.0, 0.5, 0.9, 0.95, 1.0]))
 def test_specificity_is_kept_by_the_lowest_threshold(case, wanted):
     targets, scores, _ = case

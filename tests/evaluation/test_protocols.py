@@ -136,11 +136,21 @@ def test_the_models_of_both_probes_predict_what_the_probes_scored(
         ]
         labels = result.results["task"]["labels"]
         files = [ptb_xl / f"records500/00000/{int(i):05d}_hr.hea" for i in rows["record_id"]]
-        probabilities = ecgjepa.load_model(result.path).predict_proba(files)
+        probabilities = ecgjepa.load_model(result.path, calibrated=False).predict_proba(files)
         assert list(probabilities.columns) == labels
         expected = rows[[f"probability:{label}" for label in labels]].to_numpy()
         # Probes store features in half precision.
         np.testing.assert_allclose(probabilities.to_numpy(), expected, atol=2e-3)
+        # By default they are calibrated, as the results say.
+        applied = result.results["models"]["pre-trained"]["calibration"]["applied"]
+        calibration = read_model_config(result.path / "model").calibration
+        assert calibration.model_dump(mode="json") == applied
+        assert calibration.folds == (9,)
+        calibrated = ecgjepa.load_model(result.path).predict_proba(files)
+        np.testing.assert_allclose(
+            calibrated.to_numpy(), calibration.apply(probabilities.to_numpy()), atol=1e-7
+        )
+        assert not np.allclose(calibrated.to_numpy(), expected, atol=2e-3)
 
 
 def test_finetuning_after_the_probe(attentive, ptb_xl, cache, tmp_path):

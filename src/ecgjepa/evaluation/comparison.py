@@ -9,7 +9,7 @@ about other patients, for these runs.
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,8 +39,6 @@ from ecgjepa.evaluation.metrics import (
     patient_ids,
     ranking_scores,
 )
-
-Metric = Literal["auroc", "average_precision", "brier", "log_loss"]
 
 _METRICS: dict[str, Callable[[Targets, Scores, Weights], PerLabel]] = {
     "auroc": lambda *given: ranking_scores(*given).auroc,
@@ -124,7 +122,7 @@ def compare_predictions(
     *,
     model: str = "pre-trained",
     second_model: str | None = None,
-    metric: Metric = "auroc",
+    metric: str = "auroc",
     method: Method = "percentile",
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
@@ -137,7 +135,7 @@ def compare_predictions(
         second: The same of the other model.
         model: Whose predictions to take from the files.
         second_model: The same in ``second``, if it differs, e.g. ``untrained``.
-        metric: Macro score to compare.
+        metric: Macro score to compare: ``auroc``, ``average_precision``, ``brier``, ``log_loss``.
         method: ``percentile`` or ``bca``.
         num_resamples: How many.
         seed: Of the resamples.
@@ -170,7 +168,7 @@ def compare(
     labels: tuple[str, ...],
     bootstrap: PatientBootstrap,
     *,
-    metric: Metric = "auroc",
+    metric: str = "auroc",
     method: Method = "percentile",
 ) -> Comparison:
     """Compare the runs of two models on the same records.
@@ -181,7 +179,7 @@ def compare(
         second: The same of the second; the numbers of runs may differ.
         labels: Names.
         bootstrap: Resamples of the records' patients.
-        metric: Macro score to compare.
+        metric: Macro score to compare: ``auroc``, ``average_precision``, ``brier``, ``log_loss``.
         method: ``percentile`` or ``bca``.
 
     Raises:
@@ -308,6 +306,10 @@ def read_predictions(path: str | Path, model: str = "pre-trained") -> Prediction
     )
 
 
+def _difference(some: Sequence[str], others: Sequence[str]) -> list[str]:
+    return sorted(set(some) - set(others))
+
+
 def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
     """Return a run with records and labels in the reference's order.
 
@@ -316,9 +318,9 @@ def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
     """
     for what, ours, theirs in (
         ("labels", run.labels, reference.labels),
-        ("test records", run.record_ids, reference.record_ids),
+        ("test records", run.record_ids.tolist(), reference.record_ids.tolist()),
     ):
-        only, lacking = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
+        only, lacking = _difference(ours, theirs), _difference(theirs, ours)
         if only or lacking:
             raise ScoreError(
                 f"{name}: {what} are not those of the first run: {len(only)} more "

@@ -66,8 +66,8 @@ def fit_distribution(features: Features) -> FeatureDistribution:
 
 
 def evaluate_detection(
-    inside: Distances,
-    outside: Distances,
+    inside: Float[np.ndarray, " inside"],
+    outside: Float[np.ndarray, " outside"],
     *,
     inside_patients: np.ndarray | None = None,
     outside_patients: np.ndarray | None = None,
