@@ -214,7 +214,8 @@ def _trust(part: Part) -> dict[str, float]:
 
 def _curve(part: Part) -> dict[str, list[Any]]:
     curve = reliability(part.targets.ravel(), part.probabilities.ravel())
-    return {name: values.tolist() for name, values in curve._asdict().items()}
+    filled = curve.num_records > 0
+    return {name: values[filled].tolist() for name, values in curve._asdict().items()}
 
 
 def _mean(values: Float[np.ndarray, " labels"]) -> float:
@@ -224,6 +225,7 @@ def _mean(values: Float[np.ndarray, " labels"]) -> float:
 def criteria() -> dict[str, str]:
     """Return what the numbers mean, to stand beside them."""
     return {
+        "thresholds": "of uncalibrated probabilities, as all scores; calibration is apart",
         "f1": "at the threshold of best F1 on the validation records",
         "sensitivity": f"at the threshold of specificity {SPECIFICITY:g} on the validation records",
         "specificity": "on the test records, at that threshold",
