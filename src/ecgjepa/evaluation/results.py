@@ -197,6 +197,7 @@ def _describe(
     return {
         "macro_auroc": scored.macro["auroc"],
         "macro": scored.macro,
+        "macro_frequent": scored.frequent,
         "validation_macro_auroc": macro_auroc(*validation),
         "labels_scored": len(names) - len(scored.undefined_labels),
         "undefined_labels": scored.undefined_labels,
@@ -221,8 +222,10 @@ def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataF
             frame.insert(0, "model", name)
             frame.insert(1, "part", purpose)
             probability = getattr(outcome, purpose)
+            targets = data.targets(part)
+            columns = {}
             for column, label in enumerate(data.task.labels):
-                frame[f"target:{label}"] = data.targets(part)[:, column]
-                frame[f"probability:{label}"] = probability[:, column]
-            frames.append(frame)
+                columns[f"target:{label}"] = targets[:, column]
+                columns[f"probability:{label}"] = probability[:, column]
+            frames.append(pd.concat((frame, pd.DataFrame(columns)), axis=1))
     return pd.concat(frames, ignore_index=True)

@@ -3,9 +3,9 @@
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from ecgjepa.evaluation.bootstrap import PatientBootstrap, bca_interval, interval
+from ecgjepa.evaluation.bootstrap import Interval, PatientBootstrap, bca_interval, interval
 from ecgjepa.evaluation.calibration import fit_calibration
 from ecgjepa.evaluation.conformal import (
     fit_label_sets,
@@ -13,6 +13,7 @@ from ecgjepa.evaluation.conformal import (
     measure_coverage,
 )
 from ecgjepa.evaluation.metrics import (
+    FEW_POSITIVES,
     PerLabel,
     Scores,
     Targets,
@@ -52,7 +53,9 @@ class Scored(NamedTuple):
 
     Attributes:
         labels: Per label, for ``results.json``.
-        macro: Means over the labels, each a value with its interval.
+        macro: Means over the labels; of AUROC, and of single-label scores, with intervals.
+        frequent: Means over the labels with at least 10 positives and negatives, with intervals
+            where these cover (docs/statistics.md), and how many such labels there are.
         resampled: Macro AUROC of every resample, for differences between models.
         undefined_labels: Labels without positive or negative test records.
         without_threshold: Labels without positive or negative validation records.
@@ -60,6 +63,7 @@ class Scored(NamedTuple):
 
     labels: list[dict[str, Any]]
     macro: dict[str, Any]
+    frequent: dict[str, Any]
     resampled: Float[np.ndarray, " resamples"]
     undefined_labels: list[str]
     without_threshold: list[str]
@@ -89,12 +93,13 @@ def score(
         ]
         for name in point
     }
-    means: dict[str, Any] = {
-        name: interval(float(macro(point[name])[0]), macro(resampled[name])) for name in point
+    left_out = bootstrap.jackknife(lambda weights: ranking_scores(*test, weights).auroc)
+    auroc = (point["auroc"], resampled["auroc"], left_out)
+    values = {name: _mean(point[name][:, 0]) for name in point} | {
+        "calibration_error": _mean(errors)
     }
-    left_out = bootstrap.jackknife(lambda weights: macro(ranking_scores(*test, weights).auroc))
-    means["auroc_bca"] = bca_interval(means["auroc"].value, macro(resampled["auroc"]), left_out)
-    means["calibration_error"] = _mean(errors)
+    frequent = np.minimum(test.targets.sum(axis=0), (~test.targets).sum(axis=0)) >= FEW_POSITIVES
+    means = values | _macro_auroc(*auroc)
     if kind == "single-label":
         means |= _whole(test, bootstrap)
     undefined = ~np.isfinite(point["auroc"][:, 0])
@@ -109,6 +114,8 @@ def score(
             for column in range(len(labels))
         ],
         macro=means,
+        frequent=_frequent(point, resampled, errors, frequent)
+        | _macro_auroc(*(values[frequent] for values in auroc)),
         resampled=macro(resampled["auroc"]),
         undefined_labels=np.array(labels)[undefined].tolist(),
         without_threshold=np.array(labels)[np.isnan(best_f1)].tolist(),
@@ -131,6 +138,36 @@ def _per_label(
         "specificity": at_specificity.specificity,
         "brier": brier_scores(*test, weights),
         "log_loss": log_losses(*test, weights),
+    }
+
+
+def _macro_auroc(
+    point: Float[np.ndarray, "labels 1"],
+    resampled: Float[np.ndarray, "labels resamples"],
+    left_out: Float[np.ndarray, "labels patients"],
+) -> dict[str, Interval]:
+    value, draws = float(macro(point)[0]), macro(resampled)
+    return {
+        "auroc": interval(value, draws),
+        "auroc_bca": bca_interval(value, draws, macro(left_out)),
+    }
+
+
+def _frequent(
+    point: dict[str, Float[np.ndarray, "labels 1"]],
+    resampled: dict[str, PerLabel],
+    errors: Float[np.ndarray, " labels"],
+    chosen: Bool[np.ndarray, " labels"],
+) -> dict[str, Any]:
+    """Return means over frequent labels; average precision without interval."""
+    means: dict[str, Any] = {
+        name: interval(_mean(point[name][chosen, 0]), macro(resampled[name][chosen]))
+        for name in point
+    }
+    return means | {
+        "labels": int(chosen.sum()),
+        "average_precision": means["average_precision"].value,
+        "calibration_error": _mean(errors[chosen]),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, FiniteFloat, PositiveFloat, ValidationError
+from pydantic import Field, FiniteFloat, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import expit, logit, softmax
@@ -153,6 +153,15 @@ class ModelConfig(Section):
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _calibration_fits(self) -> "ModelConfig":
+        if self.calibration is not None:
+            counts = {len(self.calibration.scale), len(self.calibration.shift)}
+            labels = len(self.task.labels) if self.task is not None else 0
+            if counts != {labels}:
+                raise ValueError(f"calibration: one scale and shift for each of {labels} labels")
+        return self
 
 
 def save_model(
