@@ -120,7 +120,19 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "tuned")
     assert code == 0
     assert text.count("normal ECG") == 2
-    assert "Research use only. Probabilities are not calibrated." in text
+    assert "Research use only. Probabilities are calibrated (platt, folds 9)." in text
+
+    code, text, _ = ecgjepa(
+        "compare-predictions", tmp_path / "tuned", "--against", tmp_path / "tuned",
+        "--second-model", "from scratch",
+    )  # fmt: skip
+    assert code == 0
+    assert text.startswith("macro auroc on ")
+    assert " p = " in text
+    code, text, _ = ecgjepa(
+        "compare-predictions", tmp_path / "tuned", "--against", tmp_path / "tuned", "--json"
+    )
+    assert json.loads(text)["difference"] == [0, 0, 0]
 
     code, text, _ = ecgjepa(
         "predict", files[0], tmp_path / "no.hea", "--model", tmp_path / "tuned", "--json"
@@ -271,7 +283,18 @@ def test_databases(ecgjepa):
 
 @pytest.mark.parametrize(
     "verb",
-    ["--help", "prepare", "plan", "pretrain", "probe", "predict", "demo", "fetch", "databases"],
+    [
+        "--help",
+        "prepare",
+        "plan",
+        "pretrain",
+        "probe",
+        "predict",
+        "demo",
+        "fetch",
+        "databases",
+        "compare-predictions",
+    ],
 )
 def test_help_fits_the_terminal(ecgjepa, verb):
     code, text, _ = ecgjepa(*([verb] if verb == "--help" else [verb, "--help"]))

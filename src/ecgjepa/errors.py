@@ -86,3 +86,7 @@ class ModelFolderError(EcgjepaError):
 
 class TaskError(EcgjepaError):
     """An evaluation task cannot be built from the labels, folds or records at hand."""
+
+
+class ScoreError(EcgjepaError):
+    """Predictions cannot be scored or compared: values that are no numbers, or that do not fit."""

@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.databases.catalogue import Description
+    from ecgjepa.evaluation.bootstrap import Interval
+    from ecgjepa.evaluation.comparison import Comparison
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.inference.predict import Prediction
@@ -190,6 +192,25 @@ _ISSUES = {
     "limb_lead_residual": "limb leads that contradict each other",
     "short_record": "less than 10 s of signal",
 }
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """Print two models' macro scores, their difference and its p-value."""
+    print(
+        f"macro {comparison.metric} on {comparison.records:,} records of "
+        f"{comparison.patients:,} patients, 95 % intervals over patients"
+    )
+    for name, model in (("first", comparison.first), ("second", comparison.second)):
+        spread = f", std {model.std_over_runs:.4f}" if len(model.runs) > 1 else ""
+        runs = f"{len(model.runs)} run{'s' if len(model.runs) > 1 else ''}{spread}"
+        print(f"  {name:<12}{_interval(model.score)}  {runs}")
+    print(f"  {'difference':<12}{_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
+    if comparison.undefined_labels:
+        print_wrapped("  not scored", ", ".join(comparison.undefined_labels))
+
+
+def _interval(interval: "Interval") -> str:
+    return f"{interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f})"
 
 
 def print_manifest(manifest: "Manifest", store: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL_MODEL, write_ptb_xl
+from sklearn.metrics import brier_score_loss, f1_score
 
 import ecgjepa
 from ecgjepa.errors import (
@@ -82,6 +83,7 @@ def check(result, ptb_xl, models) -> None:
             assert value == pytest.approx(stated, abs=1e-9)
         low, high = model["macro_auroc"][1:]
         assert low <= model["macro_auroc"][0] <= high
+        check_details(model, targets, scores)
     assert (
         results["counts"]["test"]
         == (
@@ -90,6 +92,28 @@ def check(result, ptb_xl, models) -> None:
             ].shape[0]
         )
     )
+
+
+def check_details(model, targets, scores) -> None:
+    """What else is said of the test records, from their last columns."""
+    defined = [0 < column.sum() < len(column) for column in targets.T]
+    assert [label["f1"][0] is not None for label in model["labels"]] == [
+        known and label["f1_threshold"] is not None
+        for known, label in zip(defined, model["labels"], strict=True)
+    ]
+    for label, positive, score in zip(model["labels"], targets.T, scores.T, strict=True):
+        if label["f1"][0] is not None:
+            called = score >= label["f1_threshold"]
+            assert label["f1"][0] == pytest.approx(f1_score(positive, called))
+    brier = [brier_score_loss(t, s) for t, s in zip(targets.T, scores.T, strict=True)]
+    assert model["macro"]["brier"] == pytest.approx(np.array(brier)[defined].mean())
+    assert model["macro"]["brier"] == pytest.approx(model["calibration"]["test"]["before"]["brier"])
+    assert model["macro_frequent"]["labels"] == 0  # of 8 records
+    assert model["macro_frequent"]["brier"] == [None, None, None]
+    for groups in model["subgroups"].values():
+        assert sum(group["records"] for group in groups) == len(targets)
+    assert {"age", "sex", "quality"} <= set(model["subgroups"])
+    assert model["label_sets"]["asked"] == 0.9
 
 
 def test_attentive_probe(attentive, ptb_xl):
@@ -136,11 +160,21 @@ def test_the_models_of_both_probes_predict_what_the_probes_scored(
         ]
         labels = result.results["task"]["labels"]
         files = [ptb_xl / f"records500/00000/{int(i):05d}_hr.hea" for i in rows["record_id"]]
-        probabilities = ecgjepa.load_model(result.path).predict_proba(files)
+        probabilities = ecgjepa.load_model(result.path, calibrated=False).predict_proba(files)
         assert list(probabilities.columns) == labels
         expected = rows[[f"probability:{label}" for label in labels]].to_numpy()
         # Probes store features in half precision.
         np.testing.assert_allclose(probabilities.to_numpy(), expected, atol=2e-3)
+        # By default they are calibrated, as the results say.
+        applied = result.results["models"]["pre-trained"]["calibration"]["applied"]
+        calibration = read_model_config(result.path / "model").calibration
+        assert calibration.model_dump(mode="json") == applied
+        assert calibration.folds == (9,)
+        calibrated = ecgjepa.load_model(result.path).predict_proba(files)
+        np.testing.assert_allclose(
+            calibrated.to_numpy(), calibration.apply(probabilities.to_numpy()), atol=1e-7
+        )
+        assert not np.allclose(calibrated, probabilities, atol=1e-5)
 
 
 def test_finetuning_after_the_probe(attentive, ptb_xl, cache, tmp_path):

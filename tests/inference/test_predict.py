@@ -1,15 +1,19 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 import wfdb
 from conftest import toy_ecg, write_wfdb
 from ecg_files import WRITERS
+from scipy.special import softmax
 
 import ecgjepa
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
+    CalibrationConfig,
     ModelConfig,
     NormalisationConfig,
     PretrainingFacts,
@@ -183,6 +187,58 @@ def test_a_file_in_another_wfdb_format(model, tmp_path, signal):
     plain = write_wfdb(tmp_path / "p.hea", signal)
     found = model.predict_proba([tmp_path / "o.hea", plain]).to_numpy()
     np.testing.assert_allclose(found[0], found[1], atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "single-label"])
+def test_a_calibration_in_the_folder_is_applied(tmp_path, signal, kind):
+    folder = save(tmp_path / "m", kind=kind)
+    path = write_wfdb(tmp_path / "x.hea", signal)
+    plain = ecgjepa.load_model(folder).predict_proba([path]).to_numpy()
+    calibration = CalibrationConfig(
+        method="platt", kind=kind, scale=(0.5, 2.0, 1.0), shift=(0.0, 0.1, -0.3), folds=(9,)
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["calibration"] = calibration.model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(config))
+    found = ecgjepa.load_model(folder).predict_proba([path]).to_numpy()
+    logits = np.log(plain) if kind == "single-label" else np.log(plain / (1 - plain))
+    logits = logits * [0.5, 2, 1] + [0, 0.1, -0.3]
+    expected = softmax(logits, axis=1) if kind == "single-label" else 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    unchanged = ecgjepa.load_model(folder, calibrated=False).predict_proba([path])
+    np.testing.assert_array_equal(unchanged.to_numpy(), plain)
+
+
+def test_a_folder_from_before_calibration_predicts_as_it_did(tmp_path, signal):
+    folder = save(tmp_path / "m")
+    path = write_wfdb(tmp_path / "x.hea", signal)
+    expected = ecgjepa.load_model(folder).predict_proba([path])
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("calibration") is None
+    (folder / "config.json").write_text(json.dumps(config))
+    assert ecgjepa.load_model(folder).predict_proba([path]).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"scale": [0.0, 1.0, 1.0]}, "scale"),
+        ({"slope": 1}, "slope"),
+        ({"scale": [1.0]}, "3 labels"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused(tmp_path, change, match):
+    folder = save(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config["calibration"] = {
+        "method": "platt",
+        "kind": "multi-label",
+        "scale": [1.0] * 3,
+        "shift": [0.0] * 3,
+    } | change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFolderError, match=match):
+        ecgjepa.load_model(folder)
 
 
 def test_an_encoder_predicts_nothing(tmp_path):

@@ -224,6 +224,48 @@ def test_the_page_says_what_was_left_out(evaluation, tmp_path):
     assert "research use only" in text.lower()
 
 
+def test_the_page_shows_calibration_label_sets_and_subgroups(evaluation, tmp_path):
+    """Of results that have them; those above are from before."""
+    path = evaluation / "results.json"
+    results = json.loads(path.read_text())
+    numbers = {"log_loss": 0.3, "brier": 0.1234, "calibration_error": None}
+    curve = {"num_records": [90, 30], "mean_probability": [0.1, 0.8], "share_positive": [0.2, 0.7]}
+    results["subgroups_need_patients"] = 50
+    results["models"]["pre-trained"] |= {
+        "calibration": {
+            "applied": {"method": "platt", "fallback": {"C": "0 positive validation records"}},
+            "test": {"before": numbers, "platt": numbers},
+            "reliability": {"before": curve, "after": curve},
+        },
+        "label_sets": {
+            "asked": 0.9,
+            "measured": [0.91, 0.88, 0.94],
+            "mean_size": 1.5,
+            "in_every_set": ["C"],
+        },
+        "subgroups": {
+            "sex": [
+                {
+                    "group": group,
+                    "records": records,
+                    "patients": records,
+                    "labels_scored": 2,
+                    "macro_auroc": score,
+                }
+                for group, records, score in (("female", 60, [0.77, 0.7, 0.8]), ("<i>", 9, None))
+            ]
+        },
+    }
+    path.write_text(json.dumps(results))
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "0.3000 0.1234 \u2013" in text
+    assert "With the common temperature, for want of validation records: C." in text
+    assert "91.0 % of them on the test records (95 % interval 88.0 to 94.0)" in text
+    assert "sex female 60 60 2 0.770 0.700\u20130.800" in text
+    assert "fewer than 50 patients are not scored: sex &lt;i&gt; (9)" in text
+
+
 def test_names_from_files_cannot_inject_markup(evaluation, tmp_path):
     page = report([evaluation], tmp_path / "r.html", title="<i>x</i>").read_text()
     assert "<b>A</b>" not in page

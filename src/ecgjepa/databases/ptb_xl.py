@@ -97,6 +97,17 @@ def list_records(root: Path, source_rate: int | None = None) -> Listing:
     )
 
 
+def read_recorders(root: Path) -> pd.DataFrame:
+    """Return ``site`` and ``device``, where the table has them, indexed by record id.
+
+    Raises:
+        DatabaseError: If the table is missing or unreadable.
+    """
+    rows = _read_table(root)
+    known = [name for name in ("site", "device") if name in rows]
+    return rows[known].set_axis(rows["ecg_id"].astype(str), axis=0)
+
+
 def read_statements(root: Path) -> pd.DataFrame:
     """Return ``scp_statements.csv``, indexed by statement code.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.results import Evaluation
-from ecgjepa.model.folder import ModelConfig, save_model
+from ecgjepa.model.folder import CalibrationConfig, ModelConfig, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig
 
 MODEL_FOLDER = "model"
@@ -61,6 +61,9 @@ def save_classifier(
             "head": head,
             "task": records.task_config(),
             "normalisation": records.normalisation,
+            "calibration": CalibrationConfig.model_validate(
+                result.results["models"]["pre-trained"]["calibration"]["applied"]
+            ),
             "training": {
                 "protocol": result.results["protocol"],
                 "settings": result.results["settings"],
@@ -76,20 +79,24 @@ def save_classifier(
 
 
 def _card(config: ModelConfig) -> str:
-    task, training = config.task, config.training
+    task, training, calibration = config.task, config.training, config.calibration
     assert task is not None
+    assert calibration is not None
     value, low, high = training["test_macro_auroc"]
     labels = "\n".join(
         f"- {label}: {text}" for label, text in zip(task.labels, task.descriptions, strict=True)
     )
     return (
         f"# ECG classifier: {task.name} ({training['protocol']})\n\n"
-        "For research use only; not a medical device. Probabilities are not calibrated.\n\n"
+        "For research use only; not a medical device.\n\n"
         f"Trained on {training['database']}, folds {training['split']['train']}; selected on "
         f"{training['split']['validation']}; tested on {training['split']['test']}: macro AUROC "
         f"{value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
         f"Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; records of any rate are resampled. "
         "Preprocessing, normalisation and windows are in config.json.\n\n"
+        f"Probabilities are calibrated on the validation folds ({calibration.method}), for records "
+        "like those; elsewhere, calibrate anew. Intervals and scores per label, at thresholds and "
+        "in subgroups are in results.json beside this folder.\n\n"
         f"Labels, in the order of the outputs:\n\n{labels}\n"
     )

@@ -97,7 +97,7 @@ def open_data(
         progress=progress,
     )
     store = Store(folder)
-    table = store.table()
+    table = store.table().join(ptb_xl.read_recorders(root), on="record_id")
     built = build_task(task, table["labels"], ptb_xl.read_statements(root))
     parts = split_task(built, table["fold"], table["patient_id"], split)
     statistics = store.statistics(built.rows[parts.train])

@@ -8,17 +8,13 @@ import pandas as pd
 from jaxtyping import Float
 
 from ecgjepa import __version__
+from ecgjepa.evaluation.bootstrap import Interval, PatientBootstrap, interval
+from ecgjepa.evaluation.comparison import p_value
 from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.fit import FitResult
-from ecgjepa.evaluation.metrics import (
-    FEW_POSITIVES,
-    Interval,
-    PatientBootstrap,
-    as_json,
-    interval,
-    label_scores,
-    macro_auroc,
-)
+from ecgjepa.evaluation.metrics import FEW_POSITIVES, as_json, check_scores, macro_auroc
+from ecgjepa.evaluation.scoring import Part, Scored, calibrate, criteria, label_sets, score
+from ecgjepa.evaluation.subgroups import MIN_PATIENTS, score_subgroups, subgroups
 from ecgjepa.files import replacing, write_json
 from ecgjepa.model.folder import ModelConfig
 
@@ -92,16 +88,19 @@ def write_evaluation(
         seed: Of the training.
     """
     test = data.parts.test
+    for outcome in outcomes.values():
+        check_scores(outcome.validation, data.targets(data.parts.validation), data.task.labels)
+        check_scores(outcome.test, data.targets(test), data.task.labels)
     bootstrap = PatientBootstrap(data.patients(test))
-    resampled = {
-        name: bootstrap.macro_auroc(data.targets(test), outcome.test)
+    scored = {
+        name: score(*_parts(data, outcome), data.task.labels, data.task.kind, bootstrap)
         for name, outcome in outcomes.items()
     }
     models = {
-        name: _score(data, outcome, bootstrap, resampled[name])
+        name: _describe(data, outcome, scored[name], bootstrap)
         for name, outcome in outcomes.items()
     }
-    first, *others = outcomes
+    differences = _differences(scored)
     results = as_json(
         {
             "format_version": FORMAT_VERSION,
@@ -123,13 +122,10 @@ def write_evaluation(
             "database": data.store.manifest.databases[data.database].model_dump(mode="json"),
             "store": str(data.store.path),
             "models": models,
-            "differences": {
-                f"{first} - {other}": interval(
-                    models[first]["macro_auroc"][0] - models[other]["macro_auroc"][0],
-                    resampled[first] - resampled[other],
-                )
-                for other in others
-            },
+            "differences": {name: found for name, (found, _) in differences.items()},
+            "p_values": {name: p for name, (_, p) in differences.items()},
+            "criteria": criteria(),
+            "subgroups_need_patients": MIN_PATIENTS,
             "interval": "95 %, percentile bootstrap over patients, 1,000 resamples; labels "
             "without positives or negatives are left out of each mean",
         }
@@ -155,41 +151,64 @@ def write_embeddings(
         np.savez(stream, allow_pickle=False, **arrays)
 
 
-def _score(
-    data: EvaluationData,
-    outcome: Outcome,
-    bootstrap: PatientBootstrap,
-    resampled: Float[np.ndarray, " resamples"],
+def _parts(data: EvaluationData, outcome: Outcome) -> tuple[Part, Part]:
+    """Return the validation and the test records with what the model says of them."""
+    return (
+        Part(data.targets(data.parts.validation), outcome.validation),
+        Part(data.targets(data.parts.test), outcome.test),
+    )
+
+
+def _differences(scored: dict[str, Scored]) -> dict[str, tuple[Interval, float]]:
+    """Return the first model's macro AUROC minus each other's, with interval and p-value."""
+    first, *others = scored
+    found = {}
+    for other in others:
+        gap = scored[first].macro["auroc"].value - scored[other].macro["auroc"].value
+        resampled = scored[first].resampled - scored[other].resampled
+        found[f"{first} - {other}"] = (interval(gap, resampled), p_value(resampled))
+    return found
+
+
+def _describe(
+    data: EvaluationData, outcome: Outcome, scored: Scored, bootstrap: PatientBootstrap
 ) -> dict[str, Any]:
-    test, targets = data.parts.test, data.targets(data.parts.test)
-    scores = label_scores(targets, outcome.test, data.task.labels)
+    """Return what ``results.json`` says of one model."""
+    validation, test = _parts(data, outcome)
+    names, kind = data.task.labels, data.task.kind
     trained = data.targets(data.parts.train).sum(axis=0)
+    metadata = data.table.iloc[data.rows(data.parts.test)]
     labels = []
-    for column, (score, description) in enumerate(zip(scores, data.task.descriptions, strict=True)):
-        bounds = bootstrap.auroc(targets[:, column], outcome.test[:, column])
+    for column, numbers in enumerate(scored.labels):
+        positives = int(test.targets[:, column].sum())
         labels.append(
             {
-                "label": score.label,
-                "description": description,
+                "label": names[column],
+                "description": data.task.descriptions[column],
                 "train_positives": int(trained[column]),
-                "test_positives": score.num_positive,
-                "auroc": interval(score.auroc, bounds),
-                "average_precision": score.average_precision,
-                "few_positives": score.num_positive < FEW_POSITIVES,
+                "validation_positives": int(validation.targets[:, column].sum()),
+                "test_positives": positives,
+                "few_positives": positives < FEW_POSITIVES,
+                **numbers,
+                "average_precision": numbers["average_precision"].value,
+                "average_precision_interval": numbers["average_precision"],
             }
         )
-    defined = [score.label for score in scores if np.isfinite(score.auroc)]
     return {
-        "macro_auroc": interval(macro_auroc(targets, outcome.test), resampled),
-        "validation_macro_auroc": macro_auroc(
-            data.targets(data.parts.validation), outcome.validation
-        ),
-        "labels_scored": len(defined),
-        "undefined_labels": [score.label for score in scores if score.label not in defined],
+        "macro_auroc": scored.macro["auroc"],
+        "macro": scored.macro,
+        "macro_frequent": scored.frequent,
+        "validation_macro_auroc": macro_auroc(*validation),
+        "labels_scored": len(names) - len(scored.undefined_labels),
+        "undefined_labels": scored.undefined_labels,
+        "labels_without_threshold": scored.without_threshold,
         "selected": outcome.selected,
         "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
         "labels": labels,
-        "test_records": len(test),
+        "test_records": len(test.targets),
+        "calibration": calibrate(validation, test, names, kind, data.split.validation),
+        "label_sets": label_sets(validation, test, names, kind, bootstrap),
+        "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
     }
 
 
@@ -203,8 +222,10 @@ def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataF
             frame.insert(0, "model", name)
             frame.insert(1, "part", purpose)
             probability = getattr(outcome, purpose)
+            targets = data.targets(part)
+            columns = {}
             for column, label in enumerate(data.task.labels):
-                frame[f"target:{label}"] = data.targets(part)[:, column]
-                frame[f"probability:{label}"] = probability[:, column]
-            frames.append(frame)
+                columns[f"target:{label}"] = targets[:, column]
+                columns[f"probability:{label}"] = probability[:, column]
+            frames.append(pd.concat((frame, pd.DataFrame(columns)), axis=1))
     return pd.concat(frames, ignore_index=True)

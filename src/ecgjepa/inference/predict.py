@@ -85,10 +85,12 @@ class Model(NamedTuple):
             num_records=1,
         )[0]
         single = self.task.kind == "single-label"
-        values = (logits.softmax(dim=0) if single else logits.sigmoid()).double().tolist()
+        values = (logits.softmax(dim=0) if single else logits.sigmoid()).double().cpu().numpy()
+        if self.config.calibration is not None:
+            values = self.config.calibration.apply(values[None])[0]
         return Prediction(
             file=record.source or record.record_id,
-            probabilities=dict(zip(self.task.labels, values, strict=True)),
+            probabilities=dict(zip(self.task.labels, values.tolist(), strict=True)),
             findings=findings,
             duration=record.duration,
             sampling_rate=record.sampling_rate,
@@ -103,8 +105,14 @@ class Model(NamedTuple):
         return Prediction(**{**vars(prediction), "file": str(file)})
 
 
-def load_model(folder: str | Path, *, device: str = "auto") -> Model:
+def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = True) -> Model:
     """Load a classifier from its model folder, or from the folder of a probe or fine-tuning.
+
+    Args:
+        folder: Model folder, or folder of a probe or fine-tuning.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        calibrated: Correct the probabilities as was fitted on the validation records; folders of
+            older versions hold no such correction.
 
     Raises:
         ModelFolderError: If it is damaged, or is an encoder without labels.
@@ -118,6 +126,8 @@ def load_model(folder: str | Path, *, device: str = "auto") -> Model:
             f"{path}: is an encoder without a head, so it predicts nothing; train one with "
             "'ecgjepa probe' or 'ecgjepa finetune'"
         )
+    if not calibrated:
+        config = config.model_copy(update={"calibration": None})
     where = choose_device(device)
     return Model(model.to(where), config, where)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from jaxtyping import Float
+from pydantic import Field, FiniteFloat, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from scipy.special import expit, logit, softmax
 
 from ecgjepa import __version__
 from ecgjepa.config import EncoderConfig, ObjectiveName, Section, describe_validation_error
@@ -65,6 +67,42 @@ class TaskConfig(Section):
     descriptions: tuple[str, ...]
 
 
+class CalibrationConfig(Section):
+    """How probabilities are corrected: every logit times ``scale`` plus ``shift``.
+
+    Attributes:
+        method: ``temperature`` or ``platt``.
+        kind: Of the task.
+        scale: Per label, positive.
+        shift: Per label; 0 for a temperature.
+        folds: Validation folds it was fitted on.
+        fallback: Labels that could not be fitted by themselves and got the temperature, and why.
+    """
+
+    method: Literal["temperature", "platt"]
+    kind: Literal["multi-label", "single-label"]
+    scale: tuple[PositiveFloat, ...]
+    shift: tuple[FiniteFloat, ...]
+    folds: tuple[int, ...] = ()
+    fallback: dict[str, str] = Field(default_factory=dict)
+
+    def apply(
+        self, probabilities: Float[np.ndarray, "records labels"]
+    ) -> Float[np.ndarray, "records labels"]:
+        """Return the corrected probabilities."""
+        logits = logits_of(probabilities, self.kind) * np.array(self.scale) + np.array(self.shift)
+        return softmax(logits, axis=1) if self.kind == "single-label" else expit(logits)
+
+
+def logits_of(
+    probabilities: Float[np.ndarray, "records labels"], kind: str
+) -> Float[np.ndarray, "records labels"]:
+    """Return logits, finite even of a 0 or 1; of a softmax, up to a number per record."""
+    # The least and the greatest below 1 that single and double precision can tell from 0 and 1.
+    clipped = np.clip(probabilities.astype(np.float64), 1e-38, 1 - 2.0**-53)
+    return np.log(clipped) if kind == "single-label" else logit(clipped)
+
+
 class PretrainingFacts(Section):
     """Where an encoder's weights come from.
 
@@ -99,6 +137,7 @@ class ModelConfig(Section):
         normalisation: Constants that scale its leads.
         window: How a record is cut.
         task: Meaning of the outputs, or None for an encoder alone.
+        calibration: Correction of the probabilities, or None.
         pretraining: Origin of the encoder.
         training: Origin of the head: protocol, folds, selection.
         weights_sha256: Of ``model.safetensors``.
@@ -112,9 +151,19 @@ class ModelConfig(Section):
     normalisation: NormalisationConfig
     window: WindowConfig = WindowConfig()
     task: TaskConfig | None = None
+    calibration: CalibrationConfig | None = None
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _calibration_fits(self) -> "ModelConfig":
+        if self.calibration is not None:
+            counts = {len(self.calibration.scale), len(self.calibration.shift)}
+            labels = len(self.task.labels) if self.task is not None else 0
+            if counts != {labels}:
+                raise ValueError(f"calibration: one scale and shift for each of {labels} labels")
+        return self
 
 
 def save_model(

@@ -29,6 +29,7 @@ from ecgjepa.pretraining.stopping import RunStopped
 # How long a process waits for the others, in seconds: longer than rank 0 takes for a checkpoint
 # or a probe.
 TIMEOUT_VARIABLE, _TIMEOUT = "ECGJEPA_TIMEOUT", 600.0
+_PATIENCE_WITH_GLOO = 5.0  # seconds
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
 
 Answer = TypeVar("Answer")
@@ -136,7 +137,8 @@ class World:
         # while Python ends, the process aborts and a finished run counts as failed; the last
         # exchange of a run is one of these (docs/decisions/0024).
         del flag
-        while held() is not None:
+        until = time.monotonic() + _PATIENCE_WITH_GLOO
+        while held() is not None and time.monotonic() < until:
             time.sleep(0)
         return result
 

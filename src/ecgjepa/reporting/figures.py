@@ -201,6 +201,26 @@ def _draw_roc_panel(axes: Axes, positive: np.ndarray, scores: dict[str, np.ndarr
     axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
+def draw_reliability(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
+    """Return reliability curves: the share of positives among records of about one probability.
+
+    Args:
+        curves: By name, what `ecgjepa.evaluation.metrics.Reliability` holds of its filled bins.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        top.plot([0, 1], [0, 1], color=_GREY, linewidth=0.7, linestyle=":")
+        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
+            x = curve["mean_probability"]
+            top.plot(x, curve["share_positive"], "o-", color=colour, markersize=3.5, label=name)
+            bottom.plot(x, curve["num_records"], "o-", color=colour, markersize=3.5, linewidth=0.8)
+        top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share positive")
+        top.legend(fontsize=8, frameon=False)
+        bottom.set(yscale="log", xlabel="mean predicted probability", ylabel="predictions")
+    return figure
+
+
 def draw_embeddings(
     panels: dict[str, Float[np.ndarray, "records 2"]],
     targets: Bool[np.ndarray, "records labels"],

@@ -23,6 +23,7 @@ from ecgjepa.reporting.figures import (
     draw_collapse,
     draw_embeddings,
     draw_masks,
+    draw_reliability,
     draw_roc,
     draw_training,
 )
@@ -61,6 +62,7 @@ class EvaluationSection:
     name: str
     predictions: pd.DataFrame
     roc: str
+    reliability: str | None
     embeddings: str | None
 
 
@@ -109,6 +111,7 @@ def describe_evaluation(path: Path) -> EvaluationSection:
                 labels,
             )
         ),
+        reliability=_reliability(results),
         embeddings=_embedding_map(path, results),
     )
 
@@ -227,6 +230,15 @@ def _record(store: Store, row: int, record_id: str) -> Record:
 
 def _columns(frame: pd.DataFrame, kind: str, labels: list[str]) -> np.ndarray:
     return frame[[f"{kind}:{label}" for label in labels]].to_numpy()
+
+
+def _reliability(results: dict[str, Any]) -> str | None:
+    """Return curves of the first model, or None in results of before there was calibration."""
+    first = next(iter(results["models"].values()))
+    if "calibration" not in first:
+        return None
+    curves = first["calibration"]["reliability"]
+    return as_data_uri(draw_reliability({f"{when} calibration": c for when, c in curves.items()}))
 
 
 def _embedding_map(path: Path, results: dict[str, Any]) -> str | None:

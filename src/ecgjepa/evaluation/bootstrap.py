@@ -1,0 +1,140 @@
+"""Intervals over patients: percentile and BCa.
+
+Patients are drawn, with replacement, and bring all their records: records of one patient are alike,
+and drawing them one by one would make an interval too narrow.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import norm
+
+from ecgjepa.errors import ScoreError
+from ecgjepa.evaluation.metrics import Scores, Targets, Weights, macro, ones, ranking_scores
+
+NUM_RESAMPLES = 1000
+CONFIDENCE = 0.95
+# Columns of leave-one-patient-out weights that are made at a time.
+_CHUNK = 512
+
+Method = Literal["percentile", "bca"]
+# From weights (records, resamples) to values whose last axis is the resamples.
+Statistic = Callable[[Weights], np.ndarray]
+
+
+class Interval(NamedTuple):
+    """A value with the bounds of its 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class PatientBootstrap:
+    """Resamples of the test patients, the same for every model that is compared on them.
+
+    Attributes:
+        num_patients: How many there are.
+        weights: How often each record counts in each resample.
+    """
+
+    def __init__(
+        self, patients: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    ) -> None:
+        """Draw patients with replacement; a patient's records stay together.
+
+        Args:
+            patients: Patient of each record; unknown patients should be made distinct.
+            num_resamples: How many.
+            seed: Of the draws.
+
+        Raises:
+            ScoreError: If there are no records.
+        """
+        if not len(patients):
+            raise ScoreError("there are no records to resample")
+        _, self._number = np.unique(patients.astype(str), return_inverse=True)
+        self.num_patients = int(self._number.max()) + 1
+        rng = np.random.default_rng([seed, self.num_patients])
+        drawn = rng.multinomial(
+            self.num_patients, np.full(self.num_patients, 1 / self.num_patients), num_resamples
+        )
+        self.weights: Weights = np.ascontiguousarray(
+            drawn.T.astype(np.float32)[self._number], np.float32
+        )
+
+    def resample(self, statistic: Statistic) -> np.ndarray:
+        """Return the statistic of every resample, along the last axis."""
+        return statistic(self.weights)
+
+    def jackknife(self, statistic: Statistic) -> np.ndarray:
+        """Return the statistic without each patient in turn, along the last axis."""
+        parts = [statistic(weights) for weights in self._left_out()]
+        return np.concatenate(parts, axis=-1)
+
+    def macro_auroc(self, targets: Targets, scores: Scores) -> Float[np.ndarray, " resamples"]:
+        """Return the macro AUROC of every resample, over the labels defined in it."""
+        return self.resample(lambda weights: macro(ranking_scores(targets, scores, weights).auroc))
+
+    def interval(self, statistic: Statistic, *, method: Method = "percentile") -> Interval:
+        """Return a statistic of the records as they are with its interval.
+
+        Args:
+            statistic: Gives one value per column of weights.
+            method: ``percentile``, or ``bca``, which also corrects for bias and skewness and costs
+                one more evaluation per patient.
+        """
+        value = float(statistic(ones(len(self._number)))[0])
+        resampled = self.resample(statistic)
+        if method == "bca":
+            return bca_interval(value, resampled, self.jackknife(statistic))
+        return interval(value, resampled)
+
+    def _left_out(self) -> Iterator[Weights]:
+        for start in range(0, self.num_patients, _CHUNK):
+            chosen = np.arange(start, min(start + _CHUNK, self.num_patients))
+            yield (self._number[:, None] != chosen).astype(np.float32)
+
+
+def interval(value: float, resampled: Float[np.ndarray, " resamples"]) -> Interval:
+    """Return the percentile interval; resamples without a defined value are left out."""
+    return _between(value, resampled[np.isfinite(resampled)], _tails())
+
+
+def bca_interval(
+    value: float,
+    resampled: Float[np.ndarray, " resamples"],
+    jackknifed: Float[np.ndarray, " patients"],
+) -> Interval:
+    """Return the bias-corrected and accelerated interval.
+
+    Efron, Better bootstrap confidence intervals, 1987 (https://doi.org/10.2307/2289144). The
+    acceleration comes from the jackknife over patients. Undefined values are left out of both. A
+    value outside all resamples is treated as if half a resample were beyond it.
+    """
+    resampled, jackknifed = resampled[np.isfinite(resampled)], jackknifed[np.isfinite(jackknifed)]
+    if not (resampled.size and jackknifed.size and np.isfinite(value)):
+        return Interval(value, float("nan"), float("nan"))
+    below = (np.mean(resampled < value) + np.mean(resampled <= value)) / 2
+    half = 0.5 / len(resampled)
+    bias = norm.ppf(np.clip(below, half, 1 - half))
+    influence = jackknifed.mean() - jackknifed
+    spread = (influence**2).sum() ** 1.5
+    acceleration = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
+    shifted = bias + norm.ppf(_tails())
+    return _between(value, resampled, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+
+
+def _tails() -> Float[np.ndarray, " 2"]:
+    return np.array([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+
+
+def _between(
+    value: float, resampled: Float[np.ndarray, " resamples"], shares: Float[np.ndarray, " 2"]
+) -> Interval:
+    if not (resampled.size and np.isfinite(value)):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(resampled, shares)
+    return Interval(value, float(low), float(high))
