@@ -100,7 +100,7 @@ def main() -> None:
         {
             "preset": options.preset,
             "set": options.overrides,
-            "records": {name: summary.num_records for name, summary in store.databases.items()},
+            "records": {name: summary.stored for name, summary in store.databases.items()},
             "seeds": rows,
         },
     )

@@ -18,7 +18,6 @@ from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.model import layers
 from ecgjepa.model.folder import load_model_folder
 from ecgjepa.objectives.jepa import Jepa
-from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.costs import count_bytes, count_flops, count_parameters
 from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.plan import plan
@@ -91,7 +90,7 @@ def test_a_run_resumes_bit_for_bit(store, tmp_path, monkeypatch, choice):
     overrides = [*FAST, *CHOICES[choice]]
     whole = pretrain(store, tmp_path / "whole", overrides=overrides)
     with monkeypatch.context() as patch:
-        real, calls = loop.Jepa.update_target, []
+        real, calls = Jepa.update_target, []
 
         def update(self, momentum):
             real(self, momentum)
@@ -99,7 +98,7 @@ def test_a_run_resumes_bit_for_bit(store, tmp_path, monkeypatch, choice):
             if len(calls) == 3:
                 raise InterruptedError
 
-        patch.setattr(loop.Jepa, "update_target", update)
+        patch.setattr(Jepa, "update_target", update)
         with pytest.raises(InterruptedError):
             pretrain(store, tmp_path / "cut", overrides=overrides)
     cut = pretrain(store, tmp_path / "cut", overrides=overrides)

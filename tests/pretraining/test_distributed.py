@@ -67,10 +67,11 @@ def main():
 # Checkpoints are written after steps 3 and 6.
 KILLED = """
 import os, signal, sys
+from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 
 fate = {"0": ("1", 2), "1": ("0", 5), "2": ("1", 4)}.get(os.environ["TORCHELASTIC_RESTART_COUNT"])
-steps, real = [], loop.Jepa.update_target
+steps, real = [], Jepa.update_target
 def update(jepa, momentum):
     real(jepa, momentum)
     steps.append(momentum)
@@ -78,12 +79,13 @@ def update(jepa, momentum):
         os.kill(os.getpid(), signal.SIGKILL)
 
 store, out, *overrides = sys.argv[1:]
-loop.Jepa.update_target = update
+Jepa.update_target = update
 loop.pretrain(store, out, overrides=overrides, device="cpu")
 """
 # Process 1 asks torchrun to end, and goes on when torchrun has told it to.
 ASKED = """
 import os, signal, sys, time
+from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop, stopping
 
 asked, make = [], stopping.StopRequest.make
@@ -91,7 +93,7 @@ def made(request, *arguments):
     make(request)
     asked.append(True)
 
-steps, real = [], loop.Jepa.update_target
+steps, real = [], Jepa.update_target
 def update(jepa, momentum):
     real(jepa, momentum)
     steps.append(momentum)
@@ -102,7 +104,7 @@ def update(jepa, momentum):
 
 store, out, *overrides = sys.argv[1:]
 stopping.StopRequest.make = made
-loop.Jepa.update_target = update
+Jepa.update_target = update
 loop.pretrain(store, out, overrides=overrides, device="cpu")
 """
 # A model of one layer, three parts of a batch, and a count of exchanges.
