@@ -139,6 +139,10 @@ def measure(row: Row, store: Path, checkout: Path | None) -> Row:
     """Measure one row, in this process."""
     config = load_preset(f"paper-vit-{row['size']}-ptbxl", settings(row))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    is_float32 = row["who"] == "official" and device.type == "cpu"
+    is_float32 |= "train.precision=float32" in row.get("set", [])
+    # Before anything else: loading processes would go on beside it.
+    product = _matmul_rate(device, torch.float32 if is_float32 else torch.bfloat16)
     if row["who"] == "official":
         assert checkout is not None
         found = measure_official(row, config, store, checkout)
@@ -146,11 +150,8 @@ def measure(row: Row, store: Path, checkout: Path | None) -> Row:
         found = measure_ours(row, config, store)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     on_device = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
-    is_float32 = row["who"] == "official" and device.type == "cpu"
-    is_float32 |= "train.precision=float32" in row.get("set", [])
-    kind = torch.float32 if is_float32 else torch.bfloat16
     rate = row["batch"] / found["seconds per step"]
-    sustained, product = rate * count_flops(config).total, _matmul_rate(device, kind)
+    sustained = rate * count_flops(config).total
     return {
         **row,
         **found,
