@@ -1,0 +1,41 @@
+"""Frozen configuration models, the presets, and ``--set section.key=value``.
+
+A run is described by its objective and sections of settings. `load_preset` reads one by name or
+from a YAML file; the resolved whole is saved beside every run, so that a model is rebuilt from its
+own files alone.
+"""
+
+from ecgjepa.config.networks import DataConfig, EncoderConfig, MaskConfig, PredictorConfig
+from ecgjepa.config.objectives import (
+    AugmentConfig,
+    ByolConfig,
+    MaeConfig,
+    ObjectiveName,
+    SimclrConfig,
+)
+from ecgjepa.config.presets import load_preset, parse_config, preset_names, to_yaml
+from ecgjepa.config.run import PretrainConfig
+from ecgjepa.config.section import Section, describe_validation_error
+from ecgjepa.config.training import Loss, OnlineProbeConfig, TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "ByolConfig",
+    "DataConfig",
+    "EncoderConfig",
+    "Loss",
+    "MaeConfig",
+    "MaskConfig",
+    "ObjectiveName",
+    "OnlineProbeConfig",
+    "PredictorConfig",
+    "PretrainConfig",
+    "Section",
+    "SimclrConfig",
+    "TrainConfig",
+    "describe_validation_error",
+    "load_preset",
+    "parse_config",
+    "preset_names",
+    "to_yaml",
+]

@@ -1,0 +1,142 @@
+"""What one training example is, and the networks that see it."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ecgjepa.config.section import Section
+
+
+def check_width(dim: int, num_heads: int) -> None:
+    """Refuse a width that heads or position embeddings cannot share evenly."""
+    if dim % num_heads:
+        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+    if dim % 2:
+        raise ValueError(f"dim {dim} is odd; position embeddings pair sines with cosines")
+
+
+def check_rotary(dim: int, num_heads: int) -> None:
+    """Refuse heads whose width cannot be turned in pairs."""
+    if dim // num_heads % 2:
+        raise ValueError(
+            f"positions rotary turn pairs of numbers: the {dim // num_heads} of each head (dim "
+            f"{dim}, num_heads {num_heads}) must be even"
+        )
+
+
+class DataConfig(Section):
+    """What one training example is.
+
+    Attributes:
+        sampling_rate: Rate in Hz of the store that is read.
+        leads: Leads of the store, in order.
+        window_seconds: Length of the random crop.
+        clip: Normalised amplitudes are cut to plus or minus this many standard deviations.
+        normalisation: Constants that scale the leads of each database: ``store`` for those of its
+            training records, ``paper`` for the published ones (docs/decisions/0014).
+        weights: Sampling weight of each database; empty means in proportion to its records.
+        sampling: How records of a database are drawn: ``with-replacement``, as in the paper, or by
+            ``shuffle``, each once before any comes again (docs/decisions/0012).
+        resident: Whether all samples are held in the memory of the device: yes, no, or
+            ``auto``, on a GPU with room for them. It changes nothing in the batches.
+    """
+
+    sampling_rate: float = Field(gt=0)
+    leads: tuple[str, ...] = Field(min_length=1)
+    window_seconds: float = Field(gt=0)
+    clip: float = Field(5.0, gt=0)
+    normalisation: Literal["store", "paper"] = "store"
+    weights: dict[str, float] = Field(default_factory=dict)
+    sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
+    resident: bool | Literal["auto"] = "auto"
+
+    @property
+    def window_samples(self) -> int:
+        """Length of the crop in samples."""
+        return round(self.window_seconds * self.sampling_rate)
+
+
+class MaskConfig(Section):
+    """How much of a record the context encoder sees.
+
+    Attributes:
+        min_keep_ratio: Least share of patches that stay visible.
+        max_keep_ratio: Greatest share of patches that stay visible.
+        min_block_size: Least number of consecutive patches masked together.
+        sampler: ``paper``, which masks the middle of a window more often than its ends, or
+            ``uniform``, which masks every position equally often (docs/decisions/0023).
+    """
+
+    min_keep_ratio: float = Field(0.15, gt=0, lt=1)
+    max_keep_ratio: float = Field(0.25, gt=0, lt=1)
+    min_block_size: int = Field(10, ge=1)
+    sampler: Literal["paper", "uniform"] = "paper"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MaskConfig":
+        if self.min_keep_ratio > self.max_keep_ratio:
+            raise ValueError(
+                f"min_keep_ratio {self.min_keep_ratio} exceeds max_keep_ratio {self.max_keep_ratio}"
+            )
+        return self
+
+
+class EncoderConfig(Section):
+    """The Vision Transformer over time patches.
+
+    Attributes:
+        num_leads: Leads of the input; one patch spans all of them, unless ``lead_patches``.
+        patch_size: Samples per patch.
+        dim: Width.
+        depth: Number of blocks.
+        num_heads: Attention heads.
+        mlp_ratio: Width of the MLP relative to ``dim``.
+        num_registers: Learned tokens without a position, put before the patches.
+        norm_eps: Epsilon of the layer norms.
+        positions: How tokens know their place in time, here and in the predictor: ``sinusoidal``
+            (fixed, added; the paper), ``learned`` (a table, added) or ``rotary`` (queries and keys
+            are turned by it in every block). See docs/decisions/0022.
+        num_positions: Rows of the learned table, those of a training window; filled in.
+        lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
+    """
+
+    num_leads: int = Field(12, ge=1)
+    patch_size: int = Field(25, ge=1)
+    dim: int = Field(ge=2)
+    depth: int = Field(ge=1)
+    num_heads: int = Field(ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    num_registers: int = Field(1, ge=0)
+    norm_eps: float = Field(1e-6, gt=0)
+    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
+    num_positions: int = Field(0, ge=0)
+    lead_patches: bool = False
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "EncoderConfig":
+        check_width(self.dim, self.num_heads)
+        if self.positions == "rotary":
+            check_rotary(self.dim, self.num_heads)
+        if self.num_positions and self.positions != "learned":
+            raise ValueError(
+                f"num_positions {self.num_positions} is for positions learned, not {self.positions}"
+            )
+        return self
+
+    @property
+    def tokens_per_patch(self) -> int:
+        """Tokens that begin at the same time: one, or one per lead."""
+        return self.num_leads if self.lead_patches else 1
+
+
+class PredictorConfig(Section):
+    """The narrow transformer that predicts masked features; the rest follows the encoder."""
+
+    dim: int = Field(ge=2)
+    depth: int = Field(ge=1)
+    num_heads: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "PredictorConfig":
+        check_width(self.dim, self.num_heads)
+        return self

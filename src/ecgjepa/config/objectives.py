@@ -1,0 +1,78 @@
+"""Settings of the objectives that JEPA is compared with."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ecgjepa.config.networks import PredictorConfig, check_width
+from ecgjepa.config.section import Section
+
+ObjectiveName = Literal["jepa", "simclr", "byol", "mae"]
+
+
+class AugmentConfig(Section):
+    """How the two views of a record differ, for the invariance-based objectives.
+
+    Attributes:
+        min_crop: Least share of the window that a view shows, stretched to the whole window; 1 for
+            none. The share is uniform up to 1, as in Mehari & Strodthoff
+            (https://arxiv.org/abs/2103.12676).
+        max_time_mask: Greatest share of the window that is set to 0, uniform from 0.
+        noise: Greatest standard deviation of white noise, in standard deviations of the signal.
+        max_scale: A view's amplitudes are multiplied by a factor between this and its inverse.
+        lead_mask: Probability that a lead is set to 0; one lead always stays.
+    """
+
+    min_crop: float = Field(0.5, gt=0, le=1)
+    max_time_mask: float = Field(0.5, ge=0, lt=1)
+    noise: float = Field(0.1, ge=0)
+    max_scale: float = Field(1.5, ge=1)
+    lead_mask: float = Field(0.2, ge=0, lt=1)
+
+
+class SimclrConfig(Section):
+    """SimCLR's projection head and loss (https://arxiv.org/abs/2002.05709)."""
+
+    temperature: float = Field(0.1, gt=0)
+    hidden_dim: int = Field(256, ge=1)
+    projection_dim: int = Field(128, ge=1)
+
+
+class ByolConfig(Section):
+    """BYOL's projector and predictor (https://arxiv.org/abs/2006.07733); momentum is in train."""
+
+    hidden_dim: int = Field(256, ge=1)
+    projection_dim: int = Field(128, ge=1)
+
+
+class MaeConfig(Section):
+    """The masked autoencoder (https://arxiv.org/abs/2111.06377).
+
+    Attributes:
+        masking: ``time`` hides patches of all leads, which the encoder skips; ``lead-time`` hides
+            patches of single leads, which the encoder sees as 0 (docs/decisions/0027).
+        mask_ratio: Share that is hidden.
+        normalise_targets: Reconstruct each patch scaled to its own mean and deviation.
+        decoder_dim: Width of the decoder.
+        decoder_depth: Its blocks.
+        decoder_heads: Its attention heads.
+    """
+
+    masking: Literal["time", "lead-time"] = "time"
+    mask_ratio: float = Field(0.75, gt=0, lt=1)
+    normalise_targets: bool = True
+    decoder_dim: int = Field(48, ge=2)
+    decoder_depth: int = Field(2, ge=1)
+    decoder_heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "MaeConfig":
+        check_width(self.decoder_dim, self.decoder_heads)
+        return self
+
+    @property
+    def decoder(self) -> PredictorConfig:
+        """The decoder has the predictor's architecture."""
+        return PredictorConfig(
+            dim=self.decoder_dim, depth=self.decoder_depth, num_heads=self.decoder_heads
+        )

@@ -1,0 +1,101 @@
+"""A whole pre-training run."""
+
+from pydantic import model_validator
+
+from ecgjepa.config.networks import (
+    DataConfig,
+    EncoderConfig,
+    MaskConfig,
+    PredictorConfig,
+    check_rotary,
+)
+from ecgjepa.config.objectives import (
+    AugmentConfig,
+    ByolConfig,
+    MaeConfig,
+    ObjectiveName,
+    SimclrConfig,
+)
+from ecgjepa.config.section import Section
+from ecgjepa.config.training import OnlineProbeConfig, TrainConfig
+
+
+class PretrainConfig(Section):
+    """A whole pre-training run.
+
+    ``mask`` and ``predictor`` are JEPA's, ``augment`` is SimCLR's and BYOL's, ``simclr``, ``byol``
+    and ``mae`` are what their names say; the objective decides which of them are used.
+    """
+
+    objective: ObjectiveName = "jepa"
+    data: DataConfig
+    mask: MaskConfig = MaskConfig()
+    encoder: EncoderConfig
+    predictor: PredictorConfig
+    train: TrainConfig
+    probe: OnlineProbeConfig = OnlineProbeConfig()
+    augment: AugmentConfig = AugmentConfig()
+    simclr: SimclrConfig = SimclrConfig()
+    byol: ByolConfig = ByolConfig()
+    mae: MaeConfig = MaeConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PretrainConfig":
+        part = self.train.batch_size // self.train.gradient_accumulation_steps
+        if self.compares_views and part < 2:
+            raise ValueError(
+                f"objective {self.objective} compares the records of a batch (or of a part, with "
+                f"gradient accumulation), so it needs at least 2; found {part}"
+            )
+        if len(self.data.leads) != self.encoder.num_leads:
+            raise ValueError(
+                f"encoder.num_leads is {self.encoder.num_leads} but data.leads names "
+                f"{len(self.data.leads)}"
+            )
+        if self.data.window_samples % self.encoder.patch_size:
+            raise ValueError(
+                f"a window of {self.data.window_seconds} s at {self.data.sampling_rate} Hz has "
+                f"{self.data.window_samples} samples, which patches of "
+                f"{self.encoder.patch_size} samples do not fill evenly"
+            )
+        if self.objective != "jepa" and (
+            self.encoder.lead_patches or self.encoder.positions != "sinusoidal"
+        ):
+            raise ValueError(
+                f"objective {self.objective} with encoder.lead_patches or other "
+                "encoder.positions than sinusoidal: these choices are for jepa only"
+            )
+        if self.encoder.positions == "rotary":
+            check_rotary(self.predictor.dim, self.predictor.num_heads)
+        if self.encoder.num_positions not in (0, self.num_patches):
+            raise ValueError(
+                f"encoder.num_positions is {self.encoder.num_positions}, but a window has "
+                f"{self.num_patches} patches; leave it out, and it is filled in"
+            )
+        if self.train.lead_dropout and not self.encoder.lead_patches:
+            raise ValueError(
+                f"train.lead_dropout is {self.train.lead_dropout}, but a patch spans all leads; "
+                "it needs encoder.lead_patches=true"
+            )
+        return self
+
+    @property
+    def num_patches(self) -> int:
+        """Patches per training window."""
+        return self.data.window_samples // self.encoder.patch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens per training window, registers aside."""
+        return self.num_patches * self.encoder.tokens_per_patch
+
+    @property
+    def num_maskable(self) -> int:
+        """What a masked autoencoder chooses from: patches, or patches of single leads."""
+        per_lead = self.mae.masking == "lead-time"
+        return self.num_patches * (self.encoder.num_leads if per_lead else 1)
+
+    @property
+    def compares_views(self) -> bool:
+        """Whether the objective compares two augmented views of each record."""
+        return self.objective in ("simclr", "byol")
