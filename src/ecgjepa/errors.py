@@ -86,3 +86,7 @@ class ModelFolderError(EcgjepaError):
 
 class TaskError(EcgjepaError):
     """An evaluation task cannot be built from the labels, folds or records at hand."""
+
+
+class FeatureError(EcgjepaError):
+    """An encoder gives features that are no finite numbers."""

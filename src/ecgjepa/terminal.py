@@ -252,16 +252,21 @@ def print_json(content: Any) -> None:  # noqa: ANN401
 
 def print_evaluations(evaluations: "list[Evaluation]") -> None:
     """Print one line per protocol and encoder: score, interval, and what pre-training gained."""
+    from ecgjepa.evaluation.results import MEASURES
+
     first = evaluations[0].results
+    measure = first["measure"]
     folds = ", ".join(map(str, first["split"]["test"]))
     print(
-        f"\ntask {first['task']['name']}: macro AUROC on {first['counts']['test']:,} test records "
-        f"(fold {folds})\n"
+        f"\ntask {first['task']['name']}: {MEASURES[measure]} on {first['counts']['test']:,} test "
+        f"records (fold {folds})\n"
     )
-    print(f"{'protocol':<21}{'encoder':<13}{'AUROC':<7}{'95 % interval':<14}gained by pre-training")
+    print(
+        f"{'protocol':<21}{'encoder':<13}{MEASURES[measure].split()[1]:<7}{'95 % interval':<14}gained by pre-training"
+    )
     for item in evaluations:
         for name, model in item.results["models"].items():
-            value, low, high = model["macro_auroc"]
+            value, low, high = model[measure]
             gain = item.results["differences"].get(f"pre-trained - {name}")
             words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{low:.3f}-{high:.3f}   "

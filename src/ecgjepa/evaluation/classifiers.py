@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from ecgjepa.evaluation.data import EvaluationData
-from ecgjepa.evaluation.results import Evaluation
+from ecgjepa.evaluation.results import MEASURES, Evaluation
 from ecgjepa.model.folder import ModelConfig, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig
 
@@ -36,12 +36,6 @@ def random_crops(
     return out
 
 
-def probabilities(logits: Float[Tensor, "records labels"], *, single_label: bool) -> np.ndarray:
-    """Return softmax or sigmoid of averaged logits."""
-    scores = logits.softmax(dim=1) if single_label else logits.sigmoid()
-    return scores.double().cpu().numpy()
-
-
 def save_classifier(
     out: Path,
     classifier: Classifier,
@@ -51,11 +45,15 @@ def save_classifier(
     result: Evaluation,
 ) -> None:
     """Write the trained classifier as a model folder with the results in its card."""
-    stage = {
-        "database": records.database,
-        "train": list(records.split.train),
-        "validation": list(records.split.validation),
-    }
+    stages = [
+        {
+            "database": database,
+            "train": list(records.split.train),
+            "validation": list(records.split.validation),
+        }
+        for database in records.trained
+    ]
+    measure = result.results["measure"]
     described = config.model_copy(
         update={
             "head": head,
@@ -64,11 +62,13 @@ def save_classifier(
             "training": {
                 "protocol": result.results["protocol"],
                 "settings": result.results["settings"],
-                "database": records.database,
+                "database": "+".join(records.trained),
+                "label_fraction": records.facts["label_fraction"],
+                "label_draw": records.facts["label_draw"],
                 "split": {name: list(folds) for name, folds in records.split._asdict().items()},
                 "selected": result.results["models"]["pre-trained"]["selected"],
-                "seen": [*config.training.get("seen", []), stage],
-                "test_macro_auroc": result.results["models"]["pre-trained"]["macro_auroc"],
+                "seen": [*config.training.get("seen", []), *stages],
+                f"test_{measure}": result.results["models"]["pre-trained"][measure],
             },
         }
     )
@@ -78,7 +78,8 @@ def save_classifier(
 def _card(config: ModelConfig) -> str:
     task, training = config.task, config.training
     assert task is not None
-    value, low, high = training["test_macro_auroc"]
+    measure, words = next(item for item in MEASURES.items() if f"test_{item[0]}" in training)
+    value, low, high = training[f"test_{measure}"]
     labels = "\n".join(
         f"- {label}: {text}" for label, text in zip(task.labels, task.descriptions, strict=True)
     )
@@ -86,7 +87,7 @@ def _card(config: ModelConfig) -> str:
         f"# ECG classifier: {task.name} ({training['protocol']})\n\n"
         "For research use only; not a medical device. Probabilities are not calibrated.\n\n"
         f"Trained on {training['database']}, folds {training['split']['train']}; selected on "
-        f"{training['split']['validation']}; tested on {training['split']['test']}: macro AUROC "
+        f"{training['split']['validation']}; tested on {training['split']['test']}: {words} "
         f"{value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
         f"Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; records of any rate are resampled. "

@@ -19,12 +19,16 @@ from ecgjepa.evaluation.metrics import (
     label_scores,
     macro_auroc,
 )
+from ecgjepa.evaluation.regression import resampled_r2, score_regression
 from ecgjepa.files import replacing, write_json
 from ecgjepa.model.folder import ModelConfig
 
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "predictions.parquet"
 EMBEDDINGS_FILE = "embeddings.npz"
+SPLIT_FILE = "split.csv"
+# What is compared, and its name for people.
+MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
 FORMAT_VERSION = 1
 
 
@@ -60,10 +64,19 @@ class Evaluation(NamedTuple):
         value, low, high = self.results["models"][model]["macro_auroc"]
         return Interval(value, low, high)
 
+    def score(self, model: str = "pre-trained") -> Interval:
+        """Return what the task is judged by: macro AUROC, or the mean R² of a regression."""
+        return Interval(*self.results["models"][model][self.results["measure"]])
+
     def table(self) -> pd.DataFrame:
         """Return one row per model and label."""
+        columns = (
+            ("label", "r2", "mean_absolute_error")
+            if self.results["measure"] == "r2"
+            else ("label", "test_positives", "auroc")
+        )
         rows = [
-            {"model": name, **{key: label[key] for key in ("label", "test_positives", "auroc")}}
+            {"model": name, **{key: label[key] for key in columns}}
             for name, result in self.results["models"].items()
             for label in result["labels"]
         ]
@@ -93,13 +106,17 @@ def write_evaluation(
     """
     test = data.parts.test
     bootstrap = PatientBootstrap(data.patients(test))
+    is_regression = data.task.kind == "regression"
+    measure = "r2" if is_regression else "macro_auroc"
     resampled = {
-        name: bootstrap.macro_auroc(data.targets(test), outcome.test)
+        name: resampled_r2(data, outcome, bootstrap)
+        if is_regression
+        else bootstrap.macro_auroc(data.targets(test), outcome.test)
         for name, outcome in outcomes.items()
     }
+    score = score_regression if is_regression else _score
     models = {
-        name: _score(data, outcome, bootstrap, resampled[name])
-        for name, outcome in outcomes.items()
+        name: score(data, outcome, bootstrap, resampled[name]) for name, outcome in outcomes.items()
     }
     first, *others = outcomes
     results = as_json(
@@ -109,8 +126,10 @@ def write_evaluation(
             "protocol": protocol,
             "settings": settings,
             "seed": seed,
+            "measure": measure,
             "task": data.task_config().model_dump(mode="json"),
             "split": data.split._asdict(),
+            "data": data.facts,
             "counts": {
                 "train": len(data.parts.train),
                 "validation": len(data.parts.validation),
@@ -120,12 +139,14 @@ def write_evaluation(
             },
             "encoder": config.encoder.model_dump(mode="json"),
             "pretraining": config.pretraining.model_dump(mode="json"),
-            "database": data.store.manifest.databases[data.database].model_dump(mode="json"),
+            "database": data.store.manifest.databases[data.database.split("+")[0]].model_dump(
+                mode="json"
+            ),
             "store": str(data.store.path),
             "models": models,
             "differences": {
                 f"{first} - {other}": interval(
-                    models[first]["macro_auroc"][0] - models[other]["macro_auroc"][0],
+                    models[first][measure][0] - models[other][measure][0],
                     resampled[first] - resampled[other],
                 )
                 for other in others
@@ -137,6 +158,8 @@ def write_evaluation(
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / PREDICTIONS_FILE) as stream:
         _predictions(data, outcomes).to_parquet(stream, index=False)
+    with replacing(out / SPLIT_FILE) as stream:
+        _split(data).to_csv(stream, index=False)
     write_json(out / RESULTS_FILE, results)
     return Evaluation(out, results)
 
@@ -193,8 +216,20 @@ def _score(
     }
 
 
+def _split(data: EvaluationData) -> pd.DataFrame:
+    """Return which record is in which part, of which fold and patient."""
+    frames = [
+        data.table.iloc[data.rows(part)][["database", "record_id", "patient_id", "fold"]].assign(
+            part=purpose
+        )
+        for purpose, part in data.parts._asdict().items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
 def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
     frames = []
+    output = "value" if data.task.kind == "regression" else "probability"
     for name, outcome in outcomes.items():
         for purpose in ("validation", "test"):
             part = getattr(data.parts, purpose)
@@ -205,6 +240,6 @@ def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataF
             probability = getattr(outcome, purpose)
             for column, label in enumerate(data.task.labels):
                 frame[f"target:{label}"] = data.targets(part)[:, column]
-                frame[f"probability:{label}"] = probability[:, column]
+                frame[f"{output}:{label}"] = probability[:, column]
             frames.append(frame)
     return pd.concat(frames, ignore_index=True)

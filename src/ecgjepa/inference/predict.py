@@ -10,7 +10,12 @@ import pandas as pd
 import torch
 
 from ecgjepa.errors import ModelFolderError, RecordError, RecordFormatError
-from ecgjepa.inference.windows import average_over_windows, window_size, window_starts
+from ecgjepa.inference.windows import (
+    average_over_windows,
+    outputs_of_logits,
+    window_size,
+    window_starts,
+)
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, TaskConfig, load_model_folder
@@ -26,7 +31,8 @@ class Prediction:
 
     Attributes:
         file: As it was given.
-        probabilities: Label to probability, in the model's order; empty if the file failed.
+        probabilities: Label to probability, in the model's order; empty if the file failed. Of a
+            regression, the values.
         findings: What was noticed about the input.
         duration: Seconds of signal.
         sampling_rate: Of the file, in Hz.
@@ -100,9 +106,8 @@ class Model(NamedTuple):
             self.classifier(signal),
             torch.zeros(len(starts), dtype=torch.int64, device=self.device),
             num_records=1,
-        )[0]
-        single = self.task.kind == "single-label"
-        values = (logits.softmax(dim=0) if single else logits.sigmoid()).double().tolist()
+        )
+        values = outputs_of_logits(logits, self.task)[0].tolist()
         return Prediction(
             file=record.source or record.record_id,
             probabilities=dict(zip(self.task.labels, values, strict=True)),
