@@ -107,8 +107,8 @@ def _digest(
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    digest.update(np.ascontiguousarray(windows.rows))
-    digest.update(np.ascontiguousarray(windows.starts))
+    digest.update(np.ascontiguousarray(windows.rows).tobytes())
+    digest.update(np.ascontiguousarray(windows.starts).tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -37,7 +37,7 @@ class Windows(NamedTuple):
     size: int
 
     @property
-    def count(self) -> Int64[np.ndarray, " records"]:
+    def num_windows(self) -> Int64[np.ndarray, " records"]:
         """Windows of each record."""
         return np.bincount(self.record_index, minlength=self.num_records)
 

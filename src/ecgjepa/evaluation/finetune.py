@@ -13,9 +13,16 @@ from ecgjepa.evaluation.probe import probe
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Evaluation, write_evaluation
 from ecgjepa.evaluation.supervised import build_classifier, train_classifier
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, check_split, check_task
+from ecgjepa.evaluation.tasks import (
+    PAPER_SPLIT,
+    Split,
+    TaskKind,
+    check_split,
+    check_task,
+    is_table,
+)
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.folder import CONFIG_FILE, load_model_folder
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier, HeadConfig
 
 logger = logging.getLogger(__name__)
@@ -77,6 +84,7 @@ def finetune(
     settings = load_protocol(protocol, overrides)
     encoder, config = load_encoder(model)
     refuse_seen(config, data, split, test_on, allow_seen=allow_seen)
+    start = _probed(model, task)
     records = open_data(
         data,
         config,
@@ -87,7 +95,6 @@ def finetune(
         test_on=test_on,
         progress=progress,
     ).with_labels(label_fraction, label_draw)
-    start = _probed(model, records)
     if protocol == "finetune-after-probe" and start is None:
         logger.info("no attentive probe of task %s given: running one first", task)
         probe(
@@ -105,18 +112,19 @@ def finetune(
             cache=cache,
             device=device,
         )
-        start = _probed(out / "probe", records)
+        start = _probed(out / "probe", task)
     where = choose_device(device)
 
     logger.info("fine-tuning the pre-trained encoder")
     head_config = HeadConfig(kind=settings.head, num_labels=len(records.task.labels))
     if protocol == "finetune-after-probe":
         assert start is not None
-        head_config = head_config.model_copy(update={"layers": start.layers})
+        probed, described = start
+        _check_fits(model, described, records)
+        head_config = head_config.model_copy(update={"layers": probed.layers})
     classifier = build_classifier(encoder, head_config, settings, seed)
     if protocol == "finetune-after-probe":
-        assert start is not None
-        classifier.load_state_dict(start.state_dict(), strict=True)
+        classifier.load_state_dict(probed.state_dict(), strict=True)
     outcomes = {"pre-trained": train_classifier(classifier, records, config, settings, seed, where)}
     if from_scratch:
         logger.info("training the same encoder from scratch")
@@ -143,13 +151,12 @@ def finetune(
     return result
 
 
-def _probed(path: str | Path, records: EvaluationData) -> Classifier | None:
-    """Return the classifier of an attentive probe of the same labels, if ``path`` holds one.
+def _probed(path: str | Path, task: str) -> tuple[Classifier, ModelConfig] | None:
+    """Return the classifier of an attentive probe of the task, if ``path`` holds one.
 
     Raises:
-        TaskError: If it is a probe of other labels, or of other shares of them.
+        TaskError: If it is a probe of another task.
     """
-    task = records.task.name
     folder = Path(path)
     if not (folder / CONFIG_FILE).is_file():
         folder = folder / MODEL_FOLDER
@@ -160,21 +167,27 @@ def _probed(path: str | Path, records: EvaluationData) -> Classifier | None:
         return None
     if config.head.kind != "attentive":
         return None
-    if config.task.name != task:
+    name = Path(task).stem if is_table(task) else task
+    if config.task.name != name:
         raise TaskError(
-            f"{folder}: is a probe of task {config.task.name!r}, not {task!r}; give the encoder, "
+            f"{folder}: is a probe of task {config.task.name!r}, not {name!r}; give the encoder, "
             "or a probe of the same task"
         )
-    if config.task.labels != records.task.labels or config.task.kind != records.task.kind:
+    return model, config
+
+
+def _check_fits(path: str | Path, config: ModelConfig, records: EvaluationData) -> None:
+    """Raise `TaskError` if a probe was of other labels, or of another share of them."""
+    assert config.task is not None
+    if (config.task.labels, config.task.kind) != (records.task.labels, records.task.kind):
         raise TaskError(
-            f"{folder}: is a probe of {config.task.kind} {', '.join(config.task.labels)}; the "
+            f"{path}: is a probe of {config.task.kind} {', '.join(config.task.labels)}; the "
             f"records have {records.task.kind} {', '.join(records.task.labels)}"
         )
-    facts = records.facts
     used = [config.training.get(key, value) for key, value in _ALL_LABELS.items()]
-    if used != [facts[key] for key in _ALL_LABELS]:
+    asked = [records.facts[key] for key in _ALL_LABELS]
+    if used != asked:
         raise TaskError(
-            f"{folder}: is a probe with share {used[0]:g} of the labels, draw {used[1]}; asked is "
-            f"share {facts['label_fraction']:g}, draw {facts['label_draw']}"
+            f"{path}: is a probe with {100 * used[0]:g} % of the labels, draw {used[1]}; asked is "
+            f"{100 * asked[0]:g} %, draw {asked[1]}. Give the encoder, or a probe of the same"
         )
-    return model

@@ -200,7 +200,7 @@ def _token_source(
 ) -> Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor]:
     """Return a function that gives the tokens of one window of each chosen training record."""
     records, features = frozen.records, frozen.features
-    first, count = features.windows.first, features.windows.count
+    first, count = features.windows.first, features.windows.num_windows
     places = frozen.places(records.parts.train)
 
     def stored(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
@@ -228,16 +228,15 @@ def _score_head(
     """Return probabilities or values of some records: logits averaged over their windows."""
     tokens, windows = frozen.features.tokens, frozen.features.windows
     places = frozen.places(part)
-    chosen = np.concatenate(
-        [np.arange(windows.first[at], windows.first[at] + windows.count[at]) for at in places]
-    )
+    first, count = windows.first[places], windows.num_windows[places]
+    chosen = np.concatenate([np.arange(at, at + n) for at, n in zip(first, count, strict=True)])
     logits = [
         head(torch.from_numpy(np.array(tokens[some])).to(device).float()).cpu()
         for some in np.array_split(chosen, max(1, len(chosen) // 1024))
     ]
     averaged = average_over_windows(
         torch.cat(logits),
-        torch.from_numpy(np.repeat(np.arange(len(places)), windows.count[places])),
+        torch.from_numpy(np.repeat(np.arange(len(places)), count)),
         num_records=len(places),
     )
     return outputs_of_logits(averaged, frozen.records.task_config()).numpy()

@@ -50,9 +50,9 @@ def build_table_task(
     path = Path(path)
     cells = _read(path)
     rows, kept, notices = _find_records(path, cells, index, quarantined, num_absent)
-    columns = [name for name in cells if name not in (*_RECORD, "database")]
+    columns = [name for name in map(str, cells) if name not in (*_RECORD, "database")]
     if not columns:
-        raise TaskError(f"{path}: has no column of labels beside {', '.join(cells)}")
+        raise TaskError(f"{path}: has no column of labels beside {', '.join(map(str, cells))}")
     cells = cells.iloc[kept]
     empty = (cells[columns] == "").any(axis=1).to_numpy()
     if columns == ["labels"] and kind == "multi-label":
@@ -102,7 +102,7 @@ def _find_records(
     if len(named) != 1:
         raise TaskError(
             f"{path}: expected one column that names the record, {' or '.join(_RECORD)}; found "
-            f"{', '.join(cells) or 'none'}"
+            f"{', '.join(map(str, cells)) or 'none'}"
         )
     by = "database" in cells
     places: dict[tuple[str, str], int] = {}

@@ -1,10 +1,11 @@
 """What is to be predicted: the seven PTB-XL tasks, and what every task has.
 
-Tasks of other databases are in `record_tasks`, tables of your own in `label_table`. PTB-XL's are
-built from ``scp_statements.csv``. Definitions follow the paper (section 4.1 and Strodthoff et al. 2020,
-https://doi.org/10.1109/JBHI.2020.3022989): every statement present counts, whatever its
-likelihood; sub- and superdiagnostic map diagnostic statements to their class; records without any
-label of the task are left out, in all folds; labels are in alphabetical order.
+Tasks of other databases are in `record_tasks`, tables of your own in `label_table`.
+
+PTB-XL's are built from ``scp_statements.csv``. Definitions follow the paper (section 4.1 and
+Strodthoff et al. 2020, https://doi.org/10.1109/JBHI.2020.3022989): every statement present counts,
+whatever its likelihood; sub- and superdiagnostic map diagnostic statements to their class; records
+without any label of the task are left out, in all folds; labels are in alphabetical order.
 """
 
 import json
