@@ -1,9 +1,11 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from ecgjepa.terminal import parse_folds
 
 DataOption = Annotated[
     list[str] | None,
@@ -61,3 +63,10 @@ CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help="Folder for prepared records [default: $ECGJEPA_CACHE]."),
 ]
+
+
+def split_of_folds(train: str, validation: str, test: str) -> Any:  # noqa: ANN401
+    """Return the `Split` that three options name."""
+    from ecgjepa.evaluation.tasks import Split
+
+    return Split(parse_folds(train), parse_folds(validation), parse_folds(test))

@@ -56,7 +56,7 @@ def build_table_task(
     cells = cells.iloc[kept]
     empty = (cells[columns] == "").any(axis=1).to_numpy()
     if columns == ["labels"] and kind == "multi-label":
-        empty[:] = False  # no word is no label, which is an answer
+        empty = np.zeros_like(empty)  # no word is no label, which is an answer
     if empty.any():
         notices = (*notices, f"{int(empty.sum()):,} records with an empty cell are left out")
     rows, cells = rows[~empty], cells[~empty]
@@ -83,6 +83,8 @@ def _read(path: Path) -> pd.DataFrame:
         cells = read_table(path, dtype=str, keep_default_na=False)
     except DatabaseError as error:
         raise TaskError(str(error)) from None
+    if not isinstance(cells.index, pd.RangeIndex):
+        raise TaskError(f"{path}: rows have more cells than the header")
     cells.columns = cells.columns.str.strip()
     twice = cells.columns[cells.columns.duplicated()]
     if len(twice):
