@@ -20,14 +20,14 @@ def describe(depth: int = 3, folds: dict | None = None) -> ModelConfig:
     )
 
 
-def small_encoder(depth: int = 3) -> VisionTransformer:
+def small_encoder(depth: int = 3, seed: int = 0) -> VisionTransformer:
     """Return a tiny encoder, not the one that `untrained_encoder` draws."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return VisionTransformer(describe(depth).encoder).eval()
 
 
-def save_encoder(folder: Path, folds: dict | None = None) -> Path:
+def save_encoder(folder: Path, folds: dict | None = None, seed: int = 0) -> Path:
     """Write a tiny encoder as a model folder."""
-    save_model(folder, small_encoder(), describe(folds=folds), "card")
+    save_model(folder, small_encoder(seed=seed), describe(folds=folds), "card")
     return folder

@@ -195,19 +195,32 @@ def _means(
     )
 
 
+def stored_tokens(
+    features: Features, places: Int64[np.ndarray, " train"], device: torch.device
+) -> Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor]:
+    """Return a function that gives the stored tokens of one window of each chosen record.
+
+    Args:
+        features: Where the tokens are.
+        places: Where the training records are among the records of the features.
+        device: Where the head is.
+    """
+    first, count = features.windows.first[places], features.windows.num_windows[places]
+
+    def stored(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
+        picked = first[chosen] + (rng.random(len(chosen)) * count[chosen]).astype(np.int64)
+        return torch.from_numpy(np.array(features.tokens[picked])).to(device).float()
+
+    return stored
+
+
 def _token_source(
     frozen: Frozen, settings: ProtocolConfig, device: torch.device
 ) -> Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor]:
     """Return a function that gives the tokens of one window of each chosen training record."""
-    records, features = frozen.records, frozen.features
-    first, count = features.windows.first, features.windows.num_windows
-    places = frozen.places(records.parts.train)
-
-    def stored(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
-        at = places[chosen]
-        picked = first[at] + (rng.random(len(at)) * count[at]).astype(np.int64)
-        return torch.from_numpy(np.array(features.tokens[picked])).to(device).float()
-
+    records = frozen.records
+    if not settings.random_crops:
+        return stored_tokens(frozen.features, frozen.places(records.parts.train), device)
     normaliser = records.normalisation.build().to(device)
     train_rows = records.rows(records.parts.train)
     size = window_size(frozen.config)[0]
@@ -218,7 +231,7 @@ def _token_source(
         encoder = frozen.encoder.to(device)
         return tokens_of_layers(encoder, normaliser(signal.to(device)), frozen.layers)
 
-    return encoded_anew if settings.random_crops else stored
+    return encoded_anew
 
 
 @torch.inference_mode()
