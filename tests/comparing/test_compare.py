@@ -14,7 +14,8 @@ from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, 
 from ecgjepa.comparing.table import bootstrap_p_value
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.metrics import PatientBootstrap, macro_auroc
+from ecgjepa.evaluation.bootstrap import PatientBootstrap
+from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare

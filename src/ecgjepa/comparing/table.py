@@ -10,14 +10,8 @@ from jaxtyping import Bool, Float
 from ecgjepa.comparing import published
 from ecgjepa.comparing.cells import Cell, list_cells
 from ecgjepa.comparing.plan import ComparisonPlan
-from ecgjepa.evaluation.metrics import (
-    Interval,
-    PatientBootstrap,
-    as_json,
-    interval,
-    macro_auroc,
-    patient_ids,
-)
+from ecgjepa.evaluation.bootstrap import Interval, PatientBootstrap, interval
+from ecgjepa.evaluation.metrics import as_json, macro_auroc, patient_ids
 from ecgjepa.evaluation.results import PREDICTIONS_FILE
 
 

@@ -8,10 +8,10 @@ import torch
 
 from ecgjepa.evaluation.data import open_data
 from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.finetune import train_classifier
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Evaluation, write_evaluation
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_split, check_task
+from ecgjepa.evaluation.training import train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.xresnet import build_xresnet
 

@@ -91,7 +91,11 @@ def _databases(
         for name, summary in section.databases.items()
     ]
     used += [
-        {"purpose": "evaluation", "name": "ptb-xl", **section.results["database"]}
+        {
+            "purpose": "evaluation",
+            "name": section.results["data"]["tested_on"][0],
+            **section.results["database"],
+        }
         for section in evaluations[:1]
     ]
     return used
