@@ -146,7 +146,7 @@ def write_evaluation(
     )
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / PREDICTIONS_FILE) as stream:
-        _predictions(data, outcomes).to_parquet(stream, index=False)
+        predictions_table(data, outcomes).to_parquet(stream, index=False)
     with replacing(out / SPLIT_FILE) as stream:
         _split(data).to_csv(stream, index=False)
     write_json(out / RESULTS_FILE, results)
@@ -244,7 +244,8 @@ def _split(data: EvaluationData) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
+def predictions_table(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
+    """Return what each model says of each validation and test record, beside the truth."""
     frames = []
     output = "value" if data.task.kind == "regression" else "probability"
     for name, outcome in outcomes.items():

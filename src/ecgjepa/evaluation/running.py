@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from ecgjepa.errors import ConfigError
@@ -19,10 +20,13 @@ from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, check_layers
+from ecgjepa.model.xresnet import build_xresnet
 
-Protocol = Literal["attentive", "linear", "knn", "finetune", "finetune-after-probe", "scratch"]
+Protocol = Literal[
+    "attentive", "linear", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
+]
 FROZEN = ("attentive", "linear", "knn")
-_PROTOCOLS = (*FROZEN, "finetune", "finetune-after-probe", "scratch")
+_PROTOCOLS = (*FROZEN, "finetune", "finetune-after-probe", "scratch", "supervised")
 
 
 class EvaluationResult(NamedTuple):
@@ -34,8 +38,8 @@ class EvaluationResult(NamedTuple):
             ``records.patients(records.parts.test)``.
         outcome: Predictions of the validation and test records, and how the training went.
         settings: Of the protocol, as in ``results.json``.
-        classifier: Encoder with head; None for nearest neighbours, which have none.
-        head: Description of the head.
+        classifier: Encoder with head; None for nearest neighbours and residual networks.
+        head: Description of the head, if there is a classifier.
         embeddings: Mean features of the test records; None where the encoder was trained.
     """
 
@@ -59,6 +63,7 @@ def run_protocol(
     label_fraction: float | None = None,
     label_draw: int = 0,
     layers: tuple[int, ...] = (),
+    network: str = "xresnet1d18",
     overrides: Sequence[str] = (),
     probe_overrides: Sequence[str] = (),
     kind: TaskKind = "multi-label",
@@ -77,7 +82,8 @@ def run_protocol(
         task: See `ecgjepa.evaluation.tasks`.
         protocol: ``attentive`` (the paper's "linear"), ``linear`` or ``knn`` on frozen features;
             ``finetune`` or ``finetune-after-probe`` (an attentive probe first, then all of it);
-            ``scratch``: ``finetune`` of the untrained encoder.
+            ``scratch``: ``finetune`` of the untrained encoder; ``supervised``: a residual network
+            from scratch, on the same records, windows and crops.
         split: Folds for training, selection and test.
         seed: Of head weights, order, crops and dropout.
         untrained: Take the identical encoder without pre-training.
@@ -85,6 +91,7 @@ def run_protocol(
             they are, which is all unless they were opened otherwise.
         label_draw: Which patients: see `EvaluationData.with_labels`.
         layers: Blocks, counted from 1, whose outputs are averaged into the features.
+        network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
         overrides: ``key=value`` items of the protocol.
         probe_overrides: The same for the probe of ``finetune-after-probe``.
         kind: Of a table of labels.
@@ -128,6 +135,8 @@ def run_protocol(
     if untrained or protocol == "scratch":
         encoder = untrained_encoder(config)
     where = choose_device(device)
+    if protocol == "supervised":
+        return _supervised(network, config, records, overrides, seed, where)
     if protocol not in FROZEN:
         return _trained(
             encoder,
@@ -184,6 +193,24 @@ def _trained(
     outcome = train_classifier(classifier, records, config, settings, seed, choose_device(device))
     read = Read(outcome, classifier.cpu(), head)
     return _result(records, read, settings.model_dump(mode="json"), layers, None)
+
+
+def _supervised(
+    network: str,
+    config: ModelConfig,
+    records: EvaluationData,
+    overrides: Sequence[str],
+    seed: int,
+    device: torch.device,
+) -> EvaluationResult:
+    """Train a residual network as fine-tuning would train the encoder."""
+    settings = load_protocol("supervised", overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = build_xresnet(network, records.store.num_leads, len(records.task.labels))
+    outcome = train_classifier(fresh, records, config, settings, seed, device)
+    described = {"network": network, **settings.model_dump(mode="json", exclude={"head"})}
+    return _result(records, Read(outcome, None, None), described, (), None)
 
 
 def _result(

@@ -93,7 +93,8 @@ def _databases(
     used += [
         {
             "purpose": "evaluation",
-            "name": section.results["data"]["tested_on"][0],
+            # Results of older versions are all of PTB-XL.
+            "name": section.results.get("data", {"tested_on": ["ptb-xl"]})["tested_on"][0],
             **section.results["database"],
         }
         for section in evaluations[:1]
