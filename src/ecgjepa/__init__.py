@@ -30,7 +30,9 @@ _HOMES = {
     "pretrain": "ecgjepa.pretraining.loop",
     "probe": "ecgjepa.evaluation.probe",
     "read_record": "ecgjepa.io",
+    "repeat": "ecgjepa.evaluation.repeats",
     "report": "ecgjepa.reporting.page",
+    "run_protocol": "ecgjepa.evaluation.running",
     "simulate": "ecgjepa.simulation.layouts",
     "verify": "ecgjepa.store.verify",
     "EcgjepaError": "ecgjepa.errors",
@@ -67,7 +69,9 @@ __all__ = [
     "pretrain",
     "probe",
     "read_record",
+    "repeat",
     "report",
+    "run_protocol",
     "simulate",
     "verify",
 ]
@@ -82,6 +86,8 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.finetune import finetune as finetune
     from ecgjepa.evaluation.online import online_probe as online_probe
     from ecgjepa.evaluation.probe import probe as probe
+    from ecgjepa.evaluation.repeats import repeat as repeat
+    from ecgjepa.evaluation.running import run_protocol as run_protocol
     from ecgjepa.evaluation.tasks import Split as Split
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.embed import embed as embed

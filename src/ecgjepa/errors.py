@@ -90,3 +90,7 @@ class TaskError(EcgjepaError):
 
 class ScoreError(EcgjepaError):
     """Predictions cannot be scored or compared: values that are no numbers, or that do not fit."""
+
+
+class FeatureError(EcgjepaError):
+    """An encoder gives features that are no finite numbers."""

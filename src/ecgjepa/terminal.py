@@ -96,6 +96,24 @@ def parse_folds(text: str) -> tuple[int, ...]:
     return tuple(folds)
 
 
+def parse_percents(text: str) -> tuple[float, ...]:
+    """Read ``1,5,10`` as shares of one.
+
+    Raises:
+        BadParameter: If one is no number above 0, up to 100.
+    """
+    shares = []
+    for part in text.split(","):
+        try:
+            share = float(part) / 100
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 1:
+            raise typer.BadParameter(f"{text!r}: expected percents such as 1,10,100")
+        shares.append(share)
+    return tuple(shares)
+
+
 def parse_share(text: str) -> tuple[int, int]:
     """Read ``3/16``.
 
@@ -273,16 +291,20 @@ def print_json(content: Any) -> None:  # noqa: ANN401
 
 def print_evaluations(evaluations: "list[Evaluation]") -> None:
     """Print one line per protocol and encoder: score, interval, and what pre-training gained."""
+    from ecgjepa.evaluation.results import MEASURES
+
     first = evaluations[0].results
+    measure = first["measure"]
     folds = ", ".join(map(str, first["split"]["test"]))
     print(
-        f"\ntask {first['task']['name']}: macro AUROC on {first['counts']['test']:,} test records "
-        f"(fold {folds})\n"
+        f"\ntask {first['task']['name']}: {MEASURES[measure]} on {first['counts']['test']:,} test "
+        f"records (fold {folds})\n"
     )
-    print(f"{'protocol':<21}{'encoder':<13}{'AUROC':<7}{'95 % interval':<14}gained by pre-training")
+    short = MEASURES[measure].split()[1]
+    print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<14}gained by pre-training")
     for item in evaluations:
         for name, model in item.results["models"].items():
-            value, low, high = model["macro_auroc"]
+            value, low, high = model[measure]
             gain = item.results["differences"].get(f"pre-trained - {name}")
             words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{low:.3f}-{high:.3f}   "
@@ -290,6 +312,21 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
     undefined = first["models"]["pre-trained"]["undefined_labels"]
     if undefined:
         print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
+
+
+def print_repeats(summary: dict[str, Any]) -> None:
+    """Print mean and standard deviation over the runs of each kind."""
+    from ecgjepa.evaluation.results import MEASURES
+
+    print(f"\ntask {summary['task']}, {summary['protocol']}: {MEASURES[summary['measure']]}\n")
+    print(f"{'tested on':<18}{'labels':>7}  {'encoder':<14}{'runs':>4}  mean     std")
+    for row in summary["means"]:
+        std = "" if row["std"] is None else f"{row['std']:.4f}"
+        print(
+            f"{row['test_on'] or '(the same)':<18}{100 * row['label_fraction']:>5g} %  "
+            f"{row['model']:<14}{row['runs']:>4}  {row['mean']:<7.4f}  {std}".rstrip()
+        )
+    print("std is over runs, not over patients; intervals are in each run's results.json")
 
 
 def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:

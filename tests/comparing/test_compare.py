@@ -11,10 +11,11 @@ from conftest import SMALL_MODEL, write_ptb_xl
 from ecgjepa.comparing import cells
 from ecgjepa.comparing.compare import compare
 from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, plan_names
-from ecgjepa.comparing.table import bootstrap_p_value
 from ecgjepa.config import load_preset
-from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.metrics import PatientBootstrap, macro_auroc
+from ecgjepa.errors import ConfigError, ScoreError
+from ecgjepa.evaluation.bootstrap import PatientBootstrap
+from ecgjepa.evaluation.comparison import compare_predictions
+from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -31,8 +32,22 @@ PLAN = {
         "JEPA": {"preset": "tiny", "overrides": OVERRIDES},
         "MAE": {"preset": "tiny-mae", "overrides": OVERRIDES},
     },
-    "protocols": {"linear": [], "finetune": FEW, "supervised": FEW},
+    "baselines": {
+        "random": {"kind": "untrained"},
+        "scratch": {"kind": "scratch", "like": "MAE"},
+        "xresnet1d18": {"kind": "network"},
+    },
+    "protocols": [
+        {"name": "linear", "label_fractions": [1.0, 0.5]},
+        {"name": "finetune", "overrides": FEW},
+        {"name": "supervised", "overrides": FEW},
+    ],
+    "min_positives": 1,
 }
+
+
+def with_protocol(**protocol):
+    return {"protocols": [protocol]}
 
 
 @pytest.fixture(scope="module")
@@ -60,30 +75,41 @@ def done(setting):
 
 
 def test_every_model_is_in_the_table_once_with_all_its_runs(done):
-    found = {(entry.protocol, entry.model): entry for entry in done.entries}
+    found = {(entry.column, entry.model): entry for entry in done.entries}
     assert set(found) == {
         ("linear", "JEPA"),
-        ("linear", "untrained"),
+        ("linear", "random"),
         ("linear", "MAE"),
+        ("linear, 50 % of labels", "JEPA"),
+        ("linear, 50 % of labels", "random"),
+        ("linear, 50 % of labels", "MAE"),
         ("finetune", "JEPA"),
-        ("finetune", "from scratch"),
+        ("finetune", "scratch"),
         ("finetune", "MAE"),
         ("supervised", "xresnet1d18"),
     }
+    assert len(found) == len(done.entries)
     assert all(len(entry.runs) == 2 for entry in done.entries)
     assert found["linear", "JEPA"].difference is None
     assert found["linear", "MAE"].difference is not None
+    # A residual network is compared with the first arm fine-tuned.
+    gap = np.mean(found["supervised", "xresnet1d18"].runs) - np.mean(found["finetune", "JEPA"].runs)
+    assert found["supervised", "xresnet1d18"].difference.value == pytest.approx(gap)
     text = (done.path / "comparison.md").read_text()
-    assert "| linear | untrained |" in text
+    assert "| model | linear | linear, 50 % of labels | finetune | supervised |" in text
+    scores = next(line for line in text.splitlines() if line.startswith("| random |"))
+    assert scores.count("| - ") == 2
+    value, low, high = found["linear", "random"].macro_auroc
+    assert scores.startswith(f"| random | {value:.3f} ({low:.3f} to {high:.3f}) ± ")
     assert "arXiv 2410.13867" in text
     assert (done.path / "comparison.svg").read_text().count("MAE") >= 1
 
 
 def test_differences_are_paired_and_runs_are_not_patients(done):
     def scores(arm, seed):
-        folder = done.path / f"results/superdiagnostic/linear/{arm}-{seed}"
+        folder = done.path / f"results/superdiagnostic/linear-100/{arm}-{seed}"
         table = pd.read_parquet(folder / "predictions.parquet")
-        rows = table[(table["model"] == "pre-trained") & (table["part"] == "test")]
+        rows = table[(table["model"] == arm) & (table["part"] == "test")]
         labels = [name[7:] for name in rows.columns if name.startswith("target:")]
         targets = rows[[f"target:{label}" for label in labels]].to_numpy(bool)
         return targets, rows[[f"probability:{label}" for label in labels]].to_numpy(float), rows
@@ -95,7 +121,7 @@ def test_differences_are_paired_and_runs_are_not_patients(done):
         mae, jepa = scores("MAE", seed)[1], scores("JEPA", seed)[1]
         change += bootstrap.macro_auroc(targets, mae) - bootstrap.macro_auroc(targets, jepa)
         value += macro_auroc(targets, mae) - macro_auroc(targets, jepa)
-    entry = next(e for e in done.entries if (e.protocol, e.model) == ("linear", "MAE"))
+    entry = next(e for e in done.entries if (e.column, e.model) == ("linear", "MAE"))
     assert entry.difference.value == pytest.approx(value / 2)
     assert entry.difference.low == pytest.approx(np.nanquantile(change / 2, 0.025))
 
@@ -103,19 +129,16 @@ def test_differences_are_paired_and_runs_are_not_patients(done):
 def test_what_is_done_is_not_repeated_and_what_is_missing_is(done, setting, monkeypatch):
     before = (done.path / "comparison.json").read_bytes()
     called = []
-    for verb in ("probe", "finetune", "supervised"):
-        real = getattr(cells, verb)
-        monkeypatch.setattr(
-            cells,
-            verb,
-            lambda run, data, folder, real=real, **rest: (
-                called.append(folder.name) or real(run, data, folder, **rest)
-            ),
-        )
+    real = cells.run_protocol
+    monkeypatch.setattr(
+        cells,
+        "run_protocol",
+        lambda run, *given, **rest: called.append(run.name) or real(run, *given, **rest),
+    )
     cache = setting[3].parent / "cache"
     compare(*setting, cache=cache, device="cpu")
     assert called == []
-    (done.path / "results/superdiagnostic/linear/MAE-1/results.json").unlink()
+    (done.path / "results/superdiagnostic/linear-100/MAE-1/cell.json").unlink()
     compare(*setting, cache=cache, device="cpu")
     assert called == ["MAE-1"]
     assert (done.path / "comparison.json").read_bytes() == before
@@ -168,9 +191,18 @@ def test_plans_of_the_package_are_sound_and_survive_json(name):
     [
         ({"tasks": ["sex"]}, "unknown task 'sex'"),
         ({"arms": {"A": {"preset": "huge"}}}, "unknown preset 'huge'"),
-        ({"protocols": {"linear": ["steps=3"]}}, "protocol linear has no settings"),
-        ({"protocols": {"attentive": ["stepps=3"]}}, "stepps: no such key"),
-        ({"protocols": {"knn": []}}, "protocols.knn"),
+        (with_protocol(name="linear", overrides=["steps=3"]), "protocol linear has no settings"),
+        (with_protocol(name="attentive", overrides=["stepps=3"]), "stepps: no such key"),
+        (with_protocol(name="ridge"), "protocols"),
+        (with_protocol(name="linear", label_fractions=[0.0]), "label_fractions"),
+        ({"protocols": [{"name": "knn"}, {"name": "knn"}]}, "a protocol comes twice"),
+        (with_protocol(name="linear"), "'scratch' .* is evaluated by none of the protocols linear"),
+        ({"baselines": {"MAE": {"kind": "untrained"}}}, "'MAE' has the name of an arm"),
+        ({"baselines": {"r": {"kind": "untrained", "like": "B"}}}, "like 'B', which is no arm"),
+        (
+            {"baselines": {"r": {"kind": "network", "network": "lenet"}}},
+            "network 'lenet': expected",
+        ),
         ({"folds": {"train": [1], "validation": [1], "test": [2]}}, "fold"),
         ({"budget_teraflop": 0}, "budget_teraflop"),
     ],
@@ -184,7 +216,25 @@ def test_wrong_plans_are_named(tmp_path, change, match):
         load_plan("large")
 
 
-def test_p_values_count_the_rarer_side():
-    assert bootstrap_p_value(np.array([-1.0, 1, 1, 1, np.nan])) == 0.5
-    assert bootstrap_p_value(np.ones(1000)) == 0.001
-    assert bootstrap_p_value(np.array([-1.0, 1.0])) == 1.0
+def test_labels_with_few_positives_are_in_no_mean(done):
+    folder = done.path / "results/superdiagnostic/linear-100"
+    runs = [folder / "MAE-0"], [folder / "JEPA-0"]
+    names = {"model": "MAE", "second_model": "JEPA"}
+    table = pd.read_parquet(runs[0][0] / "predictions.parquet")
+    table = table[table["part"] == "test"]
+    positives = {name[7:]: int(table[name].sum()) for name in table if name.startswith("target:")}
+    both = {name: min(count, len(table) - count) for name, count in positives.items()}
+    least = sorted(both.values())[2]
+    kept = [name for name, count in both.items() if count >= least]
+    compared = compare_predictions(*runs, **names, min_positives=least)
+    assert [label.label for label in compared.labels] == kept
+    assert set(compared.undefined_labels) == set(both) - set(kept)
+    aurocs = [
+        macro_auroc(
+            table[[f"target:{name}"]].to_numpy(bool), table[[f"probability:{name}"]].to_numpy()
+        )
+        for name in kept
+    ]
+    assert compared.first.score.value == pytest.approx(np.mean(aurocs))
+    with pytest.raises(ScoreError, match="none of 5 labels has 1000 positive and 1000 negative"):
+        compare_predictions(*runs, **names, min_positives=1000)

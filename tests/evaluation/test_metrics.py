@@ -26,7 +26,7 @@ from ecgjepa.evaluation.metrics import (
     single_label_scores,
     threshold_scores,
 )
-from ecgjepa.evaluation.regression import regression_scores
+from ecgjepa.evaluation.regression_scores import regression_scores
 from ecgjepa.evaluation.thresholds import best_f1_thresholds, specificity_thresholds
 
 

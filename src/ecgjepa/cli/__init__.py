@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 it ran, but something fell short; 2 wrong use or unusable 
 
 # The verbs register themselves with the application when their modules are imported.
 from ecgjepa.cli import data as data
+from ecgjepa.cli import evaluation as evaluation
 from ecgjepa.cli import training as training
 from ecgjepa.cli import use as use
 from ecgjepa.cli.application import app as app

@@ -1,12 +1,14 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ecgjepa.terminal import parse_folds
+
 DataOption = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--data", metavar="NAME=DIR", help="Database and its folder, e.g. ptb-xl=DIR."),
 ]
 ModelOption = Annotated[
@@ -27,8 +29,31 @@ TaskOption = Annotated[
     str,
     typer.Option(
         "--task",
-        help="all, diagnostic, subdiagnostic, superdiagnostic, form, rhythm or st-mem.",
+        help="all, diagnostic, subdiagnostic, superdiagnostic, form, rhythm or st-mem of ptb-xl; "
+        "challenge-2021, code-15, codes or age; or a CSV of labels.",
     ),
+]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="Of a CSV: multi-label, single-label or regression.")
+]
+StoreDataOption = Annotated[
+    Path | None, typer.Option("--store", help="A prepared store instead of --data.")
+]
+RunsOption = Annotated[int, typer.Option("--runs", min=1, help="Seeds; the paper has 10.")]
+FractionOption = Annotated[
+    str,
+    typer.Option("--label-fraction", help="Percent of the training patients, e.g. 1,5,10,25,100."),
+]
+DrawsOption = Annotated[
+    int, typer.Option("--label-draws", min=1, help="Choices of those patients.")
+]
+TestOnOption = Annotated[
+    str,
+    typer.Option("--test-on", help="Test on this database, train on the others; or 'each'."),
+]
+AllowSeenOption = Annotated[
+    bool,
+    typer.Option("--allow-seen", help="Although pre-training saw all signals of a database."),
 ]
 TrainFolds = Annotated[str, typer.Option("--train-folds", help="Folds to train on.")]
 ValidationFolds = Annotated[str, typer.Option("--validation-folds", help="Folds to select on.")]
@@ -38,3 +63,10 @@ CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help="Folder for prepared records [default: $ECGJEPA_CACHE]."),
 ]
+
+
+def split_of_folds(train: str, validation: str, test: str) -> Any:  # noqa: ANN401
+    """Return the `Split` that three options name."""
+    from ecgjepa.evaluation.tasks import Split
+
+    return Split(parse_folds(train), parse_folds(validation), parse_folds(test))

@@ -1,25 +1,23 @@
-"""Verbs that train and evaluate: plan, pretrain, convert, probe, finetune, compare, demo."""
+"""Verbs that train: plan, pretrain, convert, demo."""
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ecgjepa.cli.application import app
 from ecgjepa.cli.options import (
     CacheOption,
-    DataOption,
     DeviceOption,
     JsonOption,
-    ModelOption,
-    OutOption,
     SeedOption,
     SetOption,
     TaskOption,
     TestFolds,
     TrainFolds,
     ValidationFolds,
+    split_of_folds,
 )
 from ecgjepa.terminal import (
     Progress,
@@ -120,115 +118,6 @@ def convert(
 
 
 @app.command()
-def probe(
-    model: ModelOption,
-    data: DataOption,
-    out: OutOption = None,
-    task: TaskOption = "all",
-    protocol: Annotated[str, typer.Option("--protocol", help="attentive or linear.")] = "attentive",
-    train_folds: TrainFolds = "1-8",
-    validation_folds: ValidationFolds = "9",
-    test_folds: TestFolds = "10",
-    overrides: SetOption = None,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Evaluate a frozen encoder, beside the same one untrained."""
-    from ecgjepa.evaluation.probe import probe as run
-
-    if protocol not in ("attentive", "linear"):
-        raise typer.BadParameter("expected attentive or linear", param_hint="--protocol")
-    with Progress("encoding") as progress:
-        result = run(
-            model,
-            named_folders(data),
-            out,
-            task=task,
-            protocol=protocol,  # type: ignore[arg-type]
-            split=_split(train_folds, validation_folds, test_folds),
-            overrides=overrides or (),
-            seed=seed,
-            cache=cache,
-            device=device,
-            progress=progress,
-        )
-    if as_json:
-        print_json(result.results)
-    else:
-        print_evaluations([result])
-        print(f"\nresults and model: {result.path}")
-
-
-@app.command()
-def finetune(
-    model: ModelOption,
-    data: DataOption,
-    out: OutOption = None,
-    task: TaskOption = "all",
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="finetune-after-probe or finetune.")
-    ] = "finetune-after-probe",
-    from_scratch: Annotated[
-        bool, typer.Option(help="Also train the untrained encoder, to compare.")
-    ] = True,
-    train_folds: TrainFolds = "1-8",
-    validation_folds: ValidationFolds = "9",
-    test_folds: TestFolds = "10",
-    overrides: SetOption = None,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Train encoder and head together."""
-    from ecgjepa.evaluation.finetune import finetune as run
-
-    if protocol not in ("finetune-after-probe", "finetune"):
-        raise typer.BadParameter(
-            "expected finetune-after-probe or finetune", param_hint="--protocol"
-        )
-    with Progress("preparing") as progress:
-        result = run(
-            model,
-            named_folders(data),
-            out,
-            task=task,
-            protocol=protocol,  # type: ignore[arg-type]
-            split=_split(train_folds, validation_folds, test_folds),
-            overrides=overrides or (),
-            from_scratch=from_scratch,
-            seed=seed,
-            cache=cache,
-            device=device,
-            progress=progress,
-        )
-    if as_json:
-        print_json(result.results)
-    else:
-        print_evaluations([result])
-        print(f"\nresults and model: {result.path}")
-
-
-@app.command()
-def compare(
-    store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
-    data: DataOption,
-    out: Annotated[Path, typer.Option("--out", help="Folder; an interrupted comparison goes on.")],
-    plan: Annotated[str, typer.Option("--plan", help="small, paper, or a YAML file.")] = "small",
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-) -> None:
-    """Compare objectives at equal compute, over seeds and protocols."""
-    from ecgjepa.comparing.compare import TABLE_FILE
-    from ecgjepa.comparing.compare import compare as run
-
-    result = run(plan, store, named_folders(data), out, cache=cache, device=device)
-    print((result.path / TABLE_FILE).read_text(encoding="utf-8"))
-
-
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("demo"),
     data: Annotated[
@@ -256,7 +145,7 @@ def demo(
             records=records,
             preset=preset,
             task=task,
-            split=_split(train_folds, validation_folds, test_folds),
+            split=split_of_folds(train_folds, validation_folds, test_folds),
             seed=seed,
             overrides=overrides or (),
             device=device,
@@ -267,9 +156,3 @@ def demo(
     else:
         print_evaluations(result.evaluations)
         print(f"\nreport: {result.report.resolve()}   ({result.seconds / 60:.1f} min)")
-
-
-def _split(train: str, validation: str, test: str) -> Any:  # noqa: ANN401
-    from ecgjepa.evaluation.tasks import Split
-
-    return Split(parse_folds(train), parse_folds(validation), parse_folds(test))

@@ -1,4 +1,4 @@
-"""Verbs for what came of it: predict, compare-predictions, report, plot, doctor."""
+"""Verbs for what came of it: predict, report, plot, doctor."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,6 @@ from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
 from ecgjepa.terminal import (
     prediction_as_json,
-    print_comparison,
     print_facts,
     print_json,
     print_prediction,
@@ -48,35 +47,6 @@ def _calibration_note(calibration: "CalibrationConfig | None") -> str:
         return "Research use only. Probabilities are not calibrated."
     folds = ", ".join(map(str, calibration.folds))
     return f"Research use only. Probabilities are calibrated ({calibration.method}, folds {folds})."
-
-
-@app.command("compare-predictions")
-def compare_predictions(
-    first: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Runs of one model: evaluation folders.")
-    ],
-    against: Annotated[
-        list[Path], typer.Option("--against", help="Run of the other model; repeatable.")
-    ],
-    model: Annotated[
-        str, typer.Option("--model", help="Whose predictions to take from the files.")
-    ] = "pre-trained",
-    second_model: Annotated[
-        str | None, typer.Option("--second-model", help="The same in --against, if it differs.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", help="auroc, average_precision, brier or log_loss.")
-    ] = "auroc",
-    as_json: JsonOption = False,
-) -> None:
-    """Say whether one model is better than another on the same test records."""
-    from ecgjepa.evaluation.comparison import compare_predictions as run
-
-    comparison = run(first, against, model=model, second_model=second_model, metric=metric)
-    if as_json:
-        print_json(comparison.as_dict())
-    else:
-        print_comparison(comparison)
 
 
 @app.command()

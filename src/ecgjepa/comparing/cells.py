@@ -1,36 +1,39 @@
-"""The cells of a comparison: one run, or one evaluation of one; what is finished is not repeated.
-
-`evaluate` is the only place that calls the evaluation's verbs.
-"""
+"""The cells of a comparison: one run, or one evaluation of an arm. None is repeated."""
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecgjepa.comparing.plan import ComparisonPlan, Protocol
-from ecgjepa.evaluation.finetune import finetune
-from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.results import RESULTS_FILE
-from ecgjepa.evaluation.supervised import supervised
+from ecgjepa import __version__
+from ecgjepa.comparing.plan import ComparisonPlan, Evaluated
+from ecgjepa.evaluation.metrics import as_json, macro_auroc
+from ecgjepa.evaluation.results import PREDICTIONS_FILE, predictions_table
+from ecgjepa.evaluation.running import EvaluationResult, Protocol, run_protocol
+from ecgjepa.files import replacing, write_json
 from ecgjepa.pretraining.loop import pretrain
 
 logger = logging.getLogger(__name__)
 
+CELL_FILE = "cell.json"
+
 
 class Cell(NamedTuple):
-    """One evaluation: its arm is a residual network's name for the protocol ``supervised``."""
+    """One evaluation of one arm."""
 
     arm: str
     seed: int
     task: str
-    protocol: Protocol
+    protocol: Evaluated
+    label_fraction: float
 
     @property
     def folder(self) -> Path:
         """Where its results go, below the comparison's folder."""
-        return Path("results") / self.task / self.protocol / f"{_file_name(self.arm)}-{self.seed}"
+        share = f"{self.protocol}-{100 * self.label_fraction:g}"
+        return Path("results") / self.task / share / f"{_file_name(self.arm)}-{self.seed}"
 
 
 def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
@@ -38,8 +41,9 @@ def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
     for seed in plan.seeds:
         for task in plan.tasks:
             for protocol in plan.protocols:
-                for arm in plan.networks if protocol == "supervised" else plan.arms:
-                    yield Cell(arm, seed, task, protocol)
+                for fraction in protocol.label_fractions:
+                    for arm in plan.arms_of(protocol.name):
+                        yield Cell(arm, seed, task, protocol.name, fraction)
 
 
 def pretrain_arm(
@@ -64,31 +68,63 @@ def evaluate(
     *,
     cache: Path | None,
     device: str,
-) -> dict[str, Any]:
-    """Evaluate a cell unless it is done, and return its results."""
+) -> None:
+    """Evaluate a cell and write its predictions, unless that is done.
+
+    The share of the labels is drawn by the seed: it is the same for all arms.
+    """
     folder = out / cell.folder
-    if not (folder / RESULTS_FILE).is_file():
-        logger.info("%s, seed %d: %s, %s", cell.arm, cell.seed, cell.task, cell.protocol)
-        common: dict[str, Any] = {
-            "task": cell.task,
-            "split": plan.split,
-            "overrides": plan.protocols[cell.protocol],
-            "seed": cell.seed,
-            "cache": cache,
-            "device": device,
-        }
-        first = next(iter(plan.arms))
-        run = run_folder(out, first if cell.protocol == "supervised" else cell.arm, cell.seed)
-        match cell.protocol:
-            case "linear" | "attentive":
-                probe(run, data, folder, protocol=cell.protocol, **common)
-            case "finetune" | "finetune-after-probe":
-                # Arms with the same encoder begin alike, so from scratch is the same for them.
-                fresh = plan.first_alike(cell.arm) == cell.arm
-                finetune(run, data, folder, protocol=cell.protocol, from_scratch=fresh, **common)
-            case "supervised":
-                supervised(run, data, folder, network=cell.arm, **common)
-    return json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+    if (folder / CELL_FILE).is_file():
+        return
+    logger.info("%s, seed %d: %s", cell.arm, cell.seed, cell.folder.parent.relative_to("results"))
+    begin = time.monotonic()
+    baseline = plan.baselines.get(cell.arm)
+    protocol: Protocol = cell.protocol
+    if baseline is not None and baseline.kind == "scratch":
+        protocol = "scratch"
+    result = run_protocol(
+        run_folder(out, plan.encoder_of(cell.arm), cell.seed),
+        data,
+        task=cell.task,
+        protocol=protocol,
+        split=plan.split,
+        seed=cell.seed,
+        untrained=baseline is not None and baseline.kind == "untrained",
+        label_fraction=cell.label_fraction,
+        label_draw=cell.seed,
+        network="" if baseline is None else baseline.network,
+        overrides=plan.protocol(cell.protocol).overrides,
+        cache=cache,
+        device=device,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / PREDICTIONS_FILE) as stream:
+        table = predictions_table(result.records, {cell.arm: result.outcome})
+        table.to_parquet(stream, index=False)
+    content = {**cell._asdict(), **_describe(result), "seconds": time.monotonic() - begin}
+    write_json(folder / CELL_FILE, as_json(content))  # last: it says that the cell is done
+    result.records.store.close()
+
+
+def read_cell(out: Path, cell: Cell) -> dict[str, Any]:
+    """Return what is written of a finished cell."""
+    return json.loads((out / cell.folder / CELL_FILE).read_text(encoding="utf-8"))
+
+
+def _describe(result: EvaluationResult) -> dict[str, Any]:
+    records, outcome = result.records, result.outcome
+    parts = records.parts
+    return {
+        "software_version": __version__,
+        "settings": result.settings,
+        "counts": {name: len(part) for name, part in parts._asdict().items()},
+        "selected": outcome.selected,
+        "validation_macro_auroc": macro_auroc(
+            records.targets(parts.validation), outcome.validation
+        ),
+        "test_macro_auroc": macro_auroc(records.targets(parts.test), outcome.test),
+        "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
+    }
 
 
 def _file_name(arm: str) -> str:

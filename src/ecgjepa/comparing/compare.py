@@ -128,7 +128,10 @@ def describe(plan: ComparisonPlan) -> list[str]:
         f"{plan.database}: folds {list(folds.train)} train, {list(folds.validation)} select, "
         f"{list(folds.test)} test; seeds {list(plan.seeds)}.",
         "Intervals: patients resampled 1,000 times, of the mean over runs; the standard deviation "
-        "over runs is beside it. Differences are paired on the same resamples.",
+        "over runs is beside it. Differences are paired on the same resamples; p is not corrected "
+        "for several comparisons. Residual networks are compared with the first arm fine-tuned.",
+        f"Labels with fewer than {plan.min_positives} positive or negative test records are in no "
+        "mean.",
     ]
     for arm in plan.arms:
         config = plan.config(arm, plan.seeds[0])

@@ -9,7 +9,7 @@ from ecgjepa.reporting.figures import COLOURS
 def draw_comparison(entries: list[Entry]) -> Figure:
     """Return one row of panels per task, one panel per protocol, one line per model."""
     tasks = list(dict.fromkeys(entry.task for entry in entries))
-    protocols = list(dict.fromkeys(entry.protocol for entry in entries))
+    protocols = list(dict.fromkeys(entry.column for entry in entries))
     models = list(dict.fromkeys(entry.model for entry in entries))
     size = (1.2 + 2.3 * len(protocols), 0.8 + (0.5 + 0.28 * len(models)) * len(tasks))
     figure = Figure(figsize=size, layout="constrained")
@@ -17,7 +17,7 @@ def draw_comparison(entries: list[Entry]) -> Figure:
     for task, row in zip(tasks, panels, strict=True):
         for protocol, axes in zip(protocols, row, strict=True):
             for entry in entries:
-                if (entry.task, entry.protocol) == (task, protocol):
+                if (entry.task, entry.column) == (task, protocol):
                     value, low, high = entry.macro_auroc
                     place = models.index(entry.model)
                     axes.plot([low, high], [place, place], color="0.6")

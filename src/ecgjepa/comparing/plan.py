@@ -2,19 +2,25 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from ecgjepa.config import PretrainConfig, Section, describe_validation_error, load_preset
 from ecgjepa.errors import ConfigError
+from ecgjepa.evaluation.metrics import FEW_POSITIVES
 from ecgjepa.evaluation.protocols import load_protocol
+from ecgjepa.evaluation.running import FROZEN
 from ecgjepa.evaluation.tasks import Split, check_split, check_task
+from ecgjepa.model.xresnet import NETWORKS
 from ecgjepa.pretraining.costs import count_flops
 
-# What `ecgjepa.comparing.cells` knows how to run.
-Protocol = Literal["linear", "attentive", "finetune", "finetune-after-probe", "supervised"]
+# What an arm may be evaluated by.
+Evaluated = Literal["linear", "attentive", "knn", "finetune", "finetune-after-probe", "supervised"]
+_WITHOUT_SETTINGS = ("linear", "knn")
+# Which arms without an objective belong to the protocols that train all of a network.
+_BASELINE_OF = {"finetune": "scratch", "supervised": "network"}
 _WARMUP = 0.1  # share of the steps
 
 
@@ -23,6 +29,35 @@ class Arm(Section):
 
     preset: str
     overrides: tuple[str, ...] = ()
+
+
+class Baseline(Section):
+    """An arm without an objective.
+
+    Attributes:
+        kind: ``untrained``: an arm's encoder before its first step, in the frozen protocols.
+            ``scratch``: the same, fine-tuned. ``network``: a residual network from scratch.
+        like: The arm whose encoder, or whose rate and windows, it has; the first by default.
+        network: One of `ecgjepa.model.xresnet.NETWORKS`.
+    """
+
+    kind: Literal["untrained", "scratch", "network"]
+    like: str | None = None
+    network: str = "xresnet1d18"
+
+
+class Evaluation(Section):
+    """A protocol, what differs from its settings, and with how many labels.
+
+    Attributes:
+        name: The protocol; ``supervised`` is of residual networks.
+        overrides: Of its settings; linear and knn have none.
+        label_fractions: Shares of the training patients whose labels are used.
+    """
+
+    name: Evaluated
+    overrides: tuple[str, ...] = ()
+    label_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1.0,), min_length=1)
 
 
 class Folds(Section):
@@ -44,8 +79,10 @@ class ComparisonPlan(Section):
         seeds: Of pre-training and of evaluation, one run each.
         budget_teraflop: Operations that pre-training may spend, the same for every arm. None
             leaves each preset its own number of steps.
-        protocols: Overrides of each; linear has none.
-        networks: Residual networks for the protocol ``supervised``.
+        baselines: Arms without an objective, by name.
+        protocols: How the arms are evaluated.
+        min_positives: Labels with fewer positive, or fewer negative, test records are in no mean:
+            intervals over them do not cover (docs/statistics.md).
     """
 
     database: str = "ptb-xl"
@@ -54,22 +91,42 @@ class ComparisonPlan(Section):
     arms: dict[str, Arm] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     budget_teraflop: float | None = Field(None, gt=0)
-    protocols: dict[Protocol, tuple[str, ...]] = Field(min_length=1)
-    networks: tuple[str, ...] = ("xresnet1d18",)
+    baselines: dict[str, Baseline] = Field(default_factory=dict)
+    protocols: tuple[Evaluation, ...] = Field(min_length=1)
+    min_positives: int = Field(FEW_POSITIVES, ge=1)
 
     @model_validator(mode="after")
     def _sound(self) -> "ComparisonPlan":
         check_split(self.split)
         for task in self.tasks:
             check_task(task)
-        for protocol, overrides in self.protocols.items():
-            if protocol != "linear":
-                load_protocol(protocol, overrides)
-            elif overrides:
-                raise ValueError("protocol linear has no settings")
+        for protocol in self.protocols:
+            if protocol.name not in _WITHOUT_SETTINGS:
+                load_protocol(protocol.name, protocol.overrides)
+            elif protocol.overrides:
+                raise ValueError(f"protocol {protocol.name} has no settings")
+        self._check_names()
         for name in self.arms:
             self.config(name, self.seeds[0])
         return self
+
+    def _check_names(self) -> None:
+        names = [protocol.name for protocol in self.protocols]
+        if len(set(names)) < len(names):
+            raise ValueError("a protocol comes twice; give it several label_fractions")
+        evaluated = {arm for name in names for arm in self.arms_of(name)}
+        for name, baseline in self.baselines.items():
+            if name in self.arms:
+                raise ValueError(f"baseline {name!r} has the name of an arm")
+            if self.encoder_of(name) not in self.arms:
+                raise ValueError(f"baseline {name!r} is like {baseline.like!r}, which is no arm")
+            if name not in evaluated:
+                raise ValueError(
+                    f"baseline {name!r} ({baseline.kind}) is evaluated by none of the protocols "
+                    f"{', '.join(names)}"
+                )
+            if baseline.network not in NETWORKS:
+                raise ValueError(f"network {baseline.network!r}: expected {', '.join(NETWORKS)}")
 
     @property
     def split(self) -> Split:
@@ -85,11 +142,21 @@ class ComparisonPlan(Section):
         steps = affordable_steps(load_preset(chosen.preset, seeded), self.budget_teraflop)
         return [*seeded, f"train.steps={steps}", f"train.warmup_steps={int(_WARMUP * steps)}"]
 
-    def first_alike(self, arm: str) -> str:
-        """Return the first arm with the same encoder: without pre-training they are the same."""
-        encoder = self.config(arm, self.seeds[0]).encoder
-        alike = (name for name in self.arms if self.config(name, self.seeds[0]).encoder == encoder)
-        return next(alike)
+    def arms_of(self, protocol: Evaluated) -> list[str]:
+        """Return the names of the arms that a protocol evaluates, pre-trained ones first."""
+        trained = [] if protocol == "supervised" else list(self.arms)
+        kind = "untrained" if protocol in FROZEN else _BASELINE_OF.get(protocol)
+        return trained + [name for name, one in self.baselines.items() if one.kind == kind]
+
+    def encoder_of(self, arm: str) -> str:
+        """Return the pre-trained arm whose encoder an arm has; itself, if it is one."""
+        if arm in self.arms:
+            return arm
+        return self.baselines[arm].like or next(iter(self.arms))
+
+    def protocol(self, name: Evaluated) -> Evaluation:
+        """Return how a protocol is run."""
+        return next(protocol for protocol in self.protocols if protocol.name == name)
 
     def config(self, arm: str, seed: int) -> PretrainConfig:
         """Return the whole configuration of an arm's run."""

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from ecgjepa.evaluation.data import EvaluationData
-from ecgjepa.evaluation.results import Evaluation
+from ecgjepa.evaluation.results import MEASURES, Evaluation
 from ecgjepa.model.folder import CalibrationConfig, ModelConfig, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig
 
@@ -36,12 +36,6 @@ def random_crops(
     return out
 
 
-def probabilities(logits: Float[Tensor, "records labels"], *, single_label: bool) -> np.ndarray:
-    """Return softmax or sigmoid of averaged logits."""
-    scores = logits.softmax(dim=1) if single_label else logits.sigmoid()
-    return scores.double().cpu().numpy()
-
-
 def save_classifier(
     out: Path,
     classifier: Classifier,
@@ -51,27 +45,33 @@ def save_classifier(
     result: Evaluation,
 ) -> None:
     """Write the trained classifier as a model folder with the results in its card."""
-    stage = {
-        "database": records.database,
-        "train": list(records.split.train),
-        "validation": list(records.split.validation),
-    }
+    stages = [
+        {
+            "database": database,
+            "train": list(records.split.train),
+            "validation": list(records.split.validation),
+        }
+        for database in records.trained
+    ]
+    measure, scores = result.results["measure"], result.results["models"]["pre-trained"]
     described = config.model_copy(
         update={
             "head": head,
             "task": records.task_config(),
             "normalisation": records.normalisation,
-            "calibration": CalibrationConfig.model_validate(
-                result.results["models"]["pre-trained"]["calibration"]["applied"]
-            ),
+            "calibration": None
+            if records.task.kind == "regression"
+            else CalibrationConfig.model_validate(scores["calibration"]["applied"]),
             "training": {
                 "protocol": result.results["protocol"],
                 "settings": result.results["settings"],
-                "database": records.database,
+                "database": "+".join(records.trained),
+                "label_fraction": records.facts["label_fraction"],
+                "label_draw": records.facts["label_draw"],
                 "split": {name: list(folds) for name, folds in records.split._asdict().items()},
-                "selected": result.results["models"]["pre-trained"]["selected"],
-                "seen": [*config.training.get("seen", []), stage],
-                "test_macro_auroc": result.results["models"]["pre-trained"]["macro_auroc"],
+                "selected": scores["selected"],
+                "seen": [*config.training.get("seen", []), *stages],
+                f"test_{measure}": scores[measure],
             },
         }
     )
@@ -81,8 +81,8 @@ def save_classifier(
 def _card(config: ModelConfig) -> str:
     task, training, calibration = config.task, config.training, config.calibration
     assert task is not None
-    assert calibration is not None
-    value, low, high = training["test_macro_auroc"]
+    measure, words = next(item for item in MEASURES.items() if f"test_{item[0]}" in training)
+    value, low, high = training[f"test_{measure}"]
     labels = "\n".join(
         f"- {label}: {text}" for label, text in zip(task.labels, task.descriptions, strict=True)
     )
@@ -90,13 +90,21 @@ def _card(config: ModelConfig) -> str:
         f"# ECG classifier: {task.name} ({training['protocol']})\n\n"
         "For research use only; not a medical device.\n\n"
         f"Trained on {training['database']}, folds {training['split']['train']}; selected on "
-        f"{training['split']['validation']}; tested on {training['split']['test']}: macro AUROC "
+        f"{training['split']['validation']}; tested on {training['split']['test']}: {words} "
         f"{value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
         f"Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; records of any rate are resampled. "
         "Preprocessing, normalisation and windows are in config.json.\n\n"
+        f"{_trust(calibration)}"
+        f"Labels, in the order of the outputs:\n\n{labels}\n"
+    )
+
+
+def _trust(calibration: CalibrationConfig | None) -> str:
+    if calibration is None:
+        return "Intervals and scores per value are in results.json beside this folder.\n\n"
+    return (
         f"Probabilities are calibrated on the validation folds ({calibration.method}), for records "
         "like those; elsewhere, calibrate anew. Intervals and scores per label, at thresholds and "
         "in subgroups are in results.json beside this folder.\n\n"
-        f"Labels, in the order of the outputs:\n\n{labels}\n"
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.evaluation.bootstrap import (
@@ -81,7 +81,8 @@ class Comparison(NamedTuple):
         difference: Of their macro scores.
         p_value: Two-sided, of no difference.
         labels: Per label; their intervals are not adjusted for their number.
-        undefined_labels: Labels without positive or negative records, in no mean.
+        undefined_labels: Labels without (or with too few) positive or negative records, in no
+            mean.
         records: Records scored.
         patients: Patients resampled.
     """
@@ -126,6 +127,7 @@ def compare_predictions(
     method: Method = "percentile",
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
+    min_positives: int = 0,
 ) -> Comparison:
     """Compare two models by the predictions of their evaluations.
 
@@ -139,10 +141,11 @@ def compare_predictions(
         method: ``percentile`` or ``bca``.
         num_resamples: How many.
         seed: Of the resamples.
+        min_positives: Labels with fewer positive, or fewer negative, records are in no mean.
 
     Raises:
-        ScoreError: If a file, model or label is missing, the records are not the same, the labels
-            of a record differ, or a probability is no number.
+        ScoreError: If a file, model or label is missing, no label has enough positives, the
+            records are not the same, the labels of a record differ, or a probability is no number.
     """
     ours = _read_runs(first, model)
     theirs = _read_runs(second, second_model or model)
@@ -150,15 +153,18 @@ def compare_predictions(
     ours, theirs = (
         [(name, _align(run, reference, name)) for name, run in runs] for runs in (ours, theirs)
     )
-    return compare(
-        reference.targets,
-        [run.probabilities for _, run in ours],
-        [run.probabilities for _, run in theirs],
-        reference.labels,
+    chosen = _frequent(reference, min_positives)
+    compared = compare(
+        reference.targets[:, chosen],
+        [run.probabilities[:, chosen] for _, run in ours],
+        [run.probabilities[:, chosen] for _, run in theirs],
+        tuple(np.array(reference.labels)[chosen].tolist()),
         PatientBootstrap(reference.patients, num_resamples=num_resamples, seed=seed),
         metric=metric,
         method=method,
     )
+    left_out = np.array(reference.labels)[~chosen].tolist()
+    return compared._replace(undefined_labels=(*left_out, *compared.undefined_labels))
 
 
 def compare(
@@ -257,6 +263,22 @@ def p_value(differences: Float[np.ndarray, " resamples"]) -> float:
         return float("nan")
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (1 + rarer) / (1 + len(differences)))
+
+
+def _frequent(predictions: Predictions, least: int) -> Bool[np.ndarray, " labels"]:
+    """Return which labels have enough positive and negative records.
+
+    Raises:
+        ScoreError: If none has.
+    """
+    targets = predictions.targets
+    chosen = np.minimum(targets.sum(axis=0), (~targets).sum(axis=0)) >= least
+    if not chosen.any():
+        raise ScoreError(
+            f"none of {len(chosen)} labels has {least} positive and {least} negative records among "
+            f"the {len(targets)} test records; lower min_positives, or test on more records"
+        )
+    return chosen
 
 
 def _read_runs(

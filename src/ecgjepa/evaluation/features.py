@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float16, Float32, Int16, Int64
 from torch import Tensor
 
+from ecgjepa.errors import FeatureError
 from ecgjepa.inference.windows import average_over_windows, window_starts
 from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.heads import tokens_of_layers
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.store.reading import Store
 
@@ -33,6 +35,16 @@ class Windows(NamedTuple):
     record_index: Int64[np.ndarray, " windows"]
     num_records: int
     size: int
+
+    @property
+    def num_windows(self) -> Int64[np.ndarray, " records"]:
+        """Windows of each record."""
+        return np.bincount(self.record_index, minlength=self.num_records)
+
+    @property
+    def first(self) -> Int64[np.ndarray, " records"]:
+        """Number of each record's first window; the others follow it."""
+        return np.searchsorted(self.record_index, np.arange(self.num_records))
 
     def read(self, store: Store, chosen: slice) -> Int16[Tensor, "chosen samples leads"]:
         """Return the samples of some windows, in µV."""
@@ -82,6 +94,14 @@ class Features(NamedTuple):
         return means.numpy()
 
 
+def tokens_shape(encoder: VisionTransformer, windows: Windows) -> tuple[int, int, int]:
+    """Return the shape of the windows' tokens."""
+    config = encoder.config
+    num_patches = windows.size // config.patch_size
+    num_tokens = config.num_registers + num_patches * config.tokens_per_patch
+    return len(windows.rows), num_tokens, config.dim
+
+
 @torch.inference_mode()
 def encode(
     encoder: VisionTransformer,
@@ -89,20 +109,41 @@ def encode(
     store: Store,
     windows: Windows,
     device: torch.device,
+    *,
+    layers: tuple[int, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    out: Float16[np.ndarray, "windows tokens dim"] | None = None,
 ) -> Features:
     """Return the tokens of all windows; float32 arithmetic, stored in half precision.
 
     ViT-XS on full PTB-XL (21,799 records, 7 windows of 51 tokens) takes 3 GB.
+
+    Args:
+        encoder: Encoder.
+        normaliser: Scales the leads.
+        store: Where the signals are.
+        windows: Which parts of them.
+        device: Where to encode.
+        layers: See `ecgjepa.model.heads.tokens_of_layers`.
+        progress: Called with (windows done, windows in all).
+        out: Filled, where it is given.
+
+    Raises:
+        FeatureError: If a token is no finite number in half precision.
     """
     encoder, normaliser = encoder.to(device).eval(), normaliser.to(device)
-    config = encoder.config
-    num_patches = windows.size // config.patch_size
-    num_tokens = config.num_registers + num_patches * config.tokens_per_patch
-    tokens = np.empty((len(windows.rows), num_tokens, config.dim), np.float16)
+    tokens = np.empty(tokens_shape(encoder, windows), np.float16) if out is None else out
     for chunk in windows.chunks():
         signal = normaliser(windows.read(store, chunk).to(device))
-        tokens[chunk] = encoder(signal).half().cpu().numpy()
+        tokens[chunk] = tokens_of_layers(encoder, signal, layers).half().cpu().numpy()
+        if not np.isfinite(tokens[chunk]).all():
+            bad = ~np.isfinite(tokens[chunk]).all(axis=(1, 2))
+            row = int(windows.rows[chunk][bad][0])
+            raise FeatureError(
+                f"the encoder's features of {int(bad.sum())} windows are no finite numbers, first "
+                f"of record {store.table()['record_id'].iloc[row]!r}; are its weights damaged, or "
+                "did its training diverge?"
+            )
         if progress:
             progress(chunk.stop, len(windows.rows))
-    return Features(windows, tokens, config.num_registers)
+    return Features(windows, tokens, encoder.config.num_registers)

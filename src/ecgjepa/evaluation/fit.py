@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from ecgjepa.errors import DivergenceError, TaskError
 from ecgjepa.evaluation.layer_decay import layer_groups
-from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.protocols import ProtocolConfig
+from ecgjepa.evaluation.regression import selection_score
+from ecgjepa.evaluation.tasks import TaskKind
 from ecgjepa.model.compute import autocast
 from ecgjepa.pretraining.optim import set_hyper_parameters
 from ecgjepa.pretraining.schedules import warmup_cosine
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Validation(NamedTuple):
-    """One line of a training's history."""
+    """One line of a training's history; in a regression the score is the mean R²."""
 
     step: int
     train_loss: float
@@ -44,10 +45,10 @@ def fit(
     config: ProtocolConfig,
     *,
     inputs: Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor],
-    targets: Bool[np.ndarray, "train labels"],
-    single_label: bool,
+    targets: Shaped[np.ndarray, "train labels"],
+    kind: TaskKind,
     validate: Callable[[], Float[np.ndarray, "validation labels"]],
-    validation_targets: Bool[np.ndarray, "validation labels"],
+    validation_targets: Shaped[np.ndarray, "validation labels"],
     seed: int,
     device: torch.device,
 ) -> FitResult:
@@ -57,8 +58,9 @@ def fit(
         model: Gives logits of what ``inputs`` returns.
         config: The protocol.
         inputs: Returns the model's input for some training records, on the device.
-        targets: Labels of the training records.
-        single_label: Cross-entropy over the labels instead of one binary loss each.
+        targets: Labels of the training records; of a regression, values of mean 0 and spread 1.
+        kind: Chooses the loss: binary cross-entropy of each label, cross-entropy over the labels,
+            or squared error; and the score, macro AUROC or mean R².
         validate: Returns the validation records' scores of the model as it is.
         validation_targets: Labels of the validation records.
         seed: Of order and crops.
@@ -68,7 +70,7 @@ def fit(
         TaskError: If no label has both kinds of validation records, so nothing can be selected.
         DivergenceError: If the loss stops being a number.
     """
-    _check_selectable(validation_targets)
+    check_selectable(validation_targets, "validation")
     optimizer = torch.optim.AdamW(
         layer_groups(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
         lr=config.learning_rate,
@@ -96,7 +98,7 @@ def fit(
         x = inputs(chosen, np.random.default_rng([seed, 1, step]))
         with autocast(device, "auto"):
             logits = model(x).float()
-        loss = _loss(logits, wanted, single_label)
+        loss = _loss(logits, wanted, kind)
         loss.backward()
         if config.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
@@ -107,12 +109,12 @@ def fit(
         done = step + 1
         if done % config.validate_every == 0 or done == config.steps:
             model.eval()
-            score = macro_auroc(validation_targets, validate())
+            score = selection_score(kind, validation_targets, validate())
             model.train()
             history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
             losses = []
             logger.info(
-                "step %d/%d  loss %.4f  validation macro AUROC %.4f",
+                "step %d/%d  loss %.4f  validation score %.4f",
                 done,
                 config.steps,
                 history[-1].train_loss,
@@ -123,7 +125,10 @@ def fit(
             elif done - best.step >= config.patience:
                 logger.info("no better for %d steps: stopping", config.patience)
                 break
-    assert best_weights is not None
+    if best_weights is None:
+        raise DivergenceError(
+            "the validation score was no number at any step; try a lower learning_rate"
+        )
     model.load_state_dict(best_weights)
     model.eval()
     return FitResult(best.step, best.macro_auroc, history)
@@ -138,12 +143,25 @@ def _finite(loss: Tensor, step: int) -> float:
     return value
 
 
-def _check_selectable(targets: Bool[np.ndarray, "validation labels"]) -> None:
+def check_selectable(targets: Shaped[np.ndarray, "records labels"], part: str) -> None:
+    """Refuse records on which no label, or value, can be told from another.
+
+    Args:
+        targets: Labels of the records.
+        part: What they are for: ``validation`` or ``test``.
+
+    Raises:
+        TaskError: If every label is the same for all of them.
+    """
+    if targets.dtype != np.bool_ and not (targets != targets[:1]).any():
+        raise TaskError(
+            f"all {len(targets)} {part} records have the same value, so no score exists"
+        )
     positives = targets.sum(axis=0)
-    if not ((positives > 0) & (positives < len(targets))).any():
+    if targets.dtype == np.bool_ and not ((positives > 0) & (positives < len(targets))).any():
         raise TaskError(
             f"none of the {targets.shape[1]} labels has both positive and negative records among "
-            f"the {len(targets)} validation records, so no step can be selected"
+            f"the {len(targets)} {part} records, so no score exists; choose other folds"
         )
 
 
@@ -163,8 +181,10 @@ def _batches(
 
 
 def _loss(
-    logits: Float[Tensor, "batch labels"], wanted: Float[Tensor, "batch labels"], single: bool
+    logits: Float[Tensor, "batch labels"], wanted: Float[Tensor, "batch labels"], kind: TaskKind
 ) -> Float[Tensor, ""]:
-    if single:
+    if kind == "regression":
+        return F.mse_loss(logits, wanted)
+    if kind == "single-label":
         return F.cross_entropy(logits, wanted)
     return F.binary_cross_entropy_with_logits(logits, wanted)

@@ -1,64 +1,123 @@
-"""Scores of predicted numbers, such as age or an interval, over weighted copies of the records."""
+"""Regression: ridge on frozen features, its measures, and the one measure that selects.
+
+R², one minus the residual over the total sum of squares, is the mean over the labels; a label whose
+records all have one value is left out of it, as labels without positives are of macro AUROC.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
+from sklearn.linear_model import Ridge
 
-from ecgjepa.errors import ScoreError
-from ecgjepa.evaluation.metrics import Weights
+from ecgjepa.evaluation.bootstrap import PatientBootstrap, interval
+from ecgjepa.evaluation.linear import LinearProbe
+from ecgjepa.evaluation.metrics import Weights, macro, macro_auroc, ones
+from ecgjepa.evaluation.regression_scores import regression_scores
+from ecgjepa.evaluation.tasks import TaskKind
 
-Values = Float[np.ndarray, " records"]
+if TYPE_CHECKING:
+    from ecgjepa.evaluation.data import EvaluationData
+    from ecgjepa.evaluation.results import Outcome
+
+# What `results.json` says of one model, and its score in every resample.
+Described = tuple[dict[str, Any], Float[np.ndarray, " resamples"]]
+
+# Penalties relative to the number of training records; one is chosen on the validation records.
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
-def regression_scores(
-    truth: Values, predicted: Values, weights: Weights
-) -> dict[str, Float[np.ndarray, " resamples"]]:
-    """Return mean absolute error, R² and Pearson's correlation of every resample.
+def selection_score(
+    kind: TaskKind,
+    targets: Shaped[np.ndarray, "records labels"],
+    outputs: Float[np.ndarray, "records labels"],
+) -> float:
+    """Return what is selected by: macro AUROC, or the mean R² of a regression."""
+    if kind == "regression":
+        return mean_r2(targets, outputs)
+    return macro_auroc(targets, outputs)
 
-    Args:
-        truth: True values, in any unit.
-        predicted: Predictions in the same unit.
-        weights: How often each record counts in each resample.
 
-    Returns:
-        ``mae`` in the unit of the values, ``r2`` and ``pearson``. Where the truth does not vary
-        the latter two are NaN, as is ``pearson`` of constant predictions.
+def mean_r2(
+    targets: Float[np.ndarray, "records labels"], values: Float[np.ndarray, "records labels"]
+) -> float:
+    """Return the mean R² over the labels that vary; NaN if none does, or a value is no number."""
+    if not np.isfinite(values).all():
+        return float("nan")
+    return float(macro(label_scores(targets, values, ones(len(targets)))["r2"])[0])
 
-    Raises:
-        ScoreError: If a value is no finite number.
-    """
-    for name, values in (("true", truth), ("predicted", predicted)):
-        if wrong := int((~np.isfinite(values)).sum()):
-            raise ScoreError(
-                f"{wrong} of {len(values)} {name} values are no finite numbers; leave such records "
-                "out before, and say how many"
-            )
-    x, y = truth.astype(np.float64), predicted.astype(np.float64)
-    # Centred beforehand, or the sums of squares would cancel.
-    x_centre, y_centre = x - x.mean(), y - y.mean()
-    columns = np.stack(
-        (
-            np.abs(x - y),
-            (x - y) ** 2,
-            x_centre,
-            y_centre,
-            x_centre**2,
-            y_centre**2,
-            x_centre * y_centre,
-        )
-    )
-    total = weights.sum(axis=0, dtype=np.float64)
-    means = columns @ weights.astype(np.float64) / np.where(total > 0, total, np.nan)
-    error, square, x_mean, y_mean, xx, yy, xy = means
-    x_variance, y_variance = _variance(xx, x_mean), _variance(yy, y_mean)
-    covariance = xy - x_mean * y_mean
-    return {
-        "mae": error,
-        "r2": 1 - square / x_variance,
-        "pearson": covariance / np.sqrt(x_variance * y_variance),
+
+def fit_ridge(
+    features: Float[np.ndarray, "train dim"],
+    targets: Float[np.ndarray, "train labels"],
+    validation_features: Float[np.ndarray, "validation dim"],
+    validation_targets: Float[np.ndarray, "validation labels"],
+    *,
+    penalties: Sequence[float] = PENALTIES,
+) -> LinearProbe:
+    """Fit ridge regressions on standardised features; choose the penalty by validation R²."""
+    features = features.astype(np.float64)
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
+    best: LinearProbe | None = None
+    for penalty in penalties:
+        model = Ridge(alpha=penalty * len(features)).fit((features - mean) / scale, targets)
+        weight = np.reshape(model.coef_, (targets.shape[1], -1)) / scale
+        probe = LinearProbe(weight, model.intercept_ - weight @ mean, penalty, float("nan"))
+        score = mean_r2(validation_targets, probe.logits(validation_features.astype(np.float64)))
+        if best is None or score > best.validation_macro_auroc:
+            best = probe._replace(validation_macro_auroc=score)
+    assert best is not None
+    return best
+
+
+def score_regression(
+    data: "EvaluationData", outcome: "Outcome", bootstrap: PatientBootstrap
+) -> Described:
+    """Return what ``results.json`` says of one model of a regression, and its resampled mean R²."""
+    test = data.targets(data.parts.test)
+    point = label_scores(test, outcome.test, ones(len(test)))
+    drawn = label_scores(test, outcome.test, bootstrap.weights)
+    resampled = macro(drawn["r2"])
+    names = {"r2": "r2", "mean_absolute_error": "mae", "pearson": "pearson"}
+    content = {
+        "r2": interval(float(macro(point["r2"])[0]), resampled),
+        "validation_r2": mean_r2(data.targets(data.parts.validation), outcome.validation),
+        "labels_scored": int(np.isfinite(point["r2"]).sum()),
+        "undefined_labels": [
+            label
+            for label, value in zip(data.task.labels, point["r2"][:, 0], strict=True)
+            if not np.isfinite(value)
+        ],
+        "selected": outcome.selected,
+        "history": []
+        if outcome.fit is None
+        else [
+            {"step": line.step, "train_loss": line.train_loss, "r2": line.macro_auroc}
+            for line in outcome.fit.history
+        ],
+        "labels": [
+            {"label": label}
+            | {
+                name: interval(float(point[key][column, 0]), drawn[key][column])
+                for name, key in names.items()
+            }
+            for column, label in enumerate(data.task.labels)
+        ],
+        "test_records": len(test),
     }
+    return content, resampled
 
 
-def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return a variance, or NaN where there is none beyond rounding."""
-    variance = square - mean**2
-    return np.where(variance > 1e-12 * np.maximum(square, 1e-300), variance, np.nan)
+def label_scores(
+    targets: Float[np.ndarray, "records labels"],
+    values: Float[np.ndarray, "records labels"],
+    weights: Weights,
+) -> dict[str, Float[np.ndarray, "labels resamples"]]:
+    """Return `regression_scores` of every label."""
+    scores = [
+        regression_scores(targets[:, column], values[:, column], weights)
+        for column in range(targets.shape[1])
+    ]
+    return {name: np.stack([one[name] for one in scores]) for name in scores[0]}

@@ -13,7 +13,8 @@ from ecgjepa.evaluation.comparison import p_value
 from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.fit import FitResult
 from ecgjepa.evaluation.metrics import FEW_POSITIVES, as_json, check_scores, macro_auroc
-from ecgjepa.evaluation.scoring import Part, Scored, calibrate, criteria, label_sets, score
+from ecgjepa.evaluation.regression import Described, score_regression
+from ecgjepa.evaluation.scoring import Part, calibrate, criteria, label_sets, score
 from ecgjepa.evaluation.subgroups import MIN_PATIENTS, score_subgroups, subgroups
 from ecgjepa.files import replacing, write_json
 from ecgjepa.model.folder import ModelConfig
@@ -21,6 +22,9 @@ from ecgjepa.model.folder import ModelConfig
 RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "predictions.parquet"
 EMBEDDINGS_FILE = "embeddings.npz"
+SPLIT_FILE = "split.csv"
+# What is compared, and its name for people.
+MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
 FORMAT_VERSION = 1
 
 
@@ -56,10 +60,19 @@ class Evaluation(NamedTuple):
         value, low, high = self.results["models"][model]["macro_auroc"]
         return Interval(value, low, high)
 
+    def score(self, model: str = "pre-trained") -> Interval:
+        """Return what the task is judged by: macro AUROC, or the mean R² of a regression."""
+        return Interval(*self.results["models"][model][self.results["measure"]])
+
     def table(self) -> pd.DataFrame:
         """Return one row per model and label."""
+        columns = (
+            ("label", "r2", "mean_absolute_error")
+            if self.results["measure"] == "r2"
+            else ("label", "test_positives", "auroc")
+        )
         rows = [
-            {"model": name, **{key: label[key] for key in ("label", "test_positives", "auroc")}}
+            {"model": name, **{key: label[key] for key in columns}}
             for name, result in self.results["models"].items()
             for label in result["labels"]
         ]
@@ -92,15 +105,12 @@ def write_evaluation(
         check_scores(outcome.validation, data.targets(data.parts.validation), data.task.labels)
         check_scores(outcome.test, data.targets(test), data.task.labels)
     bootstrap = PatientBootstrap(data.patients(test))
-    scored = {
-        name: score(*_parts(data, outcome), data.task.labels, data.task.kind, bootstrap)
-        for name, outcome in outcomes.items()
-    }
-    models = {
-        name: _describe(data, outcome, scored[name], bootstrap)
-        for name, outcome in outcomes.items()
-    }
-    differences = _differences(scored)
+    is_regression = data.task.kind == "regression"
+    measure = "r2" if is_regression else "macro_auroc"
+    describe = score_regression if is_regression else _describe
+    described = {name: describe(data, outcome, bootstrap) for name, outcome in outcomes.items()}
+    models = {name: content for name, (content, _) in described.items()}
+    differences = _differences(measure, described)
     results = as_json(
         {
             "format_version": FORMAT_VERSION,
@@ -108,8 +118,10 @@ def write_evaluation(
             "protocol": protocol,
             "settings": settings,
             "seed": seed,
+            "measure": measure,
             "task": data.task_config().model_dump(mode="json"),
             "split": data.split._asdict(),
+            "data": data.facts,
             "counts": {
                 "train": len(data.parts.train),
                 "validation": len(data.parts.validation),
@@ -119,12 +131,14 @@ def write_evaluation(
             },
             "encoder": config.encoder.model_dump(mode="json"),
             "pretraining": config.pretraining.model_dump(mode="json"),
-            "database": data.store.manifest.databases[data.database].model_dump(mode="json"),
+            "database": data.store.manifest.databases[data.database.split("+")[0]].model_dump(
+                mode="json"
+            ),
             "store": str(data.store.path),
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},
             "p_values": {name: p for name, (_, p) in differences.items()},
-            "criteria": criteria(),
+            "criteria": {} if is_regression else criteria(),
             "subgroups_need_patients": MIN_PATIENTS,
             "interval": "95 %, percentile bootstrap over patients, 1,000 resamples; labels "
             "without positives or negatives are left out of each mean",
@@ -132,7 +146,9 @@ def write_evaluation(
     )
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / PREDICTIONS_FILE) as stream:
-        _predictions(data, outcomes).to_parquet(stream, index=False)
+        predictions_table(data, outcomes).to_parquet(stream, index=False)
+    with replacing(out / SPLIT_FILE) as stream:
+        _split(data).to_csv(stream, index=False)
     write_json(out / RESULTS_FILE, results)
     return Evaluation(out, results)
 
@@ -159,23 +175,27 @@ def _parts(data: EvaluationData, outcome: Outcome) -> tuple[Part, Part]:
     )
 
 
-def _differences(scored: dict[str, Scored]) -> dict[str, tuple[Interval, float]]:
-    """Return the first model's macro AUROC minus each other's, with interval and p-value."""
-    first, *others = scored
+def _differences(
+    measure: str, described: dict[str, Described]
+) -> dict[str, tuple[Interval, float]]:
+    """Return the first model's score minus each other's, with interval and p-value."""
+    first, *others = described
+    content, resampled = described[first]
     found = {}
     for other in others:
-        gap = scored[first].macro["auroc"].value - scored[other].macro["auroc"].value
-        resampled = scored[first].resampled - scored[other].resampled
-        found[f"{first} - {other}"] = (interval(gap, resampled), p_value(resampled))
+        their_content, their_resampled = described[other]
+        gap = content[measure].value - their_content[measure].value
+        change = resampled - their_resampled
+        found[f"{first} - {other}"] = (interval(gap, change), p_value(change))
     return found
 
 
-def _describe(
-    data: EvaluationData, outcome: Outcome, scored: Scored, bootstrap: PatientBootstrap
-) -> dict[str, Any]:
-    """Return what ``results.json`` says of one model."""
+def _describe(data: EvaluationData, outcome: Outcome, bootstrap: PatientBootstrap) -> Described:
+    """Return what ``results.json`` says of one model, and its macro AUROC of every resample."""
     validation, test = _parts(data, outcome)
     names, kind = data.task.labels, data.task.kind
+    assert kind != "regression"
+    scored = score(validation, test, names, kind, bootstrap)
     trained = data.targets(data.parts.train).sum(axis=0)
     metadata = data.table.iloc[data.rows(data.parts.test)]
     labels = []
@@ -194,7 +214,7 @@ def _describe(
                 "average_precision_interval": numbers["average_precision"],
             }
         )
-    return {
+    content = {
         "macro_auroc": scored.macro["auroc"],
         "macro": scored.macro,
         "macro_frequent": scored.frequent,
@@ -210,10 +230,24 @@ def _describe(
         "label_sets": label_sets(validation, test, names, kind, bootstrap),
         "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
     }
+    return content, scored.resampled
 
 
-def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
+def _split(data: EvaluationData) -> pd.DataFrame:
+    """Return which record is in which part, of which fold and patient."""
+    frames = [
+        data.table.iloc[data.rows(part)][["database", "record_id", "patient_id", "fold"]].assign(
+            part=purpose
+        )
+        for purpose, part in data.parts._asdict().items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def predictions_table(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
+    """Return what each model says of each validation and test record, beside the truth."""
     frames = []
+    output = "value" if data.task.kind == "regression" else "probability"
     for name, outcome in outcomes.items():
         for purpose in ("validation", "test"):
             part = getattr(data.parts, purpose)
@@ -226,6 +260,6 @@ def _predictions(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataF
             columns = {}
             for column, label in enumerate(data.task.labels):
                 columns[f"target:{label}"] = targets[:, column]
-                columns[f"probability:{label}"] = probability[:, column]
+                columns[f"{output}:{label}"] = probability[:, column]
             frames.append(pd.concat((frame, pd.DataFrame(columns)), axis=1))
     return pd.concat(frames, ignore_index=True)

@@ -1,9 +1,11 @@
-"""The seven PTB-XL tasks, built from ``scp_statements.csv``.
+"""What is to be predicted: the seven PTB-XL tasks, and what every task has.
 
-Definitions follow the paper (section 4.1 and Strodthoff et al. 2020,
-https://doi.org/10.1109/JBHI.2020.3022989): every statement present counts, whatever its
-likelihood; sub- and superdiagnostic map diagnostic statements to their class; records without any
-label of the task are left out, in all folds; labels are in alphabetical order.
+Tasks of other databases are in `record_tasks`, tables of your own in `label_table`.
+
+PTB-XL's are built from ``scp_statements.csv``. Definitions follow the paper (section 4.1 and
+Strodthoff et al. 2020, https://doi.org/10.1109/JBHI.2020.3022989): every statement present counts,
+whatever its likelihood; sub- and superdiagnostic map diagnostic statements to their class; records
+without any label of the task are left out, in all folds; labels are in alphabetical order.
 """
 
 import json
@@ -11,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Shaped
 
 from ecgjepa.errors import TaskError
 
@@ -24,6 +26,9 @@ TASKS = (
     "rhythm",
     "st-mem",
 )
+# Tasks that need nothing but the store's index; see `record_tasks`.
+INDEX_TASKS = ("challenge-2021", "code-15", "codes", "age")
+TaskKind = Literal["multi-label", "single-label", "regression"]
 # Numbers of labels on the full database.
 NUM_LABELS = {
     "all": 71,
@@ -44,25 +49,27 @@ SUPERCLASS_DESCRIPTIONS = {
 
 
 class Task(NamedTuple):
-    """A classification task over some records of a store.
+    """A task over some records of a store.
 
     Attributes:
-        name: One of `TASKS`.
-        kind: ``multi-label`` or ``single-label``.
+        name: One of `TASKS` or `INDEX_TASKS`, or the name of a table of labels.
+        kind: ``multi-label``, ``single-label`` or ``regression``.
         labels: Names, in order.
         descriptions: What they stand for.
         rows: Store rows that have a label of the task.
-        targets: Which labels each of those rows has.
+        targets: Which labels each of those rows has, as booleans; in a regression, the values.
         num_unlabelled: Records left out because they have none (or, single-label, several).
+        notices: What was counted on the way, in sentences.
     """
 
     name: str
-    kind: Literal["multi-label", "single-label"]
+    kind: TaskKind
     labels: tuple[str, ...]
     descriptions: tuple[str, ...]
     rows: Int64[np.ndarray, " records"]
-    targets: Bool[np.ndarray, "records labels"]
+    targets: Shaped[np.ndarray, "records labels"]
     num_unlabelled: int
+    notices: tuple[str, ...] = ()
 
 
 def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> Task:
@@ -100,6 +107,7 @@ def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> T
     rows = np.flatnonzero(counts == 1 if single else counts > 0)
     if not rows.size:
         raise TaskError(f"task {name!r}: none of the {len(labels_json)} records has a label of it")
+    found, whole = len(labels), NUM_LABELS[name]
     return Task(
         name=name,
         kind="single-label" if single else "multi-label",
@@ -108,6 +116,9 @@ def build_task(name: str, labels_json: pd.Series, statements: pd.DataFrame) -> T
         rows=rows,
         targets=targets[rows],
         num_unlabelled=len(labels_json) - len(rows),
+        notices=()
+        if found == whole
+        else (f"scp_statements.csv gives {found} labels; the published task has {whole}",),
     )
 
 
@@ -141,18 +152,31 @@ class Split(NamedTuple):
 PAPER_SPLIT = Split()
 
 
+def is_table(name: str) -> bool:
+    """Return whether a task's name is the path of a table of labels."""
+    return name.lower().endswith(".csv")
+
+
 def check_task(name: str) -> None:
     """Raise `TaskError` if there is no such task."""
-    if name not in TASKS:
-        raise TaskError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+    if name not in (*TASKS, *INDEX_TASKS) and not is_table(name):
+        raise TaskError(
+            f"unknown task {name!r}: expected one of {', '.join((*TASKS, *INDEX_TASKS))}, or the "
+            "path of a .csv file"
+        )
 
 
-def check_split(split: Split) -> None:
-    """Raise `TaskError` if a fold is in two parts of a split, or a part has none."""
+def check_split(split: Split, *, transfer: bool = False) -> None:
+    """Raise `TaskError` if a fold is in two parts of a split, or a part has none.
+
+    Args:
+        split: The folds.
+        transfer: The test folds are another database's, so they may bear the same numbers.
+    """
     for purpose, folds in zip(Split._fields, split, strict=True):
         if not folds:
             raise TaskError(f"no {purpose} folds are given")
-    _check_overlap(split)
+    _check_overlap(split._replace(test=()) if transfer else split)
 
 
 def _check_overlap(split: Split) -> None:
@@ -173,7 +197,14 @@ class SplitTask(NamedTuple):
     test: Int64[np.ndarray, " test"]
 
 
-def split_task(task: Task, fold: pd.Series, patient: pd.Series, split: Split) -> SplitTask:
+def split_task(
+    task: Task,
+    fold: pd.Series,
+    patient: pd.Series,
+    split: Split,
+    *,
+    tested: Bool[np.ndarray, " store"] | None = None,
+) -> SplitTask:
     """Divide a task's records by fold.
 
     Args:
@@ -181,18 +212,26 @@ def split_task(task: Task, fold: pd.Series, patient: pd.Series, split: Split) ->
         fold: Of every record of the store.
         patient: Of every record of the store; None where unknown.
         split: Folds for training, selection and test; there may be no test folds.
+        tested: In a transfer, which records of the store are of a database to be tested: they are
+            not trained or selected on, and the others are not tested. None otherwise.
 
     Raises:
         TaskError: If folds overlap, a part is empty, or a patient is in two parts.
     """
-    _check_overlap(split)
+    if tested is None:
+        _check_overlap(split)
     folds = fold.to_numpy()[task.rows]
-    parts = SplitTask(*(np.flatnonzero(np.isin(folds, part)) for part in split))
+    inside = [np.isin(folds, part) for part in split]
+    if tested is not None:
+        there = tested[task.rows]
+        inside = [inside[0] & ~there, inside[1] & ~there, inside[2] & there]
+    parts = SplitTask(*map(np.flatnonzero, inside))
     for purpose, part, wanted in zip(Split._fields, parts, split, strict=True):
         if not part.size and (wanted or purpose != "test"):
+            present = sorted(set(pd.Series(folds).dropna().astype(int).tolist()))
             raise TaskError(
                 f"task {task.name!r}: no record with a label is in the {purpose} folds "
-                f"{list(wanted)}; folds with records: {sorted(set(folds.tolist()))}"
+                f"{list(wanted)}; folds with records: {present}"
             )
     patients = patient.iloc[task.rows]
     seen: dict[str, str] = {}

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from ecgjepa.errors import ModelFolderError, RecordError
-from ecgjepa.inference.windows import average_over_windows, record_windows
+from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, record_windows
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, TaskConfig, load_model_folder
@@ -23,7 +23,8 @@ class Prediction:
 
     Attributes:
         file: As it was given.
-        probabilities: Label to probability, in the model's order; empty if the file failed.
+        probabilities: Label to probability, in the model's order; empty if the file failed. Of a
+            regression, the values.
         findings: What was noticed about the input.
         duration: Seconds of signal.
         sampling_rate: Of the file, in Hz.
@@ -83,14 +84,13 @@ class Model(NamedTuple):
             self.classifier(signal),
             torch.zeros(len(windows), dtype=torch.int64, device=self.device),
             num_records=1,
-        )[0]
-        single = self.task.kind == "single-label"
-        values = (logits.softmax(dim=0) if single else logits.sigmoid()).double().cpu().numpy()
+        )
+        values = outputs_of_logits(logits, self.task).numpy()
         if self.config.calibration is not None:
-            values = self.config.calibration.apply(values[None])[0]
+            values = self.config.calibration.apply(values)
         return Prediction(
             file=record.source or record.record_id,
-            probabilities=dict(zip(self.task.labels, values.tolist(), strict=True)),
+            probabilities=dict(zip(self.task.labels, values[0].tolist(), strict=True)),
             findings=findings,
             duration=record.duration,
             sampling_rate=record.sampling_rate,

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int16
+from jaxtyping import Float, Float64, Int, Int16
 from torch import Tensor
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.folder import ModelConfig, TaskConfig
 from ecgjepa.signals.preprocessing import prepare_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -77,6 +77,17 @@ def window_size(config: ModelConfig) -> tuple[int, int]:
     rate, patch = config.preprocessing.sampling_rate, config.encoder.patch_size
     window = max(1, round(config.window.seconds * rate / patch)) * patch
     return window, max(1, round(config.window.stride_seconds * rate))
+
+
+def outputs_of_logits(
+    logits: Float[Tensor, "records labels"], task: TaskConfig
+) -> Float64[Tensor, "records labels"]:
+    """Return what averaged logits mean: probabilities, or the values of a regression."""
+    if task.kind == "regression":
+        centre, spread = (torch.tensor(x, dtype=torch.float64) for x in (task.centre, task.spread))
+        return logits.double().cpu() * spread + centre
+    scores = logits.softmax(dim=1) if task.kind == "single-label" else logits.sigmoid()
+    return scores.double().cpu()
 
 
 def average_over_windows(

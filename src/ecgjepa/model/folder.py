@@ -56,15 +56,20 @@ class TaskConfig(Section):
 
     Attributes:
         name: Task.
-        kind: ``multi-label`` (a sigmoid per label) or ``single-label`` (softmax).
+        kind: ``multi-label`` (a sigmoid per label), ``single-label`` (softmax) or ``regression``
+            (a value is the output times ``spread`` plus ``centre``).
         labels: Label of each logit, in order.
         descriptions: What the labels stand for.
+        centre: Of a regression: mean of each label's training values.
+        spread: Of a regression: their standard deviation.
     """
 
     name: str
-    kind: Literal["multi-label", "single-label"]
+    kind: Literal["multi-label", "single-label", "regression"]
     labels: tuple[str, ...]
     descriptions: tuple[str, ...]
+    centre: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
 
 
 class CalibrationConfig(Section):
@@ -236,7 +241,7 @@ def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, Mod
     encoder = VisionTransformer(config.encoder)
     model: VisionTransformer | Classifier = encoder
     if config.head is not None:
-        model = Classifier(encoder, build_head(config.head, encoder))
+        model = Classifier(encoder, build_head(config.head, encoder), config.head.layers)
     try:
         model.load_state_dict(load_file(weights_path), strict=True)
     except (RuntimeError, SafetensorError) as error:

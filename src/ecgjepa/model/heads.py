@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ecgjepa.config import Section
+from ecgjepa.errors import ConfigError
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.layers import attend
 
@@ -21,11 +22,14 @@ class HeadConfig(Section):
             ``mean`` is a linear layer on the mean over patches (a true linear probe).
         num_labels: Outputs.
         bias: Whether the linear layer has one; the paper's heads have none.
+        layers: Blocks, counted from 1, whose normalised outputs are averaged into its input; none
+            for the encoder's output as it is.
     """
 
     kind: Literal["attentive", "register", "mean"]
     num_labels: int = Field(ge=1)
     bias: bool = False
+    layers: tuple[int, ...] = ()
 
 
 class AttentiveHead(nn.Module):
@@ -93,16 +97,61 @@ def build_head(config: HeadConfig, encoder: VisionTransformer) -> AttentiveHead 
     )
 
 
-class Classifier(nn.Module):
-    """An encoder with a head."""
+def tokens_of_layers(
+    encoder: VisionTransformer,
+    signal: Float[Tensor, "batch leads samples"],
+    layers: tuple[int, ...],
+) -> Float[Tensor, "batch tokens dim"]:
+    """Return the average over some blocks' outputs, each after the encoder's last normalisation.
 
-    def __init__(self, encoder: VisionTransformer, head: AttentiveHead | LinearHead) -> None:
+    Without layers, or with the last alone, that is the encoder's output.
+
+    Args:
+        encoder: Encoder.
+        signal: Normalised amplitudes.
+        layers: Blocks, counted from 1; see `check_layers`.
+    """
+    if not layers or layers == (len(encoder.blocks),):
+        return encoder(signal)
+    found: dict[int, Tensor] = {}
+    hooks = [
+        encoder.blocks[number - 1].register_forward_hook(
+            lambda _module, _inputs, output, number=number: found.__setitem__(number, output)
+        )
+        for number in layers
+    ]
+    try:
+        encoder(signal)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack([encoder.norm(found[number]) for number in layers]).mean(dim=0)
+
+
+def check_layers(layers: tuple[int, ...], depth: int) -> None:
+    """Raise `ConfigError` if one is none of an encoder's blocks, or comes twice."""
+    if wrong := [number for number in layers if not 1 <= number <= depth]:
+        raise ConfigError(f"layer {wrong[0]}: the encoder has layers 1 to {depth}")
+    if len(set(layers)) < len(layers):
+        raise ConfigError(f"layers {list(layers)}: one comes twice")
+
+
+class Classifier(nn.Module):
+    """An encoder with a head, on the output of all or of chosen layers."""
+
+    def __init__(
+        self,
+        encoder: VisionTransformer,
+        head: AttentiveHead | LinearHead,
+        layers: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.layers = layers
 
     def forward(
         self, signal: Float[Tensor, "batch leads samples"]
     ) -> Float[Tensor, "batch labels"]:
         """Return logits of normalised signals."""
-        return self.head(self.encoder(signal))
+        return self.head(tokens_of_layers(self.encoder, signal, self.layers))

@@ -10,12 +10,13 @@ import time
 import uuid
 from datetime import timedelta
 
-import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 _PAUSE = 0.01  # between two looks of rank 0, in seconds
 
 
-def meet(rank: int, size: int, timeout: timedelta) -> dist.Store:
+def meet(rank: int, size: int, timeout: timedelta) -> Store:
     """Wait for all processes of this attempt and return a store that is theirs alone.
 
     Args:
@@ -26,12 +27,12 @@ def meet(rank: int, size: int, timeout: timedelta) -> dist.Store:
     Raises:
         TimeoutError: On rank 0, if a process does not come. The others get an error of PyTorch.
     """
-    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+    store, _, _ = next(rendezvous("env://", timeout=timeout))
     store.set_timeout(timeout)
-    return dist.PrefixStore(agree(store, rank, size, timeout), store)
+    return PrefixStore(agree(store, rank, size, timeout), store)
 
 
-def agree(store: dist.Store, rank: int, size: int, timeout: timedelta) -> str:
+def agree(store: Store, rank: int, size: int, timeout: timedelta) -> str:
     """Return a name on which the processes that are alive agree, whatever the store holds.
 
     Each but rank 0 leaves a word that nobody used before; rank 0 answers every word it finds with

@@ -91,7 +91,12 @@ def _databases(
         for name, summary in section.databases.items()
     ]
     used += [
-        {"purpose": "evaluation", "name": "ptb-xl", **section.results["database"]}
+        {
+            "purpose": "evaluation",
+            # Results of older versions are all of PTB-XL.
+            "name": section.results.get("data", {"tested_on": ["ptb-xl"]})["tested_on"][0],
+            **section.results["database"],
+        }
         for section in evaluations[:1]
     ]
     return used

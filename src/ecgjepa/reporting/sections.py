@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.errors import StoreError
+from ecgjepa.errors import StoreError, TaskError
 from ecgjepa.pretraining.collapse import (
     MIN_RANK_SHARE,
     MIN_SPREAD,
@@ -35,6 +35,7 @@ from ecgjepa.store.reading import Store
 _PROTOCOL_NAMES = {
     "attentive": "frozen, attentive probe",
     "linear": "frozen, linear probe",
+    "knn": "frozen, nearest neighbours",
     "finetune": "fine-tuned",
     "finetune-after-probe": "fine-tuned after probe",
 }
@@ -96,6 +97,8 @@ def describe_evaluation(path: Path) -> EvaluationSection:
     results = json.loads((path / "results.json").read_text(encoding="utf-8"))
     predictions = pd.read_parquet(path / "predictions.parquet")
     labels = results["task"]["labels"]
+    if results["task"]["kind"] == "regression":
+        raise TaskError(f"{path}: is a regression; the report shows classifications only")
     test = predictions[predictions["part"] == "test"]
     by_model = {name: test[test["model"] == name] for name in results["models"]}
     first = next(iter(by_model.values()))

@@ -1,0 +1,198 @@
+"""The same protocol again and again: seeds, shares of the labels, databases left out.
+
+Each time is an evaluation with a folder of its own; ``summary.json`` has a row for each and the
+means. A standard deviation over runs says how much training varies, and nothing about patients.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecgjepa import __version__
+from ecgjepa.errors import ConfigError
+from ecgjepa.evaluation.classifiers import result_folder
+from ecgjepa.evaluation.data import Data
+from ecgjepa.evaluation.finetune import finetune
+from ecgjepa.evaluation.metrics import as_json
+from ecgjepa.evaluation.probe import probe
+from ecgjepa.evaluation.results import Evaluation
+from ecgjepa.evaluation.running import FROZEN, Protocol
+from ecgjepa.files import write_json
+from ecgjepa.store.reading import Store
+
+logger = logging.getLogger(__name__)
+
+SUMMARY_FILE = "summary.json"
+FORMAT_VERSION = 1
+# What tells one evaluation from another; the means are over the seeds and draws.
+_KEYS = ("test_on", "label_fraction", "model")
+
+
+class Repeats(NamedTuple):
+    """Finished evaluations.
+
+    Attributes:
+        path: Their common folder.
+        evaluations: In order: databases, then shares, then draws, then seeds.
+        summary: Content of ``summary.json``.
+    """
+
+    path: Path
+    evaluations: list[Evaluation]
+    summary: dict[str, Any]
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per tested database, share of the labels and model: mean, std, runs."""
+        return pd.DataFrame(self.summary["means"])
+
+
+class _Case(NamedTuple):
+    test_on: tuple[str, ...]
+    label_fraction: float
+    label_draw: int
+    seed: int
+
+    def folder(self) -> str:
+        """Return a name that tells it from the others."""
+        parts = [f"on-{'+'.join(self.test_on)}"] if self.test_on else []
+        parts += [f"labels-{100 * self.label_fraction:g}", f"draw-{self.label_draw}"]
+        return "-".join([*parts, f"seed-{self.seed}"])
+
+
+def repeat(
+    model: str | Path,
+    data: Data,
+    out: str | Path | None = None,
+    *,
+    task: str = "all",
+    protocol: Protocol = "attentive",
+    runs: int = 1,
+    seed: int = 0,
+    label_fractions: Sequence[float] = (1.0,),
+    label_draws: int = 1,
+    test_on: Sequence[str] = (),
+    each_database: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Repeats:
+    """Run a protocol for several seeds, shares of the labels, or databases left out.
+
+    Args:
+        model: Run, checkpoint or model folder.
+        data: See `ecgjepa.probe`.
+        out: Folder for all of it; beside the model by default.
+        task: See `ecgjepa.probe`.
+        protocol: ``attentive``, ``linear``, ``knn``, ``finetune`` or ``finetune-after-probe``.
+        runs: Seeds: ``seed``, ``seed`` + 1 and so on. The paper has ten.
+        seed: The first.
+        label_fractions: Shares of the training patients whose labels are used.
+        label_draws: Choices of those patients; all of the labels are one choice.
+        test_on: Databases that are tested and not trained on.
+        each_database: Leave each database out in turn: test on it, train on all others.
+        progress: Called with (done, in all) within a run.
+        options: Passed to `ecgjepa.probe` or `ecgjepa.finetune`.
+
+    Raises:
+        ConfigError: If a number is less than 1, or the protocol is none of these.
+        EcgjepaError: As `ecgjepa.probe` and `ecgjepa.finetune`.
+    """
+    known = (*FROZEN, "finetune", "finetune-after-probe")
+    if protocol not in known:
+        raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(known)}")
+    if min(runs, label_draws) < 1 or not label_fractions:
+        raise ConfigError(f"runs is {runs} and label draws {label_draws}; expected 1 or more")
+    out = result_folder(model, out, Path(task).stem, f"{protocol}-repeats")
+    targets = _targets(data, tuple(test_on), each_database)
+    cases = list(_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
+    evaluations: list[Evaluation] = []
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(cases, start=1):
+        logger.info("[%d/%d] %s", number, len(cases), case.folder())
+        verb: Callable[..., Evaluation] = probe if protocol in FROZEN else finetune
+        result = verb(
+            model,
+            data,
+            out / case.folder(),
+            task=task,
+            protocol=protocol,
+            seed=case.seed,
+            label_fraction=case.label_fraction,
+            label_draw=case.label_draw,
+            test_on=case.test_on,
+            progress=progress,
+            **options,
+        )
+        evaluations.append(result)
+        rows += _rows(case, result)
+    summary = as_json(
+        {
+            "format_version": FORMAT_VERSION,
+            "software_version": __version__,
+            "protocol": protocol,
+            "task": evaluations[0].results["task"]["name"],
+            "measure": evaluations[0].results["measure"],
+            "rows": rows,
+            "means": means(rows),
+            "std": "over runs and draws, with n - 1; it says nothing about patients",
+        }
+    )
+    write_json(out / SUMMARY_FILE, summary)
+    return Repeats(out, evaluations, summary)
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and standard deviation over seeds and draws for each kind of run."""
+    found = []
+    for key in dict.fromkeys(tuple(row[name] for name in _KEYS) for row in rows):
+        values = [row["value"] for row in rows if tuple(row[name] for name in _KEYS) == key]
+        found.append(
+            {
+                **dict(zip(_KEYS, key, strict=True)),
+                "runs": len(values),
+                "mean": float(np.mean(values)),
+                "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+            }
+        )
+    return found
+
+
+def _targets(data: Data, test_on: tuple[str, ...], each: bool) -> list[tuple[str, ...]]:
+    if not each:
+        return [test_on]
+    names = list(data) if isinstance(data, Mapping) else list(Store(data).manifest.databases)
+    if len(names) < 2:
+        raise ConfigError(
+            f"leaving a database out needs two or more; found {', '.join(names) or 'none'}"
+        )
+    return [(name,) for name in sorted(names)]
+
+
+def _cases(
+    targets: list[tuple[str, ...]], fractions: Sequence[float], draws: int, seeds: range
+) -> Iterator[_Case]:
+    for test_on in targets:
+        for fraction in fractions:
+            for draw in range(draws if fraction < 1 else 1):
+                for seed in seeds:
+                    yield _Case(test_on, fraction, draw, seed)
+
+
+def _rows(case: _Case, result: Evaluation) -> Iterator[dict[str, Any]]:
+    for name in result.results["models"]:
+        value, low, high = result.score(name)
+        yield {
+            "folder": result.path.name,
+            "test_on": "+".join(case.test_on),
+            "label_fraction": case.label_fraction,
+            "label_draw": case.label_draw,
+            "seed": case.seed,
+            "train_records": result.results["counts"]["train"],
+            "model": name,
+            "value": value,
+            "low": low,
+            "high": high,
+        }

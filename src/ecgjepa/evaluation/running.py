@@ -1,0 +1,224 @@
+"""One protocol, one model, one seed: what a comparison of many repeats."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from ecgjepa.errors import ConfigError
+from ecgjepa.evaluation.data import Data, EvaluationData, open_data
+from ecgjepa.evaluation.encoders import load_encoder, refuse_seen, untrained_encoder
+from ecgjepa.evaluation.frozen import Read, freeze, read_attentive, read_linear, read_neighbours
+from ecgjepa.evaluation.protocols import load_protocol
+from ecgjepa.evaluation.results import Outcome
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, check_split, check_task
+from ecgjepa.evaluation.training import build_classifier, train_classifier
+from ecgjepa.model.compute import choose_device
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.heads import Classifier, HeadConfig, check_layers
+from ecgjepa.model.xresnet import build_xresnet
+
+Protocol = Literal[
+    "attentive", "linear", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
+]
+FROZEN = ("attentive", "linear", "knn")
+_PROTOCOLS = (*FROZEN, "finetune", "finetune-after-probe", "scratch", "supervised")
+
+
+class EvaluationResult(NamedTuple):
+    """What one protocol made of one model.
+
+    Attributes:
+        records: Records, labels and split; labels of the test records are
+            ``records.targets(records.parts.test)``, their patients
+            ``records.patients(records.parts.test)``.
+        outcome: Predictions of the validation and test records, and how the training went.
+        settings: Of the protocol, as in ``results.json``.
+        classifier: Encoder with head; None for nearest neighbours and residual networks.
+        head: Description of the head, if there is a classifier.
+        embeddings: Mean features of the test records; None where the encoder was trained.
+    """
+
+    records: EvaluationData
+    outcome: Outcome
+    settings: dict[str, object]
+    classifier: Classifier | None
+    head: HeadConfig | None
+    embeddings: Float32[np.ndarray, "test dim"] | None
+
+
+def run_protocol(
+    model: str | Path | tuple[VisionTransformer, ModelConfig],
+    data: Data | EvaluationData,
+    *,
+    task: str = "all",
+    protocol: Protocol = "attentive",
+    split: Split = PAPER_SPLIT,
+    seed: int = 0,
+    untrained: bool = False,
+    label_fraction: float | None = None,
+    label_draw: int = 0,
+    layers: tuple[int, ...] = (),
+    network: str = "xresnet1d18",
+    overrides: Sequence[str] = (),
+    probe_overrides: Sequence[str] = (),
+    kind: TaskKind = "multi-label",
+    test_on: Sequence[str] = (),
+    allow_seen: bool = False,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Run a protocol once and return its predictions; nothing but the cache is written.
+
+    Args:
+        model: Run, checkpoint or model folder; or an encoder with its description.
+        data: See `open_data`; or what it returned, to open it once for many runs (its task, split
+            and databases hold then).
+        task: See `ecgjepa.evaluation.tasks`.
+        protocol: ``attentive`` (the paper's "linear"), ``linear`` or ``knn`` on frozen features;
+            ``finetune`` or ``finetune-after-probe`` (an attentive probe first, then all of it);
+            ``scratch``: ``finetune`` of the untrained encoder; ``supervised``: a residual network
+            from scratch, on the same records, windows and crops.
+        split: Folds for training, selection and test.
+        seed: Of head weights, order, crops and dropout.
+        untrained: Take the identical encoder without pre-training.
+        label_fraction: Share of the training patients whose labels are used; None for the data as
+            they are, which is all unless they were opened otherwise.
+        label_draw: Which patients: see `EvaluationData.with_labels`.
+        layers: Blocks, counted from 1, whose outputs are averaged into the features.
+        network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
+        overrides: ``key=value`` items of the protocol.
+        probe_overrides: The same for the probe of ``finetune-after-probe``.
+        kind: Of a table of labels.
+        test_on: Databases that are tested and not trained on.
+        allow_seen: See `ecgjepa.evaluation.encoders.refuse_leak`.
+        cache: Folder for prepared records and features.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: Called with (done, in all) while preparing and encoding.
+
+    Raises:
+        EcgjepaError: A named subclass for each way in which model, data and task may not fit.
+    """
+    if protocol not in _PROTOCOLS:
+        raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(_PROTOCOLS)}")
+    encoder, config = model if isinstance(model, tuple) else load_encoder(model)
+    check_layers(layers, config.encoder.depth)
+    if isinstance(data, EvaluationData):
+        records = data
+    else:
+        check_task(task)
+        check_split(split, transfer=bool(test_on))
+        records = open_data(
+            data,
+            config,
+            task=task,
+            split=split,
+            cache=cache,
+            kind=kind,
+            test_on=test_on,
+            progress=progress,
+        )
+    refuse_seen(
+        config,
+        dict.fromkeys(records.databases, ""),
+        records.split,
+        records.tested,
+        allow_seen=allow_seen,
+    )
+    if label_fraction is not None:
+        records = records.with_labels(label_fraction, label_draw)
+    if untrained or protocol == "scratch":
+        encoder = untrained_encoder(config)
+    where = choose_device(device)
+    if protocol == "supervised":
+        return _supervised(network, config, records, overrides, seed, where)
+    if protocol not in FROZEN:
+        return _trained(
+            encoder,
+            config,
+            records,
+            protocol,
+            seed,
+            layers,
+            overrides,
+            probe_overrides,
+            cache,
+            device,
+        )
+    settings = load_protocol("attentive", overrides) if protocol == "attentive" else None
+    frozen = freeze(encoder, config, records, where, layers=layers, cache=cache, progress=progress)
+    if settings is not None:
+        read = read_attentive(frozen, settings, seed, where)
+    else:
+        read = read_linear(frozen) if protocol == "linear" else read_neighbours(frozen)
+    means = frozen.features.record_means()[frozen.places(records.parts.test)]
+    described = {} if settings is None else settings.model_dump(mode="json")
+    return _result(records, read, described, layers, means)
+
+
+def _trained(
+    encoder: VisionTransformer,
+    config: ModelConfig,
+    records: EvaluationData,
+    protocol: str,
+    seed: int,
+    layers: tuple[int, ...],
+    overrides: Sequence[str],
+    probe_overrides: Sequence[str],
+    cache: str | Path | None,
+    device: str,
+) -> EvaluationResult:
+    """Train encoder and head together."""
+    settings = load_protocol("finetune" if protocol == "scratch" else protocol, overrides)
+    head = HeadConfig(kind=settings.head, num_labels=len(records.task.labels), layers=layers)
+    classifier = build_classifier(encoder, head, settings, seed)
+    if protocol == "finetune-after-probe":
+        probed = run_protocol(
+            (encoder, config),
+            records,
+            seed=seed,
+            layers=layers,
+            overrides=probe_overrides,
+            allow_seen=True,  # looked at already
+            cache=cache,
+            device=device,
+        )
+        assert probed.classifier is not None
+        classifier.load_state_dict(probed.classifier.state_dict(), strict=True)
+    outcome = train_classifier(classifier, records, config, settings, seed, choose_device(device))
+    read = Read(outcome, classifier.cpu(), head)
+    return _result(records, read, settings.model_dump(mode="json"), layers, None)
+
+
+def _supervised(
+    network: str,
+    config: ModelConfig,
+    records: EvaluationData,
+    overrides: Sequence[str],
+    seed: int,
+    device: torch.device,
+) -> EvaluationResult:
+    """Train a residual network as fine-tuning would train the encoder."""
+    settings = load_protocol("supervised", overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = build_xresnet(network, records.store.num_leads, len(records.task.labels))
+    outcome = train_classifier(fresh, records, config, settings, seed, device)
+    described = {"network": network, **settings.model_dump(mode="json", exclude={"head"})}
+    return _result(records, Read(outcome, None, None), described, (), None)
+
+
+def _result(
+    records: EvaluationData,
+    read: Read,
+    settings: dict[str, object],
+    layers: tuple[int, ...],
+    means: Float32[np.ndarray, "test dim"] | None,
+) -> EvaluationResult:
+    settings = {**settings, "layers": list(layers)} if layers else settings
+    return EvaluationResult(records, read.outcome, settings, read.classifier, read.head, means)

@@ -1,0 +1,94 @@
+"""A CSV of labels: what is read from it, and what is refused by name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecgjepa.errors import TaskError
+from ecgjepa.evaluation.label_table import build_table_task
+
+INDEX = pd.DataFrame({"database": ["a"] * 4, "record_id": ["r1", "r2", "r3", "r4"]})
+
+
+def build(tmp_path, text, kind="multi-label", index=INDEX, **known):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return build_table_task(path, kind, index, **known)
+
+
+def test_columns_of_zero_and_one(tmp_path):
+    task = build(tmp_path, "record,af,mi\nr3,1,0\nr1,0,1.0\nr4,,1\n")
+    assert (task.name, task.kind, task.labels) == ("labels", "multi-label", ("af", "mi"))
+    assert task.rows.tolist() == [0, 2]  # in the store's order
+    assert task.targets.tolist() == [[False, True], [True, False]]
+    assert task.num_unlabelled == 2
+    assert task.notices == ("1 records with an empty cell are left out",)
+
+
+def test_words_between_semicolons(tmp_path):
+    task = build(tmp_path, "record_id,labels\nr1,mi; af\nr2,\nr4,af\n")
+    assert task.labels == ("af", "mi")
+    assert task.targets.tolist() == [[True, True], [False, False], [True, False]]
+
+
+def test_classes(tmp_path):
+    task = build(tmp_path, "record,quality\nr1,good\nr2,bad\nr3,good\n", "single-label")
+    assert task.labels == ("bad", "good")
+    assert task.targets.argmax(1).tolist() == [1, 0, 1]
+
+
+def test_numbers(tmp_path):
+    task = build(tmp_path, "ecg_id,qt,pr\nr2,400,1.5e2\nr1,380,160\nr3,,1\n", "regression")
+    assert task.labels == ("qt", "pr")
+    np.testing.assert_array_equal(task.targets, [[380, 160], [400, 150]])
+
+
+def test_databases_are_told_apart(tmp_path):
+    index = pd.DataFrame({"database": ["a", "b"], "record_id": ["r1", "r1"]})
+    task = build(tmp_path, "database,record,x\nb,r1,1\na,r1,0\n", index=index)
+    assert task.targets[:, 0].tolist() == [False, True]
+    with pytest.raises(TaskError, match=r"'r1' is in several databases .* column 'database'"):
+        build(tmp_path, "record,x\nr1,1\n", index=index)
+
+
+def test_bad_and_absent_records_are_counted(tmp_path):
+    text = "record,x\nr1,1\nr2,0\nbroken,1\ngone,0\n"
+    task = build(tmp_path, text, quarantined=frozenset({"broken"}), num_absent=1)
+    assert task.rows.tolist() == [0, 1]
+    assert task.notices == (
+        "1 records of labels.csv could not be stored: they are bad",
+        "1 records of labels.csv are absent from this copy",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "match"),
+    [
+        ("record,x\nr1,1\nr9,0\n", "multi-label", "1 of 2 records are not in the store, .*'r9'"),
+        ("record,x\nr1,1\nr1,0\n", "multi-label", "record 'r1' comes twice"),
+        ("record,x\nr1,2\nr2,0\n", "multi-label", "x is '2' .* expected 0 or 1"),
+        ("record,x\nr1,yes\n", "multi-label", "give the kind single-label or regression"),
+        ("record,x\nr1,fast\nr2,3\n", "regression", "x is 'fast' .* expected a number"),
+        ("record,x\nr1,inf\nr2,3\n", "regression", "x is 'inf'"),
+        ("record,x\nr1,nan\nr2,3\n", "regression", "x is 'nan'"),
+        ("record,x\nr1,a\nr2,a\n", "single-label", "x holds 1 classes; expected 2 to"),
+        ("record,x,y\nr1,a,b\n", "single-label", "one column of classes; found x, y"),
+        ("name,x\nr1,1\n", "multi-label", "expected one column that names the record"),
+        ("record,ecg_id,x\nr1,1,1\n", "multi-label", "expected one column that names the record"),
+        ("record\nr1\n", "multi-label", "has no column of labels beside record"),
+        ("record,x, x\nr1,1,1\n", "multi-label", "column 'x' comes twice"),
+        ("record,x\nr1,\n", "multi-label", "no record of the store has a label"),
+        ("record,labels\nr1,\n", "multi-label", "column labels holds no label"),
+        ("record,x\n", "multi-label", "no record of the store has a label"),
+        ("", "multi-label", "not readable as CSV"),
+        ("record,x\nr1,1,2,3\n", "multi-label", "rows have more cells than the header"),
+    ],
+)
+def test_what_is_refused(tmp_path, text, kind, match):
+    with pytest.raises(TaskError, match=match):
+        build(tmp_path, text, kind)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(TaskError, match="no table of labels at"):
+        build_table_task(tmp_path / "none.csv", "multi-label", INDEX)
