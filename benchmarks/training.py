@@ -6,7 +6,7 @@ On a CPU: `paper-vit-xs` and `paper-vit-s` with a batch of 64, three ways in tur
 `ecgjepa.pretrain` as it is, the same in float32, and the published model, masks, optimizer, loop
 and loader (kweimann/ECG-JEPA at 504b4e5, float32 as it is on a CPU). On a GPU: XS, S and B at the
 paper's batch sizes, end to end from a store and from the device's memory, compiled, and the
-published code in bfloat16; ten minutes at most. `--dry` makes every row with two records and a few
+published code in bfloat16; ten minutes at most. `--dry` makes every row with two records, one block and a few
 steps, to see that it runs; its figures mean nothing.
 
 Each row is a process of its own. Records per second are of whole steps, reading included, without
@@ -67,9 +67,11 @@ def rows_for(device: str, *, dry: bool, has_official: bool) -> list[Row]:
 
 
 def settings(row: Row) -> list[str]:
-    """Return a row's overrides; a paper preset is measured with its own batch in parts."""
+    """Return a row's overrides: a batch of B in two parts, as published; one block when dry."""
     parts = 2 if row["size"] == "b" else 1
+    shallow = ["encoder.depth=1", "predictor.depth=1"] if row["batch"] == 2 else []
     return [
+        *shallow,
         f"train.batch_size={row['batch']}",
         f"train.gradient_accumulation_steps={parts}",
         *row.get("set", []),
