@@ -190,7 +190,7 @@ def test_plans_of_the_package_are_sound_and_survive_json(name):
     ("change", "match"),
     [
         ({"tasks": ["sex"]}, "unknown task 'sex'"),
-        ({"arms": {"A": {"preset": "huge"}}}, "unknown preset 'huge'"),
+        ({"arms": {"A": {"preset": "huge"}}, "baselines": {}}, "unknown preset 'huge'"),
         (with_protocol(name="linear", overrides=["steps=3"]), "protocol linear has no settings"),
         (with_protocol(name="attentive", overrides=["stepps=3"]), "stepps: no such key"),
         (with_protocol(name="ridge"), "protocols"),
