@@ -6,8 +6,8 @@ On a CPU: `paper-vit-xs` and `paper-vit-s` with a batch of 64, three ways in tur
 `ecgjepa.pretrain` as it is, the same in float32, and the published model, masks, optimizer, loop
 and loader (kweimann/ECG-JEPA at 504b4e5, float32 as it is on a CPU). On a GPU: XS, S and B at the
 paper's batch sizes, end to end from a store and from the device's memory, compiled, and the
-published code in bfloat16; ten minutes at most. `--dry` makes every row with two records, one block and a few
-steps, to see that it runs; its figures mean nothing.
+published code in bfloat16; ten minutes at most. `--dry` makes every row with two records, one block
+and a few steps, to see that it runs; its figures mean nothing.
 
 Each row is a process of its own. Records per second are of whole steps, reading included, without
 the first ones; operations are counted by `ecgjepa plan`; the rate of a large matrix product is
