@@ -212,7 +212,9 @@ def test_wrong_plans_are_named(tmp_path, change, match):
     path.write_text(yaml.safe_dump({**PLAN, **change}))
     with pytest.raises(ConfigError, match=match):
         load_plan(path)
-    with pytest.raises(ConfigError, match="unknown plan 'large': expected one of paper, quick, small"):
+    with pytest.raises(
+        ConfigError, match="unknown plan 'large': expected one of paper, quick, small"
+    ):
         load_plan("large")
 
 

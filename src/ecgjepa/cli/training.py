@@ -82,7 +82,7 @@ def pretrain(
     probe_validation_folds: Annotated[str, typer.Option(help="Folds it is scored on.")] = "9",
     cache: CacheOption = None,
 ) -> None:
-    """Pre-train an encoder with JEPA."""
+    """Pre-train an encoder: with JEPA, or as the preset says."""
     from ecgjepa.pretraining.loop import pretrain as run
 
     follower = None
