@@ -12,5 +12,6 @@ from ecgjepa.cli import evaluation as evaluation
 from ecgjepa.cli import use as use
 
 # isort: on
+
 from ecgjepa.cli.application import app as app
 from ecgjepa.cli.application import main as main
