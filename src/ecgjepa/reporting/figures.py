@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from sklearn.metrics import roc_curve
 
 from ecgjepa.errors import ConfigError
@@ -208,16 +209,19 @@ def draw_reliability(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
         curves: By name, what `ecgjepa.evaluation.metrics.Reliability` holds of its filled bins.
     """
     with rc_context(_STYLE):
-        figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        top.plot([0, 1], [0, 1], color=_GREY, linewidth=0.7, linestyle=":")
+        figure = Figure(figsize=(7.6, 2.9), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+        left.plot([0, 1], [0, 1], color=_GREY, linewidth=0.7, linestyle=":")
         for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
             x = curve["mean_probability"]
-            top.plot(x, curve["share_positive"], "o-", color=colour, markersize=3.5, label=name)
-            bottom.plot(x, curve["num_records"], "o-", color=colour, markersize=3.5, linewidth=0.8)
-        top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share positive")
-        top.legend(fontsize=8, frameon=False)
-        bottom.set(yscale="log", xlabel="mean predicted probability", ylabel="predictions")
+            left.plot(x, curve["share_positive"], "o-", color=colour, markersize=3.5, label=name)
+            right.plot(x, curve["num_records"], "o-", color=colour, markersize=3.5, linewidth=0.8)
+        left.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share positive", aspect="equal")
+        left.legend(fontsize=8, frameon=False)
+        right.set(xlim=(0, 1), yscale="log", ylabel="predictions")
+        right.yaxis.set_minor_formatter(NullFormatter())
+        for axes in (left, right):
+            axes.set_xlabel("mean predicted probability")
     return figure
 
 
