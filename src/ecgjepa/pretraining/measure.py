@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ from ecgjepa.store.reading import Store
 # Seconds that a timed pass should take at least, and how often it is repeated.
 _ENOUGH = 1.5
 _REPEATS = 3
+# Seconds of whole steps at the final size: short steps vary more.
+_LONG_ENOUGH = 4.0
 
 
 class Measurement(NamedTuple):
@@ -124,12 +126,12 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
         batch = _noise(config, size)
         passes = [_seconds(partial(forward_backward, batch)) for _ in range(2)]
     batch = _noise(config, size)
-    passes = [_seconds(partial(forward_backward, batch)) for _ in range(_REPEATS)]
-    updates = []
-    for _ in range(_REPEATS):
+    passes, updates = [], []
+    while len(passes) < _REPEATS or sum(passes) < _LONG_ENOUGH:
+        passes.append(_seconds(partial(forward_backward, batch)))
         updates.append(_seconds(update))
-        forward_backward(_noise(config, min(2, part_size(config))))  # gradients for the next
-    return median(passes), size, median(updates)
+    # The mean, not the median: a run has its slow steps too.
+    return fmean(passes), size, fmean(updates)
 
 
 def _noise(config: PretrainConfig, size: int) -> Batch:
