@@ -34,7 +34,7 @@ import torch
 import ecgjepa
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.pretraining.costs import count_flops, part_size
-from ecgjepa.pretraining.measure import _matmul_rate
+from ecgjepa.pretraining.measure import matmul_rate
 from ecgjepa.sampling.batches import normalisation_tables
 from ecgjepa.store.reading import Store
 
@@ -144,7 +144,7 @@ def measure(row: Row, store: Path, checkout: Path | None) -> Row:
     is_float32 = row["who"] == "official" and device.type == "cpu"
     is_float32 |= "train.precision=float32" in row.get("set", [])
     # Before anything else: loading processes would go on beside it.
-    product = _matmul_rate(device, torch.float32 if is_float32 else torch.bfloat16)
+    product = matmul_rate(device, torch.float32 if is_float32 else torch.bfloat16)
     if row["who"] == "official":
         assert checkout is not None
         found = measure_official(row, config, store, checkout)

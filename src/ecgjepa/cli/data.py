@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
+from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share
 from ecgjepa.cli.options import JsonOption, SeedOption, StoreOption
 from ecgjepa.terminal import (
     Progress,
     database_as_json,
     fetch_as_json,
-    named_folders,
-    parse_folds,
-    parse_share,
     print_database,
     print_databases,
     print_error,

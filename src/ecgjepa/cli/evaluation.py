@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from ecgjepa.cli.application import app
+from ecgjepa.cli.arguments import named_folders, parse_folds, parse_percents
 from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
@@ -30,9 +31,6 @@ from ecgjepa.cli.options import (
 )
 from ecgjepa.terminal import (
     Progress,
-    named_folders,
-    parse_folds,
-    parse_percents,
     print_comparison,
     print_evaluations,
     print_json,
@@ -148,7 +146,9 @@ def compare(
         list[str],
         typer.Option("--data", metavar="NAME=DIR", help="The labelled database, e.g. ptb-xl=DIR."),
     ],
-    plan: Annotated[str, typer.Option("--plan", help="small, paper, or a YAML file.")] = "small",
+    plan: Annotated[
+        str, typer.Option("--plan", help="quick, small, paper, or a YAML file.")
+    ] = "small",
     cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecgjepa.terminal import parse_folds
+from ecgjepa.cli.arguments import parse_folds
 
 DataOption = Annotated[
     list[str] | None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ecgjepa.cli.application import app
+from ecgjepa.cli.arguments import named_folders, parse_folds
 from ecgjepa.cli.options import (
     CacheOption,
     DeviceOption,
@@ -19,14 +20,7 @@ from ecgjepa.cli.options import (
     ValidationFolds,
     split_of_folds,
 )
-from ecgjepa.terminal import (
-    Progress,
-    named_folders,
-    parse_folds,
-    print_evaluations,
-    print_json,
-    print_plan,
-)
+from ecgjepa.terminal import Progress, print_evaluations, print_json, print_plan
 
 
 @app.command()

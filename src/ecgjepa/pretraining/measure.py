@@ -76,7 +76,7 @@ def measure(config: PretrainConfig, store: Path | None, device: str = "auto") ->
         device=torch.cuda.get_device_name(where) if is_cuda else "cpu",
         precision=precision,
         matmul_tflops={
-            name: _matmul_rate(where, kind) / 1e12
+            name: matmul_rate(where, kind) / 1e12
             for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
         },
         seconds_per_record=seconds / size,
@@ -156,7 +156,7 @@ def _reading_rate(config: PretrainConfig, path: Path) -> float:
     return steps * part_size(config) / seconds
 
 
-def _matmul_rate(device: torch.device, kind: torch.dtype) -> float:
+def matmul_rate(device: torch.device, kind: torch.dtype) -> float:
     """Return floating-point operations per second of a large product."""
     size = 4096 if device.type == "cuda" else 1024
     left = torch.randn(size, size, device=device).to(kind)
