@@ -1,11 +1,12 @@
 """One pre-training variant, judged on a validation fold alone; the experiments of docs/log.md.
 
     python benchmarks/preset_search.py NAME --data DIR --out DIR [--set section.key=value ...]
+        [--store STORE] [--teraflop 12]
 
-Pre-trains on the training folds of a PTB-XL folder and prints the macro AUROC (superdiagnostic) of
-the frozen linear probe on the validation fold, beside the untrained encoder's, with the collapse
-monitor's least readings. Test records are neither encoded nor scored. Appends a line to
-DIR/variants.jsonl.
+Pre-trains on the training folds of a PTB-XL folder, or on a store, and prints the macro AUROC
+(superdiagnostic) of the frozen linear probe on the validation fold, beside the untrained encoder's,
+with the collapse monitor's least readings. With --teraflop, the steps are what that many operations
+pay for. Test records are neither encoded nor scored. Appends a line to DIR/variants.jsonl.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import numpy as np
 import torch
 
 import ecgjepa
-from ecgjepa.config import load_preset
+from ecgjepa.comparing.plan import affordable_steps
+from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.evaluation.data import EvaluationData, open_data
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.evaluation.features import encode, grid_windows
@@ -50,16 +52,34 @@ def validation_score(
     ).validation_macro_auroc
 
 
-def measure(
-    name: str, preset: str, overrides: list[str], data: Path, out: Path, split: ecgjepa.Split
-) -> dict[str, Any]:
-    """Pre-train one variant and return what it came to."""
-    config = load_preset(preset, overrides)
+def own_store(config: PretrainConfig, data: Path, out: Path, split: ecgjepa.Split) -> Path:
+    """Prepare the training folds for the runs below ``out``, once."""
     preprocessing = ecgjepa.PreprocessingConfig(
         sampling_rate=config.data.sampling_rate, leads=config.data.leads
     )
     store = out / f"store-{config.data.sampling_rate:g}"
     ecgjepa.prepare({"ptb-xl": data}, store, folds=split.train, preprocessing=preprocessing)
+    return store
+
+
+def within_budget(preset: str, overrides: list[str], teraflop: float) -> list[str]:
+    """Add the steps that a number of operations pays for, a tenth of them to warm up."""
+    steps = affordable_steps(load_preset(preset, overrides), teraflop)
+    return [*overrides, f"train.steps={steps}", f"train.warmup_steps={steps // 10}"]
+
+
+def measure(
+    name: str,
+    preset: str,
+    overrides: list[str],
+    store: Path | None,
+    data: Path,
+    out: Path,
+    split: ecgjepa.Split,
+) -> dict[str, Any]:
+    """Pre-train one variant and return what it came to."""
+    config = load_preset(preset, overrides)
+    store = own_store(config, data, out, split) if store is None else store
     started = time.perf_counter()
     run = ecgjepa.pretrain(store, out / name, preset=preset, overrides=overrides)
     seconds = time.perf_counter() - started
@@ -93,6 +113,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a PTB-XL folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--store", type=Path, help="instead of the training folds of --data")
+    parser.add_argument("--teraflop", type=float, help="operations to spend on pre-training")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--train-folds", type=int, nargs="+", default=list(range(1, 8)))
     parser.add_argument("--validation-fold", type=int, default=8)
@@ -101,7 +123,12 @@ def main() -> None:
     split = ecgjepa.Split(
         tuple(options.train_folds), (options.validation_fold,), (options.test_fold,)
     )
-    row = measure(options.name, options.preset, options.overrides, options.data, options.out, split)
+    preset, overrides = options.preset, options.overrides
+    if options.teraflop is not None:
+        overrides = within_budget(preset, overrides, options.teraflop)
+    row = measure(
+        options.name, preset, overrides, options.store, options.data, options.out, split
+    )
     print(
         f"{row['name']}: linear {row['pretrained']:.4f}, untrained {row['untrained']:.4f}; "
         f"loss {row['loss'][0]:.2f} to {row['loss'][1]:.2f}; least spread "
