@@ -10,7 +10,8 @@ from small_encoders import save_encoder
 
 import ecgjepa
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.encoders import load_encoder, refuse_seen
+from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.leaks import refuse_seen
 
 FAST = ["steps=4", "validate_every=2"]  # the batch of 128 stays: it is larger than what is there
 

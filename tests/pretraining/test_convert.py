@@ -22,7 +22,8 @@ from ecgjepa.errors import (
     OfficialCheckpointError,
     TaskError,
 )
-from ecgjepa.evaluation.encoders import load_encoder, refuse_leak, untrained_encoder
+from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.evaluation.leaks import refuse_leak
 from ecgjepa.model.folder import load_model_folder
 from ecgjepa.model.official import OfficialCheckpoint, read_official, write_official
 from ecgjepa.model.official_config import to_official_config

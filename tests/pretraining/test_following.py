@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, TaskError
-from ecgjepa.evaluation.encoders import load_encoder, refuse_leak
+from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.leaks import refuse_leak
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.pretraining.selection import OnlineProbe
 from ecgjepa.signals.preprocessing import PreprocessingConfig

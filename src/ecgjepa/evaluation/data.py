@@ -110,6 +110,16 @@ class EvaluationData(NamedTuple):
             np.where(spread > 0, spread, 1.0).tolist()
         )
 
+    def for_encoder(self, config: ModelConfig) -> "EvaluationData":
+        """Return the same for another encoder, whose preprocessing must be that of the records.
+
+        Raises:
+            TaskError: If it is another.
+        """
+        _check_preprocessing(self.store, config)
+        clipped = self.normalisation.model_copy(update={"clip": config.normalisation.clip})
+        return self._replace(normalisation=clipped)
+
     def with_labels(self, share: float, draw: int = 0) -> "EvaluationData":
         """Return the same with the labels of only a share of the training patients.
 
@@ -257,12 +267,16 @@ def _open_store(
             )
         )
     store = Store(data)
+    _check_preprocessing(store, config)
+    return store
+
+
+def _check_preprocessing(store: Store, config: ModelConfig) -> None:
     if store.manifest.preprocessing != config.preprocessing:
         raise TaskError(
-            f"{data}: was prepared otherwise than this encoder needs it: "
+            f"{store.path}: was prepared otherwise than this encoder needs it: "
             f"{store.manifest.preprocessing!r}; expected {config.preprocessing!r}"
         )
-    return store
 
 
 def _roles(

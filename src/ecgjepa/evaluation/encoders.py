@@ -1,20 +1,16 @@
 """Find the encoder a user points at: a run, a checkpoint or a model folder."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from ecgjepa.errors import ModelFolderError, TaskError
-from ecgjepa.evaluation.data import Data
-from ecgjepa.evaluation.tasks import Split
+from ecgjepa.errors import ModelFolderError
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.objectives.build import kept_encoder_name
 from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, MODEL_FOLDER, describe_encoder
-from ecgjepa.store.reading import Store
 
 
 def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
@@ -45,7 +41,7 @@ def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
         )
     model, config = load_model_folder(path)
     encoder = model.encoder if isinstance(model, Classifier) else model
-    # What the weights have seen stays known: see `refuse_leak`.
+    # What the weights have seen stays known: see `ecgjepa.evaluation.leaks`.
     training = {"seen": config.training["seen"]} if "seen" in config.training else {}
     return encoder, config.model_copy(update={"head": None, "task": None, "training": training})
 
@@ -58,69 +54,3 @@ def untrained_encoder(config: ModelConfig) -> VisionTransformer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.pretraining.seed or 0)
         return VisionTransformer(config.encoder).eval()
-
-
-def refuse_seen(
-    config: ModelConfig,
-    data: Data,
-    split: Split,
-    test_on: Sequence[str] = (),
-    *,
-    allow_seen: bool = False,
-) -> None:
-    """Refuse to select or test on what the encoder has seen, in any of the databases.
-
-    In a transfer, those that are not tested are judged by their validation folds alone, and those
-    that are by their test folds.
-
-    Raises:
-        TaskError: See `refuse_leak`.
-    """
-    databases = list(data) if isinstance(data, Mapping) else list(Store(data).manifest.databases)
-    for database in databases:
-        judged = split
-        if test_on:
-            judged = split._replace(**{"validation" if database in test_on else "test": ()})
-        refuse_leak(config, database, judged, allow_seen=allow_seen)
-
-
-def refuse_leak(
-    config: ModelConfig, database: str, split: Split, *, allow_seen: bool = False
-) -> None:
-    """Refuse to select or test on folds that the encoder, or a head it comes with, has seen.
-
-    Args:
-        config: The encoder.
-        database: Where the records are from.
-        split: Folds.
-        allow_seen: Allow a database without published folds whose signals, all of them, were used
-            for pre-training. Labels were not seen; the paper's own comparisons do the same.
-
-    Raises:
-        TaskError: If it was pre-trained or trained on one of them, or selected on a test fold.
-    """
-    known = config.pretraining.folds
-    if database in known and known[database] is None and not allow_seen:
-        raise TaskError(
-            f"the encoder was pre-trained on all records of {database}, which has no folds of its "
-            "own; pre-train without it, test on another database, or allow it with --allow-seen"
-        )
-    seen = set(config.pretraining.folds.get(database) or ())
-    leaked = sorted(seen & {*split.validation, *split.test})
-    if leaked:
-        raise TaskError(
-            f"the encoder was pre-trained on folds {sorted(seen)} of {database}, which include "
-            f"{leaked} of the validation and test folds; choose others, or pre-train on a store "
-            f"prepared with --folds {','.join(map(str, split.train))}"
-        )
-    for stage in config.training.get("seen", []):
-        if stage["database"] != database:
-            continue
-        trained = set(stage["train"]) & {*split.validation, *split.test}
-        selected = set(stage["validation"]) & set(split.test)
-        if trained | selected:
-            raise TaskError(
-                f"the model was trained on folds {stage['train']} of {database} and selected on "
-                f"{stage['validation']}, which include {sorted(trained | selected)} of the "
-                "validation and test folds; choose others, or start from the pre-training run"
-            )

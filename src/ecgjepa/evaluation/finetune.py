@@ -7,19 +7,13 @@ from typing import Literal
 
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.classifiers import MODEL_FOLDER, result_folder, save_classifier
-from ecgjepa.evaluation.data import Data, EvaluationData, open_data
-from ecgjepa.evaluation.encoders import load_encoder, refuse_seen, untrained_encoder
+from ecgjepa.evaluation.data import Data, EvaluationData
+from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.evaluation.leaks import open_unseen
 from ecgjepa.evaluation.probe import probe
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Evaluation, write_evaluation
-from ecgjepa.evaluation.tasks import (
-    PAPER_SPLIT,
-    Split,
-    TaskKind,
-    check_split,
-    check_task,
-    is_table,
-)
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, is_table
 from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
@@ -78,23 +72,23 @@ def finetune(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
-    check_task(task)
-    check_split(split, transfer=bool(test_on))
     out = result_folder(model, out, task, protocol)
     settings = load_protocol(protocol, overrides)
     encoder, config = load_encoder(model)
-    refuse_seen(config, data, split, test_on, allow_seen=allow_seen)
     start = _probed(model, task)
-    records = open_data(
+    records = open_unseen(
         data,
         config,
         task=task,
         split=split,
-        cache=cache,
         kind=kind,
+        label_fraction=label_fraction,
+        label_draw=label_draw,
         test_on=test_on,
+        allow_seen=allow_seen,
+        cache=cache,
         progress=progress,
-    ).with_labels(label_fraction, label_draw)
+    )
     if protocol == "finetune-after-probe" and start is None:
         logger.info("no attentive probe of task %s given: running one first", task)
         probe(

@@ -11,8 +11,8 @@ from jaxtyping import Float32
 
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.data import EvaluationData, open_data
-from ecgjepa.evaluation.encoders import refuse_leak
 from ecgjepa.evaluation.features import Windows, grid_windows
+from ecgjepa.evaluation.leaks import refuse_leak
 from ecgjepa.evaluation.linear import fit_linear_probe
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_task
 from ecgjepa.inference.windows import average_over_windows, window_size

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from ecgjepa.evaluation.classifiers import result_folder, save_classifier
-from ecgjepa.evaluation.data import Data, open_data
-from ecgjepa.evaluation.encoders import load_encoder, refuse_seen
+from ecgjepa.evaluation.data import Data
+from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.leaks import open_unseen
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Evaluation, write_embeddings, write_evaluation
 from ecgjepa.evaluation.running import run_protocol
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, check_split, check_task
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
 from ecgjepa.model.heads import check_layers
 
 logger = logging.getLogger(__name__)
@@ -70,24 +71,24 @@ def probe(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
-    check_task(task)
-    check_split(split, transfer=bool(test_on))
     out = result_folder(model, out, task, protocol)
     encoder, config = load_encoder(model)
     check_layers(layers, config.encoder.depth)
     if protocol == "attentive":
         load_protocol(protocol, overrides)
-    refuse_seen(config, data, split, test_on, allow_seen=allow_seen)
-    records = open_data(
+    records = open_unseen(
         data,
         config,
         task=task,
         split=split,
-        cache=cache,
         kind=kind,
+        label_fraction=label_fraction,
+        label_draw=label_draw,
         test_on=test_on,
+        allow_seen=allow_seen,
+        cache=cache,
         progress=progress,
-    ).with_labels(label_fraction, label_draw)
+    )
     results = {}
     for name in ("pre-trained", "untrained"):
         logger.info("%s probe of the %s encoder", protocol, name)

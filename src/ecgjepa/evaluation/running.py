@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float32
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.data import Data, EvaluationData, open_data
-from ecgjepa.evaluation.encoders import load_encoder, refuse_seen, untrained_encoder
+from ecgjepa.evaluation.data import Data, EvaluationData
+from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.evaluation.frozen import Read, freeze, read_attentive, read_linear, read_neighbours
+from ecgjepa.evaluation.leaks import open_unseen, refuse_seen
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Outcome
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, check_split, check_task
+from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
 from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoder import VisionTransformer
@@ -96,7 +97,7 @@ def run_protocol(
         probe_overrides: The same for the probe of ``finetune-after-probe``.
         kind: Of a table of labels.
         test_on: Databases that are tested and not trained on.
-        allow_seen: See `ecgjepa.evaluation.encoders.refuse_leak`.
+        allow_seen: See `ecgjepa.evaluation.leaks.refuse_leak`.
         cache: Folder for prepared records and features.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (done, in all) while preparing and encoding.
@@ -109,29 +110,25 @@ def run_protocol(
     encoder, config = model if isinstance(model, tuple) else load_encoder(model)
     check_layers(layers, config.encoder.depth)
     if isinstance(data, EvaluationData):
-        records = data
+        records = data.for_encoder(config)
+        seen = dict.fromkeys(records.databases, "")
+        refuse_seen(config, seen, records.split, records.tested, allow_seen=allow_seen)
+        if label_fraction is not None:
+            records = records.with_labels(label_fraction, label_draw)
     else:
-        check_task(task)
-        check_split(split, transfer=bool(test_on))
-        records = open_data(
+        records = open_unseen(
             data,
             config,
             task=task,
             split=split,
-            cache=cache,
             kind=kind,
+            label_fraction=1.0 if label_fraction is None else label_fraction,
+            label_draw=label_draw,
             test_on=test_on,
+            allow_seen=allow_seen,
+            cache=cache,
             progress=progress,
         )
-    refuse_seen(
-        config,
-        dict.fromkeys(records.databases, ""),
-        records.split,
-        records.tested,
-        allow_seen=allow_seen,
-    )
-    if label_fraction is not None:
-        records = records.with_labels(label_fraction, label_draw)
     if untrained or protocol == "scratch":
         encoder = untrained_encoder(config)
     where = choose_device(device)
