@@ -90,7 +90,7 @@ def resident_share(path: Path) -> float:
         del view
     if failed:
         raise OSError(ctypes.get_errno(), f"mincore of {path}")
-    return float((np.frombuffer(pages, np.uint8) & 1).mean())
+    return float((np.frombuffer(bytes(pages), np.uint8) & 1).mean())
 
 
 def reading(folder: Path) -> dict[str, float]:

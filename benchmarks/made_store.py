@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.codecs import shard_name
 from ecgjepa.store.manifest import FORMAT_VERSION, INDEX_FILE, MANIFEST_FILE
-from ecgjepa.store.shards import index_schema, shard_name
+from ecgjepa.store.shards import index_schema
 
 SAMPLES = 5000  # 10 s at 500 Hz: 120 kB a record
 RECORDS_PER_SHARD = 2500

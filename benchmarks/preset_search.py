@@ -40,7 +40,7 @@ def validation_score(
     rows = records.rows(np.concatenate(parts))
     windows = grid_windows(records.store, rows, size=size, stride=stride)
     means = encode(
-        encoder, records.normalisation.build(), records.store, windows, torch.device("cpu"), None
+        encoder, records.normalisation.build(), records.store, windows, torch.device("cpu")
     ).record_means()
     train, validation = np.split(means, [len(parts[0])])
     return fit_linear_probe(

@@ -31,7 +31,7 @@ def seed_result(
     """Pre-train with one seed, unless that is done; return what came of it."""
     finished = run / "recipe.json"
     if finished.is_file():
-        return json.loads(finished.read_text())  # type: ignore[no-any-return]
+        return json.loads(finished.read_text())
     config = load_preset(preset, overrides)
     ecgjepa.pretrain(store, run, preset=preset, overrides=overrides)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -46,7 +46,10 @@ def rows_for(device: str, *, dry: bool, has_official: bool) -> list[Row]:
     """Return what is measured on a device: who trains what, and how."""
     rows = []
     if device == "cpu" and not dry:
-        ways = [{"who": "ecgjepa"}, {"who": "ecgjepa", "set": ["train.precision=float32"]}]
+        ways: list[Row] = [
+            {"who": "ecgjepa"},
+            {"who": "ecgjepa", "set": ["train.precision=float32"]},
+        ]
         for size, steps, rounds in (("xs", 8, 3), ("s", 4, 2)):
             for number in range(rounds):
                 for way in [*ways, *[{"who": "official"}] * has_official]:

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "compare": "ecgjepa.comparing.compare",
-    "compare_predictions": "ecgjepa.evaluation.comparison",
+    "compare_predictions": "ecgjepa.evaluation.predictions",
     "convert": "ecgjepa.pretraining.convert",
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
@@ -82,9 +82,9 @@ if TYPE_CHECKING:
     from ecgjepa.demonstration import demo as demo
     from ecgjepa.environment import doctor as doctor
     from ecgjepa.errors import EcgjepaError as EcgjepaError
-    from ecgjepa.evaluation.comparison import compare_predictions as compare_predictions
     from ecgjepa.evaluation.finetune import finetune as finetune
     from ecgjepa.evaluation.online import online_probe as online_probe
+    from ecgjepa.evaluation.predictions import compare_predictions as compare_predictions
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.repeats import repeat as repeat
     from ecgjepa.evaluation.running import run_protocol as run_protocol

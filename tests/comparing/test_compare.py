@@ -14,8 +14,8 @@ from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, ScoreError
 from ecgjepa.evaluation.bootstrap import PatientBootstrap
-from ecgjepa.evaluation.comparison import compare_predictions
 from ecgjepa.evaluation.metrics import macro_auroc
+from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare

@@ -180,7 +180,7 @@ def compare_predictions(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether one model is better than another on the same test records."""
-    from ecgjepa.evaluation.comparison import compare_predictions as run
+    from ecgjepa.evaluation.predictions import compare_predictions as run
 
     comparison = run(first, against, model=model, second_model=second_model, metric=metric)
     if as_json:

@@ -10,8 +10,8 @@ from ecgjepa.comparing import published
 from ecgjepa.comparing.cells import Cell, list_cells, read_cell
 from ecgjepa.comparing.plan import ComparisonPlan
 from ecgjepa.evaluation.bootstrap import Interval
-from ecgjepa.evaluation.comparison import compare_predictions
 from ecgjepa.evaluation.metrics import as_json
+from ecgjepa.evaluation.predictions import compare_predictions
 
 
 class Entry(NamedTuple):
