@@ -1,9 +1,18 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
-from ecgjepa.files import DiskFullError, remove_partial, replacing, replacing_folder, write_text
+from ecgjepa.files import (
+    DiskFullError,
+    holding,
+    remove_partial,
+    replacing,
+    replacing_folder,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -57,3 +66,44 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
     (tmp_path / "keep").write_text("x")
     remove_partial(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
+
+
+def test_one_holder_at_a_time_and_none_after_a_failure(tmp_path, caplog, monkeypatch):
+    path = tmp_path / "locks" / "a"
+    with holding(path) as first, holding(path) as second, holding(tmp_path / "b") as other:
+        assert (first, second, other) == (True, False, True)
+
+    def fail():
+        with holding(path):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with holding(path) as again:
+        assert again
+
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("ecgjepa.files.fcntl.flock", without_locks)
+    with holding(path) as is_ours:
+        assert is_ours
+    assert "cannot be locked" in caplog.text
+
+
+def test_who_waits_gets_the_lock_when_the_process_that_had_it_is_dead(tmp_path):
+    held = tmp_path / "held"
+    code = (
+        "import sys, time, pathlib, ecgjepa.files as files\n"
+        "with files.holding(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, str(held)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with holding(held) as is_ours:
+            assert not is_ours
+        holder.kill()
+        with holding(held, wait=True) as is_ours:
+            assert is_ours

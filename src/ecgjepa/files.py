@@ -5,14 +5,18 @@ whoever sees the final name sees the whole content.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+logger = logging.getLogger(__name__)
 
 PARTIAL_PREFIX = ".partial-"
 
@@ -77,6 +81,27 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def holding(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Lock a file, which is made for it and stays, and say whether this block has the lock.
+
+    Without ``wait``, it has not where another process, or another block of this one, has it.
+
+    The lock ends with the process, however that ends. Where the file system has no locks, a warning
+    is logged and the process goes on as if it had it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # Some network file systems have no locks.
+            logger.warning("%s cannot be locked; let no second process work there", path.parent)
+        yield True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

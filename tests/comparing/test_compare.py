@@ -1,6 +1,7 @@
 """A whole comparison, as small as it gets, and its numbers against sums written out."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from ecgjepa.errors import ConfigError, ScoreError
 from ecgjepa.evaluation.bootstrap import PatientBootstrap
 from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.predictions import compare_predictions
+from ecgjepa.files import holding
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -141,6 +143,25 @@ def test_what_is_done_is_not_repeated_and_what_is_missing_is(done, setting, monk
     (done.path / "results/superdiagnostic/linear-100/MAE-1/cell.json").unlink()
     compare(*setting, cache=cache, device="cpu")
     assert called == ["MAE-1"]
+    assert (done.path / "comparison.json").read_bytes() == before
+
+
+def test_what_another_process_is_at_work_on_is_waited_for(done, setting, monkeypatch):
+    before = (done.path / "comparison.json").read_bytes()
+    cell = done.path / "results/superdiagnostic/linear-100/MAE-1/cell.json"
+    content = cell.read_bytes()
+    cell.unlink()
+    slept = []
+
+    def other_process_finishes(seconds):
+        slept.append(seconds)
+        cell.write_bytes(content)
+
+    monkeypatch.setattr(time, "sleep", other_process_finishes)
+    monkeypatch.setattr(cells, "run_protocol", None)  # nothing is left for this one
+    with holding(done.path / "locks" / "results-superdiagnostic-linear-100-MAE-1"):
+        compare(*setting, cache=setting[3].parent / "cache", device="cpu")
+    assert len(slept) == 1
     assert (done.path / "comparison.json").read_bytes() == before
 
 

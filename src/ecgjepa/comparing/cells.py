@@ -1,23 +1,42 @@
-"""The cells of a comparison: one run, or one evaluation of an arm. None is repeated."""
+"""The pieces of a comparison: pre-training runs, and cells, the evaluations of its table."""
 
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgjepa import __version__
 from ecgjepa.comparing.plan import ComparisonPlan, Evaluated
+from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.metrics import as_json, macro_auroc
 from ecgjepa.evaluation.results import PREDICTIONS_FILE, predictions_table
 from ecgjepa.evaluation.running import EvaluationResult, Protocol, run_protocol
 from ecgjepa.files import replacing, write_json
+from ecgjepa.model.folder import CONFIG_FILE
 from ecgjepa.pretraining.loop import pretrain
+from ecgjepa.pretraining.run import MODEL_FOLDER
 
 logger = logging.getLogger(__name__)
 
 CELL_FILE = "cell.json"
+
+
+class Run(NamedTuple):
+    """One pre-training of one arm."""
+
+    arm: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, below the comparison's folder."""
+        return Path("runs") / f"{_file_name(self.arm)}-{self.seed}"
+
+    def is_done(self, out: Path) -> bool:
+        """Whether it is finished: its model folder is written last."""
+        return (out / self.folder / MODEL_FOLDER / CONFIG_FILE).is_file()
 
 
 class Cell(NamedTuple):
@@ -35,6 +54,17 @@ class Cell(NamedTuple):
         share = f"{self.protocol}-{100 * self.label_fraction:g}"
         return Path("results") / self.task / share / f"{_file_name(self.arm)}-{self.seed}"
 
+    def is_done(self, out: Path) -> bool:
+        """Whether it is finished."""
+        return (out / self.folder / CELL_FILE).is_file()
+
+
+def list_runs(plan: ComparisonPlan) -> Iterator[Run]:
+    """Yield all pre-trainings of a plan."""
+    for seed in plan.seeds:
+        for arm in plan.arms:
+            yield Run(arm, seed)
+
 
 def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
     """Yield all evaluations of a plan."""
@@ -46,36 +76,32 @@ def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
                         yield Cell(arm, seed, task, protocol.name, fraction)
 
 
-def pretrain_arm(
-    plan: ComparisonPlan, arm: str, seed: int, store: Path, out: Path, device: str
-) -> Path:
-    """Pre-train an arm with a seed, or go on with it, and return its run."""
-    run = run_folder(out, arm, seed)
-    preset, overrides = plan.arms[arm].preset, plan.overrides(arm, seed)
-    return pretrain(store, run, preset=preset, overrides=overrides, device=device)
+def run_of(plan: ComparisonPlan, cell: Cell) -> Run:
+    """Return the pre-training whose encoder a cell has, or whose architecture or windows."""
+    return Run(plan.encoder_of(cell.arm), cell.seed)
 
 
-def run_folder(out: Path, arm: str, seed: int) -> Path:
-    """Return where an arm's run is."""
-    return out / "runs" / f"{_file_name(arm)}-{seed}"
+def pretrain_arm(plan: ComparisonPlan, run: Run, store: Path, out: Path, device: str) -> None:
+    """Pre-train an arm with a seed, or go on with it."""
+    logger.info("pre-training %s, seed %d", run.arm, run.seed)
+    preset, overrides = plan.arms[run.arm].preset, plan.overrides(run.arm, run.seed)
+    pretrain(store, out / run.folder, preset=preset, overrides=overrides, device=device)
 
 
 def evaluate(
     plan: ComparisonPlan,
     cell: Cell,
-    data: Mapping[str, str | Path],
+    records: EvaluationData,
     out: Path,
     *,
     cache: Path | None,
     device: str,
 ) -> None:
-    """Evaluate a cell and write its predictions, unless that is done.
+    """Evaluate a cell on the records of its task and write its predictions.
 
     The share of the labels is drawn by the seed: it is the same for all arms.
     """
     folder = out / cell.folder
-    if (folder / CELL_FILE).is_file():
-        return
     logger.info("%s, seed %d: %s", cell.arm, cell.seed, cell.folder.parent.relative_to("results"))
     begin = time.monotonic()
     baseline = plan.baselines.get(cell.arm)
@@ -83,11 +109,9 @@ def evaluate(
     if baseline is not None and baseline.kind == "scratch":
         protocol = "scratch"
     result = run_protocol(
-        run_folder(out, plan.encoder_of(cell.arm), cell.seed),
-        data,
-        task=cell.task,
+        out / run_of(plan, cell).folder,
+        records,
         protocol=protocol,
-        split=plan.split,
         seed=cell.seed,
         untrained=baseline is not None and baseline.kind == "untrained",
         label_fraction=cell.label_fraction,
@@ -103,7 +127,6 @@ def evaluate(
         table.to_parquet(stream, index=False)
     content = {**cell._asdict(), **_describe(result), "seconds": time.monotonic() - begin}
     write_json(folder / CELL_FILE, as_json(content))  # last: it says that the cell is done
-    result.records.store.close()
 
 
 def read_cell(out: Path, cell: Cell) -> dict[str, Any]:

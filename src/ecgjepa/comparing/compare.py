@@ -2,16 +2,28 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgjepa.comparing.cells import evaluate, list_cells, pretrain_arm
+from ecgjepa.comparing.cells import (
+    Cell,
+    Run,
+    evaluate,
+    list_cells,
+    list_runs,
+    pretrain_arm,
+    run_of,
+)
 from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
 from ecgjepa.comparing.table import Entry, as_markdown, entries_as_json, tabulate
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import write_json, write_text
+from ecgjepa.evaluation.data import EvaluationData
+from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.leaks import open_unseen
+from ecgjepa.files import holding, write_json, write_text
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
@@ -24,6 +36,8 @@ PLAN_FILE, TABLE_FILE, RESULTS_FILE, FIGURE_FILE = (
     "comparison.json",
     "comparison.svg",
 )
+# Seconds between two looks at what other processes have finished.
+_PAUSE = 5.0
 
 
 class Comparison(NamedTuple):
@@ -49,7 +63,9 @@ def compare(
 ) -> Comparison:
     """Pre-train every arm with every seed, evaluate them all, and write one table.
 
-    What is finished in ``out`` is not repeated, what was interrupted goes on.
+    What is finished in ``out`` is not repeated, what was interrupted goes on. Any number of
+    processes, on machines that share the folder, may be given the same comparison: each takes what
+    no other is at work on, and all return the finished table.
 
     Args:
         plan: Name of a plan (``small``, ``paper``) or a YAML file.
@@ -70,13 +86,8 @@ def compare(
         )
     refuse_leak(chosen, store)
     claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
-    for seed in chosen.seeds:
-        for arm in chosen.arms:
-            logger.info("pre-training %s, seed %d", arm, seed)
-            pretrain_arm(chosen, arm, seed, store, out, device)
     where = None if cache is None else Path(cache)
-    for cell in list_cells(chosen):
-        evaluate(chosen, cell, data, out, cache=where, device=device)
+    _work(chosen, store, data, out, where, device)
     entries = tabulate(chosen, out)
     write_text(out / TABLE_FILE, as_markdown(entries, describe(chosen)))
     save_figure(draw_comparison(entries), out / FIGURE_FILE)
@@ -85,6 +96,50 @@ def compare(
         {"plan": chosen.model_dump(mode="json"), "entries": entries_as_json(entries)},
     )
     return Comparison(out, entries)
+
+
+def _work(
+    plan: ComparisonPlan,
+    store: Path,
+    data: Mapping[str, str | Path],
+    out: Path,
+    cache: Path | None,
+    device: str,
+) -> None:
+    """Do all runs and cells that no other process does, until all are done."""
+    opened: dict[str, EvaluationData] = {}
+
+    def do(piece: Run | Cell) -> None:
+        if isinstance(piece, Run):
+            pretrain_arm(plan, piece, store, out, device)
+            return
+        if piece.task not in opened:
+            _, config = load_encoder(out / run_of(plan, piece).folder)
+            opened[piece.task] = open_unseen(
+                data, config, task=piece.task, split=plan.split, cache=cache
+            )
+        evaluate(plan, piece, opened[piece.task], out, cache=cache, device=device)
+
+    pieces: list[Run | Cell] = [*list_runs(plan), *list_cells(plan)]
+    while pieces := [piece for piece in pieces if not piece.is_done(out)]:
+        done = [_done_here(piece, plan, out, do) for piece in pieces]
+        if not any(done):
+            time.sleep(_PAUSE)
+    for records in opened.values():
+        records.store.close()
+
+
+def _done_here(
+    piece: Run | Cell, plan: ComparisonPlan, out: Path, do: Callable[[Run | Cell], None]
+) -> bool:
+    """Do a piece, unless its run is not finished yet or another process is at work on it."""
+    if isinstance(piece, Cell) and not run_of(plan, piece).is_done(out):
+        return False
+    with holding(out / "locks" / "-".join(piece.folder.parts)) as is_ours:
+        if not is_ours or piece.is_done(out):
+            return False
+        do(piece)
+    return True
 
 
 def refuse_leak(plan: ComparisonPlan, store: Path) -> None:

@@ -1,6 +1,5 @@
 """The verb ``fetch``: download a database, or go on with a download."""
 
-import fcntl
 import logging
 import os
 import textwrap
@@ -19,6 +18,7 @@ from ecgjepa.fetching.lists import STATE_FOLDER, Item, list_url, read_items, sel
 from ecgjepa.fetching.plan import Plan, make_plan, readable, refuse_full_disk
 from ecgjepa.fetching.transfer import fetch_file
 from ecgjepa.fetching.work import Failure, Work
+from ecgjepa.files import holding
 
 MIRROR_VARIABLE = "ECGJEPA_MIRROR"
 
@@ -192,11 +192,7 @@ def _state_of(folder: Path, dry_run: bool) -> Iterator[Path]:
     if folder.exists() and not folder.is_dir():
         raise FetchError(f"{folder} is a file; expected a folder, new or of an earlier fetch")
     state.mkdir(parents=True, exist_ok=True)
-    with (state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FetchError(f"{folder}: another fetch is at work there; wait for it") from None
-        except OSError:  # Some network file systems have no locks.
-            logger.warning("%s cannot be locked; start no second fetch into it", folder)
+    with holding(state / "lock") as is_ours:
+        if not is_ours:
+            raise FetchError(f"{folder}: another fetch is at work there; wait for it")
         yield state

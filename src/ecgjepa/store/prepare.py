@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
-from ecgjepa.files import remove_partial, write_json
+from ecgjepa.files import holding, remove_partial, write_json
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
@@ -136,12 +136,14 @@ def prepare_cached(
 ) -> Path:
     """Prepare into a folder below ``cache`` named for the request, and return that folder.
 
-    The same request finds its store again; another one gets another folder.
+    The same request finds its store again; another one gets another folder. Of several processes
+    with the same request one prepares, and the others wait for it.
     """
     plan = make_plan(databases, folds, Settings(preprocessing))
     store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan.digest()[:12]}"
-    _write(plan, store, (1, 1), None, progress)
-    merge(store)
+    with holding(Path(cache) / "locks" / store.name, wait=True):
+        _write(plan, store, (1, 1), None, progress)
+        merge(store)
     return store
 
 
