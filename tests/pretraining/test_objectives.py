@@ -177,4 +177,4 @@ def test_objectives_are_settings_like_others():
     with pytest.raises(ConfigError, match="needs at least 2; found 1"):
         load_preset("tiny-byol", ["train.gradient_accumulation_steps=64"])
     with pytest.raises(ConfigError, match="hides a part of at least 2 patches"):
-        plan("tiny-mae", overrides=["encoder.patch_size=250"])
+        plan("tiny-mae", overrides=["encoder.patch_size=250", "mae.masking=time"])
