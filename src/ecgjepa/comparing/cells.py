@@ -68,10 +68,10 @@ def list_runs(plan: ComparisonPlan) -> Iterator[Run]:
 
 def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
     """Yield all evaluations of a plan."""
-    for seed in plan.seeds:
-        for task in plan.tasks:
-            for protocol in plan.protocols:
-                for fraction in protocol.label_fractions:
+    for task in plan.tasks:
+        for protocol in plan.protocols:
+            for fraction in protocol.label_fractions:
+                for seed in plan.seeds:
                     for arm in plan.arms_of(protocol.name):
                         yield Cell(arm, seed, task, protocol.name, fraction)
 
