@@ -31,6 +31,9 @@ def test_parameters_of_the_deep_network_are_those_counted_by_hand():
 
     expected = STEM + block(64) + convolution(64, 256, 1) + 15 * block(256) + 512 * 71 + 71
     assert count(build_xresnet("xresnet1d50", 12, 71)) == expected
+    # Counted in the benchmark's own network (helme/ecg_ptbxl_benchmarking), without its classifier.
+    network = build_xresnet("xresnet1d50", 12, 5)
+    assert count(network) - count(network.head) == 886_400
 
 
 @pytest.mark.parametrize("name", ["xresnet1d18", "xresnet1d50"])

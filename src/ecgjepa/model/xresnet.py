@@ -3,8 +3,9 @@
 He et al. 2018, "Bag of Tricks" (https://arxiv.org/abs/1812.01187), over time as in the PTB-XL
 benchmark (Strodthoff et al. 2020, https://arxiv.org/abs/2004.13701): a stem of three convolutions,
 kernels of 5, batch norm, shortcuts by average pooling, the last norm of a branch starts at 0, and
-maximum and mean over time before the classifier. Written from these descriptions; the benchmark's
-own networks were not at hand to compare parameter counts with.
+maximum and mean over time before the classifier. ``xresnet1d50`` has as many parameters before the
+classifier as the benchmark's, 886,400; the benchmark's classifier has batch norm and dropout too.
+``xresnet1d18`` is wider than the benchmark's (92 channels, not 64): 0.7 M parameters, not 0.35 M.
 """
 
 from typing import NamedTuple
