@@ -30,7 +30,9 @@ class Known(NamedTuple):
     config: DistributionConfig
 
 
-def know_records(training: Features, validation: Features) -> Known:
+def know_records(
+    training: Float[np.ndarray, "train dim"], validation: Float[np.ndarray, "validation dim"]
+) -> Known:
     """Fit the distribution of training features, and its threshold on the validation records.
 
     Raises:
