@@ -168,9 +168,9 @@ def _unlike_training_records(distance: float, known: DistributionConfig) -> tupl
     return (
         Issue(
             "unlike_training_records",
-            f"unlike the training records: distance {distance:.3g}; {known.passed:.0%} of the "
-            f"validation records are within {known.threshold:.3g}. Do not rely on the "
-            "probabilities before you have looked at electrodes, gain and noise; if whole "
-            "batches are like this, test and calibrate the model on such records",
+            f"unlike the training records: distance {distance:.3g}, and {100 * known.passed:g} % "
+            f"of the validation records are within {known.threshold:.3g}. The model has hardly "
+            "seen such a record: look at its electrodes, gain and noise before you use the "
+            "probabilities. If many are like this, test and calibrate the model on them",
         ),
     )
