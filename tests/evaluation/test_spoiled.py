@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from conftest import write_wfdb
-from small_encoders import describe, save_encoder
 from sklearn.metrics import roc_auc_score
+from small_encoders import describe, save_encoder
 
 import ecgjepa
 from ecgjepa.errors import ModelFolderError
@@ -23,6 +23,7 @@ from ecgjepa.evaluation.spoiled import (
     FAULTS,
     add_noise,
     amplify,
+    evaluate_spoiled,
     reverse_chest,
     shuffle_leads,
     swap_arms,
@@ -280,5 +281,22 @@ def test_no_sample_stays_so_and_the_record_is_not_touched(rng, fault):
     np.testing.assert_array_equal(spoiled, fault.spoil(samples, np.random.default_rng(3)))
 
 
-def test_other_leads_than_the_twelve_are_not_spoiled():
-    assert describe().preprocessing.leads == tuple(ecgjepa.LEADS)
+def test_other_leads_than_the_twelve_are_not_spoiled(encoder, ptb_xl, cache):
+    """Faults are defined by the names of the leads; a model of others gets the threshold alone."""
+    result = ecgjepa.run_protocol(
+        encoder, {"ptb-xl": ptb_xl}, task=TASK, protocol="linear", cache=cache
+    )
+    config = describe()
+    leads = config.preprocessing.leads
+    preprocessing = config.preprocessing.model_copy(update={"leads": leads[::-1]})
+    found = evaluate_spoiled(
+        result.classifier,
+        config.model_copy(update={"preprocessing": preprocessing}),
+        result.records,
+        know_records(result.means.train, result.means.validation),
+        result.means.test,
+        device=torch.device("cpu"),
+        cache=cache,
+    )
+    assert found["spoiled"] == {}
+    assert 0 <= found["share_above_threshold"] <= 1

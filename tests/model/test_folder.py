@@ -187,5 +187,5 @@ def test_a_distribution_that_does_not_fit_is_named(known, content):
     config = json.loads((path / "config.json").read_text())
     config["distribution"]["sha256"] = sha256_of_file(file)
     (path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelFolderError, match="distribution.safetensors: (is damaged|does not)"):
+    with pytest.raises(ModelFolderError, match=r"distribution\.safetensors: (is damaged|does not)"):
         load_model_folder(path)
