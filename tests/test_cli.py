@@ -120,6 +120,8 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "tuned")
     assert code == 0
     assert text.count("normal ECG") == 2
+    assert text.count("  input: 10 s at 500 Hz, distance ") == 2
+    assert max(map(len, text.splitlines())) <= max(79, *(len(str(file)) for file in files))
     assert "Research use only. Probabilities are calibrated (platt, folds 9)." in text
 
     code, text, _ = ecgjepa(
@@ -140,6 +142,8 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     assert code == 1
     good, bad = json.loads(text)
     assert sum(good["probabilities"].values()) > 0
+    assert good["distance"] > 0
+    assert bad["distance"] is None
     assert bad["probabilities"] == {}
     assert "no such file" in bad["error"]
 

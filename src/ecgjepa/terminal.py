@@ -282,7 +282,8 @@ def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top
         print(f"  {label:<10} {probability:6.3f}  {descriptions[label][:56]}")
     if len(ranked) > top:
         print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
-    print(f"  input: {prediction.duration:g} s at {prediction.sampling_rate:g} Hz")
+    unlike = f", distance {prediction.distance:.3g}" if prediction.distance is not None else ""
+    print(f"  input: {prediction.duration:g} s at {prediction.sampling_rate:g} Hz{unlike}")
     for issue in prediction.findings:
         where = f"lead {issue.lead}: " if issue.lead else ""
         print_wrapped("  input", f"{where}{issue.message}")

@@ -2,17 +2,26 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError
+from ecgjepa.evaluation.out_of_distribution import fit_distribution
+from ecgjepa.files import sha256_of_file
+from ecgjepa.model.distribution import (
+    DISTRIBUTION_FILE,
+    DistributionConfig,
+    write_distribution,
+)
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
     NormalisationConfig,
     PretrainingFacts,
     TaskConfig,
+    load_distribution,
     load_model_folder,
     read_model_config,
     save_model,
@@ -116,3 +125,67 @@ def test_missing_parts(folder, tmp_path):
 def test_importing_the_package_does_not_import_torch():
     code = "import sys, ecgjepa, ecgjepa.store.reading; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def known(folder, rng):
+    """The same folder with the distribution of some features."""
+    path, model, config = folder
+    distribution = fit_distribution(rng.standard_normal((50, 8)) * 3 + 1)
+    facts = DistributionConfig(records=50, shrinkage=distribution.shrinkage, threshold=1.5)
+    save_model(
+        path,
+        model,
+        config.model_copy(update={"distribution": facts}),
+        "card",
+        distribution=distribution,
+    )
+    return path, distribution
+
+
+def test_round_trip_of_a_distribution(known, rng):
+    path, distribution = known
+    _, config = load_model_folder(path)
+    assert (config.distribution.records, config.distribution.threshold) == (50, 1.5)
+    loaded = load_distribution(path, config)
+    features = rng.standard_normal((5, 8))
+    np.testing.assert_array_equal(loaded.distances(features), distribution.distances(features))
+    assert loaded.shrinkage == distribution.shrinkage
+    assert loaded.factor.dtype == np.float64
+
+
+def test_a_folder_saved_again_without_it_has_none(known, folder):
+    path, model, config = folder
+    save_model(path, model, config, "card")
+    _, described = load_model_folder(path)
+    assert load_distribution(path, described) is None
+    assert not (path / DISTRIBUTION_FILE).exists()
+
+
+def test_a_damaged_or_missing_distribution_is_named(known):
+    path, _ = known
+    file = path / DISTRIBUTION_FILE
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ModelFolderError, match=r"distribution\.safetensors: is damaged or was rep"):
+        load_model_folder(path)
+    file.unlink()
+    with pytest.raises(ModelFolderError, match=r"distribution\.safetensors is missing"):
+        load_model_folder(path)
+
+
+@pytest.mark.parametrize("content", [b"no safetensors", None])
+def test_a_distribution_that_does_not_fit_is_named(known, content):
+    """Its hash is right, so somebody wrote it on purpose."""
+    path, distribution = known
+    file = path / DISTRIBUTION_FILE
+    if content is None:
+        write_distribution(file, distribution._replace(mean=np.zeros(7)))
+    else:
+        file.write_bytes(content)
+    config = json.loads((path / "config.json").read_text())
+    config["distribution"]["sha256"] = sha256_of_file(file)
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFolderError, match=r"distribution\.safetensors: (is damaged|does not)"):
+        load_model_folder(path)

@@ -1,6 +1,7 @@
 """What probing and fine-tuning share: crops, probabilities, and the classifier's folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ecgjepa.evaluation.data import EvaluationData
+from ecgjepa.evaluation.out_of_distribution import Known
 from ecgjepa.evaluation.results import MEASURES, Evaluation
 from ecgjepa.model.folder import CalibrationConfig, ModelConfig, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig
@@ -43,8 +45,19 @@ def save_classifier(
     config: ModelConfig,
     records: EvaluationData,
     result: Evaluation,
+    known: Known,
 ) -> None:
-    """Write the trained classifier as a model folder with the results in its card."""
+    """Write the trained classifier as a model folder with the results in its card.
+
+    Args:
+        out: Folder of the evaluation.
+        classifier: What was trained.
+        head: Its head.
+        config: Of the encoder.
+        records: What it was trained on.
+        result: How it did.
+        known: What the training records' features look like.
+    """
     stages = [
         {
             "database": database,
@@ -62,6 +75,7 @@ def save_classifier(
             "calibration": None
             if records.task.kind == "regression"
             else CalibrationConfig.model_validate(scores["calibration"]["applied"]),
+            "distribution": known.config,
             "training": {
                 "protocol": result.results["protocol"],
                 "settings": result.results["settings"],
@@ -75,10 +89,11 @@ def save_classifier(
             },
         }
     )
-    save_model(out / MODEL_FOLDER, classifier, described, _card(described))
+    card = _card(described, result.results["out_of_distribution"])
+    save_model(out / MODEL_FOLDER, classifier, described, card, distribution=known.distribution)
 
 
-def _card(config: ModelConfig) -> str:
+def _card(config: ModelConfig, detection: dict[str, Any]) -> str:
     task, training, calibration = config.task, config.training, config.calibration
     assert task is not None
     measure, words = next(item for item in MEASURES.items() if f"test_{item[0]}" in training)
@@ -95,7 +110,7 @@ def _card(config: ModelConfig) -> str:
         f"Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; records of any rate are resampled. "
         "Preprocessing, normalisation and windows are in config.json.\n\n"
-        f"{_trust(calibration)}"
+        f"{_trust(calibration)}{_limits(detection)}"
         f"Labels, in the order of the outputs:\n\n{labels}\n"
     )
 
@@ -107,4 +122,14 @@ def _trust(calibration: CalibrationConfig | None) -> str:
         f"Probabilities are calibrated on the validation folds ({calibration.method}), for records "
         "like those; elsewhere, calibrate anew. Intervals and scores per label, at thresholds and "
         "in subgroups are in results.json beside this folder.\n\n"
+    )
+
+
+def _limits(detection: dict[str, Any]) -> str:
+    missed = ", ".join(detection["hardly_detected"])
+    return (
+        "A prediction says when a record's features are farther from the training records' than "
+        f"{detection['threshold']:.3g}, as {detection['share_above_threshold']:.1%} of the test "
+        "records are. What was spoiled on purpose and yet hardly noticed: "
+        f"{missed or 'none of what was tried'} (results.json, out_of_distribution).\n\n"
     )

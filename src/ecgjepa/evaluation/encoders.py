@@ -43,7 +43,8 @@ def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
     encoder = model.encoder if isinstance(model, Classifier) else model
     # What the weights have seen stays known: see `ecgjepa.evaluation.leaks`.
     training = {"seen": config.training["seen"]} if "seen" in config.training else {}
-    return encoder, config.model_copy(update={"head": None, "task": None, "training": training})
+    dropped = dict.fromkeys(("head", "task", "calibration", "distribution"))
+    return encoder, config.model_copy(update={**dropped, "training": training})
 
 
 def untrained_encoder(config: ModelConfig) -> VisionTransformer:

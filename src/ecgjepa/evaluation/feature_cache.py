@@ -18,7 +18,7 @@ import torch
 
 from ecgjepa.evaluation.data import default_cache
 from ecgjepa.evaluation.features import Features, Windows, encode, tokens_shape
-from ecgjepa.files import PARTIAL_PREFIX, move_into_place
+from ecgjepa.files import PARTIAL_PREFIX, move_into_place, replacing
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import NormalisationConfig
 from ecgjepa.store.reading import Store
@@ -61,7 +61,7 @@ def cached_features(
         progress: Called with (windows done, windows in all) while encoding.
     """
     folder = Path(cache or default_cache()) / FOLDER
-    path = folder / f"{_digest(encoder, normalisation, store, windows, layers)}.npy"
+    path = folder / f"{digest_request(encoder, normalisation, store, windows, layers)}.npy"
     shape = tokens_shape(encoder, windows)
     if (tokens := _read(path, shape)) is not None:
         logger.info("features were encoded before: %s", path.name)
@@ -87,13 +87,38 @@ def cached_features(
     return Features(windows, out if tokens is None else tokens, encoder.config.num_registers)
 
 
-def _digest(
+def cached_means(
+    digest: str, compute: Callable[[], np.ndarray], *, cache: str | Path | None = None
+) -> np.ndarray:
+    """Return mean features, from the disk if they were computed before.
+
+    Args:
+        digest: Name under which they are kept; changes with all they depend on.
+        compute: Gives them.
+        cache: Folder; the user's cache folder by default.
+    """
+    folder = Path(cache or default_cache()) / FOLDER
+    path = folder / f"{digest}.npy"
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        found = compute()
+        if _has_room(folder, found.nbytes):
+            with replacing(path) as stream:
+                np.save(stream, found, allow_pickle=False)
+    else:
+        os.utime(path)  # used last
+    return found
+
+
+def digest_request(
     encoder: VisionTransformer,
     normalisation: NormalisationConfig,
     store: Store,
     windows: Windows,
     layers: tuple[int, ...],
 ) -> str:
+    """Return the hash of all that features depend on."""
     digest = hashlib.sha256()
     facts = {
         "version": FORMAT_VERSION,

@@ -1,6 +1,6 @@
 """Frozen features: every window of every record is encoded once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +9,10 @@ from jaxtyping import Float16, Float32, Int16, Int64
 from torch import Tensor
 
 from ecgjepa.errors import FeatureError
-from ecgjepa.inference.windows import average_over_windows, window_starts
+from ecgjepa.evaluation.data import EvaluationData
+from ecgjepa.inference.windows import average_over_windows, window_size, window_starts
 from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import tokens_of_layers
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.store.reading import Store
@@ -57,6 +59,13 @@ class Windows(NamedTuple):
         """Yield slices that cover all windows."""
         for start in range(0, len(self.rows), _CHUNK):
             yield slice(start, min(start + _CHUNK, len(self.rows)))
+
+    def read_chunks(
+        self, store: Store
+    ) -> Iterator[tuple[Int16[Tensor, "_ samples leads"], Int64[np.ndarray, " _"]]]:
+        """Yield all windows, some at a time, in µV, with the position of each one's record."""
+        for chunk in self.chunks():
+            yield self.read(store, chunk), self.record_index[chunk]
 
 
 def grid_windows(
@@ -147,3 +156,67 @@ def encode(
         if progress:
             progress(chunk.stop, len(windows.rows))
     return Features(windows, tokens, encoder.config.num_registers)
+
+
+class PartMeans(NamedTuple):
+    """Mean features of all training, validation and test records of a task."""
+
+    train: Float32[np.ndarray, "train dim"]
+    validation: Float32[np.ndarray, "validation dim"]
+    test: Float32[np.ndarray, "test dim"]
+
+
+def encode_parts(
+    encoder: VisionTransformer,
+    config: ModelConfig,
+    records: EvaluationData,
+    device: torch.device,
+    layers: tuple[int, ...],
+) -> PartMeans:
+    """Return mean features of `EvaluationData.whole`; tokens are not kept."""
+    size, stride = window_size(config)
+    rows = records.rows(np.concatenate(records.whole))
+    windows = grid_windows(records.store, rows, size=size, stride=stride)
+    means = encode_means(
+        encoder,
+        records.normalisation.build(),
+        windows.read_chunks(records.store),
+        windows.num_records,
+        device,
+        layers=layers,
+    )
+    ends = np.cumsum([len(part) for part in records.whole])[:-1]
+    return PartMeans(*np.split(means, ends))
+
+
+@torch.no_grad()
+def encode_means(
+    encoder: VisionTransformer,
+    normaliser: Normaliser,
+    chunks: Iterable[tuple[Int16[Tensor, "_ samples leads"], Int64[np.ndarray, " _"]]],
+    num_records: int,
+    device: torch.device,
+    *,
+    layers: tuple[int, ...] = (),
+) -> Float32[np.ndarray, "records dim"]:
+    """Return the mean over patches and windows of each record; tokens are not kept.
+
+    Args:
+        encoder: Encoder; it gets back to training if it was there.
+        normaliser: Scales the leads.
+        chunks: Windows in µV, with the number of each one's record.
+        num_records: How many there are.
+        device: Where to encode.
+        layers: See `ecgjepa.model.heads.tokens_of_layers`.
+    """
+    was_training = encoder.training
+    encoder, normaliser = encoder.to(device).eval(), normaliser.to(device)
+    means, numbers = [], []
+    for signal, record_index in chunks:
+        tokens = tokens_of_layers(encoder, normaliser(signal.to(device)), layers)
+        means.append(tokens[:, encoder.config.num_registers :].mean(dim=1).float().cpu())
+        numbers.append(record_index)
+    encoder.train(was_training)
+    return average_over_windows(
+        torch.cat(means), torch.from_numpy(np.concatenate(numbers)), num_records=num_records
+    ).numpy()

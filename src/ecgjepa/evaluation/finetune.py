@@ -9,10 +9,13 @@ from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.classifiers import MODEL_FOLDER, result_folder, save_classifier
 from ecgjepa.evaluation.data import Data, EvaluationData
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.evaluation.features import encode_parts
 from ecgjepa.evaluation.leaks import open_unseen
+from ecgjepa.evaluation.out_of_distribution import know_records
 from ecgjepa.evaluation.probe import probe
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Evaluation, write_evaluation
+from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, is_table
 from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
@@ -131,6 +134,11 @@ def finetune(
             seed,
         )
         outcomes["from scratch"] = train_classifier(fresh, records, config, scratch, seed, where)
+    means = encode_parts(classifier.encoder, config, records, where, classifier.layers)
+    known = know_records(means.train, means.validation)
+    detection = evaluate_spoiled(
+        classifier, config, records, known, means.test, device=where, cache=cache
+    )
     result = write_evaluation(
         out,
         records,
@@ -139,8 +147,9 @@ def finetune(
         protocol=protocol,
         settings=settings.model_dump(mode="json"),
         seed=seed,
+        out_of_distribution=detection,
     )
-    save_classifier(out, classifier.cpu(), head_config, config, records, result)
+    save_classifier(out, classifier.cpu(), head_config, config, records, result, known)
     records.store.close()
     return result
 

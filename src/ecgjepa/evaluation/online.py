@@ -6,16 +6,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.data import EvaluationData, open_data
-from ecgjepa.evaluation.features import Windows, grid_windows
+from ecgjepa.evaluation.features import Windows, encode_means, grid_windows
 from ecgjepa.evaluation.leaks import refuse_leak
 from ecgjepa.evaluation.linear import fit_linear_probe
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_task
-from ecgjepa.inference.windows import average_over_windows, window_size
+from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
@@ -88,25 +87,14 @@ def _score(encoder: VisionTransformer, *, records: EvaluationData, windows: Wind
     return fitted.validation_macro_auroc
 
 
-@torch.no_grad()
 def _record_means(
     encoder: VisionTransformer, records: EvaluationData, windows: Windows
 ) -> Float32[np.ndarray, "records dim"]:
-    """Return one vector per record; unlike `encode`, tokens are not kept, and nothing moves."""
-    device = next(encoder.parameters()).device
-    normaliser = records.normalisation.build().to(device)
-    was_training = encoder.training
-    encoder.eval()
-    means = [
-        encoder(normaliser(windows.read(records.store, chunk).to(device)))[
-            :, encoder.config.num_registers :
-        ]
-        .mean(dim=1)
-        .float()
-        .cpu()
-        for chunk in windows.chunks()
-    ]
-    encoder.train(was_training)
-    return average_over_windows(
-        torch.cat(means), torch.from_numpy(windows.record_index), num_records=windows.num_records
-    ).numpy()
+    """Return one vector per record; nothing moves to another device."""
+    return encode_means(
+        encoder,
+        records.normalisation.build(),
+        windows.read_chunks(records.store),
+        windows.num_records,
+        next(encoder.parameters()).device,
+    )

@@ -1,47 +1,50 @@
-"""How unlike the training records a record is: Mahalanobis distance of its features.
+"""Fit the distribution of training features, and measure what its distances detect.
 
-Lee et al. 2018 (https://arxiv.org/abs/1807.03888), with one mean for all records, since one record
-may have several labels. The covariance is shrunk (Ledoit & Wolf 2004), so that it can be inverted
-with more features than records.
+See `ecgjepa.model.distribution`. The covariance is shrunk (Ledoit & Wolf 2004), so that it can be
+inverted with more features than records.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky
 from sklearn.covariance import LedoitWolf
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.evaluation.bootstrap import PatientBootstrap
 from ecgjepa.evaluation.metrics import Weights, ranking_scores
+from ecgjepa.model.distribution import (
+    PASSED,
+    DistributionConfig,
+    FeatureDistribution,
+    Features,
+    check_finite,
+)
 
-Features = Float[np.ndarray, "records dim"]
-Distances = Float[np.ndarray, " records"]
 
-# Share of in-distribution records that are passed when a threshold must be named.
-PASSED = 0.95
+class Known(NamedTuple):
+    """What a model folder gets: the distribution, and what its ``config.json`` says of it."""
+
+    distribution: FeatureDistribution
+    config: DistributionConfig
 
 
-class FeatureDistribution(NamedTuple):
-    """Mean and shrunk covariance of standardised training features."""
+def know_records(
+    training: Float[np.ndarray, "train dim"], validation: Float[np.ndarray, "validation dim"]
+) -> Known:
+    """Fit the distribution of training features, and its threshold on the validation records.
 
-    mean: Float[np.ndarray, " dim"]
-    scale: Float[np.ndarray, " dim"]
-    factor: Float[np.ndarray, "dim dim"]
-    shrinkage: float
-
-    def distances(self, features: Features) -> Distances:
-        """Return the Mahalanobis distance of each record, divided by the root of the dimension.
-
-        Raises:
-            ScoreError: If a feature is no finite number.
-        """
-        _check(features, "new")
-        standardised = (features - self.mean) / self.scale
-        solved = cho_solve((self.factor, True), standardised.T)
-        squared = (standardised * solved.T).sum(axis=1)
-        return np.sqrt(np.maximum(squared, 0.0) / features.shape[1])
+    Raises:
+        ScoreError: See `fit_distribution`.
+    """
+    distribution = fit_distribution(training)
+    # A value that occurs: interpolated, it could pass less than the share it promises.
+    threshold = np.quantile(distribution.distances(validation), PASSED, method="higher")
+    config = DistributionConfig(
+        records=len(training), shrinkage=distribution.shrinkage, threshold=float(threshold)
+    )
+    return Known(distribution, config)
 
 
 def fit_distribution(features: Features) -> FeatureDistribution:
@@ -50,7 +53,7 @@ def fit_distribution(features: Features) -> FeatureDistribution:
     Raises:
         ScoreError: If there are fewer than 2 records or a feature is no finite number.
     """
-    _check(features, "training")
+    check_finite(features, "training")
     if len(features) < 2:
         raise ScoreError(f"{len(features)} training records; a covariance takes at least 2")
     features = features.astype(np.float64)
@@ -61,7 +64,7 @@ def fit_distribution(features: Features) -> FeatureDistribution:
     covariance = fitted.covariance_
     if not fitted.shrinkage_:  # a constant feature would leave it singular
         covariance = covariance + 1e-9 * np.trace(covariance) / len(covariance) * np.eye(len(mean))
-    factor, _ = cho_factor(covariance, lower=True)
+    factor = cholesky(covariance, lower=True)
     return FeatureDistribution(mean, scale, factor, float(fitted.shrinkage_))
 
 
@@ -71,6 +74,8 @@ def evaluate_detection(
     *,
     inside_patients: np.ndarray | None = None,
     outside_patients: np.ndarray | None = None,
+    same_patients: bool = False,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
     """Return how well distances tell other records from those like the training ones.
 
@@ -79,10 +84,12 @@ def evaluate_detection(
         outside: Distances of others: another database, or noise.
         inside_patients: Patient of each record, for the interval; each its own by default.
         outside_patients: The same of the others.
+        same_patients: Whether a name is the same patient in both; otherwise they are others.
+        threshold: Above it a record is detected; by default what passes 95 % of the inside records.
 
     Returns:
-        ``auroc`` with its 95 % interval over patients; ``share_detected`` at the threshold that
-        passes 95 % of the inside records; counts.
+        ``auroc`` with its 95 % interval over patients; ``share_detected`` of the outside records
+        and ``false_alarms``, the share of the inside records above the threshold; counts.
 
     Raises:
         ScoreError: If either is empty or holds values that are no finite numbers.
@@ -95,18 +102,20 @@ def evaluate_detection(
     patients = np.concatenate(
         [
             _named("in", inside_patients, len(inside)),
-            _named("out", outside_patients, len(outside)),
+            _named("in" if same_patients else "out", outside_patients, len(outside)),
         ]
     )
 
     def auroc(weights: Weights) -> np.ndarray:
         return ranking_scores(targets, scores, weights).auroc[0]
 
-    threshold = float(np.quantile(inside, PASSED))
+    if threshold is None:
+        threshold = float(np.quantile(inside, PASSED))
     return {
         "auroc": PatientBootstrap(patients).interval(auroc),
         "threshold": threshold,
         "share_detected": float((outside > threshold).mean()),
+        "false_alarms": float((inside > threshold).mean()),
         "inside": len(inside),
         "outside": len(outside),
     }
@@ -116,12 +125,3 @@ def _named(group: str, patients: np.ndarray | None, count: int) -> np.ndarray:
     return np.array(
         [f"{group} {name}" for name in (range(count) if patients is None else patients)]
     )
-
-
-def _check(features: Features, which: str) -> None:
-    wrong = ~np.isfinite(features)
-    if wrong.any():
-        raise ScoreError(
-            f"{int(wrong.any(axis=1).sum())} of {len(features)} {which} records have features that "
-            "are no finite numbers; leave them out, and say how many"
-        )

@@ -13,10 +13,13 @@ from ecgjepa.evaluation.classifiers import result_folder, save_classifier
 from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import open_unseen
+from ecgjepa.evaluation.out_of_distribution import know_records
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Evaluation, write_embeddings, write_evaluation
 from ecgjepa.evaluation.running import run_protocol
+from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
+from ecgjepa.model.compute import choose_device
 from ecgjepa.model.heads import check_layers
 
 logger = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ def probe(
     check_layers(layers, config.encoder.depth)
     if protocol == "attentive":
         load_protocol(protocol, overrides)
+    where = choose_device(device)
     records = open_unseen(
         data,
         config,
@@ -106,6 +110,12 @@ def probe(
             progress=progress,
         )
     first = results["pre-trained"]
+    known, detection = None, None
+    if first.classifier is not None and first.means is not None:
+        known = know_records(first.means.train, first.means.validation)
+        detection = evaluate_spoiled(
+            first.classifier, config, records, known, first.means.test, device=where, cache=cache
+        )
     result = write_evaluation(
         out,
         records,
@@ -114,12 +124,13 @@ def probe(
         protocol=protocol,
         settings=first.settings,
         seed=seed,
+        out_of_distribution=detection,
     )
     embeddings = {
         name: item.embeddings for name, item in results.items() if item.embeddings is not None
     }
     write_embeddings(out, records, embeddings)
-    if first.classifier is not None and first.head is not None:
-        save_classifier(out, first.classifier, first.head, config, records, result)
+    if first.classifier is not None and first.head is not None and known is not None:
+        save_classifier(out, first.classifier.cpu(), first.head, config, records, result, known)
     records.store.close()
     return result

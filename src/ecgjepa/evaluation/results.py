@@ -88,6 +88,7 @@ def write_evaluation(
     protocol: str,
     settings: dict[str, Any],
     seed: int,
+    out_of_distribution: dict[str, Any] | None = None,
 ) -> Evaluation:
     """Score the outcomes on the test records, write results and predictions, return them.
 
@@ -99,6 +100,8 @@ def write_evaluation(
         protocol: Name of the protocol.
         settings: Its settings.
         seed: Of the training.
+        out_of_distribution: How well records unlike the training ones are told by the saved model's
+            features.
     """
     test = data.parts.test
     for outcome in outcomes.values():
@@ -138,6 +141,7 @@ def write_evaluation(
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},
             "p_values": {name: p for name, (_, p) in differences.items()},
+            "out_of_distribution": out_of_distribution or {},
             "criteria": {} if is_regression else criteria(),
             "subgroups_need_patients": MIN_PATIENTS,
             "interval": "95 %, percentile bootstrap over patients, 1,000 resamples; labels "

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.data import Data, EvaluationData
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
+from ecgjepa.evaluation.features import PartMeans
 from ecgjepa.evaluation.frozen import Read, freeze, read_attentive, read_linear, read_neighbours
 from ecgjepa.evaluation.leaks import open_unseen, refuse_seen
 from ecgjepa.evaluation.protocols import load_protocol
@@ -41,7 +42,7 @@ class EvaluationResult(NamedTuple):
         settings: Of the protocol, as in ``results.json``.
         classifier: Encoder with head; None for nearest neighbours and residual networks.
         head: Description of the head, if there is a classifier.
-        embeddings: Mean features of the test records; None where the encoder was trained.
+        means: Mean features of `EvaluationData.whole`; None where the encoder was trained.
     """
 
     records: EvaluationData
@@ -49,7 +50,12 @@ class EvaluationResult(NamedTuple):
     settings: dict[str, object]
     classifier: Classifier | None
     head: HeadConfig | None
-    embeddings: Float32[np.ndarray, "test dim"] | None
+    means: PartMeans | None
+
+    @property
+    def embeddings(self) -> Float32[np.ndarray, "test dim"] | None:
+        """Mean features of the test records; None where the encoder was trained."""
+        return None if self.means is None else self.means.test
 
 
 def run_protocol(
@@ -153,7 +159,8 @@ def run_protocol(
         read = read_attentive(frozen, settings, seed, where)
     else:
         read = read_linear(frozen) if protocol == "linear" else read_neighbours(frozen)
-    means = frozen.features.record_means()[frozen.places(records.parts.test)]
+    found = frozen.features.record_means()
+    means = PartMeans(*(found[frozen.places(part)] for part in records.whole))
     described = {} if settings is None else settings.model_dump(mode="json")
     return _result(records, read, described, layers, means)
 
@@ -215,7 +222,7 @@ def _result(
     read: Read,
     settings: dict[str, object],
     layers: tuple[int, ...],
-    means: Float32[np.ndarray, "test dim"] | None,
+    means: PartMeans | None,
 ) -> EvaluationResult:
     settings = {**settings, "layers": list(layers)} if layers else settings
     return EvaluationResult(records, read.outcome, settings, read.classifier, read.head, means)

@@ -12,7 +12,14 @@ from ecgjepa.errors import ModelFolderError, RecordError
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, record_windows
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, TaskConfig, load_model_folder
+from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
+from ecgjepa.model.folder import (
+    CONFIG_FILE,
+    ModelConfig,
+    TaskConfig,
+    load_distribution,
+    load_model_folder,
+)
 from ecgjepa.model.heads import Classifier
 from ecgjepa.signals.record import Issue, Record
 
@@ -28,6 +35,8 @@ class Prediction:
         findings: What was noticed about the input.
         duration: Seconds of signal.
         sampling_rate: Of the file, in Hz.
+        distance: How far its features are from those of the training records, which are at about 1:
+            see `ecgjepa.model.distribution`. None if the model folder does not know them.
         error: Why there is no prediction, or None.
     """
 
@@ -36,6 +45,7 @@ class Prediction:
     findings: tuple[Issue, ...] = ()
     duration: float | None = None
     sampling_rate: float | None = None
+    distance: float | None = None
     error: str | None = None
 
 
@@ -45,6 +55,7 @@ class Model(NamedTuple):
     classifier: Classifier
     config: ModelConfig
     device: torch.device
+    distribution: FeatureDistribution | None = None
 
     @property
     def task(self) -> TaskConfig:
@@ -72,28 +83,36 @@ class Model(NamedTuple):
         """Return the prediction for a record in memory.
 
         The record is prepared as the training records were, cut into windows, and the windows'
-        logits are averaged.
+        logits are averaged. What is far from the training records is a finding.
 
         Raises:
             RecordError: If a lead is missing or too little of the record is usable.
+            ScoreError: If the model gives features that are no finite numbers.
         """
         windows, findings = record_windows(record, self.config)
         normaliser = self.config.normalisation.build().to(self.device)
         signal = normaliser(windows.to(self.device))
+        tokens = self.classifier.tokens(signal)
         logits = average_over_windows(
-            self.classifier(signal),
+            self.classifier.head(tokens),
             torch.zeros(len(windows), dtype=torch.int64, device=self.device),
             num_records=1,
         )
         values = outputs_of_logits(logits, self.task).numpy()
         if self.config.calibration is not None:
             values = self.config.calibration.apply(values)
+        distance = None
+        if self.distribution is not None and self.config.distribution is not None:
+            features = tokens[:, self.config.encoder.num_registers :].mean(dim=(0, 1))
+            distance = float(self.distribution.distances(features.cpu().numpy()[None])[0])
+            findings += _unlike_training_records(distance, self.config.distribution)
         return Prediction(
             file=record.source or record.record_id,
             probabilities=dict(zip(self.task.labels, values[0].tolist(), strict=True)),
             findings=findings,
             duration=record.duration,
             sampling_rate=record.sampling_rate,
+            distance=distance,
         )
 
     def _predict_file(self, file: str | Path) -> Prediction:
@@ -129,7 +148,7 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
     if not calibrated:
         config = config.model_copy(update={"calibration": None})
     where = choose_device(device)
-    return Model(model.to(where), config, where)
+    return Model(model.to(where), config, where, load_distribution(path, config))
 
 
 def predict(
@@ -141,3 +160,17 @@ def predict(
         ModelFolderError: If the model cannot be used.
     """
     return load_model(model, device=device).predict(files)
+
+
+def _unlike_training_records(distance: float, known: DistributionConfig) -> tuple[Issue, ...]:
+    if distance <= known.threshold:
+        return ()
+    return (
+        Issue(
+            "unlike_training_records",
+            f"unlike the training records: distance {distance:.3g}, and {100 * known.passed:g} % "
+            f"of the validation records are within {known.threshold:.3g}. The model has hardly "
+            "seen such a record: look at its electrodes, gain and noise before you use the "
+            "probabilities. If many are like this, test and calibrate the model on them",
+        ),
+    )

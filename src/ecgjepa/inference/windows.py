@@ -45,22 +45,28 @@ def record_windows(
         raise RecordFormatError(
             f"{record.source or record.record_id}: no valid sample", reason="no_samples"
         )
-    samples, findings = prepared.samples, prepared.issues
+    findings = prepared.issues
     size, stride = window_size(config)
-    if len(samples) < size:
+    if (length := len(prepared.samples)) < size:
         rate = preprocessing.sampling_rate
         findings += (
             Issue(
                 "short_record",
-                f"{len(samples) / rate:.2f} s is shorter than the model's window of "
+                f"{length / rate:.2f} s is shorter than the model's window of "
                 f"{size / rate:.2f} s; the rest is treated as missing",
             ),
         )
-        padding = np.full((size - len(samples), samples.shape[1]), INVALID_MICROVOLT, np.int16)
-        samples = np.concatenate((samples, padding))
+    return cut_windows(prepared.samples, size=size, stride=stride), findings
+
+
+def cut_windows(
+    samples: Int16[np.ndarray, "samples leads"], *, size: int, stride: int
+) -> Int16[Tensor, "windows size leads"]:
+    """Return a record's windows; one shorter than a window is filled up with the invalid marker."""
+    missing = max(size - len(samples), 0)
+    samples = np.pad(samples, ((0, missing), (0, 0)), constant_values=INVALID_MICROVOLT)
     starts = window_starts(len(samples), window=size, stride=stride)
-    windows = np.stack([samples[start : start + size] for start in starts])
-    return torch.from_numpy(windows), findings
+    return torch.from_numpy(np.stack([samples[start : start + size] for start in starts]))
 
 
 def window_starts(num_samples: int, *, window: int, stride: int) -> list[int]:

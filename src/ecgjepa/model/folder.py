@@ -1,7 +1,8 @@
 """The model folder: everything needed to use a model, and nothing that can execute.
 
 ``config.json`` holds architecture, leads, rate, preprocessing, normalisation, labels and their
-order, and where the model comes from; ``model.safetensors`` the weights; ``README.md`` a card.
+order, and where the model comes from; ``model.safetensors`` the weights; ``README.md`` a card. A
+classifier also has ``distribution.safetensors``: what its training records' features look like.
 """
 
 import json
@@ -19,6 +20,13 @@ from ecgjepa import __version__
 from ecgjepa.config import EncoderConfig, ObjectiveName, Section, describe_validation_error
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
+from ecgjepa.model.distribution import (
+    DISTRIBUTION_FILE,
+    DistributionConfig,
+    FeatureDistribution,
+    read_distribution,
+    write_distribution,
+)
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import Normaliser
@@ -143,6 +151,7 @@ class ModelConfig(Section):
         window: How a record is cut.
         task: Meaning of the outputs, or None for an encoder alone.
         calibration: Correction of the probabilities, or None.
+        distribution: Of the training records' features, or None.
         pretraining: Origin of the encoder.
         training: Origin of the head: protocol, folds, selection.
         weights_sha256: Of ``model.safetensors``.
@@ -157,6 +166,7 @@ class ModelConfig(Section):
     window: WindowConfig = WindowConfig()
     task: TaskConfig | None = None
     calibration: CalibrationConfig | None = None
+    distribution: DistributionConfig | None = None
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
@@ -172,16 +182,23 @@ class ModelConfig(Section):
 
 
 def save_model(
-    folder: Path, model: VisionTransformer | Classifier, config: ModelConfig, card: str
+    folder: Path,
+    model: VisionTransformer | Classifier,
+    config: ModelConfig,
+    card: str,
+    *,
+    distribution: FeatureDistribution | None = None,
 ) -> None:
     """Write a model folder in one step; an older one of that name is replaced.
 
     Args:
         folder: Where.
         model: Encoder, or classifier if ``config`` has a head and a task.
-        config: Its description; ``weights_sha256`` is filled in.
+        config: Its description; the files' SHA-256 are filled in.
         card: Text of the model card.
+        distribution: Of the training records' features, if ``config`` describes one.
     """
+    assert (config.distribution is None) == (distribution is None)
     assert (config.head is None) == isinstance(model, VisionTransformer)
     with replacing_folder(folder) as partial:
         tensors = {
@@ -190,6 +207,11 @@ def save_model(
         save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         digest = sha256_of_file(partial / WEIGHTS_FILE)
         described = config.model_copy(update={"weights_sha256": digest})
+        if config.distribution is not None and distribution is not None:
+            write_distribution(partial / DISTRIBUTION_FILE, distribution)
+            digest = sha256_of_file(partial / DISTRIBUTION_FILE)
+            facts = config.distribution.model_copy(update={"sha256": digest})
+            described = described.model_copy(update={"distribution": facts})
         write_json(partial / CONFIG_FILE, described.model_dump(mode="json"))
         write_text(partial / CARD_FILE, card)
 
@@ -230,14 +252,8 @@ def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, Mod
             fit the architecture.
     """
     config = read_model_config(folder)
-    weights_path = folder / WEIGHTS_FILE
-    if not weights_path.is_file():
-        raise ModelFolderError(f"{folder}: {WEIGHTS_FILE} is missing")
-    if sha256_of_file(weights_path) != config.weights_sha256:
-        raise ModelFolderError(
-            f"{weights_path}: is damaged or was replaced: its SHA-256 is not the one in "
-            f"{CONFIG_FILE}"
-        )
+    weights_path = _verified(folder / WEIGHTS_FILE, config.weights_sha256)
+    load_distribution(folder, config)
     encoder = VisionTransformer(config.encoder)
     model: VisionTransformer | Classifier = encoder
     if config.head is not None:
@@ -247,3 +263,29 @@ def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, Mod
     except (RuntimeError, SafetensorError) as error:
         raise ModelFolderError(f"{weights_path}: does not fit {CONFIG_FILE}: {error}") from None
     return model.eval(), config
+
+
+def load_distribution(folder: Path, config: ModelConfig) -> FeatureDistribution | None:
+    """Return the distribution of the training records' features; older folders have none.
+
+    Args:
+        folder: Model folder.
+        config: What it says of itself.
+
+    Raises:
+        ModelFolderError: If the file is missing, damaged or of another encoder.
+    """
+    if config.distribution is None:
+        return None
+    path = _verified(folder / DISTRIBUTION_FILE, config.distribution.sha256)
+    return read_distribution(path, config.distribution, config.encoder.dim)
+
+
+def _verified(path: Path, sha256: str) -> Path:
+    if not path.is_file():
+        raise ModelFolderError(f"{path.parent}: {path.name} is missing")
+    if sha256_of_file(path) != sha256:
+        raise ModelFolderError(
+            f"{path}: is damaged or was replaced: its SHA-256 is not the one in {CONFIG_FILE}"
+        )
+    return path

@@ -154,4 +154,10 @@ class Classifier(nn.Module):
         self, signal: Float[Tensor, "batch leads samples"]
     ) -> Float[Tensor, "batch labels"]:
         """Return logits of normalised signals."""
-        return self.head(tokens_of_layers(self.encoder, signal, self.layers))
+        return self.head(self.tokens(signal))
+
+    def tokens(
+        self, signal: Float[Tensor, "batch leads samples"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Return what the head sees: tokens of the chosen layers, registers first."""
+        return tokens_of_layers(self.encoder, signal, self.layers)

@@ -33,6 +33,7 @@ IssueCode = Literal[
     "out_of_range",
     "resampled",
     "short_record",
+    "unlike_training_records",
 ]
 
 
