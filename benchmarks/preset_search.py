@@ -126,9 +126,7 @@ def main() -> None:
     preset, overrides = options.preset, options.overrides
     if options.teraflop is not None:
         overrides = within_budget(preset, overrides, options.teraflop)
-    row = measure(
-        options.name, preset, overrides, options.store, options.data, options.out, split
-    )
+    row = measure(options.name, preset, overrides, options.store, options.data, options.out, split)
     print(
         f"{row['name']}: linear {row['pretrained']:.4f}, untrained {row['untrained']:.4f}; "
         f"loss {row['loss'][0]:.2f} to {row['loss'][1]:.2f}; least spread "

@@ -1,6 +1,5 @@
 """The verb: run what a plan names, step by step, and write one table."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
 from ecgjepa.comparing.table import Entry, as_markdown, entries_as_json, tabulate
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import write_json, write_text
+from ecgjepa.files import claim, write_json, write_text
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
@@ -69,7 +68,7 @@ def compare(
             f"--data {chosen.database}=DIR"
         )
     refuse_leak(chosen, store)
-    claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
+    _claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
     for seed in chosen.seeds:
         for arm in chosen.arms:
             logger.info("pre-training %s, seed %d", arm, seed)
@@ -102,23 +101,18 @@ def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
         )
 
 
-def claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
+def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     """Write down what a folder compares, or make sure that it is the same.
 
     Raises:
         ConfigError: If the folder holds another comparison.
     """
-    content = {"plan": plan.model_dump(mode="json"), **data}
-    path = out / PLAN_FILE
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(content)):
-            raise ConfigError(
-                f"{out}: holds a comparison of another plan or store; choose another folder, or "
-                "repeat the same to go on with it"
-            )
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
+    differing = claim(out / PLAN_FILE, {"plan": plan.model_dump(mode="json"), **data})
+    if differing:
+        raise ConfigError(
+            f"{out}: holds a comparison of another plan or store: {'; '.join(differing[:5])}. "
+            "Choose another folder, or repeat the same to go on with it"
+        )
 
 
 def describe(plan: ComparisonPlan) -> list[str]:
