@@ -8,7 +8,13 @@ from typing import NamedTuple
 from ecgjepa.comparing.cells import evaluate, list_cells, pretrain_arm
 from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
-from ecgjepa.comparing.table import Entry, as_markdown, entries_as_json, tabulate
+from ecgjepa.comparing.table import (
+    Entry,
+    as_markdown,
+    entries_as_json,
+    published_as_json,
+    tabulate,
+)
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import claim, write_json, write_text
 from ecgjepa.pretraining.costs import count_flops
@@ -77,11 +83,17 @@ def compare(
     for cell in list_cells(chosen):
         evaluate(chosen, cell, data, out, cache=where, device=device)
     entries = tabulate(chosen, out)
-    write_text(out / TABLE_FILE, as_markdown(entries, describe(chosen)))
+    notes = describe(chosen)
+    write_text(out / TABLE_FILE, as_markdown(entries, notes))
     save_figure(draw_comparison(entries), out / FIGURE_FILE)
     write_json(
         out / RESULTS_FILE,
-        {"plan": chosen.model_dump(mode="json"), "entries": entries_as_json(entries)},
+        {
+            "plan": chosen.model_dump(mode="json"),
+            "notes": notes,
+            "entries": entries_as_json(entries),
+            "published": published_as_json(),
+        },
     )
     return Comparison(out, entries)
 
