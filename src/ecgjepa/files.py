@@ -120,6 +120,34 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def claim(path: Path, content: dict[str, Any]) -> list[str]:
+    """Write down what a folder is for, or return how that differs from what stands there.
+
+    Args:
+        path: File of the folder.
+        content: JSON content; nested fields are compared one by one.
+
+    Returns:
+        A line for each field that differs; none if the file was new or says the same.
+    """
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+        return []
+    there = json.loads(path.read_text(encoding="utf-8"))
+    return list(_differences(there, json.loads(json.dumps(content))))
+
+
+def _differences(there: Any, asked: Any, name: str = "") -> Iterator[str]:  # noqa: ANN401
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for key in dict.fromkeys((*there, *asked)):
+            full = f"{name}.{key}" if name else key
+            yield from _differences(there.get(key), asked.get(key), full)
+    elif there != asked:
+        first, second = (json.dumps(value, ensure_ascii=False)[:60] for value in (there, asked))
+        yield f"{name} ({first} there, {second} asked for)"
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
     return digest_of_file(path, "sha256")

@@ -186,8 +186,11 @@ def test_regression_results(encoder, ptb_xl, cache, table, tmp_path):
     predicted = ecgjepa.load_model(result.path, calibrated=False).predict_proba(files)
     np.testing.assert_allclose(predicted.to_numpy(), value, rtol=1e-2)
     assert "mean R²" in (result.path / "model/README.md").read_text()
-    with pytest.raises(TaskError, match="is a regression"):
-        ecgjepa.report([result.path], tmp_path / "report.html")
+    page = ecgjepa.report([result.path], tmp_path / "report.html").read_text()
+    assert f"{score.value:.3f}" in page
+    assert "Mean R² on the test records" in page
+    assert "12-lead ECG of record" in page
+    assert 'alt="ROC curves"' not in page
 
 
 def test_age_of_any_database(encoder, georgia, cache):

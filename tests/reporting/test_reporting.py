@@ -1,22 +1,21 @@
-import json
-import re
-
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ecgjepa.errors import CheckpointError, ConfigError, LeadError
+from ecgjepa.errors import ConfigError, LeadError
 from ecgjepa.reporting.ecg_paper import draw_ecg, plot
 from ecgjepa.reporting.figures import (
     as_data_uri,
     draw_embeddings,
-    draw_intervals,
     draw_masks,
-    draw_roc,
     save_figure,
 )
-from ecgjepa.reporting.page import report
+from ecgjepa.reporting.score_figures import (
+    draw_agreement,
+    draw_intervals,
+    draw_label_efficiency,
+    draw_roc,
+)
 from ecgjepa.sampling.masking import MaskIndices
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import Record
@@ -126,158 +125,40 @@ def test_figures_survive_a_single_row(rng):
     draw_roc(np.zeros((5, 2), bool), {"a": rng.random((5, 2))}, ["A", "B"])
 
 
-# ---------------------------------------------------------------- page
+def test_agreement_is_drawn_on_equal_axes_with_its_line(rng):
+    truth = rng.normal(400, 20, (50, 2))
+    predicted = truth + rng.normal(0, 5, (50, 2))
+    figure = draw_agreement(truth, predicted, ["qt", "pr"])
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["qt", "pr"]
+    for column, axes in enumerate(panels):
+        (points,) = axes.collections
+        np.testing.assert_array_equal(
+            points.get_offsets(), np.stack((truth[:, column], predicted[:, column]), axis=1)
+        )
+        assert axes.get_xlim() == axes.get_ylim()
+        assert axes.lines[0].get_slope() == 1
+        both = np.stack((truth[:, column], predicted[:, column]))
+        assert axes.get_xlim()[0] < both.min() < both.max() < axes.get_xlim()[1]
 
 
-@pytest.fixture
-def evaluation(tmp_path, rng):
-    """A hand-written evaluation folder with an undefined label and hostile names."""
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
-    labels = ["<b>A</b>", "B", "C"]
-    model = {
-        "macro_auroc": [0.81234, 0.7, 0.9],
-        "validation_macro_auroc": 0.8,
-        "labels_scored": 2,
-        "undefined_labels": ["C"],
-        "selected": "step 5",
-        "history": [],
-        "test_records": 40,
-        "labels": [
-            {
-                "label": label,
-                "description": "d",
-                "train_positives": 9,
-                "test_positives": n,
-                "auroc": [None, None, None] if label == "C" else [0.8, 0.7, 0.9],
-                "average_precision": None if label == "C" else 0.5,
-                "few_positives": n < 10,
-            }
-            for label, n in zip(labels, (20, 5, 0), strict=True)
-        ],
-    }
-    results = {
-        "format_version": 1,
-        "protocol": "linear",
-        "seed": 0,
-        "settings": {},
-        "task": {"name": "t", "kind": "multi-label", "labels": labels, "descriptions": labels},
-        "split": {"train": [1], "validation": [2], "test": [3]},
-        "counts": {
-            "train": 1000,
-            "validation": 30,
-            "test": 40,
-            "test_patients": 39,
-            "without_label": 7,
-        },
-        "database": {
-            "listed": 1080,
-            "stored": 1077,
-            "seconds": 10770.0,
-            "folds": [1, 2, 3],
-            "skipped": {"truncated": 3},
-            "absent": 20719,
-            "issues": {"flat_lead": 2},
-            "quarantine": [{"record_id": "17", "reason": "truncated", "detail": "half"}] * 3,
-            "notices": ["partial copy"],
-        },
-        "store": str(tmp_path / "gone"),
-        "models": {"pre-trained": model, "untrained": model},
-        "differences": {"pre-trained - untrained": [0.05, 0.01, 0.09]},
-        "interval": "x",
-    }
-    (folder / "results.json").write_text(json.dumps(results))
-    frames = []
-    for name in results["models"]:
-        for part in ("validation", "test"):
-            frame = pd.DataFrame({"model": name, "part": part, "record_id": map(str, range(40))})
-            for label, share in zip(labels, (0.5, 0.1, 0), strict=True):
-                frame[f"target:{label}"] = rng.random(40) < share
-                frame[f"probability:{label}"] = rng.random(40)
-            frames.append(frame)
-    pd.concat(frames).to_parquet(folder / "predictions.parquet")
-    return folder
+@pytest.mark.parametrize(("labels", "panels"), [(1, 1), (4, 4), (9, 9), (12, 9)])
+def test_agreement_of_up_to_nine_labels(rng, labels, panels):
+    values = rng.random((5, labels))
+    values[:, 0] = 3.0  # all the same
+    figure = draw_agreement(values, values, [f"v{i}" for i in range(labels)])
+    assert sum(bool(axes.get_title()) for axes in figure.axes) == panels
 
 
-def test_the_page_needs_nothing_but_itself(evaluation, tmp_path):
-    page = report([evaluation], tmp_path / "r.html").read_text()
-    addresses = re.findall(r'(?:src|href)="([^"]{0,40})', page)
-    assert addresses
-    assert all(address.startswith("data:image/svg+xml;base64,") for address in addresses)
-    assert "http://" not in page
-    assert "<script" not in page
-    assert "url(" not in page
-
-
-def test_the_page_says_what_was_left_out(evaluation, tmp_path):
-    page = report([evaluation], tmp_path / "r.html").read_text()
-    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert "partial copy" in text
-    assert "3 truncated" in text
-    assert "17: half" in text
-    assert "20,719" in text
-    assert "7 records have no label of the task" in text
-    assert "Not scored, because the test records hold only positives or only negatives: C" in text
-    assert "fewer than 10 positive test records" in text
-    assert "+0.050" in text
-    assert "0.812" in text
-    assert "research use only" in text.lower()
-
-
-def test_the_page_shows_calibration_label_sets_and_subgroups(evaluation, tmp_path):
-    """Of results that have them; those above are from before."""
-    path = evaluation / "results.json"
-    results = json.loads(path.read_text())
-    numbers = {"log_loss": 0.3, "brier": 0.1234, "calibration_error": None}
-    curve = {"num_records": [90, 30], "mean_probability": [0.1, 0.8], "share_positive": [0.2, 0.7]}
-    results["subgroups_need_patients"] = 50
-    results["models"]["pre-trained"] |= {
-        "calibration": {
-            "applied": {"method": "platt", "fallback": {"C": "0 positive validation records"}},
-            "test": {"before": numbers, "platt": numbers},
-            "reliability": {"before": curve, "after": curve},
-        },
-        "label_sets": {
-            "asked": 0.9,
-            "measured": [0.91, 0.88, 0.94],
-            "mean_size": 1.5,
-            "in_every_set": ["C"],
-        },
-        "subgroups": {
-            "sex": [
-                {
-                    "group": group,
-                    "records": records,
-                    "patients": records,
-                    "labels_scored": 2,
-                    "macro_auroc": score,
-                }
-                for group, records, score in (("female", 60, [0.77, 0.7, 0.8]), ("<i>", 9, None))
-            ]
-        },
-    }
-    path.write_text(json.dumps(results))
-    page = report([evaluation], tmp_path / "r.html").read_text()
-    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert "0.3000 0.1234 \u2013" in text
-    assert "With the common temperature, for want of validation records: C." in text
-    assert "91.0 % of them on the test records (95 % interval 88.0 to 94.0)" in text
-    assert "sex female 60 60 2 0.770 0.700\u20130.800" in text
-    assert "fewer than 50 patients are not scored: sex &lt;i&gt; (9)" in text
-
-
-def test_names_from_files_cannot_inject_markup(evaluation, tmp_path):
-    page = report([evaluation], tmp_path / "r.html", title="<i>x</i>").read_text()
-    assert "<b>A</b>" not in page
-    assert "&lt;b&gt;A&lt;/b&gt;" in page
-    assert "<i>x</i>" not in page
-
-
-def test_a_page_without_the_records_does_without_their_pictures(evaluation, tmp_path):
-    page = report([evaluation], tmp_path / "r.html").read_text()
-    assert "Test records" not in page
-
-
-def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(CheckpointError, match="holds neither a pre-training run"):
-        report([tmp_path], tmp_path / "r.html")
+def test_label_efficiency_has_a_point_per_share():
+    means = [
+        {"model": model, "label_fraction": share, "mean": 0.5 + share / 3, "std": std}
+        for model in ("pre-trained", "untrained")
+        for share, std in ((1.0, 0.02), (0.01, None))
+    ]
+    axes = draw_label_efficiency(means, "macro AUROC").axes[0]
+    line = axes.containers[0].lines[0]
+    np.testing.assert_allclose(np.asarray(line.get_xdata(), float), [1, 100])
+    np.testing.assert_allclose(np.asarray(line.get_ydata(), float), [0.5 + 0.01 / 3, 0.5 + 1 / 3])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "100"]
+    assert axes.get_ylabel() == "macro AUROC"

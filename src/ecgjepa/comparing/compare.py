@@ -1,6 +1,5 @@
 """The verb: run what a plan names, step by step, and write one table."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +17,18 @@ from ecgjepa.comparing.cells import (
 )
 from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
-from ecgjepa.comparing.table import Entry, as_markdown, entries_as_json, tabulate
+from ecgjepa.comparing.table import (
+    Entry,
+    as_markdown,
+    entries_as_json,
+    published_as_json,
+    tabulate,
+)
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import open_unseen
-from ecgjepa.files import holding, write_json, write_text
+from ecgjepa.files import claim, holding, write_json, write_text
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
@@ -85,15 +90,21 @@ def compare(
             f"--data {chosen.database}=DIR"
         )
     refuse_leak(chosen, store)
-    claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
+    _claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
     where = None if cache is None else Path(cache)
     _work(chosen, store, data, out, where, device)
     entries = tabulate(chosen, out)
-    write_text(out / TABLE_FILE, as_markdown(entries, describe(chosen)))
+    notes = describe(chosen)
+    write_text(out / TABLE_FILE, as_markdown(entries, notes))
     save_figure(draw_comparison(entries), out / FIGURE_FILE)
     write_json(
         out / RESULTS_FILE,
-        {"plan": chosen.model_dump(mode="json"), "entries": entries_as_json(entries)},
+        {
+            "plan": chosen.model_dump(mode="json"),
+            "notes": notes,
+            "entries": entries_as_json(entries),
+            "published": published_as_json(),
+        },
     )
     return Comparison(out, entries)
 
@@ -157,23 +168,18 @@ def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
         )
 
 
-def claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
+def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     """Write down what a folder compares, or make sure that it is the same.
 
     Raises:
         ConfigError: If the folder holds another comparison.
     """
-    content = {"plan": plan.model_dump(mode="json"), **data}
-    path = out / PLAN_FILE
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(content)):
-            raise ConfigError(
-                f"{out}: holds a comparison of another plan or store; choose another folder, or "
-                "repeat the same to go on with it"
-            )
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
+    differing = claim(out / PLAN_FILE, {"plan": plan.model_dump(mode="json"), **data})
+    if differing:
+        raise ConfigError(
+            f"{out}: holds a comparison of another plan or store: {'; '.join(differing[:5])}. "
+            "Choose another folder, or repeat the same to go on with it"
+        )
 
 
 def describe(plan: ComparisonPlan) -> list[str]:

@@ -129,6 +129,12 @@ def entries_as_json(entries: list[Entry]) -> list[dict[str, Any]]:
     return [as_json(entry._asdict()) for entry in entries]
 
 
+def published_as_json() -> dict[str, Any]:
+    """Return the published numbers as JSON content."""
+    rows = [row._asdict() for row in published.ROWS]
+    return {"task": published.TASK, "source": published.SOURCE, "rows": rows}
+
+
 def _grid(entries: list[Entry], write: Callable[[Entry], str]) -> list[str]:
     """Return one row per arm and one column per protocol and share of the labels."""
     models = list(dict.fromkeys(entry.model for entry in entries))

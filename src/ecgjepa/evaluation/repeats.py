@@ -2,8 +2,10 @@
 
 Each time is an evaluation with a folder of its own; ``summary.json`` has a row for each and the
 means. A standard deviation over runs says how much training varies, and nothing about patients.
+The same command again does only what is left.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +16,15 @@ import pandas as pd
 
 from ecgjepa import __version__
 from ecgjepa.errors import ConfigError
+from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_request, list_cases
 from ecgjepa.evaluation.classifiers import result_folder
 from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.finetune import finetune
 from ecgjepa.evaluation.metrics import as_json
 from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.results import Evaluation
+from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
 from ecgjepa.evaluation.running import FROZEN, Protocol
+from ecgjepa.evaluation.tasks import check_task
 from ecgjepa.files import write_json
 from ecgjepa.store.reading import Store
 
@@ -50,19 +54,6 @@ class Repeats(NamedTuple):
         return pd.DataFrame(self.summary["means"])
 
 
-class _Case(NamedTuple):
-    test_on: tuple[str, ...]
-    label_fraction: float
-    label_draw: int
-    seed: int
-
-    def folder(self) -> str:
-        """Return a name that tells it from the others."""
-        parts = [f"on-{'+'.join(self.test_on)}"] if self.test_on else []
-        parts += [f"labels-{100 * self.label_fraction:g}", f"draw-{self.label_draw}"]
-        return "-".join([*parts, f"seed-{self.seed}"])
-
-
 def repeat(
     model: str | Path,
     data: Data,
@@ -81,6 +72,8 @@ def repeat(
 ) -> Repeats:
     """Run a protocol for several seeds, shares of the labels, or databases left out.
 
+    What is finished in ``out`` is read, and not run again.
+
     Args:
         model: Run, checkpoint or model folder.
         data: See `ecgjepa.probe`.
@@ -97,7 +90,8 @@ def repeat(
         options: Passed to `ecgjepa.probe` or `ecgjepa.finetune`.
 
     Raises:
-        ConfigError: If a number is less than 1, or the protocol is none of these.
+        ConfigError: If a number is less than 1, the protocol is none of these, or the folder holds
+            something else.
         EcgjepaError: As `ecgjepa.probe` and `ecgjepa.finetune`.
     """
     known = (*FROZEN, "finetune", "finetune-after-probe")
@@ -105,27 +99,35 @@ def repeat(
         raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(known)}")
     if min(runs, label_draws) < 1 or not label_fractions:
         raise ConfigError(f"runs is {runs} and label draws {label_draws}; expected 1 or more")
+    check_task(task)
     out = result_folder(model, out, Path(task).stem, f"{protocol}-repeats")
+    verb: Callable[..., Evaluation] = probe if protocol in FROZEN else finetune
     targets = _targets(data, tuple(test_on), each_database)
-    cases = list(_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
+    cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
+    settings = {**options, "task": task, "protocol": protocol}
+    claim_folder(out, describe_request(verb, model, data, settings, cases), cases)
     evaluations: list[Evaluation] = []
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
-        logger.info("[%d/%d] %s", number, len(cases), case.folder())
-        verb: Callable[..., Evaluation] = probe if protocol in FROZEN else finetune
-        result = verb(
-            model,
-            data,
-            out / case.folder(),
-            task=task,
-            protocol=protocol,
-            seed=case.seed,
-            label_fraction=case.label_fraction,
-            label_draw=case.label_draw,
-            test_on=case.test_on,
-            progress=progress,
-            **options,
-        )
+        folder = out / case.folder()
+        if (folder / CASE_FILE).is_file():
+            result = _read(folder)
+        else:
+            logger.info("[%d/%d] %s", number, len(cases), case.folder())
+            result = verb(
+                model,
+                data,
+                folder,
+                task=task,
+                protocol=protocol,
+                seed=case.seed,
+                label_fraction=case.label_fraction,
+                label_draw=case.label_draw,
+                test_on=case.test_on,
+                progress=progress,
+                **options,
+            )
+            write_json(folder / CASE_FILE, case._asdict())  # last: it says that the case is done
         evaluations.append(result)
         rows += _rows(case, result)
     summary = as_json(
@@ -142,6 +144,11 @@ def repeat(
     )
     write_json(out / SUMMARY_FILE, summary)
     return Repeats(out, evaluations, summary)
+
+
+def _read(folder: Path) -> Evaluation:
+    """Return a finished evaluation."""
+    return Evaluation(folder, json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8")))
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -171,17 +178,7 @@ def _targets(data: Data, test_on: tuple[str, ...], each: bool) -> list[tuple[str
     return [(name,) for name in sorted(names)]
 
 
-def _cases(
-    targets: list[tuple[str, ...]], fractions: Sequence[float], draws: int, seeds: range
-) -> Iterator[_Case]:
-    for test_on in targets:
-        for fraction in fractions:
-            for draw in range(draws if fraction < 1 else 1):
-                for seed in seeds:
-                    yield _Case(test_on, fraction, draw, seed)
-
-
-def _rows(case: _Case, result: Evaluation) -> Iterator[dict[str, Any]]:
+def _rows(case: Case, result: Evaluation) -> Iterator[dict[str, Any]]:
     for name in result.results["models"]:
         value, low, high = result.score(name)
         yield {

@@ -1,4 +1,4 @@
-"""Figures of a run: training curves, masks, ROC curves, embedding map, intervals.
+"""Figures of a run: training curves, masks, embedding map; how figures look and are kept.
 
 All are drawn on bare `Figure` objects, without pyplot and its global state.
 """
@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-from sklearn.metrics import roc_curve
 
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import write_bytes
 from ecgjepa.sampling.masking import MaskIndices
 
 _FORMATS = ("png", "svg", "pdf")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "font.family": "sans-serif",
     "svg.fonttype": "none",
@@ -32,7 +29,7 @@ _STYLE: dict[Any, Any] = {
 }
 # Colour-blind safe (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b")
-_GREY = "#8a8f98"
+GREY = "#8a8f98"
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 160) -> Path:
@@ -61,14 +58,14 @@ def _render(figure: Figure, file_format: str, dpi: int) -> bytes:
     stream = io.BytesIO()
     # Without a date, the same figure gives the same bytes.
     metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure.savefig(stream, format=file_format, dpi=dpi, metadata=metadata)
     return stream.getvalue()
 
 
 def draw_training(metrics: Sequence[dict[str, float]], *, warmup_steps: int) -> Figure:
     """Return loss and schedules of a pre-training run over its steps."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.7), layout="constrained")
         left, right = figure.subplots(1, 2)
         steps = [line["step"] for line in metrics]
@@ -78,7 +75,7 @@ def draw_training(metrics: Sequence[dict[str, float]], *, warmup_steps: int) -> 
         right.set(xlabel="step", ylim=(0, None))
         right.set_ylabel("learning rate", color=COLOURS[1])
         if warmup_steps:
-            right.axvline(warmup_steps, color=_GREY, linewidth=0.8, linestyle=":")
+            right.axvline(warmup_steps, color=GREY, linewidth=0.8, linestyle=":")
         other = right.twinx()
         other.spines["right"].set_visible(True)
         other.plot(steps, [line["momentum"] for line in metrics], color=COLOURS[2])
@@ -91,7 +88,7 @@ def draw_collapse(
     metrics: Sequence[dict[str, float]], *, dim: int, min_spread: float, min_rank_share: float
 ) -> Figure:
     """Return the collapse monitor's two signs over the steps, with their alarm levels."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.5), layout="constrained")
         left, right = figure.subplots(1, 2)
         steps = [line["step"] for line in metrics]
@@ -134,7 +131,7 @@ def draw_masks(
         patch_size: In samples.
     """
     seconds = patch_size / sampling_rate
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         time = np.arange(len(signal)) / sampling_rate
@@ -167,64 +164,6 @@ def draw_masks(
     return figure
 
 
-def draw_roc(
-    targets: Bool[np.ndarray, "records labels"],
-    scores: dict[str, Float[np.ndarray, "records labels"]],
-    labels: Sequence[str],
-    *,
-    max_labels: int = 6,
-) -> Figure:
-    """Return ROC curves per label, one line per model, for the labels with most positives."""
-    support = targets.sum(axis=0)
-    usable = [i for i in np.argsort(-support) if 0 < support[i] < len(targets)][:max_labels]
-    columns = min(3, max(1, len(usable)))
-    rows = -(-max(1, len(usable)) // columns)
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(2.55 * columns, 2.5 * rows), layout="constrained")
-        grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
-        for axes, label in zip(grid, usable, strict=False):
-            _draw_roc_panel(axes, targets[:, label], {m: s[:, label] for m, s in scores.items()})
-            axes.set_title(f"{labels[label]} ({support[label]} positive)", fontsize=9)
-        for axes in grid[len(usable) :]:
-            axes.set_axis_off()
-        if usable:
-            grid[0].legend(fontsize=7.5, loc="lower right", frameon=False, handlelength=1.2)
-        figure.supxlabel("1 - specificity", fontsize=9)
-        figure.supylabel("sensitivity", fontsize=9)
-    return figure
-
-
-def _draw_roc_panel(axes: Axes, positive: np.ndarray, scores: dict[str, np.ndarray]) -> None:
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.7, linestyle=":")
-    for colour, (name, values) in zip(COLOURS, scores.items(), strict=False):
-        false_positive, true_positive, _ = roc_curve(positive, values)
-        axes.plot(false_positive, true_positive, color=colour, linewidth=1.2, label=name)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-
-
-def draw_reliability(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
-    """Return reliability curves: the share of positives among records of about one probability.
-
-    Args:
-        curves: By name, what `ecgjepa.evaluation.metrics.Reliability` holds of its filled bins.
-    """
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.6, 2.9), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-        left.plot([0, 1], [0, 1], color=_GREY, linewidth=0.7, linestyle=":")
-        for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
-            x = curve["mean_probability"]
-            left.plot(x, curve["share_positive"], "o-", color=colour, markersize=3.5, label=name)
-            right.plot(x, curve["num_records"], "o-", color=colour, markersize=3.5, linewidth=0.8)
-        left.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share positive", aspect="equal")
-        left.legend(fontsize=8, frameon=False)
-        right.set(xlim=(0, 1), yscale="log", ylabel="predictions")
-        right.yaxis.set_minor_formatter(NullFormatter())
-        for axes in (left, right):
-            axes.set_xlabel("mean predicted probability")
-    return figure
-
-
 def draw_embeddings(
     panels: dict[str, Float[np.ndarray, "records 2"]],
     targets: Bool[np.ndarray, "records labels"],
@@ -235,7 +174,7 @@ def draw_embeddings(
     A record is coloured if it has exactly one label and that is among the six most frequent.
     """
     order = np.argsort(-targets.sum(axis=0))[: len(COLOURS) - 1]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.8 * len(panels), 3.6), layout="constrained")
         grid = np.atleast_1d(figure.subplots(1, len(panels))).ravel()
         single = targets.sum(axis=1) == 1
@@ -250,31 +189,4 @@ def draw_embeddings(
         figure.legend(
             handles, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False
         )
-    return figure
-
-
-def draw_intervals(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Return macro AUROC with intervals, one line per row.
-
-    Args:
-        rows: Each with ``name``, ``value``, ``low``, ``high`` and ``baseline`` (drawn hollow).
-    """
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(7.6, 0.55 + 0.33 * len(rows)), layout="constrained")
-        axes = figure.subplots()
-        for position, row in enumerate(rows):
-            colour = _GREY if row["baseline"] else COLOURS[0]
-            axes.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2)
-            axes.plot(
-                row["value"],
-                position,
-                "o",
-                color=colour,
-                markerfacecolor="white" if row["baseline"] else colour,
-            )
-        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-        axes.invert_yaxis()
-        axes.set_xlabel("macro AUROC on the test records, 95 % interval over patients")
-        axes.grid(axis="x", color="#e4e6ea", linewidth=0.8)
-        axes.set_axisbelow(True)
     return figure

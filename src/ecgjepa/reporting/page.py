@@ -9,39 +9,50 @@ import jinja2
 from ecgjepa import __version__
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import write_text
-from ecgjepa.reporting.figures import as_data_uri, draw_intervals
-from ecgjepa.reporting.sections import (
+from ecgjepa.reporting.evaluation_section import (
     EvaluationSection,
-    PretrainingSection,
     describe_evaluation,
-    describe_pretraining,
-    draw_example_ecgs,
-    draw_mask_example,
-    result_rows,
+    distinct_data,
+    group_results,
 )
+from ecgjepa.reporting.examples import draw_example_ecgs, draw_mask_example
+from ecgjepa.reporting.tables import (
+    COMPARISON_FILE,
+    SUMMARY_FILE,
+    describe_comparison,
+    describe_repeats,
+)
+from ecgjepa.reporting.training_section import PretrainingSection, describe_pretraining
+
+# What tells the kinds of folders apart.
+_METRICS_FILE, _RESULTS_FILE = "metrics.jsonl", "results.json"
+_KINDS = {
+    _METRICS_FILE: "pre-training run",
+    _RESULTS_FILE: "evaluation",
+    SUMMARY_FILE: "repeats of an evaluation",
+    COMPARISON_FILE: "comparison",
+}
 
 
 def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> Path:
-    """Write a report on pre-training runs and evaluations, and return its path.
+    """Write a report on what was run, and return its path.
 
     Args:
-        runs: Folders of pre-training runs, probes and fine-tunings, in the order to show.
+        runs: Folders of pre-training runs, probes, fine-tunings, repeats and comparisons, in the
+            order to show.
         out: HTML file.
         title: Heading; a general one by default.
 
     Raises:
-        CheckpointError: If a folder is neither a pre-training run nor an evaluation.
+        CheckpointError: If a folder is none of these.
     """
     folders = [Path(run) for run in runs]
-    pretraining = [describe_pretraining(path) for path in folders if _is_pretraining(path)]
-    evaluations = [describe_evaluation(path) for path in folders if _is_evaluation(path)]
     for path in folders:
-        if not (_is_pretraining(path) or _is_evaluation(path)):
-            raise CheckpointError(
-                f"{path}: holds neither a pre-training run (metrics.jsonl) nor an evaluation "
-                "(results.json)"
-            )
-    rows = result_rows(evaluations)
+        if not any((path / name).is_file() for name in _KINDS):
+            known = ", ".join(f"{kind} ({name})" for name, kind in _KINDS.items())
+            raise CheckpointError(f"{path}: holds none of what can be reported: {known}")
+    pretraining = [describe_pretraining(path) for path in _having(_METRICS_FILE, folders)]
+    evaluations = [describe_evaluation(path) for path in _having(_RESULTS_FILE, folders)]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ecgjepa.reporting", ""),
         autoescape=True,
@@ -54,8 +65,10 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
         version=__version__,
         pretraining=pretraining,
         evaluations=evaluations,
-        rows=rows,
-        intervals=as_data_uri(draw_intervals(rows)) if rows else None,
+        data=distinct_data(evaluations),
+        groups=group_results(evaluations),
+        repeats=[describe_repeats(path) for path in _having(SUMMARY_FILE, folders)],
+        comparisons=[describe_comparison(path) for path in _having(COMPARISON_FILE, folders)],
         masks=_first_masks(pretraining, evaluations),
         ecgs=draw_example_ecgs(evaluations[-1]) if evaluations else [],
         databases=(databases := _databases(pretraining, evaluations)),
@@ -65,12 +78,8 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
     return Path(out)
 
 
-def _is_pretraining(path: Path) -> bool:
-    return (path / "metrics.jsonl").is_file()
-
-
-def _is_evaluation(path: Path) -> bool:
-    return (path / "results.json").is_file()
+def _having(name: str, folders: Sequence[Path]) -> list[Path]:
+    return [path for path in folders if (path / name).is_file()]
 
 
 def _first_masks(
@@ -90,13 +99,8 @@ def _databases(
         for section in pretraining[:1]
         for name, summary in section.databases.items()
     ]
-    used += [
-        {
-            "purpose": "evaluation",
-            # Results of older versions are all of PTB-XL.
-            "name": section.results.get("data", {"tested_on": ["ptb-xl"]})["tested_on"][0],
-            **section.results["database"],
-        }
-        for section in evaluations[:1]
-    ]
+    tested: dict[str, dict[str, Any]] = {}
+    for evaluation in evaluations:
+        tested.setdefault(evaluation.tested_on[0], evaluation.results["database"])
+    used += [{"purpose": "evaluation", "name": name, **found} for name, found in tested.items()]
     return used

@@ -1,0 +1,134 @@
+"""The evaluations that repeats are made of, and the folder that says which are done.
+
+``repeats.json`` tells what a folder repeats; a ``case.json``, that its evaluation is finished.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ecgjepa import __version__
+from ecgjepa.errors import ConfigError
+from ecgjepa.evaluation.classifiers import MODEL_FOLDER
+from ecgjepa.evaluation.data import Data
+from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.results import RESULTS_FILE
+from ecgjepa.evaluation.tasks import is_table
+from ecgjepa.files import claim, sha256_of_file
+from ecgjepa.model.folder import CONFIG_FILE
+from ecgjepa.store.plan import Settings, make_plan
+from ecgjepa.store.reading import Store
+
+logger = logging.getLogger(__name__)
+
+REQUEST_FILE = "repeats.json"
+CASE_FILE = "case.json"
+# What changes no number (the device: none but by rounding).
+_NO_SETTINGS = {"out", "cache", "device", "progress"}
+
+
+class Case(NamedTuple):
+    """One evaluation among repeats of it."""
+
+    test_on: tuple[str, ...]
+    label_fraction: float
+    label_draw: int
+    seed: int
+
+    def folder(self) -> str:
+        """Return a name that tells it from the others."""
+        parts = [f"on-{'+'.join(self.test_on)}"] if self.test_on else []
+        parts += [f"labels-{100 * self.label_fraction:g}", f"draw-{self.label_draw}"]
+        return "-".join([*parts, f"seed-{self.seed}"])
+
+
+def list_cases(
+    targets: list[tuple[str, ...]], fractions: Sequence[float], draws: int, seeds: range
+) -> Iterator[Case]:
+    """Yield every case: databases, then shares, then draws, then seeds."""
+    for test_on in targets:
+        for fraction in fractions:
+            for draw in range(draws if fraction < 1 else 1):
+                for seed in seeds:
+                    yield Case(test_on, fraction, draw, seed)
+
+
+def describe_request(
+    verb: Callable[..., object],
+    model: str | Path,
+    data: Data,
+    settings: dict[str, Any],
+    cases: list[Case],
+) -> dict[str, Any]:
+    """Return all that decides the numbers."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(verb).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    settings = {
+        name: value._asdict() if hasattr(value, "_asdict") else value
+        for name, value in {**defaults, **settings}.items()
+        if name not in _NO_SETTINGS
+    }
+    ranges = {
+        name: list(dict.fromkeys(values))
+        for name, values in zip(Case._fields, zip(*cases, strict=True), strict=True)
+    }
+    return {
+        "software_version": __version__,
+        "model": _digest_of_model(Path(model)),
+        "records": _digest_of_records(model, data),
+        "labels": _digest_of_table(settings["task"]),
+        **settings,
+        **ranges,
+    }
+
+
+def _digest_of_model(path: Path) -> dict[str, str]:
+    """Return hashes of the files that a model is loaded from."""
+    folder = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
+    files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
+    return {file.name: sha256_of_file(file) for file in sorted(files)}
+
+
+def _digest_of_table(task: str) -> str | None:
+    """Return a hash of a table of labels; what is missing is refused where it is read."""
+    return sha256_of_file(Path(task)) if is_table(task) and Path(task).is_file() else None
+
+
+def _digest_of_records(model: str | Path, data: Data) -> str:
+    """Return a hash of which records are evaluated, and of how they are prepared."""
+    if not isinstance(data, Mapping):
+        return Store(data).fingerprint
+    preprocessing = load_encoder(model)[1].preprocessing
+    return make_plan(data, "all", Settings(preprocessing)).digest()
+
+
+def claim_folder(out: Path, request: dict[str, Any], cases: list[Case]) -> None:
+    """Write down what a folder repeats, or make sure that it is the same.
+
+    A folder in which nothing is finished can still be given to something else.
+
+    Raises:
+        ConfigError: If the folder holds other evaluations.
+    """
+    path = out / REQUEST_FILE
+    foreign = [*out.glob(RESULTS_FILE), *out.glob(f"*/{RESULTS_FILE}")]
+    if foreign and not path.is_file():
+        raise ConfigError(
+            f"{foreign[0]}: is there already, and no {REQUEST_FILE} says of what; choose another "
+            "folder"
+        )
+    if not any(out.glob(f"*/{CASE_FILE}")):
+        path.unlink(missing_ok=True)
+    if differing := claim(path, request):
+        raise ConfigError(
+            f"{out}: holds repeats of something else: {'; '.join(differing[:5])}. Choose another "
+            "folder, or repeat the same to go on with it"
+        )
+    finished = sum((out / case.folder() / CASE_FILE).is_file() for case in cases)
+    if finished:
+        logger.info("%d of %d runs are finished already", finished, len(cases))

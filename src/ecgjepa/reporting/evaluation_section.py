@@ -1,0 +1,203 @@
+"""What the page says of an evaluation, and of all of them side by side."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from ecgjepa.reporting.figures import as_data_uri, draw_embeddings
+from ecgjepa.reporting.score_figures import (
+    draw_agreement,
+    draw_intervals,
+    draw_reliability,
+    draw_roc,
+)
+
+_PROTOCOL_NAMES = {
+    "attentive": "frozen, attentive probe",
+    "linear": "frozen, linear probe",
+    "knn": "frozen, nearest neighbours",
+    "finetune": "fine-tuned",
+    "finetune-after-probe": "fine-tuned after probe",
+}
+# What a task is judged by, and its name for people.
+MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
+
+
+@dataclass(frozen=True)
+class EvaluationSection:
+    """One probe or fine-tuning: its results, predictions and figures.
+
+    Attributes:
+        path: Its folder.
+        results: Content of ``results.json``.
+        name: Protocol, and what of it is not the usual.
+        predictions: Of the validation and test records.
+        curves: ROC curves; of a regression, predicted against true values.
+        reliability: Reliability curves, where there are any.
+        embeddings: Map of the test records' features, where there is one.
+    """
+
+    path: Path
+    results: dict[str, Any]
+    name: str
+    predictions: pd.DataFrame
+    curves: str
+    reliability: str | None
+    embeddings: str | None
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels."""
+        return self.results["task"]["labels"]
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether values are predicted, not labels."""
+        return self.results["task"]["kind"] == "regression"
+
+    @property
+    def measure(self) -> str:
+        """What it is judged by: a key of `MEASURES`."""
+        return self.results.get("measure", "macro_auroc")
+
+    @property
+    def tested_on(self) -> list[str]:
+        """The databases of the test records; results of older versions are all of PTB-XL."""
+        return self.results.get("data", {}).get("tested_on", ["ptb-xl"])
+
+
+class ResultGroup(NamedTuple):
+    """Rows of the results table that are judged by the same measure, and their figure."""
+
+    measure: str
+    rows: list[dict[str, Any]]
+    figure: str
+
+
+def describe_evaluation(path: Path) -> EvaluationSection:
+    """Read the folder of a probe or fine-tuning."""
+    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+    predictions = pd.read_parquet(path / "predictions.parquet")
+    return EvaluationSection(
+        path=path,
+        results=results,
+        name=_name(results),
+        predictions=predictions,
+        curves=_curves(predictions[predictions["part"] == "test"], results),
+        reliability=_reliability(results),
+        embeddings=_embedding_map(path, results),
+    )
+
+
+def group_results(evaluations: Sequence[EvaluationSection]) -> list[ResultGroup]:
+    """Return one row per evaluation and model, apart by measure."""
+    tasks = {section.results["task"]["name"] for section in evaluations}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number, section in enumerate(evaluations):
+        task = f", {section.results['task']['name']}" if len(tasks) > 1 else ""
+        for row in _rows(section, section.name + task):
+            rows.setdefault(section.measure, []).append({"evaluation": number, **row})
+    return [
+        ResultGroup(MEASURES[key], found, as_data_uri(draw_intervals(found, MEASURES[key])))
+        for key, found in rows.items()
+    ]
+
+
+def distinct_data(evaluations: Sequence[EvaluationSection]) -> list[EvaluationSection]:
+    """Return the first evaluation of each task, database and split."""
+    found: dict[str, EvaluationSection] = {}
+    for section in evaluations:
+        results = section.results
+        key = json.dumps([results["task"]["name"], section.tested_on, results["counts"]])
+        found.setdefault(key, section)
+    return list(found.values())
+
+
+def columns(frame: pd.DataFrame, kind: str, labels: list[str]) -> np.ndarray:
+    """Return the columns ``kind:LABEL`` of predictions, one row per record."""
+    return frame[[f"{kind}:{label}" for label in labels]].to_numpy()
+
+
+def _rows(section: EvaluationSection, name: str) -> list[dict[str, Any]]:
+    results, measure = section.results, section.measure
+    rows = []
+    for model_name, model in results["models"].items():
+        value, low, high = model[measure]
+        pair = f"pre-trained - {model_name}"
+        rows.append(
+            {
+                "name": f"{name}, {model_name}",
+                "protocol": name,
+                "model": model_name,
+                "value": value,
+                "low": low,
+                "high": high,
+                "validation": model[f"validation_{measure}"],
+                "scored": f"{model['labels_scored']} of {len(model['labels'])}",
+                "difference": results["differences"].get(pair),
+                "p_value": results.get("p_values", {}).get(pair),
+                "baseline": model_name != "pre-trained",
+                "selected": model["selected"],
+            }
+        )
+    return rows
+
+
+def _name(results: dict[str, Any]) -> str:
+    """Return protocol, share of the labels if it is not all, and where it is tested."""
+    name = _PROTOCOL_NAMES.get(results["protocol"], results["protocol"])
+    data = results.get("data", {})
+    if (share := data.get("label_fraction", 1.0)) < 1:
+        name += f", {100 * share:g} % of the labels"
+    if data and data["tested_on"] != data["trained_on"]:
+        name += f", tested on {', '.join(data['tested_on'])}"
+    return name
+
+
+def _curves(test: pd.DataFrame, results: dict[str, Any]) -> str:
+    labels = results["task"]["labels"]
+    by_model = {name: test[test["model"] == name] for name in results["models"]}
+    first = next(iter(by_model.values()))
+    truth = columns(first, "target", labels)
+    if results["task"]["kind"] == "regression":
+        return as_data_uri(draw_agreement(truth, columns(first, "value", labels), labels))
+    scores = {name: columns(rows, "probability", labels) for name, rows in by_model.items()}
+    return as_data_uri(draw_roc(truth.astype(bool), scores, labels))
+
+
+def _reliability(results: dict[str, Any]) -> str | None:
+    """Return curves of the first model, or None in results of before there was calibration."""
+    first = next(iter(results["models"].values()))
+    if "calibration" not in first:
+        return None
+    curves = first["calibration"]["reliability"]
+    return as_data_uri(draw_reliability({f"{when} calibration": c for when, c in curves.items()}))
+
+
+def _embedding_map(path: Path, results: dict[str, Any]) -> str | None:
+    """Return a t-SNE map of the test records for each encoder, or None where none was saved."""
+    from sklearn.manifold import TSNE
+
+    file = path / "embeddings.npz"
+    if not file.is_file() or results["protocol"] != "linear":
+        return None
+    with np.load(file, allow_pickle=False) as content:
+        targets = content["targets"]
+        vectors = {name: content[name] for name in results["models"]}
+    if len(targets) < 10:
+        return None
+    panels: dict[str, Float[np.ndarray, "records 2"]] = {}
+    for name, features in vectors.items():
+        scale = features.std(axis=0)
+        standardised = (features - features.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+        perplexity = min(30.0, (len(targets) - 1) / 3)
+        panels[name] = TSNE(perplexity=perplexity, random_state=0, init="pca").fit_transform(
+            standardised
+        )
+    return as_data_uri(draw_embeddings(panels, targets, results["task"]["labels"]))

@@ -1,0 +1,254 @@
+"""The page: what is in the files of a folder stands on it."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from ecgjepa.errors import CheckpointError
+from ecgjepa.reporting.page import report
+
+
+def test_the_page_needs_nothing_but_itself(evaluation, tmp_path):
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    addresses = re.findall(r'(?:src|href)="([^"]{0,40})', page)
+    assert addresses
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in addresses)
+    assert "http://" not in page
+    assert "<script" not in page
+    assert "url(" not in page
+
+
+def test_the_page_says_what_was_left_out(evaluation, tmp_path):
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "partial copy" in text
+    assert "3 truncated" in text
+    assert "17: half" in text
+    assert "20,719" in text
+    assert "7 records have no label of the task" in text
+    assert "Not scored, because the test records hold only positives or only negatives: C" in text
+    assert "fewer than 10 positive test records" in text
+    assert "+0.050" in text
+    assert "0.812" in text
+    assert "research use only" in text.lower()
+
+
+def test_the_page_shows_calibration_label_sets_and_subgroups(evaluation, tmp_path):
+    """Of results that have them; those above are from before."""
+    path = evaluation / "results.json"
+    results = json.loads(path.read_text())
+    numbers = {"log_loss": 0.3, "brier": 0.1234, "calibration_error": None}
+    curve = {"num_records": [90, 30], "mean_probability": [0.1, 0.8], "share_positive": [0.2, 0.7]}
+    results["subgroups_need_patients"] = 50
+    results["models"]["pre-trained"] |= {
+        "calibration": {
+            "applied": {"method": "platt", "fallback": {"C": "0 positive validation records"}},
+            "test": {"before": numbers, "platt": numbers},
+            "reliability": {"before": curve, "after": curve},
+        },
+        "label_sets": {
+            "asked": 0.9,
+            "measured": [0.91, 0.88, 0.94],
+            "mean_size": 1.5,
+            "in_every_set": ["C"],
+        },
+        "subgroups": {
+            "sex": [
+                {
+                    "group": group,
+                    "records": records,
+                    "patients": records,
+                    "labels_scored": 2,
+                    "macro_auroc": score,
+                }
+                for group, records, score in (("female", 60, [0.77, 0.7, 0.8]), ("<i>", 9, None))
+            ]
+        },
+    }
+    path.write_text(json.dumps(results))
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "0.3000 0.1234 \u2013" in text
+    assert "With the common temperature, for want of validation records: C." in text
+    assert "91.0 % of them on the test records (95 % interval 88.0 to 94.0)" in text
+    assert "sex female 60 60 2 0.770 0.700\u20130.800" in text
+    assert "fewer than 50 patients are not scored: sex &lt;i&gt; (9)" in text
+
+
+def test_names_from_files_cannot_inject_markup(evaluation, tmp_path):
+    page = report([evaluation], tmp_path / "r.html", title="<i>x</i>").read_text()
+    assert "<b>A</b>" not in page
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "<i>x</i>" not in page
+
+
+def test_a_page_without_the_records_does_without_their_pictures(evaluation, tmp_path):
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    assert "Test records" not in page
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"holds none of what can be reported: pre-training run \(metrics"
+    ):
+        report([tmp_path], tmp_path / "r.html")
+
+
+def test_scores_at_thresholds_and_all_means_are_shown(page_text, evaluation):
+    path = evaluation / "results.json"
+    results = json.loads(path.read_text())
+    results["criteria"] = {"f1": "at the best threshold"}
+    for name, model in results["models"].items():
+        shift = 0.0 if name == "pre-trained" else 0.001
+        model["macro"] = {
+            "auroc": [0.611 + shift, 0.5, 0.7],
+            "f1": 0.222 + shift,
+            "record_accuracy": [0.333, 0.3, 0.4],
+        }
+        model["macro_frequent"] = {"labels": 1, "auroc": [0.444, 0.4, 0.5], "f1": None}
+        model["labels_without_threshold"] = ["C"]
+        model["label_sets"] = {"per_label": {"<b>A</b>": 0.87, "B": 0.5, "C": None}}
+        for label in model["labels"]:
+            label |= {
+                "f1": [0.51, 0.41, 0.61],
+                "f1_threshold": 0.17,
+                "sensitivity": [0.52, 0.42, 0.62],
+                "specificity": [0.93, 0.91, 0.95],
+                "specificity_threshold": None,
+                "average_precision_interval": [0.53, 0.43, 0.63],
+                "brier": [0.054, 0.044, 0.064],
+                "log_loss": [0.155, 0.145, 0.165],
+                "calibration_error": 0.066,
+            }
+    results["p_values"] = {"pre-trained - untrained": 0.042}
+    path.write_text(json.dumps(results))
+    text = page_text([evaluation])
+    assert "AUROC 0.611 (0.500 to 0.700) 0.444 (0.400 to 0.500) 0.612 (0.500 to" in text
+    assert "F1 at the validation threshold 0.222 - 0.223 -" in text
+    assert "accuracy, one label a record 0.333 (0.300 to 0.400)" in text
+    assert "B * 0.170 0.510 (0.410 to 0.610) - 0.520 (0.420 to 0.620) 0.930 (0.910 to" in text
+    assert "B * 0.530 (0.430 to 0.630) 0.054 (0.044 to 0.064) 0.155 (0.145 to 0.165) 0.066" in text
+    assert "0.066 87 %" in text
+    assert "for want of positive or negative validation records: C" in text
+    assert "f1: at the best threshold" in text
+    assert "+0.050 (+0.010 to +0.090) 0.042" in text
+
+
+def test_evaluations_of_several_tasks_are_told_apart(page_text, evaluation, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    results = json.loads((evaluation / "results.json").read_text())
+    results["task"]["name"] = "second"
+    results["counts"]["train"] = 100
+    results["data"] = {
+        "trained_on": ["a"],
+        "tested_on": ["b"],
+        "label_fraction": 0.1,
+        "label_draw": 2,
+        "copies_of_others_left_out_of_training": 4,
+        "notices": ["six ids were unknown"],
+    }
+    (other / "results.json").write_text(json.dumps(results))
+    (other / "predictions.parquet").write_bytes((evaluation / "predictions.parquet").read_bytes())
+    text = page_text([evaluation, other])
+    assert "frozen, linear probe, t pre-trained" in text
+    assert "frozen, linear probe, 10 % of the labels, tested on b, second pre-trained" in text
+    assert "Task t (multi-label): 1,000 records train" in text
+    assert "Task second (multi-label): 100 records train" in text
+    assert "Trained on a, tested on b. Only 10 % of the training patients' labels" in text
+    assert "4 training records are copies" in text
+    assert "six ids were unknown." in text
+
+
+@pytest.fixture
+def regression(evaluation, rng):
+    path = evaluation / "results.json"
+    results = json.loads(path.read_text())
+    names = ["qt", "<pr>"]
+    results["measure"] = "r2"
+    results["task"] |= {"kind": "regression", "labels": names, "descriptions": names}
+    results["p_values"] = {"pre-trained - untrained": 0.031}
+    for number, name in enumerate(("pre-trained", "untrained")):
+        results["models"][name] = {
+            "r2": [0.71 - number / 10, 0.6, 0.8],
+            "validation_r2": 0.69,
+            "labels_scored": 1,
+            "undefined_labels": ["<pr>"],
+            "selected": "step 5",
+            "history": [],
+            "test_records": 40,
+            "labels": [
+                {
+                    "label": "qt",
+                    "r2": [0.713 - number / 10, 0.613, 0.813],
+                    "mean_absolute_error": [12.345 + number, 11.0, 14.0],
+                    "pearson": [0.86, 0.81, 0.91],
+                },
+                {
+                    "label": "<pr>",
+                    "r2": [None, None, None],
+                    "mean_absolute_error": [3.0, 2.0, 4.0],
+                    "pearson": [None, None, None],
+                },
+            ],
+        }
+    path.write_text(json.dumps(results))
+    frame = pd.read_parquet(evaluation / "predictions.parquet")[["model", "part", "record_id"]]
+    for name in names:
+        frame[f"target:{name}"] = rng.normal(400, 20, len(frame))
+        frame[f"value:{name}"] = rng.normal(400, 20, len(frame))
+    frame.to_parquet(evaluation / "predictions.parquet")
+    return evaluation
+
+
+def test_a_regression_is_shown_as_one(page_text, regression, tmp_path):
+    text = page_text([regression])
+    assert "Mean R² on the test records" in text
+    assert "0.710 0.600-0.800" in text
+    assert "+0.050 (+0.010 to +0.090) 0.031 0.690 1 of 2" in text
+    assert "qt 0.713 (0.613 to 0.813) 12.35 (11 to 14) 0.860 (0.810 to 0.910) 0.613 13.35" in text
+    assert "&lt;pr&gt; - 3 (2 to 4) - -" in text
+    assert "Without R², because the true values of the test records are all the same" in text
+    page = (tmp_path / "r.html").read_text()
+    assert 'alt="Predicted against true values"' in page
+    assert 'alt="ROC' not in page
+    for word in ("AUROC", "elieved", "Label sets", "threshold"):
+        assert word not in text
+
+
+def test_classifications_and_regressions_share_a_page(page_text, regression, evaluation, tmp_path):
+    """Scores of different kinds are in tables and figures of their own."""
+    other = tmp_path / "classification"
+    other.mkdir()
+    results = json.loads((regression / "results.json").read_text())
+    model = {
+        "macro_auroc": [0.9, 0.8, 0.95],
+        "validation_macro_auroc": 0.9,
+        "labels_scored": 1,
+        "undefined_labels": [],
+        "selected": "C 1",
+        "labels": [
+            {
+                "label": "A",
+                "description": "d",
+                "train_positives": 20,
+                "test_positives": 20,
+                "few_positives": False,
+                "auroc": [0.9, 0.8, 0.95],
+                "average_precision": 0.5,
+            }
+        ],
+    }
+    results |= {"measure": "macro_auroc", "models": {"pre-trained": model}, "differences": {}}
+    results["task"] |= {"name": "beats", "kind": "multi-label", "labels": ["A"]}
+    (other / "results.json").write_text(json.dumps(results))
+    frame = pd.DataFrame({"model": "pre-trained", "part": "test", "record_id": list("abcd")})
+    frame["target:A"], frame["probability:A"] = [True, False, True, False], [0.9, 0.1, 0.4, 0.5]
+    frame.to_parquet(other / "predictions.parquet")
+    text = page_text([regression, other])
+    assert "Mean R² on the test records" in text
+    assert "Macro AUROC on the test records" in text
+    page = (tmp_path / "r.html").read_text()
+    assert len(re.findall(r'alt="(?:mean R²|macro AUROC) with intervals"', page)) == 2
