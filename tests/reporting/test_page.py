@@ -252,3 +252,35 @@ def test_classifications_and_regressions_share_a_page(page_text, regression, eva
     assert "Macro AUROC on the test records" in text
     page = (tmp_path / "r.html").read_text()
     assert len(re.findall(r'alt="(?:mean R²|macro AUROC) with intervals"', page)) == 2
+
+
+def test_what_the_distance_notices_is_shown(page_text, evaluation):
+    assert "unlike the training ones" not in page_text([evaluation])  # of an older version
+    results = json.loads((evaluation / "results.json").read_text())
+    results["out_of_distribution"] = {
+        "records": 1979,
+        "threshold": 0.99478,
+        "passed": 0.95,
+        "shrinkage": 0.01,
+        "share_above_threshold": 0.0404,
+        "spoiled": {
+            "gain 10": {
+                "description": "ten times too large",
+                "auroc": [0.999, 0.996, 1.0],
+                "share_detected": 0.997,
+            },
+            "arms swapped": {
+                "description": "electrodes exchanged",
+                "auroc": [0.821, 0.792, 0.85],
+                "share_detected": 0.081,
+            },
+        },
+        "hardly_detected": ["arms swapped"],
+    }
+    (evaluation / "results.json").write_text(json.dumps(results))
+    text = page_text([evaluation])
+    assert "the 1,979 training records exceeds 0.995, within which 95 % of the validation" in text
+    assert "as they are, 4.0 % exceed it" in text
+    assert "gain 10 ten times too large 0.999 (0.996 to 1.000) 100 %" in text
+    assert "arms swapped electrodes exchanged 0.821 (0.792 to 0.850) 8 %" in text
+    assert "Mostly not noticed: arms swapped." in text
