@@ -13,7 +13,7 @@ from ecgjepa.comparing import cells
 from ecgjepa.comparing.compare import compare
 from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, plan_names
 from ecgjepa.config import load_preset
-from ecgjepa.errors import ConfigError, ScoreError
+from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
 from ecgjepa.evaluation.bootstrap import PatientBootstrap
 from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.predictions import compare_predictions
@@ -103,7 +103,10 @@ def test_every_model_is_in_the_table_once_with_all_its_runs(done):
     assert scores.count("| - ") == 2
     value, low, high = found["linear", "random"].macro_auroc
     assert scores.startswith(f"| random | {value:.3f} ({low:.3f} to {high:.3f}) ± ")
-    assert "arXiv 2410.13867" in text
+    assert "## Published: superdiagnostic" in text
+    assert "| ViT | JEPA | - | 0.928 |" in text
+    rows = json.loads((done.path / "comparison.json").read_text())["published"]["rows"]
+    assert {row["task"] for row in rows} == {"superdiagnostic"}
     assert (done.path / "comparison.svg").read_text().count("MAE") >= 1
 
 
@@ -182,8 +185,55 @@ def test_arms_spend_the_same_operations(done):
 def test_another_comparison_in_the_folder_is_refused(done, setting, tmp_path):
     other = tmp_path / "plan.yaml"
     other.write_text(yaml.safe_dump({**PLAN, "seeds": [0]}, sort_keys=False))
-    with pytest.raises(ConfigError, match="holds a comparison of another plan or store"):
+    with pytest.raises(ConfigError, match="holds a comparison of another plan, store or records"):
         compare(other, *setting[1:], device="cpu")
+
+
+def test_other_records_in_the_folder_are_refused(done, setting, tmp_path):
+    fewer = write_ptb_xl(tmp_path, records=80, seconds=4.0)
+    with pytest.raises(ConfigError, match="another plan, store or records: records"):
+        compare(*setting[:2], {"ptb-xl": fewer}, done.path, device="cpu")
+
+
+def test_what_cannot_be_evaluated_is_refused_before_anything_is_spent(setting, tmp_path):
+    def refused(change, data=None):
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump({**PLAN, **change}, sort_keys=False))
+        with pytest.raises(EcgjepaError) as caught:
+            compare(path, setting[1], data or setting[2], tmp_path / "out", device="cpu")
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    assert "no table of labels at" in refused({"tasks": [str(tmp_path / "labels.csv")]})
+    assert "is defined on ptb-xl" in refused({"database": "code-15"}, {"code-15": tmp_path})
+    assert "does not exist" in refused({}, {"ptb-xl": tmp_path / "nowhere"})
+
+
+def test_one_pretraining_may_be_evaluated_with_several_seeds_and_on_own_labels(
+    setting, source, tmp_path
+):
+    table = pd.read_csv(source / "ptbxl_database.csv")
+    words = np.random.default_rng(0).choice(["here", "there"], len(table))
+    own = pd.DataFrame({"ecg_id": table["ecg_id"], "place": words})
+    own.to_csv(tmp_path / "own labels.csv", index=False)
+    change = {
+        "tasks": [str(tmp_path / "own labels.csv")],
+        "kind": "single-label",
+        "pretraining_seeds": [1],
+        "arms": {"JEPA": PLAN["arms"]["JEPA"]},
+        "baselines": {},
+        "protocols": [{"name": "finetune", "overrides": FEW}],
+    }
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({**PLAN, **change}, sort_keys=False))
+    found = compare(plan, *setting[1:3], tmp_path / "out", cache=tmp_path / "cache", device="cpu")
+    assert [path.name for path in (found.path / "runs").iterdir()] == ["JEPA-1"]
+    cells = sorted(path.parent.name for path in found.path.glob("results/own-labels/*/*/cell.json"))
+    assert cells == ["JEPA-0", "JEPA-1"]
+    (entry,) = found.entries
+    assert entry.runs[0] != entry.runs[1]
+    assert entry.labels == 2
+    assert "Pre-trained with seeds [1] only" in (found.path / "comparison.md").read_text()
 
 
 def test_a_store_with_folds_of_the_test_is_refused_before_anything_is_spent(
@@ -211,6 +261,16 @@ def test_plans_of_the_package_are_sound_and_survive_json(name):
     ("change", "match"),
     [
         ({"tasks": ["sex"]}, "unknown task 'sex'"),
+        ({"tasks": ["age"]}, "task 'age' is a regression"),
+        ({"tasks": ["form", "form"]}, "tasks: form more than once"),
+        ({"tasks": ["a/x.csv", "b/x.csv"]}, "tasks: x more than once"),
+        ({"seeds": [0, 1, 0]}, "seeds: 0 more than once"),
+        ({"pretraining_seeds": []}, "pretraining_seeds"),
+        (with_protocol(name="linear", label_fractions=[0.1, 0.1]), "of linear: 0.1 more than once"),
+        (
+            {"arms": {"A 1": {"preset": "tiny"}, "A-1": {"preset": "tiny-mae"}}, "baselines": {}},
+            "folders of arms: A-1 more than once",
+        ),
         ({"arms": {"A": {"preset": "huge"}}, "baselines": {}}, "unknown preset 'huge'"),
         (with_protocol(name="linear", overrides=["steps=3"]), "protocol linear has no settings"),
         (with_protocol(name="attentive", overrides=["stepps=3"]), "stepps: no such key"),
@@ -234,7 +294,8 @@ def test_wrong_plans_are_named(tmp_path, change, match):
     with pytest.raises(ConfigError, match=match):
         load_plan(path)
     with pytest.raises(
-        ConfigError, match="unknown plan 'large': expected one of paper, quick, small"
+        ConfigError,
+        match="unknown plan 'large': expected one of paper, paper-mimic, paper-ptb-xl, quick",
     ):
         load_plan("large")
 

@@ -92,9 +92,9 @@ def test_a_comparison_is_shown(page_text, comparison, tmp_path):
     assert page.count("data:image/svg+xml") == 1
     content = json.loads((comparison / "comparison.json").read_text())
     content["notes"] = ["as <it> was"]
-    row = {"model": "M", "pretraining": "none", "frozen": 0.7, "finetuned": None}
-    content["published"] = {"task": "all", "source": "S", "rows": [row]}
+    row = {"task": "all", "model": "M", "pretraining": "none", "frozen": 0.7, "finetuned": None}
+    content["published"] = {"source": "S", "rows": [row]}
     (comparison / "comparison.json").write_text(json.dumps(content))
     text = page_text([comparison])
     assert "as &lt;it&gt; was" in text
-    assert "M none 0.700 -" in text
+    assert "all M none 0.700 -" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgjepa import __version__
-from ecgjepa.comparing.plan import ComparisonPlan, Evaluated
+from ecgjepa.comparing.plan import ComparisonPlan, Evaluated, file_name, task_folder
 from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.metrics import as_json, macro_auroc
 from ecgjepa.evaluation.results import PREDICTIONS_FILE, predictions_table
@@ -32,7 +32,7 @@ class Run(NamedTuple):
     @property
     def folder(self) -> Path:
         """Where it is, below the comparison's folder."""
-        return Path("runs") / f"{_file_name(self.arm)}-{self.seed}"
+        return Path("runs") / f"{file_name(self.arm)}-{self.seed}"
 
     def is_done(self, out: Path) -> bool:
         """Whether it is finished: its model folder is written last."""
@@ -52,7 +52,9 @@ class Cell(NamedTuple):
     def folder(self) -> Path:
         """Where its results go, below the comparison's folder."""
         share = f"{self.protocol}-{100 * self.label_fraction:g}"
-        return Path("results") / self.task / share / f"{_file_name(self.arm)}-{self.seed}"
+        return (
+            Path("results") / task_folder(self.task) / share / f"{file_name(self.arm)}-{self.seed}"
+        )
 
     def is_done(self, out: Path) -> bool:
         """Whether it is finished."""
@@ -61,7 +63,7 @@ class Cell(NamedTuple):
 
 def list_runs(plan: ComparisonPlan) -> Iterator[Run]:
     """Yield all pre-trainings of a plan."""
-    for seed in plan.seeds:
+    for seed in plan.pretraining_seeds or plan.seeds:
         for arm in plan.arms:
             yield Run(arm, seed)
 
@@ -78,7 +80,7 @@ def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
 
 def run_of(plan: ComparisonPlan, cell: Cell) -> Run:
     """Return the pre-training whose encoder a cell has, or whose architecture or windows."""
-    return Run(plan.encoder_of(cell.arm), cell.seed)
+    return Run(plan.encoder_of(cell.arm), plan.pretraining_seed(cell.seed))
 
 
 def pretrain_arm(plan: ComparisonPlan, run: Run, store: Path, out: Path, device: str) -> None:
@@ -148,7 +150,3 @@ def _describe(result: EvaluationResult) -> dict[str, Any]:
         "test_macro_auroc": macro_auroc(records.targets(parts.test), outcome.test),
         "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
     }
-
-
-def _file_name(arm: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in arm)

@@ -25,13 +25,17 @@ from ecgjepa.comparing.table import (
     tabulate,
 )
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.data import EvaluationData
+from ecgjepa.evaluation.data import EvaluationData, check_databases
 from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.label_table import digest_of_table
 from ecgjepa.evaluation.leaks import open_unseen
+from ecgjepa.evaluation.metrics import FEW_POSITIVES
+from ecgjepa.evaluation.tasks import is_table
 from ecgjepa.files import claim, holding, write_json, write_text
 from ecgjepa.pretraining.costs import count_flops
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
+from ecgjepa.store.plan import Settings, make_plan
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +93,10 @@ def compare(
             f"plan {plan} evaluates {chosen.database}; found {', '.join(data) or 'no data'}. Use "
             f"--data {chosen.database}=DIR"
         )
+    for task in chosen.tasks:
+        check_databases(data, task)
     refuse_leak(chosen, store)
-    _claim(out, chosen, {"store": read_manifest(store).model_dump(mode="json")})
+    _claim(out, chosen, _describe_data(chosen, store, data))
     where = None if cache is None else Path(cache)
     _work(chosen, store, data, out, where, device)
     entries = tabulate(chosen, out)
@@ -103,7 +109,7 @@ def compare(
             "plan": chosen.model_dump(mode="json"),
             "notes": notes,
             "entries": entries_as_json(entries),
-            "published": published_as_json(),
+            "published": published_as_json(chosen.tasks),
         },
     )
     return Comparison(out, entries)
@@ -127,7 +133,7 @@ def _work(
         if piece.task not in opened:
             _, config = load_encoder(out / run_of(plan, piece).folder)
             opened[piece.task] = open_unseen(
-                data, config, task=piece.task, split=plan.split, cache=cache
+                data, config, task=piece.task, split=plan.split, kind=plan.kind, cache=cache
             )
         evaluate(plan, piece, opened[piece.task], out, cache=cache, device=device)
 
@@ -168,6 +174,22 @@ def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
         )
 
 
+def _describe_data(
+    plan: ComparisonPlan, store: Path, data: Mapping[str, str | Path]
+) -> dict[str, object]:
+    """Return what tells the records and labels of a comparison from others.
+
+    Raises:
+        EcgjepaError: If there are none.
+    """
+    manifest = read_manifest(store)
+    return {
+        "store": manifest.model_dump(mode="json"),
+        "records": make_plan(data, "all", Settings(manifest.preprocessing)).digest(),
+        "tables": {task: digest_of_table(task) for task in plan.tasks if is_table(task)},
+    }
+
+
 def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     """Write down what a folder compares, or make sure that it is the same.
 
@@ -177,8 +199,8 @@ def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     differing = claim(out / PLAN_FILE, {"plan": plan.model_dump(mode="json"), **data})
     if differing:
         raise ConfigError(
-            f"{out}: holds a comparison of another plan or store: {'; '.join(differing[:5])}. "
-            "Choose another folder, or repeat the same to go on with it"
+            f"{out}: holds a comparison of another plan, store or records: "
+            f"{'; '.join(differing[:5])}. Choose another folder, or repeat the same to go on"
         )
 
 
@@ -188,11 +210,12 @@ def describe(plan: ComparisonPlan) -> list[str]:
     notes = [
         f"{plan.database}: folds {list(folds.train)} train, {list(folds.validation)} select, "
         f"{list(folds.test)} test; seeds {list(plan.seeds)}.",
+        *_describe_seeds(plan),
         "Intervals: patients resampled 1,000 times, of the mean over runs; the standard deviation "
         "over runs is beside it. Differences are paired on the same resamples; p is not corrected "
         "for several comparisons. Residual networks are compared with the first arm fine-tuned.",
         f"Labels with fewer than {plan.min_positives} positive or negative test records are in no "
-        "mean.",
+        "mean." + _warn_of_rare_labels(plan),
     ]
     for arm in plan.arms:
         config = plan.config(arm, plan.seeds[0])
@@ -203,3 +226,21 @@ def describe(plan: ComparisonPlan) -> list[str]:
             f"{flops / 1e9:.3g} GFLOP each: {spent:.3g} TFLOP."
         )
     return notes
+
+
+def _describe_seeds(plan: ComparisonPlan) -> list[str]:
+    if plan.pretraining_seeds is None:
+        return []
+    return [
+        f"Pre-trained with seeds {list(plan.pretraining_seeds)} only: the deviation over runs is "
+        "of their evaluation."
+    ]
+
+
+def _warn_of_rare_labels(plan: ComparisonPlan) -> str:
+    if plan.min_positives >= FEW_POSITIVES:
+        return ""
+    return (
+        f" With fewer than {FEW_POSITIVES}, intervals hold the true score less often than they "
+        "say (docs/statistics.md)."
+    )

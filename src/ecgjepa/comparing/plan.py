@@ -1,5 +1,6 @@
 """What is compared with what: a YAML file, or one of the plans that come with the package."""
 
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.metrics import FEW_POSITIVES
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.running import FROZEN
-from ecgjepa.evaluation.tasks import Split, check_split, check_task
+from ecgjepa.evaluation.tasks import REGRESSIONS, Split, check_split, check_task
 from ecgjepa.model.xresnet import NETWORKS
 from ecgjepa.pretraining.costs import count_flops
 
@@ -74,9 +75,12 @@ class ComparisonPlan(Section):
     Attributes:
         database: The labelled database.
         folds: Its split; the test folds select nothing.
-        tasks: Labels to predict.
+        tasks: Labels to predict: names of tasks, or tables of labels (CSV).
+        kind: What such tables hold.
         arms: By name; the first is the one that the others are compared with.
-        seeds: Of pre-training and of evaluation, one run each.
+        seeds: Of evaluation, one run each.
+        pretraining_seeds: Of pre-training, taken in turn by the evaluations; None for an encoder of
+            its own for each. The paper evaluates one encoder ten times.
         budget_teraflop: Operations that pre-training may spend, the same for every arm. None
             leaves each preset its own number of steps.
         baselines: Arms without an objective, by name.
@@ -88,8 +92,10 @@ class ComparisonPlan(Section):
     database: str = "ptb-xl"
     folds: Folds
     tasks: tuple[str, ...] = Field(min_length=1)
+    kind: Literal["multi-label", "single-label"] = "multi-label"
     arms: dict[str, Arm] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
+    pretraining_seeds: tuple[int, ...] | None = Field(None, min_length=1)
     budget_teraflop: float | None = Field(None, gt=0)
     baselines: dict[str, Baseline] = Field(default_factory=dict)
     protocols: tuple[Evaluation, ...] = Field(min_length=1)
@@ -100,6 +106,11 @@ class ComparisonPlan(Section):
         check_split(self.split)
         for task in self.tasks:
             check_task(task)
+            if task in REGRESSIONS:
+                raise ValueError(
+                    f"task {task!r} is a regression, and what is compared is the macro AUROC; use "
+                    "ecgjepa probe and compare-predictions"
+                )
         for protocol in self.protocols:
             if protocol.name not in _WITHOUT_SETTINGS:
                 load_protocol(protocol.name, protocol.overrides)
@@ -114,6 +125,11 @@ class ComparisonPlan(Section):
         names = [protocol.name for protocol in self.protocols]
         if len(set(names)) < len(names):
             raise ValueError("a protocol comes twice; give it several label_fractions")
+        _check_different("seeds", self.seeds)
+        _check_different("pretraining_seeds", self.pretraining_seeds or ())
+        _check_different("tasks", [task_folder(task) for task in self.tasks])
+        for protocol in self.protocols:
+            _check_different(f"label_fractions of {protocol.name}", protocol.label_fractions)
         evaluated = {arm for name in names for arm in self.arms_of(name)}
         for name, baseline in self.baselines.items():
             if name in self.arms:
@@ -127,6 +143,7 @@ class ComparisonPlan(Section):
                 )
             if baseline.network not in NETWORKS:
                 raise ValueError(f"network {baseline.network!r}: expected {', '.join(NETWORKS)}")
+        _check_different("folders of arms", map(file_name, (*self.arms, *self.baselines)))
 
     @property
     def split(self) -> Split:
@@ -154,6 +171,12 @@ class ComparisonPlan(Section):
             return arm
         return self.baselines[arm].like or next(iter(self.arms))
 
+    def pretraining_seed(self, seed: int) -> int:
+        """Return the seed of the pre-training whose encoder an evaluation has."""
+        if self.pretraining_seeds is None:
+            return seed
+        return self.pretraining_seeds[self.seeds.index(seed) % len(self.pretraining_seeds)]
+
     def protocol(self, name: Evaluated) -> Evaluation:
         """Return how a protocol is run."""
         return next(protocol for protocol in self.protocols if protocol.name == name)
@@ -161,6 +184,23 @@ class ComparisonPlan(Section):
     def config(self, arm: str, seed: int) -> PretrainConfig:
         """Return the whole configuration of an arm's run."""
         return load_preset(self.arms[arm].preset, self.overrides(arm, seed))
+
+
+def file_name(name: str) -> str:
+    """Return the name of an arm as its folders have it: letters, digits and hyphens."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
+
+
+def task_folder(task: str) -> str:
+    """Return the name of a task, or of a table of labels, as its folder has it."""
+    return file_name(Path(task).stem)
+
+
+def _check_different(what: str, values: Iterable[object]) -> None:
+    """Refuse what would share a folder, and count one run as two."""
+    listed = list(values)
+    if twice := sorted({str(value) for value in listed if listed.count(value) > 1}):
+        raise ValueError(f"{what}: {', '.join(twice)} more than once; expected each once")
 
 
 def affordable_steps(config: PretrainConfig, teraflop: float) -> int:

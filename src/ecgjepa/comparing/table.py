@@ -1,6 +1,6 @@
 """The tables of a comparison: means over runs, intervals over patients, paired differences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,19 +109,29 @@ def as_markdown(entries: list[Entry], notes: list[str]) -> str:
             *_grid([entry for entry in chosen if entry.difference], _change),
             "",
         ]
-    lines += [
-        f"## Published: {published.TASK}, 71 labels",
+    for task in dict.fromkeys(entry.task for entry in entries):
+        lines += _published(task)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _published(task: str) -> list[str]:
+    """Return a table of what others report of a task, if they do."""
+    if task not in published.TABLES:
+        return []
+    note, rows = published.TABLES[task]
+    return [
+        f"## Published: {task}",
         "",
-        f"{published.SOURCE}.",
+        f"{published.SOURCE}{note}.",
         "",
         "| model | pre-training | frozen | fine-tuned |",
         "|---|---|---|---|",
+        *(
+            f"| {row.model} | {row.pretraining} | {_three(row.frozen)} | {_three(row.finetuned)} |"
+            for row in rows
+        ),
+        "",
     ]
-    lines += [
-        f"| {row.model} | {row.pretraining} | {_three(row.frozen)} | {_three(row.finetuned)} |"
-        for row in published.ROWS
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def entries_as_json(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -129,10 +139,14 @@ def entries_as_json(entries: list[Entry]) -> list[dict[str, Any]]:
     return [as_json(entry._asdict()) for entry in entries]
 
 
-def published_as_json() -> dict[str, Any]:
-    """Return the published numbers as JSON content."""
-    rows = [row._asdict() for row in published.ROWS]
-    return {"task": published.TASK, "source": published.SOURCE, "rows": rows}
+def published_as_json(tasks: Sequence[str]) -> dict[str, Any]:
+    """Return the published numbers of some tasks as JSON content."""
+    rows = [
+        {"task": task, **row._asdict()}
+        for task in tasks
+        for row in published.TABLES.get(task, ("", ()))[1]
+    ]
+    return {"source": published.SOURCE, "rows": rows}
 
 
 def _grid(entries: list[Entry], write: Callable[[Entry], str]) -> list[str]:

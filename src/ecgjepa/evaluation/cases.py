@@ -14,6 +14,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.classifiers import MODEL_FOLDER
 from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.encoders import load_encoder
+from ecgjepa.evaluation.label_table import digest_of_table
 from ecgjepa.evaluation.results import RESULTS_FILE
 from ecgjepa.evaluation.tasks import is_table
 from ecgjepa.files import claim, sha256_of_file
@@ -47,9 +48,9 @@ class Case(NamedTuple):
 def list_cases(
     targets: list[tuple[str, ...]], fractions: Sequence[float], draws: int, seeds: range
 ) -> Iterator[Case]:
-    """Yield every case: databases, then shares, then draws, then seeds."""
+    """Yield every case once: databases, then shares, then draws, then seeds."""
     for test_on in targets:
-        for fraction in fractions:
+        for fraction in dict.fromkeys(fractions):
             for draw in range(draws if fraction < 1 else 1):
                 for seed in seeds:
                     yield Case(test_on, fraction, draw, seed)
@@ -81,7 +82,7 @@ def describe_request(
         "software_version": __version__,
         "model": _digest_of_model(Path(model)),
         "records": _digest_of_records(model, data),
-        "labels": _digest_of_table(settings["task"]),
+        "labels": digest_of_table(settings["task"]) if is_table(settings["task"]) else None,
         **settings,
         **ranges,
     }
@@ -92,11 +93,6 @@ def _digest_of_model(path: Path) -> dict[str, str]:
     folder = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
     return {file.name: sha256_of_file(file) for file in sorted(files)}
-
-
-def _digest_of_table(task: str) -> str | None:
-    """Return a hash of a table of labels; what is missing is refused where it is read."""
-    return sha256_of_file(Path(task)) if is_table(task) and Path(task).is_file() else None
 
 
 def _digest_of_records(model: str | Path, data: Data) -> str:

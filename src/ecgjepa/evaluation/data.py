@@ -171,7 +171,7 @@ def open_data(
     Raises:
         TaskError: If the databases lack the task or the split leaves nothing to train or test.
     """
-    _check_databases(data, task)
+    check_databases(data, task)
     store = _open_store(data, config, cache, progress)
     table, origin = with_folds(store.table())
     databases = tuple(sorted(set(table["database"])))
@@ -236,8 +236,12 @@ def check_learnable(records: EvaluationData) -> None:
         )
 
 
-def _check_databases(data: Data, task: str) -> None:
-    """Refuse, before anything is read, databases that cannot have the task."""
+def check_databases(data: Data, task: str) -> None:
+    """Refuse, before anything is read, databases that cannot have the task.
+
+    Raises:
+        TaskError: If they cannot.
+    """
     if isinstance(data, Mapping) and not data:
         raise TaskError("no labelled records are given: found nothing. Use --data NAME=DIR")
     if task in INDEX_TASKS or is_table(task):

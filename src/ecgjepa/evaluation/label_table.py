@@ -20,6 +20,7 @@ from jaxtyping import Int64, Shaped
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, TaskError
 from ecgjepa.evaluation.tasks import Task, TaskKind
+from ecgjepa.files import sha256_of_file
 
 _RECORD = ("record", "record_id", "ecg_id")
 # With more, a column of words is a comment, a date or an identifier.
@@ -76,9 +77,23 @@ def build_table_task(
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
+def digest_of_table(path: str | Path) -> str:
+    """Return the SHA-256 of a table of labels.
+
+    Raises:
+        TaskError: If there is none.
+    """
+    _check_there(Path(path))
+    return sha256_of_file(Path(path))
+
+
+def _check_there(path: Path) -> None:
     if not path.is_file():
         raise TaskError(f"no table of labels at {path}")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    _check_there(path)
     try:
         cells = read_table(path, dtype=str, keep_default_na=False)
     except DatabaseError as error:

@@ -28,6 +28,7 @@ TASKS = (
 )
 # Tasks that need nothing but the store's index; see `record_tasks`.
 INDEX_TASKS = ("challenge-2021", "code-15", "codes", "age")
+REGRESSIONS = ("age",)
 TaskKind = Literal["multi-label", "single-label", "regression"]
 # Numbers of labels on the full database.
 NUM_LABELS = {
