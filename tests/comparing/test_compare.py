@@ -88,19 +88,21 @@ def test_every_model_is_in_the_table_once_with_all_its_runs(done):
         ("finetune", "JEPA"),
         ("finetune", "scratch"),
         ("finetune", "MAE"),
-        ("supervised", "xresnet1d18"),
+        ("finetune", "xresnet1d18"),
     }
     assert len(found) == len(done.entries)
     assert all(len(entry.runs) == 2 for entry in done.entries)
     assert found["linear", "JEPA"].difference is None
     assert found["linear", "MAE"].difference is not None
-    # A residual network is compared with the first arm fine-tuned.
-    gap = np.mean(found["supervised", "xresnet1d18"].runs) - np.mean(found["finetune", "JEPA"].runs)
-    assert found["supervised", "xresnet1d18"].difference.value == pytest.approx(gap)
+    # A residual network is compared with the first arm fine-tuned, in its column.
+    network = found["finetune", "xresnet1d18"]
+    gap = np.mean(network.runs) - np.mean(found["finetune", "JEPA"].runs)
+    assert network.protocol == "supervised"
+    assert network.difference.value == pytest.approx(gap)
     text = (done.path / "comparison.md").read_text()
-    assert "| model | linear | linear, 50 % of labels | finetune | supervised |" in text
+    assert "| model | linear | linear, 50 % of labels | finetune |" in text
     scores = next(line for line in text.splitlines() if line.startswith("| random |"))
-    assert scores.count("| - ") == 2
+    assert scores.count("| - ") == 1
     value, low, high = found["linear", "random"].macro_auroc
     assert scores.startswith(f"| random | {value:.3f} ({low:.3f} to {high:.3f}) ± ")
     assert "## Published: superdiagnostic" in text
@@ -251,6 +253,30 @@ def test_a_store_with_folds_of_the_test_is_refused_before_anything_is_spent(
         compare(setting[0], setting[1], {"code-15": source}, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("protocols", "column"),
+    [
+        (["linear", "finetune-after-probe", "scratch", "supervised"], "finetune-after-probe"),
+        (["supervised", "finetune", "finetune-after-probe"], "finetune-after-probe"),
+        (["finetune", "supervised"], "finetune"),
+        (["linear", "supervised"], "supervised"),
+    ],
+)
+def test_models_without_pretraining_stand_beside_the_best_fine_tuning(protocols, column):
+    baselines = {"scratch": {"kind": "scratch"}, "network": {"kind": "network"}}
+    if not {"scratch", "finetune"} & set(protocols):
+        del baselines["scratch"]
+    listed = [{"name": name} for name in protocols]
+    plan = ComparisonPlan.model_validate({**PLAN, "baselines": baselines, "protocols": listed})
+    assert plan.shown_with("supervised") == column
+    assert plan.shown_with("linear") == "linear"
+    assert plan.arms_of("supervised") == ["network"]
+    if "scratch" in protocols:
+        assert plan.shown_with("scratch") == column
+        assert plan.arms_of("scratch") == ["scratch"]
+        assert plan.arms_of("finetune-after-probe") == ["JEPA", "MAE"]
+
+
 @pytest.mark.parametrize("name", plan_names())
 def test_plans_of_the_package_are_sound_and_survive_json(name):
     plan = load_plan(name)
@@ -277,6 +303,7 @@ def test_plans_of_the_package_are_sound_and_survive_json(name):
         (with_protocol(name="ridge"), "protocols"),
         (with_protocol(name="linear", label_fractions=[0.0]), "label_fractions"),
         ({"protocols": [{"name": "knn"}, {"name": "knn"}]}, "a protocol comes twice"),
+        ({"protocols": [{"name": "finetune"}, {"name": "scratch"}]}, "leave scratch"),
         (with_protocol(name="linear"), "'scratch' .* is evaluated by none of the protocols linear"),
         ({"baselines": {"MAE": {"kind": "untrained"}}}, "'MAE' has the name of an arm"),
         ({"baselines": {"r": {"kind": "untrained", "like": "B"}}}, "like 'B', which is no arm"),

@@ -213,7 +213,8 @@ def describe(plan: ComparisonPlan) -> list[str]:
         *_describe_seeds(plan),
         "Intervals: patients resampled 1,000 times, of the mean over runs; the standard deviation "
         "over runs is beside it. Differences are paired on the same resamples; p is not corrected "
-        "for several comparisons. Residual networks are compared with the first arm fine-tuned.",
+        "for several comparisons. Models without pre-training are compared with the first arm "
+        "fine-tuned.",
         f"Labels with fewer than {plan.min_positives} positive or negative test records are in no "
         "mean." + _warn_of_rare_labels(plan),
     ]

@@ -18,10 +18,15 @@ from ecgjepa.model.xresnet import NETWORKS
 from ecgjepa.pretraining.costs import count_flops
 
 # What an arm may be evaluated by.
-Evaluated = Literal["linear", "attentive", "knn", "finetune", "finetune-after-probe", "supervised"]
+Evaluated = Literal[
+    "linear", "attentive", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
+]
 _WITHOUT_SETTINGS = ("linear", "knn")
 # Which arms without an objective belong to the protocols that train all of a network.
-_BASELINE_OF = {"finetune": "scratch", "supervised": "network"}
+_BASELINE_OF = {"finetune": "scratch", "scratch": "scratch", "supervised": "network"}
+# Protocols of arms without pre-training, and what they compare with, the best first.
+_FROM_LABELS_ALONE = ("scratch", "supervised")
+_FINE_TUNED: tuple[Evaluated, ...] = ("finetune-after-probe", "finetune")
 _WARMUP = 0.1  # share of the steps
 
 
@@ -37,7 +42,8 @@ class Baseline(Section):
 
     Attributes:
         kind: ``untrained``: an arm's encoder before its first step, in the frozen protocols.
-            ``scratch``: the same, fine-tuned. ``network``: a residual network from scratch.
+            ``scratch``: the same, trained from the labels alone, in the protocols finetune or
+            scratch. ``network``: a residual network, in the protocol supervised.
         like: The arm whose encoder, or whose rate and windows, it has; the first by default.
         network: One of `ecgjepa.model.xresnet.NETWORKS`.
     """
@@ -51,7 +57,8 @@ class Evaluation(Section):
     """A protocol, what differs from its settings, and with how many labels.
 
     Attributes:
-        name: The protocol; ``supervised`` is of residual networks.
+        name: The protocol. ``scratch`` (finetune, of baselines alone) and ``supervised`` (of
+            residual networks) stand in the column of the fine-tuned arms.
         overrides: Of its settings; linear and knn have none.
         label_fractions: Shares of the training patients whose labels are used.
     """
@@ -113,7 +120,8 @@ class ComparisonPlan(Section):
                 )
         for protocol in self.protocols:
             if protocol.name not in _WITHOUT_SETTINGS:
-                load_protocol(protocol.name, protocol.overrides)
+                settings = "finetune" if protocol.name == "scratch" else protocol.name
+                load_protocol(settings, protocol.overrides)
             elif protocol.overrides:
                 raise ValueError(f"protocol {protocol.name} has no settings")
         self._check_names()
@@ -125,6 +133,8 @@ class ComparisonPlan(Section):
         names = [protocol.name for protocol in self.protocols]
         if len(set(names)) < len(names):
             raise ValueError("a protocol comes twice; give it several label_fractions")
+        if {"finetune", "scratch"} <= set(names):
+            raise ValueError("protocol finetune trains baselines from scratch too; leave scratch")
         _check_different("seeds", self.seeds)
         _check_different("pretraining_seeds", self.pretraining_seeds or ())
         _check_different("tasks", [task_folder(task) for task in self.tasks])
@@ -161,7 +171,7 @@ class ComparisonPlan(Section):
 
     def arms_of(self, protocol: Evaluated) -> list[str]:
         """Return the names of the arms that a protocol evaluates, pre-trained ones first."""
-        trained = [] if protocol == "supervised" else list(self.arms)
+        trained = [] if protocol in _FROM_LABELS_ALONE else list(self.arms)
         kind = "untrained" if protocol in FROZEN else _BASELINE_OF.get(protocol)
         return trained + [name for name, one in self.baselines.items() if one.kind == kind]
 
@@ -170,6 +180,13 @@ class ComparisonPlan(Section):
         if arm in self.arms:
             return arm
         return self.baselines[arm].like or next(iter(self.arms))
+
+    def shown_with(self, protocol: Evaluated) -> Evaluated:
+        """Return in whose column a protocol's results stand, beside the arms they compare with."""
+        if protocol not in _FROM_LABELS_ALONE:
+            return protocol
+        names = {one.name for one in self.protocols}
+        return next((name for name in _FINE_TUNED if name in names), protocol)
 
     def pretraining_seed(self, seed: int) -> int:
         """Return the seed of the pre-training whose encoder an evaluation has."""

@@ -21,11 +21,12 @@ class Entry(NamedTuple):
         model: Name of the arm.
         task: Labels.
         protocol: How it was evaluated.
+        shown_with: The protocol of its column; of arms without pre-training, the fine-tuned ones'.
         label_fraction: Share of the training patients whose labels were used.
         runs: Macro AUROC of each run on the test records.
         macro_auroc: Their mean, with its interval over patients.
-        difference: To the first arm in the same protocol, paired; of a residual network, to the
-            first arm fine-tuned. None of that arm itself, or where it was not evaluated so.
+        difference: To the first arm in the same column, paired; None of that arm itself, or where
+            it was not evaluated so.
         p_value: Two-sided, from the same resamples.
         validation: Macro AUROC of each run on the validation records, over all labels.
         labels: How many are in the mean.
@@ -35,6 +36,7 @@ class Entry(NamedTuple):
     model: str
     task: str
     protocol: str
+    shown_with: str
     label_fraction: float
     runs: tuple[float, ...]
     macro_auroc: Interval
@@ -48,7 +50,7 @@ class Entry(NamedTuple):
     def column(self) -> str:
         """What heads its column."""
         share = "" if self.label_fraction == 1 else f", {100 * self.label_fraction:g} % of labels"
-        return self.protocol + share
+        return self.shown_with + share
 
 
 def tabulate(plan: ComparisonPlan, out: Path) -> list[Entry]:
@@ -64,8 +66,8 @@ def _entry(
 ) -> Entry:
     """Compare an arm's runs with those of the first arm, on the same resamples."""
     cell, first = cells[0], next(iter(plan.arms))
-    protocol = "finetune" if cell.protocol == "supervised" else cell.protocol
-    theirs = runs.get(cell._replace(arm=first, protocol=protocol, seed=-1), [])
+    beside = plan.shown_with(cell.protocol)
+    theirs = runs.get(cell._replace(arm=first, protocol=beside, seed=-1), [])
     compared = compare_predictions(
         [out / one.folder for one in cells],
         [out / one.folder for one in theirs or cells],
@@ -78,6 +80,7 @@ def _entry(
         model=cell.arm,
         task=cell.task,
         protocol=cell.protocol,
+        shown_with=beside,
         label_fraction=cell.label_fraction,
         runs=compared.first.runs,
         macro_auroc=compared.first.score,
