@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -281,6 +282,13 @@ def test_models_without_pretraining_stand_beside_the_best_fine_tuning(protocols,
 def test_plans_of_the_package_are_sound_and_survive_json(name):
     plan = load_plan(name)
     assert ComparisonPlan.model_validate(json.loads(plan.model_dump_json())) == plan
+
+
+def test_the_plan_in_the_documentation_is_sound(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
+    path = tmp_path / "plan.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0])
+    assert load_plan(path).shown_with("supervised") == "finetune-after-probe"
 
 
 @pytest.mark.parametrize(

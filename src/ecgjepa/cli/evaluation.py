@@ -147,7 +147,11 @@ def compare(
         typer.Option("--data", metavar="NAME=DIR", help="The labelled database, e.g. ptb-xl=DIR."),
     ],
     plan: Annotated[
-        str, typer.Option("--plan", help="quick, small, paper, or a YAML file.")
+        str,
+        typer.Option(
+            "--plan",
+            help="quick, small, paper, paper-mimic, paper-ptb-xl, rivals, or a YAML file.",
+        ),
     ] = "small",
     cache: CacheOption = None,
     device: DeviceOption = "auto",
