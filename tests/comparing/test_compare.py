@@ -278,6 +278,30 @@ def test_models_without_pretraining_stand_beside_the_best_fine_tuning(protocols,
         assert plan.arms_of("finetune-after-probe") == ["JEPA", "MAE"]
 
 
+def test_the_probe_before_a_fine_tuning_is_the_plans(monkeypatch, tmp_path):
+    protocols = [
+        {"name": "attentive", "overrides": ["steps=7"]},
+        {"name": "finetune-after-probe", "overrides": ["steps=9"]},
+    ]
+    plan = ComparisonPlan.model_validate({**PLAN, "baselines": {}, "protocols": protocols})
+    given = {}
+
+    class Seen(Exception):
+        pass
+
+    def run_protocol(*_, **options):
+        given.update(options)
+        raise Seen
+
+    monkeypatch.setattr(cells, "run_protocol", run_protocol)
+    cell = cells.Cell("JEPA", 0, "superdiagnostic", "finetune-after-probe", 1.0)
+    with pytest.raises(Seen):
+        cells.evaluate(plan, cell, None, tmp_path, cache=None, device="cpu")
+    assert given["overrides"] == ("steps=9",)
+    assert given["probe_overrides"] == ("steps=7",)
+    assert plan.settings_of("linear") == ()
+
+
 @pytest.mark.parametrize("name", plan_names())
 def test_plans_of_the_package_are_sound_and_survive_json(name):
     plan = load_plan(name)

@@ -119,7 +119,8 @@ def evaluate(
         label_fraction=cell.label_fraction,
         label_draw=cell.seed,
         network="" if baseline is None else baseline.network,
-        overrides=plan.protocol(cell.protocol).overrides,
+        overrides=plan.settings_of(cell.protocol),
+        probe_overrides=plan.settings_of("attentive"),
         cache=cache,
         device=device,
     )

@@ -58,7 +58,8 @@ class Evaluation(Section):
 
     Attributes:
         name: The protocol. ``scratch`` (finetune, of baselines alone) and ``supervised`` (of
-            residual networks) stand in the column of the fine-tuned arms.
+            residual networks) stand in the column of the fine-tuned arms. The probe before
+            ``finetune-after-probe`` has the settings of ``attentive``.
         overrides: Of its settings; linear and knn have none.
         label_fractions: Shares of the training patients whose labels are used.
     """
@@ -194,9 +195,12 @@ class ComparisonPlan(Section):
             return seed
         return self.pretraining_seeds[self.seeds.index(seed) % len(self.pretraining_seeds)]
 
-    def protocol(self, name: Evaluated) -> Evaluation:
-        """Return how a protocol is run."""
-        return next(protocol for protocol in self.protocols if protocol.name == name)
+    def settings_of(self, protocol: Evaluated) -> tuple[str, ...]:
+        """Return what differs from a protocol's settings: nothing, if it is not in the plan.
+
+        Those of the attentive probe hold for the one before a fine-tuning, too.
+        """
+        return next((one.overrides for one in self.protocols if one.name == protocol), ())
 
     def config(self, arm: str, seed: int) -> PretrainConfig:
         """Return the whole configuration of an arm's run."""
