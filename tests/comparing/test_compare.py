@@ -16,6 +16,7 @@ from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
 from ecgjepa.evaluation.bootstrap import PatientBootstrap
+from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.files import holding
@@ -295,8 +296,9 @@ def test_the_probe_before_a_fine_tuning_is_the_plans(monkeypatch, tmp_path):
 
     monkeypatch.setattr(cells, "run_protocol", run_protocol)
     cell = cells.Cell("JEPA", 0, "superdiagnostic", "finetune-after-probe", 1.0)
+    nothing = EvaluationData._make([None] * len(EvaluationData._fields))
     with pytest.raises(Seen):
-        cells.evaluate(plan, cell, None, tmp_path, cache=None, device="cpu")
+        cells.evaluate(plan, cell, nothing, tmp_path, cache=None, device="cpu")
     assert given["overrides"] == ("steps=9",)
     assert given["probe_overrides"] == ("steps=7",)
     assert plan.settings_of("linear") == ()
