@@ -136,7 +136,8 @@ class EvaluationData(NamedTuple):
         if not 0 < share <= 1:
             raise TaskError(f"share of labels is {share:g}; expected more than 0, up to 1")
         if share == 1:
-            return self._replace(parts=self.whole)
+            facts = {**self.facts, "label_fraction": 1.0, "label_draw": 0}
+            return self._replace(parts=self.whole, facts=facts)
         train = self.whole.train
         chosen = train[part_of_patients(self.patients(train), share, draw)]
         facts = {**self.facts, "label_fraction": share, "label_draw": draw}
