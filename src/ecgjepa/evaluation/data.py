@@ -27,6 +27,7 @@ from ecgjepa.evaluation.tasks import (
     build_task,
     is_table,
     split_task,
+    without_copies,
 )
 from ecgjepa.model.folder import ModelConfig, NormalisationConfig, TaskConfig
 from ecgjepa.store.prepare import prepare_cached
@@ -170,7 +171,8 @@ def open_data(
         progress: Called with (records done, records in all) while preparing.
 
     Raises:
-        TaskError: If the databases lack the task or the split leaves nothing to train or test.
+        TaskError: If the databases lack the task, or the split leaves nothing to train, select or
+            test on that is no copy.
     """
     _check_databases(data, task)
     store = _open_store(data, config, cache, progress)
@@ -188,7 +190,7 @@ def open_data(
         split,
         tested=table["database"].isin(tested).to_numpy() if test_on else None,
     )
-    parts, num_copies = _without_copies(built, parts, table)
+    parts, num_copies = without_copies(built, parts, table["sha256"])
     statistics = store.statistics(built.rows[parts.train])
     opened = EvaluationData(
         database="+".join(tested),
@@ -208,7 +210,8 @@ def open_data(
             "trained_on": list(trained),
             "tested_on": list(tested),
             "folds": origin,
-            "copies_of_others_left_out_of_training": num_copies,
+            "copies_of_others_left_out_of_training": num_copies["train"],
+            "copies_of_test_left_out_of_validation": num_copies["validation"],
             "notices": list(built.notices),
             "label_fraction": 1.0,
             "label_draw": 0,
@@ -318,22 +321,6 @@ def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:
     joined = table.join(found, on="record_id")
     others = table["database"] != ptb_xl.NAME
     return joined.assign(**{str(name): joined[name].mask(others) for name in found})
-
-
-def _without_copies(task: Task, parts: SplitTask, table: pd.DataFrame) -> tuple[SplitTask, int]:
-    """Leave training records out whose samples come again among validation or test records.
-
-    Patients are known for some databases only; exact copies are seen everywhere.
-    """
-    digests = table["sha256"].to_numpy(str)[task.rows]
-    judged = np.concatenate((parts.validation, parts.test))
-    copied = np.isin(digests[parts.train], digests[judged])
-    if copied.any():
-        logger.warning(
-            "%d training records are copies of validation or test records: left out",
-            int(copied.sum()),
-        )
-    return parts._replace(train=parts.train[~copied]), int(copied.sum())
 
 
 def default_cache() -> Path:
