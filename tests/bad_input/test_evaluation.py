@@ -10,8 +10,10 @@ from small_encoders import save_encoder
 
 import ecgjepa
 from ecgjepa.errors import TaskError
+from ecgjepa.evaluation.data import open_data
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import refuse_seen
+from ecgjepa.store.prepare import prepare
 
 FAST = ["steps=4", "validate_every=2"]  # the batch of 128 stays: it is larger than what is there
 
@@ -235,6 +237,31 @@ def test_what_copies_leave_must_still_select(encoder, tmp_path):
     kept = folds[(folds != 9) | (folds.index == selected["ecg_id"])]
     with pytest.raises(TaskError, match="all 1 records of the validation folds are copies of test"):
         probe(write(tmp_path / "all.csv", kept, x=folds.index[::2]))
+
+
+def test_typos_do_not_pass_for_records_that_a_copy_lacks(encoder, tmp_path):
+    """A partial copy, from its folder and from a store: its own table says what is absent."""
+    root = write_ptb_xl(tmp_path / "d", records=60, seconds=3.0)
+    folds = pd.read_csv(root / "ptbxl_database.csv").set_index("ecg_id")["strat_fold"]
+    absent = of_fold(folds, 1, 2)
+    for ecg_id in absent:
+        (root / f"records500/00000/{ecg_id:05d}_hr.hea").unlink()
+    config = load_encoder(encoder)[1]
+    prepare(
+        {"ptb-xl": root}, tmp_path / "s", folds="all", preprocessing=config.preprocessing, workers=1
+    )
+
+    def open_task(data, names):
+        task = write(tmp_path / "t.csv", names, x=folds.index[::2])
+        split = ecgjepa.Split()
+        return open_data(data, config, task=task, split=split, cache=tmp_path / "c").task
+
+    typos = folds.rename(index={ecg_id: ecg_id + 700 for ecg_id in absent[:4]})
+    for data in ({"ptb-xl": root}, tmp_path / "s"):
+        named = ", ".join(f"'{ecg_id}'" for ecg_id in absent[:3])
+        assert f"{named} …" in open_task(data, folds).notices[0]
+    with pytest.raises(TaskError, match="4 of 60 records are not in the store, such as '70"):
+        open_task({"ptb-xl": root}, typos)
 
 
 def test_a_patient_in_two_folds_is_refused(encoder, tmp_path):

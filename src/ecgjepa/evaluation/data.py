@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64, Shaped
 
-from ecgjepa.databases import ptb_xl
+from ecgjepa.databases import list_all, ptb_xl
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.fit import check_selectable
 from ecgjepa.evaluation.folds import with_folds
@@ -306,11 +307,19 @@ def _build(data: Data, task: str, kind: TaskKind, table: pd.DataFrame, store: St
             table,
             quarantined=frozenset(bad.record_id for one in summaries for bad in one.quarantine),
             num_absent=sum(one.absent for one in summaries),
+            absent=partial(_absent, data) if isinstance(data, Mapping) else None,
         )
     if task in INDEX_TASKS:
         return build_index_task(task, table)
     assert isinstance(data, Mapping)
     return build_task(task, table["labels"], ptb_xl.read_statements(Path(data[ptb_xl.NAME])))
+
+
+def _absent(data: Mapping[str, str | Path]) -> frozenset[tuple[str, str]]:
+    """Return database and name of records that the databases' tables name but the copies lack."""
+    return frozenset(
+        (listing.database, gone.record_id) for listing in list_all(data) for gone in listing.absent
+    )
 
 
 def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:
