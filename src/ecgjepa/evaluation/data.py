@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64, Shaped
 
-from ecgjepa.databases import list_all, ptb_xl
+from ecgjepa.databases import list_all, original, ptb_xl
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.fit import check_selectable
 from ecgjepa.evaluation.folds import with_folds
@@ -180,7 +180,7 @@ def open_data(
     table, origin = with_folds(store.table())
     databases = tuple(sorted(set(table["database"])))
     if len(databases) > 1:
-        table["patient_id"] = table["database"] + "/" + table["patient_id"]
+        table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
     table = _with_recorders(table, data)
     trained, tested = _roles(databases, test_on)
     built = _build(data, task, kind, table, store)
