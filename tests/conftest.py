@@ -133,6 +133,16 @@ def write_ptb_xl(root: Path, *, records: int = 40, seconds: float = 10.0, seed: 
     return root
 
 
+def copy_as_challenge(source: Path, ecg_ids: list[int], folder: Path) -> Path:
+    """Copy records as the Challenge 2021 has them: HR00001.hea and .mat."""
+    for ecg_id in ecg_ids:
+        digital = np.fromfile(source / f"records500/00000/{ecg_id:05d}_hr.dat", "<i2").reshape(
+            -1, 12
+        )
+        write_wfdb(folder / f"HR{ecg_id:05d}.hea", digital, gain="1000/mv", offset=24)
+    return folder
+
+
 def content(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder, by relative path."""
     return {

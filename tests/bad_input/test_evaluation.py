@@ -10,8 +10,10 @@ from small_encoders import save_encoder
 
 import ecgjepa
 from ecgjepa.errors import TaskError
+from ecgjepa.evaluation.data import open_data
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import refuse_seen
+from ecgjepa.store.prepare import prepare
 
 FAST = ["steps=4", "validate_every=2"]  # the batch of 128 stays: it is larger than what is there
 
@@ -161,16 +163,24 @@ def test_a_probe_of_other_labels_is_no_start(probe, encoder, ptb_xl, cache, fold
             )
 
 
+def first_of_fold(root, fold, place=0):
+    table = pd.read_csv(root / "ptbxl_database.csv")
+    return table[table["strat_fold"] == fold].iloc[place]
+
+
+def overwrite(root, old, new):
+    """Give a record the samples of another, under its own name and patient."""
+    for ending in (".hea", ".dat"):
+        content = (root / new["filename_hr"]).with_suffix(ending).read_bytes()
+        names = (row["filename_hr"].split("/")[-1].encode() for row in (new, old))
+        (root / old["filename_hr"]).with_suffix(ending).write_bytes(content.replace(*names))
+
+
 def test_copies_in_other_folds_are_left_out_of_training(encoder, tmp_path):
     """A record of a test patient under another name and patient, in a training fold."""
     root = write_ptb_xl(tmp_path / "d", records=60, seconds=3.0)
-    table = pd.read_csv(root / "ptbxl_database.csv")
-    tested = table[table["strat_fold"] == 10].iloc[0]
-    trained = table[(table["strat_fold"] == 1)].iloc[0]
-    for ending in (".hea", ".dat"):
-        source = (root / tested["filename_hr"]).with_suffix(ending).read_bytes()
-        name, new = (row["filename_hr"].split("/")[-1].encode() for row in (tested, trained))
-        (root / trained["filename_hr"]).with_suffix(ending).write_bytes(source.replace(name, new))
+    tested, trained = first_of_fold(root, 10), first_of_fold(root, 1)
+    overwrite(root, trained, tested)
     result = ecgjepa.probe(
         encoder,
         {"ptb-xl": root},
@@ -180,9 +190,78 @@ def test_copies_in_other_folds_are_left_out_of_training(encoder, tmp_path):
         cache=tmp_path / "c",
     )
     assert result.results["data"]["copies_of_others_left_out_of_training"] == 1
+    assert result.results["data"]["copies_of_test_left_out_of_validation"] == 0
     split = pd.read_csv(tmp_path / "p/split.csv")
     assert trained["ecg_id"] not in set(split["record_id"])
     assert tested["ecg_id"] in set(split.loc[split["part"] == "test", "record_id"])
+
+
+def test_copies_of_test_records_select_nothing(encoder, tmp_path):
+    """A test record under other names and patients, in a validation and in a training fold."""
+    root = write_ptb_xl(tmp_path / "d", records=60, seconds=3.0)
+    tested, selected, trained = (first_of_fold(root, fold) for fold in (10, 9, 1))
+    overwrite(root, selected, tested)
+    overwrite(root, trained, tested)
+    result = ecgjepa.probe(
+        encoder,
+        {"ptb-xl": root},
+        tmp_path / "p",
+        task="superdiagnostic",
+        protocol="linear",
+        cache=tmp_path / "c",
+    )
+    assert result.results["data"]["copies_of_others_left_out_of_training"] == 1
+    assert result.results["data"]["copies_of_test_left_out_of_validation"] == 1
+    split = pd.read_csv(tmp_path / "p/split.csv")
+    assert not {trained["ecg_id"], selected["ecg_id"]} & set(split["record_id"])
+    assert tested["ecg_id"] in set(split.loc[split["part"] == "test", "record_id"])
+    predictions = pd.read_parquet(tmp_path / "p/predictions.parquet")
+    assert str(selected["ecg_id"]) not in set(predictions["record_id"])
+    assert result.results["counts"]["validation"] == (split["part"] == "validation").sum()
+
+
+def test_what_copies_leave_must_still_select(encoder, tmp_path):
+    """The only validation record with the label is a copy; or every validation record is."""
+    root = write_ptb_xl(tmp_path / "d", records=60, seconds=3.0)
+    folds = pd.read_csv(root / "ptbxl_database.csv").set_index("ecg_id")["strat_fold"]
+    tested, selected = first_of_fold(root, 10), first_of_fold(root, 9)
+    overwrite(root, selected, tested)
+
+    def probe(task):
+        data = {"ptb-xl": root}
+        ecgjepa.probe(encoder, data, tmp_path / "p", task=task, cache=tmp_path / "c")
+
+    positive = folds.index[::2].difference(of_fold(folds, 9)).union([selected["ecg_id"]])
+    with pytest.raises(TaskError, match=r"none of the 1 labels .* validation records"):
+        probe(write(tmp_path / "one.csv", folds, x=positive))
+    kept = folds[(folds != 9) | (folds.index == selected["ecg_id"])]
+    with pytest.raises(TaskError, match="all 1 records of the validation folds are copies of test"):
+        probe(write(tmp_path / "all.csv", kept, x=folds.index[::2]))
+
+
+def test_typos_do_not_pass_for_records_that_a_copy_lacks(encoder, tmp_path):
+    """A partial copy, from its folder and from a store: its own table says what is absent."""
+    root = write_ptb_xl(tmp_path / "d", records=60, seconds=3.0)
+    folds = pd.read_csv(root / "ptbxl_database.csv").set_index("ecg_id")["strat_fold"]
+    absent = of_fold(folds, 1, 2)
+    for ecg_id in absent:
+        (root / f"records500/00000/{ecg_id:05d}_hr.hea").unlink()
+    config = load_encoder(encoder)[1]
+    prepare(
+        {"ptb-xl": root}, tmp_path / "s", folds="all", preprocessing=config.preprocessing, workers=1
+    )
+
+    def open_task(data, names):
+        task = write(tmp_path / "t.csv", names, x=folds.index[::2])
+        split = ecgjepa.Split()
+        return open_data(data, config, task=task, split=split, cache=tmp_path / "c").task
+
+    typos = folds.rename(index={ecg_id: ecg_id + 700 for ecg_id in absent[:4]})
+    for data in ({"ptb-xl": root}, tmp_path / "s"):
+        named = ", ".join(f"'{ecg_id}'" for ecg_id in absent[:3])
+        assert f"{named} …" in open_task(data, folds).notices[0]
+    with pytest.raises(TaskError, match="4 of 60 records are not in the store, such as '70"):
+        open_task({"ptb-xl": root}, typos)
 
 
 def test_a_patient_in_two_folds_is_refused(encoder, tmp_path):

@@ -8,6 +8,7 @@ from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.label_table import build_table_task
 
 INDEX = pd.DataFrame({"database": ["a"] * 4, "record_id": ["r1", "r2", "r3", "r4"]})
+GONE = ("a", "gone")
 
 
 def build(tmp_path, text, kind="multi-label", index=INDEX, **known):
@@ -51,14 +52,57 @@ def test_databases_are_told_apart(tmp_path):
         build(tmp_path, "record,x\nr1,1\n", index=index)
 
 
-def test_bad_and_absent_records_are_counted(tmp_path):
+def test_bad_and_absent_records_are_counted_and_named(tmp_path):
     text = "record,x\nr1,1\nr2,0\nbroken,1\ngone,0\n"
-    task = build(tmp_path, text, quarantined=frozenset({"broken"}), num_absent=1)
+    task = build(
+        tmp_path, text, quarantined=frozenset({"broken"}), num_absent=1, absent=lambda: {GONE}
+    )
     assert task.rows.tolist() == [0, 1]
     assert task.notices == (
         "1 records of labels.csv could not be stored: they are bad",
-        "1 records of labels.csv are absent from this copy",
+        "1 records of labels.csv are absent from this copy: 'gone'",
     )
+
+
+def test_a_misspelt_name_does_not_pass_for_an_absent_record(tmp_path):
+    """However many records the copy lacks: those have names."""
+    known = {"num_absent": 500, "absent": lambda: {GONE}}
+    with pytest.raises(TaskError, match=r"1 of 3 records are not in the store, such as 'r22'; it"):
+        build(tmp_path, "record,x\nr1,1\nr22,0\ngone,0\n", **known)
+    # The name alone is not enough where the file tells the database.
+    with pytest.raises(TaskError, match="1 of 2 records are not in the store, such as 'gone'"):
+        build(tmp_path, "database,record,x\na,r1,1\nb,gone,0\n", **known)
+    assert build(tmp_path, "database,record,x\na,r1,1\na,gone,0\n", **known).rows.tolist() == [0]
+
+
+def test_all_rows_but_a_few_may_be_absent_if_they_are_known_to_be(tmp_path):
+    names = [f"r{number}" for number in range(1, 100)]
+    text = "record,x\n" + "".join(f"{name},{row % 2}\n" for row, name in enumerate(names))
+    task = build(tmp_path, text, absent=lambda: {("a", name) for name in names[4:]})
+    assert task.rows.tolist() == [0, 1, 2, 3]
+    assert task.notices == (
+        "95 records of labels.csv are absent from this copy: 'r5', 'r6', 'r7' …",
+    )
+
+
+def test_where_only_the_number_of_absent_records_is_known(tmp_path):
+    """A few that look like the others may be absent ones; it is said which."""
+    text = "record,x\nr1,1\nr2,0\nr3,0\nr8,0\nr9,1\n"
+    task = build(tmp_path, text, num_absent=40)
+    assert task.rows.tolist() == [0, 1, 2]
+    assert task.notices == (
+        "2 records of labels.csv are not in the store; they may be among the 40 that the copy "
+        "lacks: 'r8', 'r9'",
+    )
+    for number, rest, found in (
+        (1, text, "2 of 5"),  # more than are absent
+        (40, "record,x\nr1,1\nr7,0\nr8,0\n", "2 of 3"),  # most of the file
+        (40, "record,x\nr1,1\nr2,0\nr3,0\nHR/1,1\n8,0\n", "2 of 5"),  # nothing like r1
+    ):
+        with pytest.raises(TaskError, match=f"{found} records are not in the store"):
+            build(tmp_path, rest, num_absent=number)
+    with pytest.raises(TaskError, match="give the database's folder in place of the store"):
+        build(tmp_path, "record,x\nr1,1\nr7,0\nr8,0\n", num_absent=40)
 
 
 @pytest.mark.parametrize(

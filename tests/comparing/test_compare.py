@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import SMALL_MODEL, write_ptb_xl
+from conftest import SMALL_MODEL, copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
 
 from ecgjepa.comparing import cells
-from ecgjepa.comparing.compare import compare
+from ecgjepa.comparing.compare import compare, refuse_leak
 from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, plan_names
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
@@ -251,6 +251,40 @@ def test_a_store_with_folds_of_the_test_is_refused_before_anything_is_spent(
     with pytest.raises(ConfigError, match=r"holds folds \[8\] of ptb-xl, which this plan selects"):
         compare(setting[0], tmp_path / "store", setting[2], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_a_store_of_copies_of_the_test_is_refused_too(setting, source, tmp_path, table):
+    """Whatever the copies' folds are, or if nothing tells them."""
+    rows = pd.read_csv(source / "ptbxl_database.csv")
+    chosen = rows.loc[rows["strat_fold"].isin([1, 8, 9]), "ecg_id"].tolist()[:12]
+    copy_as_challenge(source, chosen, tmp_path / "copies/ptb-xl")
+    tables = {"challenge-ptb-xl": source / "ptbxl_database.csv"} if table else None
+
+    def refuse(folds):
+        store = tmp_path / f"store-{folds}"
+        manifest = prepare(
+            {"challenge-ptb-xl": tmp_path / "copies"}, store, tables=tables, folds=folds
+        )
+        assert manifest.databases["challenge-ptb-xl"].stored
+        refuse_leak(load_plan(setting[0]), store)
+
+    found = r"folds \[8, 9\]" if table else "12 records"
+    related = r"challenge-ptb-xl \(which shares patients and folds with ptb-xl\)"
+    with pytest.raises(ConfigError, match=rf"holds {found} of {related}"):
+        refuse("all")
+    if table:
+        refuse((1,))
+
+
+def test_a_database_of_which_nothing_was_stored_is_no_leak(setting, source, tmp_path):
+    """Without PTB-XL's table, no copy is for training."""
+    copy_as_challenge(source, [1, 2], tmp_path / "copies/ptb-xl")
+    write_wfdb(tmp_path / "mine/a.hea", toy_ecg(np.random.default_rng(0), num_samples=2000))
+    databases = {"challenge-ptb-xl": tmp_path / "copies", "mine": tmp_path / "mine"}
+    manifest = prepare(databases, tmp_path / "store")
+    assert manifest.databases["challenge-ptb-xl"].stored == 0
+    refuse_leak(load_plan(setting[0]), tmp_path / "store")
     with pytest.raises(ConfigError, match="evaluates ptb-xl; found code-15"):
         compare(setting[0], setting[1], {"code-15": source}, tmp_path / "out")
 

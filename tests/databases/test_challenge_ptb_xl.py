@@ -6,7 +6,7 @@ import pytest
 from conftest import toy_ecg, write_wfdb
 
 import ecgjepa
-from ecgjepa.databases import list_records
+from ecgjepa.databases import database_names, list_records, original
 from ecgjepa.errors import DatabaseError, StoreError
 
 TABLE = "ptbxl_database.csv"
@@ -98,6 +98,12 @@ def test_other_records_are_refused(tmp_path):
     write_wfdb(root / "ptb-xl/g1/E00001.hea", toy_ecg(np.random.default_rng(0), num_samples=500))
     with pytest.raises(DatabaseError, match=r"such as E00001; expected HR0001 to HR21837\.$"):
         list_records("challenge-ptb-xl", root)
+
+
+def test_a_copy_has_the_patients_and_folds_of_its_original():
+    assert original("challenge-ptb-xl") == original("ptb-xl") == "ptb-xl"
+    assert all(original(name) == name for name in database_names() if name != "challenge-ptb-xl")
+    assert original("clinic") == "clinic"
 
 
 @pytest.mark.realdata

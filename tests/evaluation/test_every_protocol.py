@@ -347,6 +347,21 @@ def test_labels_opened_once_serve_many_runs(encoder, ptb_xl, cache):
     assert np.abs(half.outcome.test - whole.outcome.test).max() > 0.01
 
 
+def test_all_labels_again_are_said_to_be_all(encoder, ptb_xl, cache):
+    """Whoever goes back from a share to all of the labels must not be told of the share."""
+    records = open_data(
+        {"ptb-xl": ptb_xl},
+        load_encoder(encoder)[1],
+        task="superdiagnostic",
+        split=ecgjepa.Split(),
+        cache=cache,
+    )
+    again = records.with_labels(0.5, draw=2).with_labels(1.0, draw=3)
+    assert len(again.parts.train) == len(records.parts.train)
+    assert again.facts == records.facts
+    assert (again.facts["label_fraction"], again.facts["label_draw"]) == (1.0, 0)
+
+
 def test_the_command(encoder, georgia, ningbo, cache, tmp_path, monkeypatch, capsys):
     words = (
         f"ecgjepa probe --model {encoder} --data georgia={georgia} --data ningbo={ningbo} "

@@ -148,6 +148,7 @@ def test_evaluations_of_several_tasks_are_told_apart(page_text, evaluation, tmp_
         "label_fraction": 0.1,
         "label_draw": 2,
         "copies_of_others_left_out_of_training": 4,
+        "copies_of_test_left_out_of_validation": 3,
         "notices": ["six ids were unknown"],
     }
     (other / "results.json").write_text(json.dumps(results))
@@ -159,7 +160,12 @@ def test_evaluations_of_several_tasks_are_told_apart(page_text, evaluation, tmp_
     assert "Task second (multi-label): 100 records train" in text
     assert "Trained on a, tested on b. Only 10 % of the training patients' labels" in text
     assert "4 training records are copies" in text
+    assert "3 validation records are copies of test records" in text
     assert "six ids were unknown." in text
+    # Results of older versions do not tell of copies among the validation records.
+    del results["data"]["copies_of_test_left_out_of_validation"]
+    (other / "results.json").write_text(json.dumps(results))
+    assert "validation records are copies" not in page_text([evaluation, other])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import toy_ecg, write_ptb_xl, write_wfdb
+from conftest import copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
 
 from ecgjepa.databases import list_records
 from ecgjepa.store import held_out as held_out_module
@@ -23,16 +23,6 @@ def source(tmp_path) -> Path:
 def of_fold(source: Path, *folds: int) -> list[int]:
     table = pd.read_csv(source / "ptbxl_database.csv")
     return table.loc[table["strat_fold"].isin(folds), "ecg_id"].tolist()
-
-
-def copy_as_challenge(source: Path, ecg_ids: list[int], folder: Path) -> Path:
-    """Copy records as the Challenge 2021 has them: HR00001.hea and .mat."""
-    for ecg_id in ecg_ids:
-        digital = np.fromfile(source / f"records500/00000/{ecg_id:05d}_hr.dat", "<i2").reshape(
-            -1, 12
-        )
-        write_wfdb(folder / f"HR{ecg_id:05d}.hea", digital, gain="1000/mv", offset=24)
-    return folder
 
 
 def test_a_copy_under_another_name_is_refused(source, tmp_path):

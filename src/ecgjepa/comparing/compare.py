@@ -24,11 +24,12 @@ from ecgjepa.comparing.table import (
     published_as_json,
     tabulate,
 )
+from ecgjepa.databases import original
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.data import EvaluationData, check_databases
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.label_table import digest_of_table
-from ecgjepa.evaluation.leaks import open_unseen
+from ecgjepa.evaluation.leaks import open_unseen, relation
 from ecgjepa.evaluation.metrics import FEW_POSITIVES
 from ecgjepa.evaluation.tasks import is_table
 from ecgjepa.files import claim, holding, write_json, write_text
@@ -163,15 +164,25 @@ def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
     """Refuse to begin if pre-training would see folds that select or test.
 
     Raises:
-        ConfigError: If the store holds one.
+        ConfigError: If the store holds one, or records of which nothing tells the fold.
     """
-    summary = read_manifest(store).databases.get(plan.database)
-    seen = set(() if summary is None else summary.folds or ())
-    if leaked := sorted(seen & {*plan.folds.validation, *plan.folds.test}):
-        raise ConfigError(
-            f"{store}: holds folds {leaked} of {plan.database}, which this plan selects or tests "
-            f"on; prepare it with --folds {','.join(map(str, plan.folds.train))}"
-        )
+    judged = {*plan.folds.validation, *plan.folds.test}
+    advice = f"prepare it with --folds {','.join(map(str, plan.folds.train))}"
+    for name, summary in read_manifest(store).databases.items():
+        if original(name) != original(plan.database) or not summary.stored:
+            continue
+        beside = relation(name, plan.database)
+        if summary.folds is None:
+            raise ConfigError(
+                f"{store}: holds {summary.stored:,} records of {name}{beside} whose folds are not "
+                f"known, and this plan selects or tests on {plan.database}; {advice}, or without "
+                f"{name}"
+            )
+        if leaked := sorted(judged & set(summary.folds)):
+            raise ConfigError(
+                f"{store}: holds folds {leaked} of {name}{beside}, which this plan selects or "
+                f"tests on; {advice}"
+            )
 
 
 def _describe_data(

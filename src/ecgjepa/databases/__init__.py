@@ -24,6 +24,17 @@ _LISTERS: dict[str, Callable[[Path], Listing]] = {
     **{name: partial(challenge_2021.list_records, name) for name in challenge_2021.PARTS},
 }
 
+# Copies of another database's records, under other names.
+_COPIES = {challenge_ptb_xl.NAME: ptb_xl.NAME}
+
+
+def original(database: str) -> str:
+    """Return the database whose patients and folds a database has: of most, that is itself.
+
+    A fold or a patient of one is the same in all databases of one original, where folds are known.
+    """
+    return _COPIES.get(database, database)
+
 
 def database_names() -> list[str]:
     """Return the names `list_records` knows."""

@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ecgjepa.evaluation.data import EvaluationData
+from ecgjepa.evaluation.folds import is_published
 from ecgjepa.evaluation.out_of_distribution import Known
 from ecgjepa.evaluation.results import MEASURES, Evaluation
 from ecgjepa.model.folder import CalibrationConfig, ModelConfig, save_model
@@ -63,6 +64,7 @@ def save_classifier(
             "database": database,
             "train": list(records.split.train),
             "validation": list(records.split.validation),
+            "published": is_published(records.facts["folds"][database]),
         }
         for database in records.trained
     ]

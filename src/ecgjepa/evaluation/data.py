@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64, Shaped
 
-from ecgjepa.databases import ptb_xl
+from ecgjepa.databases import list_all, original, ptb_xl
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.fit import check_selectable
 from ecgjepa.evaluation.folds import with_folds
@@ -27,6 +28,7 @@ from ecgjepa.evaluation.tasks import (
     build_task,
     is_table,
     split_task,
+    without_copies,
 )
 from ecgjepa.model.folder import ModelConfig, NormalisationConfig, TaskConfig
 from ecgjepa.store.prepare import prepare_cached
@@ -136,7 +138,8 @@ class EvaluationData(NamedTuple):
         if not 0 < share <= 1:
             raise TaskError(f"share of labels is {share:g}; expected more than 0, up to 1")
         if share == 1:
-            return self._replace(parts=self.whole)
+            facts = {**self.facts, "label_fraction": 1.0, "label_draw": 0}
+            return self._replace(parts=self.whole, facts=facts)
         train = self.whole.train
         chosen = train[part_of_patients(self.patients(train), share, draw)]
         facts = {**self.facts, "label_fraction": share, "label_draw": draw}
@@ -169,14 +172,15 @@ def open_data(
         progress: Called with (records done, records in all) while preparing.
 
     Raises:
-        TaskError: If the databases lack the task or the split leaves nothing to train or test.
+        TaskError: If the databases lack the task, or the split leaves nothing to train, select or
+            test on that is no copy.
     """
     check_databases(data, task)
     store = _open_store(data, config, cache, progress)
     table, origin = with_folds(store.table())
     databases = tuple(sorted(set(table["database"])))
     if len(databases) > 1:
-        table["patient_id"] = table["database"] + "/" + table["patient_id"]
+        table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
     table = _with_recorders(table, data)
     trained, tested = _roles(databases, test_on)
     built = _build(data, task, kind, table, store)
@@ -187,7 +191,7 @@ def open_data(
         split,
         tested=table["database"].isin(tested).to_numpy() if test_on else None,
     )
-    parts, num_copies = _without_copies(built, parts, table)
+    parts, num_copies = without_copies(built, parts, table["sha256"])
     statistics = store.statistics(built.rows[parts.train])
     opened = EvaluationData(
         database="+".join(tested),
@@ -207,7 +211,8 @@ def open_data(
             "trained_on": list(trained),
             "tested_on": list(tested),
             "folds": origin,
-            "copies_of_others_left_out_of_training": num_copies,
+            "copies_of_others_left_out_of_training": num_copies["train"],
+            "copies_of_test_left_out_of_validation": num_copies["validation"],
             "notices": list(built.notices),
             "label_fraction": 1.0,
             "label_draw": 0,
@@ -306,11 +311,19 @@ def _build(data: Data, task: str, kind: TaskKind, table: pd.DataFrame, store: St
             table,
             quarantined=frozenset(bad.record_id for one in summaries for bad in one.quarantine),
             num_absent=sum(one.absent for one in summaries),
+            absent=partial(_absent, data) if isinstance(data, Mapping) else None,
         )
     if task in INDEX_TASKS:
         return build_index_task(task, table)
     assert isinstance(data, Mapping)
     return build_task(task, table["labels"], ptb_xl.read_statements(Path(data[ptb_xl.NAME])))
+
+
+def _absent(data: Mapping[str, str | Path]) -> frozenset[tuple[str, str]]:
+    """Return database and name of records that the databases' tables name but the copies lack."""
+    return frozenset(
+        (listing.database, gone.record_id) for listing in list_all(data) for gone in listing.absent
+    )
 
 
 def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:
@@ -321,22 +334,6 @@ def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:
     joined = table.join(found, on="record_id")
     others = table["database"] != ptb_xl.NAME
     return joined.assign(**{str(name): joined[name].mask(others) for name in found})
-
-
-def _without_copies(task: Task, parts: SplitTask, table: pd.DataFrame) -> tuple[SplitTask, int]:
-    """Leave training records out whose samples come again among validation or test records.
-
-    Patients are known for some databases only; exact copies are seen everywhere.
-    """
-    digests = table["sha256"].to_numpy(str)[task.rows]
-    judged = np.concatenate((parts.validation, parts.test))
-    copied = np.isin(digests[parts.train], digests[judged])
-    if copied.any():
-        logger.warning(
-            "%d training records are copies of validation or test records: left out",
-            int(copied.sum()),
-        )
-    return parts._replace(train=parts.train[~copied]), int(copied.sum())
 
 
 def default_cache() -> Path:

@@ -18,6 +18,11 @@ def hashed_fold(database: str, name: str) -> int:
     return int.from_bytes(digest[:8], "big") % NUM_FOLDS + 1
 
 
+def is_published(origin: str) -> bool:
+    """Return whether a database's folds, by what `with_folds` says of them, are its own."""
+    return origin.startswith("published")
+
+
 def with_folds(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return a store's index with a fold for every record, and where each database's are from.
 

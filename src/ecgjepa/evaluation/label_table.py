@@ -11,7 +11,9 @@ Records without a row, or with an empty cell, are left out and counted.
 """
 
 from collections import Counter
+from collections.abc import Callable, Set
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,23 @@ from ecgjepa.files import sha256_of_file
 _RECORD = ("record", "record_id", "ecg_id")
 # With more, a column of words is a comment, a date or an identifier.
 _MOST_CLASSES = 200
+_EXAMPLES = 3
+# Database and name of a record; the database is empty where the table does not tell it.
+_Key = tuple[str, str]
+
+
+class _Found(NamedTuple):
+    """Where the records of a table are.
+
+    Attributes:
+        rows: The store's row of each record that both have.
+        kept: The table's row of it.
+        strange: Records of the table that are not in the store.
+    """
+
+    rows: Int64[np.ndarray, " found"]
+    kept: Int64[np.ndarray, " found"]
+    strange: list[_Key]
 
 
 def build_table_task(
@@ -34,6 +53,7 @@ def build_table_task(
     *,
     quarantined: frozenset[str] = frozenset(),
     num_absent: int = 0,
+    absent: Callable[[], Set[_Key]] | None = None,
 ) -> Task:
     """Build a task from a table of labels.
 
@@ -43,6 +63,10 @@ def build_table_task(
         index: The store's index: database and name of every record.
         quarantined: Names of records that could not be stored.
         num_absent: Records that the databases' own tables name but the copy lacked.
+        absent: Returns database and name of each of those, where the tables are at hand; called if
+            a record of the file is not in the store. Without it, not more than ``num_absent``
+            unknown names pass for absent records, and only if they are no more than half of the
+            file's and one of them looks like the store's own.
 
     Raises:
         TaskError: If the file is not readable, a record is unknown or comes twice, a value is not
@@ -50,7 +74,8 @@ def build_table_task(
     """
     path = Path(path)
     cells = _read(path)
-    rows, kept, notices = _find_records(path, cells, index, quarantined, num_absent)
+    rows, kept, strange = _find_records(path, cells, index)
+    notices = _account_for(path, cells, index, strange, quarantined, num_absent, absent)
     columns = [name for name in map(str, cells) if name not in (*_RECORD, "database")]
     if not columns:
         raise TaskError(f"{path}: has no column of labels beside {', '.join(map(str, cells))}")
@@ -59,7 +84,7 @@ def build_table_task(
     if columns == ["labels"] and kind == "multi-label":
         empty = np.zeros_like(empty)  # no word is no label, which is an answer
     if empty.any():
-        notices = (*notices, f"{int(empty.sum()):,} records with an empty cell are left out")
+        notices.append(f"{int(empty.sum()):,} records with an empty cell are left out")
     rows, cells = rows[~empty], cells[~empty]
     if not rows.size:
         raise TaskError(f"{path}: no record of the store has a label in it")
@@ -73,7 +98,7 @@ def build_table_task(
         rows=rows[order],
         targets=targets[order],
         num_unlabelled=len(index) - len(rows),
-        notices=notices,
+        notices=tuple(notices),
     )
 
 
@@ -107,14 +132,8 @@ def _read(path: Path) -> pd.DataFrame:
     return cells.apply(lambda column: column.fillna("").str.strip())
 
 
-def _find_records(
-    path: Path,
-    cells: pd.DataFrame,
-    index: pd.DataFrame,
-    quarantined: frozenset[str],
-    num_absent: int,
-) -> tuple[Int64[np.ndarray, " found"], Int64[np.ndarray, " found"], tuple[str, ...]]:
-    """Return the store's row and the table's row of each record that both have, and notices."""
+def _find_records(path: Path, cells: pd.DataFrame, index: pd.DataFrame) -> _Found:
+    """Look every record of the table up in the store's index."""
     named = [name for name in _RECORD if name in cells]
     if len(named) != 1:
         raise TaskError(
@@ -122,7 +141,7 @@ def _find_records(
             f"{', '.join(map(str, cells)) or 'none'}"
         )
     by = "database" in cells
-    places: dict[tuple[str, str], int] = {}
+    places: dict[_Key, int] = {}
     ambiguous: set[str] = set()
     for row, (database, name) in enumerate(zip(index["database"], index["record_id"], strict=True)):
         key = (database if by else "", name)
@@ -142,23 +161,82 @@ def _find_records(
             f"{path}: record {unclear[0]!r} is in several databases of the store; add a column "
             "'database'"
         )
-    strange = [key[1] for key in wanted if key not in places]
-    spoilt = [name for name in strange if name in quarantined]
-    unknown = [name for name in strange if name not in quarantined]
-    if len(unknown) > num_absent:
-        raise TaskError(
-            f"{path}: {len(unknown):,} of {len(wanted):,} records are not in the store, such as "
-            f"{', '.join(map(repr, unknown[:3]))}; it has names such as "
-            f"{index['record_id'].iloc[0]!r}"
-        )
+    kept = np.array([row for row, key in enumerate(wanted) if key in places], np.int64)
+    rows = np.array([places[wanted[row]] for row in kept], np.int64)
+    return _Found(rows, kept, [key for key in wanted if key not in places])
+
+
+def _account_for(
+    path: Path,
+    cells: pd.DataFrame,
+    index: pd.DataFrame,
+    strange: list[_Key],
+    quarantined: frozenset[str],
+    num_absent: int,
+    absent: Callable[[], Set[_Key]] | None,
+) -> list[str]:
+    """Say why records are not in the store, and refuse those for which there is no reason."""
+    spoilt = [key for key in strange if key[1] in quarantined]
+    lacking = [key for key in strange if key[1] not in quarantined]
     notices = []
     if spoilt:
         notices.append(f"{len(spoilt):,} records of {path.name} could not be stored: they are bad")
-    if unknown:
-        notices.append(f"{len(unknown):,} records of {path.name} are absent from this copy")
-    kept = np.array([row for row, key in enumerate(wanted) if key in places], np.int64)
-    rows = np.array([places[wanted[row]] for row in kept], np.int64)
-    return rows, kept, tuple(notices)
+    if lacking:
+        if absent is not None:
+            _refuse_unlisted(path, cells, index, lacking, absent())
+            why = "absent from this copy"
+        else:
+            _refuse_unlikely(path, cells, index, lacking, num_absent)
+            why = f"not in the store; they may be among the {num_absent:,} that the copy lacks"
+        notices.append(f"{len(lacking):,} records of {path.name} are {why}: {_some(lacking)}")
+    return notices
+
+
+def _refuse_unlisted(
+    path: Path, cells: pd.DataFrame, index: pd.DataFrame, lacking: list[_Key], absent: Set[_Key]
+) -> None:
+    """Refuse records that the databases' own tables do not name either."""
+    by = "database" in cells
+    listed = absent if by else {("", name) for _, name in absent}
+    if unknown := [key for key in lacking if key not in listed]:
+        raise _unknown(path, cells, index, unknown)
+
+
+def _refuse_unlikely(
+    path: Path, cells: pd.DataFrame, index: pd.DataFrame, lacking: list[_Key], num_absent: int
+) -> None:
+    """Refuse records that can hardly all be absent ones, of which only the number is known."""
+    if len(lacking) > num_absent:
+        raise _unknown(path, cells, index, lacking)
+    forms = set(map(_form, index["record_id"]))
+    is_likely = any(_form(name) in forms for _, name in lacking)
+    if 2 * len(lacking) > len(cells) or not is_likely:
+        raise _unknown(
+            path,
+            cells,
+            index,
+            lacking,
+            f". The copy lacks {num_absent:,} records, whose names the store does not keep: leave "
+            "the rows of those out, or give the database's folder in place of the store",
+        )
+
+
+def _unknown(
+    path: Path, cells: pd.DataFrame, index: pd.DataFrame, unknown: list[_Key], more: str = ""
+) -> TaskError:
+    return TaskError(
+        f"{path}: {len(unknown):,} of {len(cells):,} records are not in the store, such as "
+        f"{_some(unknown)}; it has names such as {index['record_id'].iloc[0]!r}{more}"
+    )
+
+
+def _some(keys: list[_Key]) -> str:
+    return ", ".join(repr(name) for _, name in keys[:_EXAMPLES]) + " …" * (len(keys) > _EXAMPLES)
+
+
+def _form(name: str) -> frozenset[str]:
+    """Return what a name is made of: digits, letters, and each other sign."""
+    return frozenset("0" if c.isdigit() else "a" if c.isalpha() else c for c in name)
 
 
 def _targets(

@@ -11,7 +11,8 @@ from jaxtyping import Float32
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.data import EvaluationData, open_data
 from ecgjepa.evaluation.features import Windows, encode_means, grid_windows
-from ecgjepa.evaluation.leaks import refuse_leak
+from ecgjepa.evaluation.folds import is_published
+from ecgjepa.evaluation.leaks import refuse_leak, refuse_other_folds
 from ecgjepa.evaluation.linear import fit_linear_probe
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_task
 from ecgjepa.inference.windows import window_size
@@ -54,11 +55,13 @@ def online_probe(
         for database in data:
             refuse_leak(config, database, split)
         records = open_data(data, config, task=task, split=split, cache=cache, progress=progress)
+        refuse_other_folds(config, records.facts["folds"])
         size, stride = window_size(config)
         chosen = records.rows(np.concatenate((records.parts.train, records.parts.validation)))
         windows = grid_windows(records.store, chosen, size=size, stride=stride)
         score = partial(_score, records=records, windows=windows)
-        return OnlineProbe(score, records.database, task, validation_folds)
+        published = all(map(is_published, records.facts["folds"].values()))
+        return OnlineProbe(score, records.database, task, validation_folds, published)
 
     return start
 

@@ -13,7 +13,7 @@ from ecgjepa.evaluation.data import Data, EvaluationData
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.evaluation.features import PartMeans
 from ecgjepa.evaluation.frozen import Read, freeze, read_attentive, read_linear, read_neighbours
-from ecgjepa.evaluation.leaks import open_unseen, refuse_seen
+from ecgjepa.evaluation.leaks import open_unseen, refuse_other_folds, refuse_seen
 from ecgjepa.evaluation.protocols import load_protocol
 from ecgjepa.evaluation.results import Outcome
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
@@ -119,6 +119,7 @@ def run_protocol(
         records = data.for_encoder(config)
         seen = dict.fromkeys(records.databases, "")
         refuse_seen(config, seen, records.split, records.tested, allow_seen=allow_seen)
+        refuse_other_folds(config, records.facts["folds"], allow_seen=allow_seen)
         if label_fraction is not None:
             records = records.with_labels(label_fraction, label_draw)
     else:

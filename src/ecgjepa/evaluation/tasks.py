@@ -9,6 +9,7 @@ without any label of the task are left out, in all folds; labels are in alphabet
 """
 
 import json
+import logging
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ import pandas as pd
 from jaxtyping import Bool, Int64, Shaped
 
 from ecgjepa.errors import TaskError
+
+logger = logging.getLogger(__name__)
 
 TASKS = (
     "all",
@@ -245,3 +248,44 @@ def split_task(
                 )
             seen[name] = purpose
     return parts
+
+
+def without_copies(
+    task: Task, parts: SplitTask, digest: pd.Series
+) -> tuple[SplitTask, dict[str, int]]:
+    """Leave records out of training and validation whose samples come again in a later part.
+
+    Patients are known for some databases only; exact copies are seen everywhere.
+
+    Args:
+        task: The task.
+        parts: Its records, by purpose.
+        digest: Hash of the samples of every record of the store.
+
+    Returns:
+        The parts, and how many were left out of ``validation`` and of ``train``.
+
+    Raises:
+        TaskError: If nothing is left of a part.
+    """
+    digests = digest.to_numpy(str)[task.rows]
+    later, num_copies = parts.test, {}
+    for purpose, others in (("validation", "test"), ("train", "validation or test")):
+        part = getattr(parts, purpose)
+        copied = np.isin(digests[part], digests[later])
+        if copied.all():
+            raise TaskError(
+                f"task {task.name!r}: all {len(part):,} records of the {purpose} folds are copies "
+                f"of {others} records, so none is left; choose other folds"
+            )
+        num_copies[purpose] = int(copied.sum())
+        if copied.any():
+            logger.warning(
+                "%d records of the %s folds are copies of %s records: left out",
+                num_copies[purpose],
+                purpose,
+                others,
+            )
+        later = np.concatenate((later, part))
+        parts = parts._replace(**{purpose: part[~copied]})
+    return parts, num_copies

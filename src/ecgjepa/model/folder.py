@@ -124,8 +124,8 @@ class PretrainingFacts(Section):
         steps: Optimizer steps; 0 for random weights, None if unknown.
         seed: Of the initial weights; None if unknown.
         store: Fingerprint of the store, or what is known instead of it.
-        folds: Folds seen, per database; None for a database without folds.
-        records: Records seen, per database.
+        folds: Folds seen, per database; None if it has none, or they are not known.
+        records: Records seen, per database, where the number is known; 0 if it gave none.
         official: Configuration of the official checkpoint that the weights were taken from.
     """
 

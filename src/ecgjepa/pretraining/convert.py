@@ -145,7 +145,11 @@ def _facts(source: Path, checkpoint: OfficialCheckpoint) -> PretrainingFacts:
         seed=None,
         store=f"official checkpoint, SHA-256 {sha256_of_file(source)}",
         folds={name: ptb_xl.TRAINING_FOLDS if name == ptb_xl.NAME else None for name in names},
-        records={name: entry.paper_records or 0 for name, entry in described.items()},
+        records={
+            name: entry.paper_records
+            for name, entry in described.items()
+            if entry.paper_records is not None
+        },
         official=checkpoint.config,
     )
 

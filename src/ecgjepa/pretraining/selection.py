@@ -28,12 +28,14 @@ class OnlineProbe(NamedTuple):
         database: Whose records.
         task: Whose labels.
         validation_folds: Folds of those records, on which no encoder it selects may be tested.
+        published: Whether those folds are the database's own, or made by hash.
     """
 
     score: Callable[[VisionTransformer], float]
     database: str
     task: str
     validation_folds: tuple[int, ...]
+    published: bool = True
 
 
 # Makes the probe for an encoder of this description, and finds what does not fit before a run.
@@ -92,6 +94,7 @@ class Selection:
                     "database": self._probe.database,
                     "train": [],
                     "validation": list(self._probe.validation_folds),
+                    "published": self._probe.published,
                 }
             ],
             "selected_by": {"task": self._probe.task, SCORE: score},

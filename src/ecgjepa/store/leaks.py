@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ecgjepa.databases import challenge_ptb_xl, list_all, ptb_xl
+from ecgjepa.databases import list_all, original, ptb_xl
 from ecgjepa.databases.listing import Listing
 from ecgjepa.signals.measures import measure
 from ecgjepa.store.duplicates import near_pairs
@@ -24,8 +24,6 @@ from ecgjepa.store.reading import Store
 
 _EXAMPLES = 5
 _COLUMNS = ["record_id", "database", "patient_id", "fold", "sha256", "signature"]
-# Databases that hold PTB-XL's records and patients.
-_FAMILY = (ptb_xl.NAME, challenge_ptb_xl.NAME)
 _COPY_NAME = r"^(?:.*/)?HR(\d{5})$"
 
 
@@ -81,23 +79,24 @@ def _training_numbers(listings: list[Listing]) -> set[int | None]:
     return {
         _ecg_id(listing.database, record_id)
         for listing in listings
-        if listing.database in _FAMILY and listing.training_folds is not None
+        if _is_ptb_xl(listing.database) and listing.training_folds is not None
         for record_id in listing.of_folds(listing.training_folds).table["record_id"]
     }
 
 
 def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iterator[str]:
     """Yield leaks of PTB-XL's records and patients that their names tell."""
-    is_family = pc.is_in(index["database"], pa.array(_FAMILY))
+    family = [name for name in pc.unique(index["database"]).to_pylist() if _is_ptb_xl(name)]
+    is_family = pc.is_in(index["database"], pa.array(family, pa.string()))
     is_named = pc.match_substring_regex(index["record_id"], _COPY_NAME)
     suspects = index.filter(pc.or_(is_family, is_named)).to_pylist()
-    reserved = [row for row in known.to_pylist() if row["database"] in _FAMILY]
+    reserved = [row for row in known.to_pylist() if _is_ptb_xl(row["database"])]
     ids = {_ecg_id(row["database"], row["record_id"]) for row in reserved}
     patients = {row["patient_id"] for row in reserved} - {None}
     trusted = trusted | {
         _ecg_id(row["database"], row["record_id"])
         for row in suspects
-        if row["database"] in _FAMILY and row["fold"] is not None
+        if _is_ptb_xl(row["database"]) and row["fold"] is not None
     }
     same_record, same_patient, unknown = [], [], []
     for row in suspects:
@@ -105,7 +104,7 @@ def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iter
         ecg_id = _ecg_id(row["database"], row["record_id"])
         if ecg_id in ids:
             same_record.append(name)
-        elif row["database"] in _FAMILY and row["patient_id"] in patients:
+        elif _is_ptb_xl(row["database"]) and row["patient_id"] in patients:
             same_patient.append(f"{name} of patient {row['patient_id']}")
         elif ecg_id not in trusted:
             unknown.append(name)
@@ -116,6 +115,10 @@ def _by_name(index: pa.Table, known: pa.Table, trusted: set[int | None]) -> Iter
         "(give PTB-XL with --held-out ptb-xl=DIR, or leave them out)",
         unknown,
     )
+
+
+def _is_ptb_xl(database: str) -> bool:
+    return original(database) == ptb_xl.NAME
 
 
 def _ecg_id(database: str, record_id: str) -> int | None:

@@ -32,7 +32,8 @@ class DatabaseSummary(Section):
         listed: Records found in the source folder and within the chosen folds.
         stored: Records in the store.
         seconds: Their total duration.
-        folds: Folds in the store, or None where the database has none.
+        folds: Folds in the store, or None: the database has none, nothing tells them, or nothing of
+            it was stored.
         training_folds: Folds the statistics are computed over; None for all records.
         held_out_folds: Folds that the database reserves for selection and test.
         skipped: Count of records that could not be used, by reason.
