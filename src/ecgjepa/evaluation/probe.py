@@ -15,7 +15,7 @@ from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import open_unseen
 from ecgjepa.evaluation.out_of_distribution import know_records
 from ecgjepa.evaluation.protocols import load_protocol
-from ecgjepa.evaluation.results import Evaluation, write_embeddings, write_evaluation
+from ecgjepa.evaluation.results import Evaluation, Trained, write_embeddings, write_evaluation
 from ecgjepa.evaluation.running import run_protocol
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
@@ -121,8 +121,7 @@ def probe(
         records,
         config,
         {name: item.outcome for name, item in results.items()},
-        protocol=protocol,
-        settings=first.settings,
+        trained={name: Trained(protocol, item.settings) for name, item in results.items()},
         seed=seed,
         out_of_distribution=detection,
     )

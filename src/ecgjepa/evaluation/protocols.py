@@ -1,7 +1,7 @@
 """How a head, or a whole classifier, is trained: the paper's settings, by name."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -93,6 +93,9 @@ PROTOCOLS = {
     ),
 }
 
+# How long, and in which batches: what a rival from scratch has in common with any fine-tuning.
+_SHARED_WITH_RIVAL = ("steps", "batch_size", "validate_every", "patience")
+
 
 def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
     """Return a protocol with ``key=value`` overrides applied.
@@ -102,12 +105,7 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
     """
     if name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
-    content = PROTOCOLS[name].model_dump()
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
-        content[key.strip()] = yaml.safe_load(text)
+    content = PROTOCOLS[name].model_dump() | _parse(overrides)
     try:
         protocol = ProtocolConfig.model_validate(content)
     except ValidationError as error:
@@ -118,3 +116,44 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
             "and the head has no layers; it is for finetune and finetune-after-probe"
         )
     return protocol
+
+
+def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) -> ProtocolConfig:
+    """Return the settings of protocol ``finetune`` for the same encoder trained from scratch.
+
+    Beside ``finetune`` they are the same in everything. ``finetune-after-probe`` has a learning
+    rate and a weight decay for an encoder that is good already, and begins with a trained head; its
+    rival has those of ``finetune``, in as many steps and in the same batches, with a warm-up of at
+    most a tenth of the steps unless ``warmup_steps`` is among the overrides.
+
+    Args:
+        name: Protocol of the fine-tuned encoder.
+        overrides: Its ``key=value`` items.
+        num_registers: Of the encoder; without any, the rival's head is the attentive one.
+
+    Raises:
+        ConfigError: If the name, a key or a value is wrong.
+    """
+    beside = load_protocol(name, overrides)
+    if name == "finetune":
+        return beside
+    own = PROTOCOLS["finetune"]
+    shared = {key: getattr(beside, key) for key in _SHARED_WITH_RIVAL}
+    shared["warmup_steps"] = (
+        beside.warmup_steps
+        if "warmup_steps" in _parse(overrides)
+        else min(own.warmup_steps, beside.steps // 10)
+    )
+    head = own.head if num_registers else "attentive"
+    return own.model_copy(update={**shared, "head": head})
+
+
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` items as keys and values."""
+    content = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
+        content[key.strip()] = yaml.safe_load(text)
+    return content

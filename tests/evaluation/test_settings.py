@@ -1,0 +1,142 @@
+"""Settings of protocols: which model is trained by which, and what is refused."""
+
+import json
+import logging
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_encoders import save_encoder
+
+import ecgjepa
+from ecgjepa.evaluation.protocols import PROTOCOLS, load_protocol, load_rival
+
+TASK = "superdiagnostic"
+TINY = ["steps=4", "validate_every=2", "batch_size=8"]
+# Settings that change what is learned, beyond the number of steps.
+OTHERS = [*TINY, "warmup_steps=1", "learning_rate=0.01", "layer_decay=0.5", "head=attentive"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def probed(encoder, ptb_xl, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("probed") / "probe"
+    return ecgjepa.probe(
+        encoder, {"ptb-xl": ptb_xl}, out, task=TASK, overrides=TINY, layers=(2, 3), cache=cache
+    )
+
+
+def predictions_of(result, model):
+    frame = pd.read_parquet(result.path / "predictions.parquet")
+    rows = frame[(frame["model"] == model) & (frame["part"] == "test")]
+    return rows.filter(like="probability:").to_numpy()
+
+
+# ---------------------------------------------------------------- the rival from scratch
+
+
+def test_the_rival_of_finetune_is_trained_by_the_same_settings(encoder, ptb_xl, cache, tmp_path):
+    """It is what protocol ``scratch`` gives with the same overrides."""
+    given = {"task": TASK, "overrides": OTHERS, "cache": cache}
+    data = {"ptb-xl": ptb_xl}
+    result = ecgjepa.finetune(encoder, data, tmp_path / "f", protocol="finetune", **given)
+    scratch = ecgjepa.run_protocol(encoder, data, protocol="scratch", **given)
+    np.testing.assert_array_equal(predictions_of(result, "from scratch"), scratch.outcome.test)
+    results = json.loads((result.path / "results.json").read_text())
+    assert results["settings"]["learning_rate"] == 0.01
+    for model in results["models"].values():
+        assert model["protocol"] == "finetune"
+        assert model["settings"] == results["settings"] == scratch.settings
+
+
+def test_the_rival_of_finetune_after_probe_has_settings_of_its_own(probed, ptb_xl, cache, tmp_path):
+    result = ecgjepa.finetune(
+        probed.path,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "f",
+        task=TASK,
+        overrides=[*TINY, "learning_rate=0.01"],
+        cache=cache,
+    )
+    results = json.loads((result.path / "results.json").read_text())
+    tuned, rival = (results["models"][name] for name in ("pre-trained", "from scratch"))
+    assert results["protocol"] == tuned["protocol"] == "finetune-after-probe"
+    assert results["settings"] == tuned["settings"]
+    assert tuned["settings"]["learning_rate"] == 0.01
+    assert tuned["settings"]["layers"] == [2, 3]
+    assert rival["protocol"] == "finetune"
+    assert rival["settings"]["batch_size"] == 8
+    assert rival["settings"]["warmup_steps"] == 0
+    assert rival["settings"]["learning_rate"] == PROTOCOLS["finetune"].learning_rate
+    # What is written is what it was trained by.
+    scratch = ecgjepa.run_protocol(
+        probed.path,
+        {"ptb-xl": ptb_xl},
+        task=TASK,
+        protocol="scratch",
+        overrides=[*TINY, "warmup_steps=0"],
+        cache=cache,
+    )
+    assert scratch.settings == rival["settings"]
+    np.testing.assert_array_equal(predictions_of(result, "from scratch"), scratch.outcome.test)
+    page = ecgjepa.report([result.path], tmp_path / "r.html").read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "settings head attentive, steps 4, batch_size 8, learning_rate 0.01" in text
+    assert "From scratch, protocol finetune: head register, steps 4, batch_size 8, lear" in text
+
+
+def test_models_of_the_same_settings_are_shown_once(probed, tmp_path):
+    for model in probed.results["models"].values():
+        assert model["protocol"] == "attentive"
+        assert model["settings"] == probed.results["settings"]
+    page = ecgjepa.report([probed.path], tmp_path / "r.html").read_text()
+    assert page.count("batch_size 8") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"steps": 5000, "warmup_steps": 200, "patience": 2000}),
+        (["steps=150"], {"steps": 150, "warmup_steps": 15}),
+        (["steps=150", "warmup_steps=40"], {"steps": 150, "warmup_steps": 40}),
+        (
+            ["steps=9", "validate_every=3", "batch_size=7", "patience=5"],
+            {"steps": 9, "validate_every": 3, "batch_size": 7, "patience": 5, "warmup_steps": 0},
+        ),
+        (["learning_rate=1e-5", "weight_decay=0.3", "dropout=0.2", "layer_decay=0.5"], {}),
+    ],
+)
+def test_what_a_rival_of_finetune_after_probe_takes_over(given, expected):
+    found = load_rival("finetune-after-probe", given, num_registers=1)
+    own = PROTOCOLS["finetune"].model_copy(update={"steps": 5000})
+    assert found == own.model_copy(update=expected)
+
+
+def test_a_rival_without_registers_has_the_other_head():
+    assert load_rival("finetune-after-probe", num_registers=0).head == "attentive"
+    assert load_rival("finetune", ["steps=3"], num_registers=1) == load_protocol(
+        "finetune", ["steps=3"]
+    )
+
+
+def test_a_warm_up_that_never_ends_is_said(encoder, ptb_xl, cache, caplog):
+    with caplog.at_level(logging.WARNING):
+        ecgjepa.run_protocol(
+            encoder,
+            {"ptb-xl": ptb_xl},
+            task=TASK,
+            protocol="scratch",
+            overrides=TINY,
+            cache=cache,
+        )
+    assert "warmup_steps is 200 of 4 steps: the learning rate never reaches its peak" in caplog.text
