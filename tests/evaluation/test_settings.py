@@ -7,10 +7,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from small_encoders import save_encoder
+from small_encoders import describe, save_encoder
 
 import ecgjepa
+from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.protocols import PROTOCOLS, load_protocol, load_rival
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import save_model
 
 TASK = "superdiagnostic"
 TINY = ["steps=4", "validate_every=2", "batch_size=8"]
@@ -140,3 +143,94 @@ def test_a_warm_up_that_never_ends_is_said(encoder, ptb_xl, cache, caplog):
             cache=cache,
         )
     assert "warmup_steps is 200 of 4 steps: the learning rate never reaches its peak" in caplog.text
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.fixture
+def no_data(tmp_path):
+    """A database that is not there: whoever opens it raises another error."""
+    return {"ptb-xl": tmp_path / "none"}
+
+
+@pytest.fixture(scope="module")
+def without_registers(tmp_path_factory):
+    config = describe()
+    size = config.encoder.model_copy(update={"num_registers": 0})
+    folder = tmp_path_factory.mktemp("without") / "model"
+    save_model(folder, VisionTransformer(size), config.model_copy(update={"encoder": size}), "card")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("protocol", "override", "match"),
+    [
+        ("supervised", "layer_decay=0.9", "layer_decay is 0.9, but it tells apart the layers of a"),
+        ("supervised", "head=attentive", "head is attentive, but a residual network has a head of"),
+        ("supervised", "dropout=0.1", "dropout is 0.1, but the residual networks have none"),
+        ("supervised", "random_crops=true", "random crops in any case; the setting is for atten"),
+        ("finetune", "random_crops=false", "random_crops is False, but the encoder is trained on"),
+        ("finetune-after-probe", "random_crops=true", "random_crops is True, but the encoder is"),
+        ("finetune-after-probe", "head=register", "head is register, but the head is the probe's"),
+        ("attentive", "dropout=0.1", "dropout is 0.1, but the encoder is frozen"),
+        ("attentive", "head=register", "head is register, but this protocol has no other head"),
+        ("attentive", "steps=[", r"--set 'steps=\[': value is not readable"),
+    ],
+)
+def test_settings_that_a_protocol_cannot_follow(encoder, no_data, protocol, override, match):
+    with pytest.raises(ConfigError, match=match):
+        load_protocol(protocol, [override])
+    with pytest.raises(ConfigError, match=match):
+        ecgjepa.run_protocol(encoder, no_data, protocol=protocol, overrides=[override])
+
+
+def test_settings_that_say_what_is_done_anyway():
+    for name, overrides in (
+        ("attentive", ["head=attentive", "dropout=0", "layer_decay=1", "random_crops=false"]),
+        ("finetune-after-probe", ["head=attentive"]),
+        ("supervised", ["layer_decay=1"]),
+    ):
+        assert load_protocol(name, overrides) == PROTOCOLS[name]
+
+
+@pytest.mark.parametrize("protocol", ["linear", "knn"])
+@pytest.mark.parametrize("verb", ["probe", "run_protocol", "repeat"])
+def test_protocols_without_settings_take_none(encoder, no_data, tmp_path, verb, protocol):
+    out = () if verb == "run_protocol" else (tmp_path / "out",)
+    with pytest.raises(ConfigError, match=f"protocol {protocol} has no settings; found steps=1"):
+        getattr(ecgjepa, verb)(encoder, no_data, *out, protocol=protocol, overrides=["steps=1"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"protocol": "finetune-after-probe", "probe_overrides": ["head=register"]}, "no other"),
+        ({"protocol": "supervised", "network": "lenet"}, "unknown network 'lenet'"),
+        ({"protocol": "supervised", "layers": (1,)}, "a residual network has none to choose from"),
+    ],
+)
+def test_what_else_is_refused_before_data_are_opened(encoder, no_data, options, match):
+    with pytest.raises(ConfigError, match=match):
+        ecgjepa.run_protocol(encoder, no_data, **options)
+
+
+@pytest.mark.parametrize("protocol", ["finetune", "scratch"])
+def test_no_register_token_to_read(without_registers, no_data, tmp_path, protocol):
+    match = "num_registers of at least 1, and this one has 0; use --set head=attentive"
+    with pytest.raises(ConfigError, match=match):
+        ecgjepa.run_protocol(without_registers, no_data, protocol=protocol)
+    if protocol == "finetune":
+        with pytest.raises(ConfigError, match=match):
+            ecgjepa.finetune(without_registers, no_data, tmp_path / "f", protocol=protocol)
+
+
+def test_an_encoder_without_registers_is_tuned_after_a_probe(
+    without_registers, ptb_xl, cache, tmp_path
+):
+    data, given = {"ptb-xl": ptb_xl}, {"task": TASK, "overrides": TINY, "cache": cache}
+    ecgjepa.probe(without_registers, data, tmp_path / "p", **given)
+    result = ecgjepa.finetune(tmp_path / "p", data, tmp_path / "f", **given)
+    heads = [model["settings"]["head"] for model in result.results["models"].values()]
+    assert heads == ["attentive", "attentive"]

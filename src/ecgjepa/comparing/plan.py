@@ -10,15 +10,15 @@ from pydantic import Field, ValidationError, model_validator
 from ecgjepa.config import PretrainConfig, Section, describe_validation_error, load_preset
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.metrics import FEW_POSITIVES
-from ecgjepa.evaluation.protocols import load_protocol
+from ecgjepa.evaluation.protocols import load_settings
 from ecgjepa.evaluation.running import FROZEN
 from ecgjepa.evaluation.tasks import Split, check_split, check_task
+from ecgjepa.model.heads import check_head
 from ecgjepa.model.xresnet import NETWORKS
 from ecgjepa.pretraining.costs import count_flops
 
 # What an arm may be evaluated by.
 Evaluated = Literal["linear", "attentive", "knn", "finetune", "finetune-after-probe", "supervised"]
-_WITHOUT_SETTINGS = ("linear", "knn")
 # Which arms without an objective belong to the protocols that train all of a network.
 _BASELINE_OF = {"finetune": "scratch", "supervised": "network"}
 _WARMUP = 0.1  # share of the steps
@@ -100,14 +100,16 @@ class ComparisonPlan(Section):
         check_split(self.split)
         for task in self.tasks:
             check_task(task)
+        heads: list[str] = []
         for protocol in self.protocols:
-            if protocol.name not in _WITHOUT_SETTINGS:
-                load_protocol(protocol.name, protocol.overrides)
-            elif protocol.overrides:
-                raise ValueError(f"protocol {protocol.name} has no settings")
+            settings = load_settings(protocol.name, protocol.overrides)
+            if settings is not None and protocol.name == "finetune":
+                heads.append(settings.head)
         self._check_names()
         for name in self.arms:
-            self.config(name, self.seeds[0])
+            config = self.config(name, self.seeds[0])
+            for head in heads:
+                check_head(head, config.encoder.num_registers)
         return self
 
     def _check_names(self) -> None:

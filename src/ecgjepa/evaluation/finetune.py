@@ -20,7 +20,7 @@ from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, is_table
 from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
-from ecgjepa.model.heads import Classifier, HeadConfig
+from ecgjepa.model.heads import Classifier, HeadConfig, check_head
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def finetune(
     out = result_folder(model, out, task, protocol)
     settings = load_protocol(protocol, overrides)
     encoder, config = load_encoder(model)
+    check_head(settings.head, config.encoder.num_registers)
     rival = load_rival(protocol, overrides, num_registers=config.encoder.num_registers)
     start = _probed(model, task)
     records = open_unseen(
