@@ -15,9 +15,11 @@ from jaxtyping import Float
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.evaluation.bootstrap import (
+    Correction,
     Interval,
     Method,
     PatientBootstrap,
+    bca_correction,
     bca_interval,
     interval,
 )
@@ -75,7 +77,7 @@ class Comparison(NamedTuple):
         first: Of the first model.
         second: Of the second.
         difference: Of their macro scores.
-        p_value: Two-sided, of no difference.
+        p_value: Two-sided, of no difference, by the same method as the intervals.
         labels: Per label; their intervals are not adjusted for their number.
         undefined_labels: Labels without (or with too few) positive or negative records, in no
             mean.
@@ -163,8 +165,8 @@ def compare(
         metric=metric,
         first=scored[0],
         second=scored[1],
-        difference=bounded(lambda values: macro(values[0] - values[1])),
-        p_value=p_value(macro(resampled[0] - resampled[1])),
+        difference=bounded(_macro_gap),
+        p_value=_p_value_of(point, resampled, left_out),
         labels=tuple(
             LabelDifference(
                 label,
@@ -180,22 +182,56 @@ def compare(
     )
 
 
+def _p_value_of(point: np.ndarray, resampled: np.ndarray, left_out: np.ndarray | None) -> float:
+    """Return the p-value of no macro difference, by the method of the interval."""
+    if left_out is None:
+        return p_value(_macro_gap(resampled))
+    value = float(_macro_gap(point)[0])
+    # Seen from the higher score: rounding then does not depend on which is the first.
+    sign = -1 if value < 0 else 1
+    gaps = sign * _macro_gap(resampled)
+    correction = bca_correction(sign * value, gaps, sign * _macro_gap(left_out))
+    return float("nan") if correction is None else p_value(gaps, correction)
+
+
 def _macro_of(model: int, values: np.ndarray) -> np.ndarray:
     return macro(values[model])
+
+
+def _macro_gap(values: np.ndarray) -> np.ndarray:
+    return macro(values[0] - values[1])
 
 
 def _gap_in(label: int, values: np.ndarray) -> np.ndarray:
     return values[0, label] - values[1, label]
 
 
-def p_value(differences: Float[np.ndarray, " resamples"]) -> float:
-    """Return the two-sided p-value of no difference, by inverting the percentile interval.
+def p_value(
+    differences: Float[np.ndarray, " resamples"], correction: Correction | None = None
+) -> float:
+    """Return the two-sided p-value of no difference, by inverting the interval.
 
     Twice the share of resamples on the rarer side of 0, one being added above and below the line so
-    that it is never 0: it is below 0.05 where the 95 % interval excludes 0.
+    that it is never 0; of a BCa interval, twice the level whose bound has that share beyond it. It
+    is below 0.05 only where the 95 % interval excludes 0. Bounds are interpolated between
+    resamples, so the interval may exclude 0 and p be a little above 0.05 where one resample less
+    on that side (in BCa up to two) would bring it below.
+
+    Args:
+        differences: Of the resamples; those that are not defined are left out.
+        correction: Of a BCa interval; None for the percentile interval.
     """
     differences = differences[np.isfinite(differences)]
     if not differences.size:
         return float("nan")
-    rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return min(1.0, 2 * (1 + rarer) / (1 + len(differences)))
+    below = _level(int((differences <= 0).sum()), len(differences), correction)
+    mirrored = None if correction is None else correction.mirrored()
+    above = _level(int((differences >= 0).sum()), len(differences), mirrored)
+    return min(1.0, max(2 * min(below, above), 2 / (1 + len(differences))))
+
+
+def _level(beyond: int, resamples: int, correction: Correction | None) -> float:
+    """Return the one-sided level at which a bound leaves that many resamples beyond it."""
+    # The second share is the larger one past the middle, where only BCa ever puts a bound.
+    share = max((1 + beyond) / (1 + resamples), beyond / max(1, resamples - 1))
+    return share if correction is None else correction.level(share)
