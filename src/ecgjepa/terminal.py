@@ -160,6 +160,8 @@ def print_comparison(comparison: "Comparison") -> None:
         runs = f"{len(model.runs)} run{'s' if len(model.runs) > 1 else ''}{spread}"
         print(f"  {name:<12}{_interval(model.score)}  {runs}")
     print(f"  {'difference':<12}{_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
+    if comparison.less_is_better:
+        print("  less is better: below 0, the difference speaks for the first")
     if comparison.undefined_labels:
         print_wrapped("  not scored", ", ".join(comparison.undefined_labels))
 

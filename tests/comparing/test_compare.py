@@ -26,6 +26,7 @@ from ecgjepa.store.prepare import prepare
 
 OVERRIDES = [item for item in SMALL_MODEL if not item.startswith("train.batch")]
 OVERRIDES += ["train.batch_size=8", "train.log_every=2"]
+NO_REGISTERS = [*OVERRIDES, "encoder.num_registers=0"]
 FEW = ["steps=4", "validate_every=2", "batch_size=8", "warmup_steps=0"]
 PLAN = {
     "folds": {"train": [1, 2, 3, 4, 5, 6, 7], "validation": [8], "test": [9]},
@@ -368,6 +369,11 @@ def test_the_plan_in_the_documentation_is_sound(tmp_path):
         ({"arms": {"A": {"preset": "huge"}}, "baselines": {}}, "unknown preset 'huge'"),
         (with_protocol(name="linear", overrides=["steps=3"]), "protocol linear has no settings"),
         (with_protocol(name="attentive", overrides=["stepps=3"]), "stepps: no such key"),
+        (with_protocol(name="supervised", overrides=["layer_decay=0.9"]), "layer_decay is 0.9"),
+        (
+            {"arms": {**PLAN["arms"], "A": {"preset": "tiny", "overrides": NO_REGISTERS}}},
+            "num_registers of at least 1, and this one has 0",
+        ),
         (with_protocol(name="ridge"), "protocols"),
         (with_protocol(name="linear", label_fractions=[0.0]), "label_fractions"),
         ({"protocols": [{"name": "knn"}, {"name": "knn"}]}, "a protocol comes twice"),

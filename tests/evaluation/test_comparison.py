@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 import ecgjepa
 from ecgjepa.errors import ScoreError
-from ecgjepa.evaluation.bootstrap import PatientBootstrap
+from ecgjepa.evaluation.bootstrap import PatientBootstrap, bca_correction, bca_interval, interval
 from ecgjepa.evaluation.comparison import compare, p_value
 
 LABELS = ("A", "B", "C")
@@ -89,6 +89,120 @@ def test_p_value_agrees_with_the_interval():
     assert np.quantile(differences, 0.025) > 0
     assert p_value(np.arange(1000) - 30.5) > 0.05
     assert np.isnan(p_value(np.full(3, np.nan)))
+
+
+def test_the_one_case_where_p_and_the_percentile_interval_can_disagree():
+    """The rule of docs/statistics.md, over every number of 1,000 resamples below 0."""
+    for below, first_above in ((20, 1.0), (24, 1e-9), (25, 1.0), (25, 1e-9), (26, 1.0), (40, 1.0)):
+        differences = np.concatenate(
+            (np.full(below, -1.0), np.linspace(first_above, 5, 1000 - below))
+        )
+        p, low = p_value(differences), interval(1.0, differences).low
+        assert p == pytest.approx(2 * (1 + below) / 1001)
+        assert (p < 0.05) == (below <= 24)
+        if below != 25:
+            assert (p < 0.05) == (low > 0)
+        else:
+            assert (low > 0) == (first_above == 1.0)
+
+
+def skewed(rng, resamples):
+    """Return value, resamples and jackknife of a mean of skewed numbers, somewhere about 0."""
+    sample = rng.exponential(size=25) ** 1.5
+    sample -= sample.mean() + rng.normal(0, 2.2 * sample.std() / 5)
+    left_out = (sample.sum() - sample) / 24
+    drawn = rng.choice(sample, (resamples, 25)).mean(axis=1)
+    sign = rng.choice([-1, 1])
+    return sign * sample.mean(), sign * drawn, sign * left_out
+
+
+def test_p_below_a_twentieth_means_an_interval_that_excludes_0():
+    """By either method, on simulated means; the reverse fails at the edge alone."""
+    rng = np.random.default_rng(0)
+    significant, edge = {"percentile": 0, "bca": 0}, {"percentile": 0, "bca": 0}
+    for _ in range(400):
+        value, drawn, left_out = skewed(rng, 199)
+        for method, found, p in (
+            ("percentile", interval(value, drawn), p_value(drawn)),
+            (
+                "bca",
+                bca_interval(value, drawn, left_out),
+                p_value(drawn, bca_correction(value, drawn, left_out)),
+            ),
+        ):
+            excludes = found.low > 0 or found.high < 0
+            assert excludes or p >= 0.05
+            significant[method] += p < 0.05
+            edge[method] += excludes and p >= 0.05
+    assert min(significant.values()) > 100
+    assert max(edge.values()) < 30  # of 400, with 199 resamples
+
+
+def test_bca_p_values_invert_scipys_interval(rng):
+    """SciPy's BCa interval of confidence 1 - p ends at 0, but for a few of 20,000 resamples."""
+    for errors in (-3, -2, -1.5, 1.5, 2, 2.5):
+        sample = rng.exponential(size=40)
+        sample += errors * sample.std() / np.sqrt(40) - sample.mean()
+        theirs = stats.bootstrap(
+            (sample,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
+        )
+        left_out = (sample.sum() - sample) / 39
+        drawn = theirs.bootstrap_distribution
+        p = p_value(drawn, bca_correction(sample.mean(), drawn, left_out))
+        again = stats.bootstrap(
+            (sample,),
+            np.mean,
+            n_resamples=0,
+            bootstrap_result=theirs,
+            method="BCa",
+            confidence_level=1 - p,
+        ).confidence_interval
+        assert 2 / 20_001 < p < 0.5
+        assert min(np.abs(again)) < 0.02 * sample.std() / np.sqrt(40)
+        assert abs(p - p_value(drawn)) > 1e-3  # the percentile interval says another thing
+
+
+def test_p_values_at_the_ends():
+    """Never 0 and never above 1, also where the correction is extreme or there is none."""
+    drawn = np.linspace(0.1, 1, 99)
+    for value in (0.01, 0.5, 2.0):
+        left_out = np.array([0.1, 0.1, 0.1, 5.0])
+        p = p_value(drawn, bca_correction(value, drawn, left_out))
+        assert 2 / 100 <= p <= 1
+    constant = np.zeros(99)
+    assert p_value(constant, bca_correction(0.0, constant, np.zeros(4))) == 1
+    one_patient = compare(
+        np.array([[True], [False]]),
+        [np.array([[0.9], [0.1]])],
+        [np.array([[0.2], [0.1]])],
+        ("A",),
+        PatientBootstrap(np.zeros(2), num_resamples=9),
+        method="bca",
+    )
+    assert np.isnan(one_patient.difference.low)
+    assert np.isnan(one_patient.p_value)
+
+
+def test_a_comparison_by_bca_has_the_p_value_of_its_interval():
+    """On simulated test sets where the two methods do not agree about 0."""
+    rng = np.random.default_rng(3)
+    targets = (np.arange(40) % 3 == 0)[:, None]
+    disagree = 0
+    for _ in range(40):
+        losses = 0.6 * rng.exponential(size=(40, 1)), np.ones((40, 1))
+        first, second = (np.where(targets, np.exp(-x), 1 - np.exp(-x)) for x in losses)
+        bootstrap = PatientBootstrap(np.arange(40), num_resamples=199)
+        by = {
+            method: compare(
+                targets, [first], [second], ("A",), bootstrap, metric="log_loss", method=method
+            )
+            for method in ("percentile", "bca")
+        }
+        for found in by.values():
+            excludes = found.difference.low > 0 or found.difference.high < 0
+            assert excludes or found.p_value >= 0.05
+        disagree += by["percentile"].p_value < 0.05 <= by["bca"].p_value
+    assert disagree > 0
 
 
 def test_p_values_are_uniform_without_a_difference():

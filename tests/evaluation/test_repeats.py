@@ -102,7 +102,10 @@ def done(repeat, tmp_path_factory):
         ({"protocol": "linear"}, r'protocol \("knn" there, "linear" asked for\)'),
         ({"split": Split((1, 2, 3), (9,), (10,))}, r"split.train \(\[1, 2, 3, 4, 5, 6, 7, 8\] th"),
         ({"layers": (1,)}, r"layers \(\[\] there, \[1\] asked for\)"),
-        ({"overrides": ("steps=3",)}, r"overrides \(\[\] there, \[\"steps=3\"\] asked for\)"),
+        (
+            {"protocol": "attentive", "overrides": ("steps=3",)},
+            r"overrides \(\[\] there, \[\"steps=3\"\] asked for\)",
+        ),
         ({"seed": 1}, r"seed \(\[0\] there, \[1\] asked for\)"),
         ({"label_fractions": (0.5,)}, r"label_fraction \(\[1.0\] there, \[0.5\] asked for\)"),
     ],

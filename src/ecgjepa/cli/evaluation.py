@@ -179,8 +179,13 @@ def compare_predictions(
         str | None, typer.Option("--second-model", help="The same in --against, if it differs.")
     ] = None,
     metric: Annotated[
-        str, typer.Option("--metric", help="auroc, average_precision, brier or log_loss.")
-    ] = "auroc",
+        str | None,
+        typer.Option(
+            "--metric",
+            help="auroc (the default), average_precision, brier or log_loss; of a regression r2 "
+            "(the default) or mean_absolute_error.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether one model is better than another on the same test records."""

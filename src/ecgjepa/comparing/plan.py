@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError, model_validator
 from ecgjepa.config import PretrainConfig, Section, describe_validation_error, load_preset
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.metrics import FEW_POSITIVES
-from ecgjepa.evaluation.protocols import load_protocol
+from ecgjepa.evaluation.protocols import load_settings
 from ecgjepa.evaluation.running import FROZEN
 from ecgjepa.evaluation.tasks import REGRESSIONS, Split, check_split, check_task
+from ecgjepa.model.heads import check_head
 from ecgjepa.model.xresnet import NETWORKS
 from ecgjepa.pretraining.costs import count_flops
 
@@ -21,7 +22,6 @@ from ecgjepa.pretraining.costs import count_flops
 Evaluated = Literal[
     "linear", "attentive", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
 ]
-_WITHOUT_SETTINGS = ("linear", "knn")
 # Which arms without an objective belong to the protocols that train all of a network.
 _BASELINE_OF = {"finetune": "scratch", "scratch": "scratch", "supervised": "network"}
 # Protocols of arms without pre-training, and what they compare with, the best first.
@@ -119,15 +119,17 @@ class ComparisonPlan(Section):
                     f"task {task!r} is a regression, and what is compared is the macro AUROC; use "
                     "ecgjepa probe and compare-predictions"
                 )
+        heads: list[str] = []
         for protocol in self.protocols:
-            if protocol.name not in _WITHOUT_SETTINGS:
-                settings = "finetune" if protocol.name == "scratch" else protocol.name
-                load_protocol(settings, protocol.overrides)
-            elif protocol.overrides:
-                raise ValueError(f"protocol {protocol.name} has no settings")
+            name = "finetune" if protocol.name == "scratch" else protocol.name
+            settings = load_settings(name, protocol.overrides)
+            if settings is not None and name == "finetune":
+                heads.append(settings.head)
         self._check_names()
         for name in self.arms:
-            self.config(name, self.seeds[0])
+            config = self.config(name, self.seeds[0])
+            for head in heads:
+                check_head(head, config.encoder.num_registers)
         return self
 
     def _check_names(self) -> None:

@@ -4,6 +4,7 @@ Patients are drawn, with replacement, and bring all their records: records of on
 and drawing them one by one would make an interval too narrow.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -30,6 +31,37 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Correction(NamedTuple):
+    """How a bias-corrected and accelerated interval picks its bounds among the resamples.
+
+    Attributes:
+        bias: Normal quantile of the share of the resamples below the value.
+        acceleration: Skewness of what single patients contribute, over 6.
+    """
+
+    bias: float
+    acceleration: float
+
+    def shares(self, levels: Float[np.ndarray, " levels"]) -> Float[np.ndarray, " levels"]:
+        """Return the share of the resamples that lies below the bound of each one-sided level."""
+        shifted = self.bias + norm.ppf(levels)
+        return norm.cdf(self.bias + shifted / (1 - self.acceleration * shifted))
+
+    def level(self, share: float) -> float:
+        """Return the one-sided level whose bound has that share of the resamples below it."""
+        if share >= 1:
+            return 1.0
+        moved = float(norm.ppf(share)) - self.bias
+        scale = 1 + self.acceleration * moved
+        # Beyond the pole there is no such bound at any level.
+        shifted = moved / scale if scale > 0 else math.copysign(math.inf, moved)
+        return float(norm.cdf(shifted - self.bias))
+
+    def mirrored(self) -> "Correction":
+        """Return the correction of the negative of the same values."""
+        return Correction(-self.bias, -self.acceleration)
 
 
 class PatientBootstrap:
@@ -108,7 +140,19 @@ def bca_interval(
     resampled: Float[np.ndarray, " resamples"],
     jackknifed: Float[np.ndarray, " patients"],
 ) -> Interval:
-    """Return the bias-corrected and accelerated interval.
+    """Return the bias-corrected and accelerated interval: see `bca_correction`."""
+    correction = bca_correction(value, resampled, jackknifed)
+    if correction is None:
+        return Interval(value, float("nan"), float("nan"))
+    return _between(value, resampled[np.isfinite(resampled)], correction.shares(_tails()))
+
+
+def bca_correction(
+    value: float,
+    resampled: Float[np.ndarray, " resamples"],
+    jackknifed: Float[np.ndarray, " patients"],
+) -> Correction | None:
+    """Return the bias correction and acceleration, or None where something is not defined.
 
     Efron, Better bootstrap confidence intervals, 1987 (https://doi.org/10.2307/2289144). The
     acceleration comes from the jackknife over patients. Undefined values are left out of both. A
@@ -116,15 +160,14 @@ def bca_interval(
     """
     resampled, jackknifed = resampled[np.isfinite(resampled)], jackknifed[np.isfinite(jackknifed)]
     if not (resampled.size and jackknifed.size and np.isfinite(value)):
-        return Interval(value, float("nan"), float("nan"))
+        return None
     below = (np.mean(resampled < value) + np.mean(resampled <= value)) / 2
     half = 0.5 / len(resampled)
     bias = norm.ppf(np.clip(below, half, 1 - half))
     influence = jackknifed.mean() - jackknifed
     spread = (influence**2).sum() ** 1.5
     acceleration = (influence**3).sum() / (6 * spread) if spread > 0 else 0.0
-    shifted = bias + norm.ppf(_tails())
-    return _between(value, resampled, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    return Correction(float(bias), float(acceleration))
 
 
 def _tails() -> Float[np.ndarray, " 2"]:

@@ -13,14 +13,14 @@ from ecgjepa.evaluation.features import encode_parts
 from ecgjepa.evaluation.leaks import open_unseen
 from ecgjepa.evaluation.out_of_distribution import know_records
 from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.protocols import load_protocol
-from ecgjepa.evaluation.results import Evaluation, write_evaluation
+from ecgjepa.evaluation.protocols import load_protocol, load_rival
+from ecgjepa.evaluation.results import Evaluation, Trained, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, is_table
 from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
-from ecgjepa.model.heads import Classifier, HeadConfig
+from ecgjepa.model.heads import Classifier, HeadConfig, check_head
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ def finetune(
         protocol: ``finetune-after-probe`` (the paper's better one) or ``finetune``.
         split: Folds for training, selection and test.
         overrides: ``key=value`` items of the protocol.
-        from_scratch: Also train the untrained encoder, with the protocol ``finetune``.
+        from_scratch: Also train the untrained encoder, with the protocol ``finetune``: see
+            `ecgjepa.evaluation.protocols.load_rival`.
         seed: Of head weights, order, crops and dropout.
         kind: What the columns of a CSV of labels hold.
         label_fraction: Share of the training patients whose labels are used.
@@ -78,6 +79,8 @@ def finetune(
     out = result_folder(model, out, task, protocol)
     settings = load_protocol(protocol, overrides)
     encoder, config = load_encoder(model)
+    check_head(settings.head, config.encoder.num_registers)
+    rival = load_rival(protocol, overrides, num_registers=config.encoder.num_registers)
     start = _probed(model, task)
     records = open_unseen(
         data,
@@ -125,27 +128,30 @@ def finetune(
     outcomes = {"pre-trained": train_classifier(classifier, records, config, settings, seed, where)}
     if from_scratch:
         logger.info("training the same encoder from scratch")
-        length = [f"steps={settings.steps}", f"validate_every={settings.validate_every}"]
-        scratch = load_protocol("finetune", length)
         fresh = build_classifier(
             untrained_encoder(config),
-            HeadConfig(kind=scratch.head, num_labels=len(records.task.labels)),
-            scratch,
+            HeadConfig(kind=rival.head, num_labels=len(records.task.labels)),
+            rival,
             seed,
         )
-        outcomes["from scratch"] = train_classifier(fresh, records, config, scratch, seed, where)
+        outcomes["from scratch"] = train_classifier(fresh, records, config, rival, seed, where)
     means = encode_parts(classifier.encoder, config, records, where, classifier.layers)
     known = know_records(means.train, means.validation)
     detection = evaluate_spoiled(
         classifier, config, records, known, means.test, device=where, cache=cache
     )
+    used = settings.model_dump(mode="json")
+    if head_config.layers:
+        used["layers"] = list(head_config.layers)
     result = write_evaluation(
         out,
         records,
         config,
         outcomes,
-        protocol=protocol,
-        settings=settings.model_dump(mode="json"),
+        trained={
+            "pre-trained": Trained(protocol, used),
+            "from scratch": Trained("finetune", rival.model_dump(mode="json")),
+        },
         seed=seed,
         out_of_distribution=detection,
     )

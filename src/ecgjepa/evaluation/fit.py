@@ -71,6 +71,12 @@ def fit(
         DivergenceError: If the loss stops being a number.
     """
     check_selectable(validation_targets, "validation")
+    if config.warmup_steps >= config.steps:
+        logger.warning(
+            "warmup_steps is %d of %d steps: the learning rate never reaches its peak",
+            config.warmup_steps,
+            config.steps,
+        )
     optimizer = torch.optim.AdamW(
         layer_groups(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
         lr=config.learning_rate,

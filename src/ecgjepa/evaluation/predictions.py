@@ -6,22 +6,38 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Shaped
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.evaluation.bootstrap import NUM_RESAMPLES, Method, PatientBootstrap
-from ecgjepa.evaluation.comparison import Comparison, compare
-from ecgjepa.evaluation.metrics import Scores, Targets, patient_ids
+from ecgjepa.evaluation.comparison import Comparison, choose_metric, compare
+from ecgjepa.evaluation.metrics import Scores, patient_ids
+
+# Columns of the truth and of what a model says of it: a probability, or a value of a regression.
+_TRUTH, _OUTPUTS = "target", ("probability", "value")
 
 
 class Predictions(NamedTuple):
-    """One model's probabilities of the test records, as an evaluation wrote them."""
+    """What one model says of the test records, as an evaluation wrote it.
+
+    Attributes:
+        record_ids: Names.
+        patients: Whose records they are; each record of no known patient is one's own.
+        labels: Names of the labels, or of a regression's values.
+        targets: True labels, as truth values; of a regression, true values.
+        outputs: Probabilities; of a regression, predicted values in the same unit.
+    """
 
     record_ids: np.ndarray
     patients: np.ndarray
     labels: tuple[str, ...]
-    targets: Targets
-    probabilities: Scores
+    targets: Shaped[np.ndarray, "records labels"]
+    outputs: Scores
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether values are predicted, not labels."""
+        return self.targets.dtype != np.bool_
 
 
 def compare_predictions(
@@ -30,7 +46,7 @@ def compare_predictions(
     *,
     model: str = "pre-trained",
     second_model: str | None = None,
-    metric: str = "auroc",
+    metric: str | None = None,
     method: Method = "percentile",
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
@@ -44,27 +60,32 @@ def compare_predictions(
         second: The same of the other model.
         model: Whose predictions to take from the files.
         second_model: The same in ``second``, if it differs, e.g. ``untrained``.
-        metric: Macro score to compare: ``auroc``, ``average_precision``, ``brier``, ``log_loss``.
+        metric: What to compare, as the mean over the labels: ``auroc`` (the usual one),
+            ``average_precision``, ``brier`` or ``log_loss``; in a regression ``r2`` (the usual one)
+            or ``mean_absolute_error``.
         method: ``percentile`` or ``bca``.
         num_resamples: How many.
         seed: Of the resamples.
-        min_positives: Labels with fewer positive, or fewer negative, records are in no mean.
+        min_positives: Labels with fewer positive, or fewer negative, records are in no mean; not
+            for a regression.
 
     Raises:
         ScoreError: If a file, model or label is missing, no label has enough positives, the
-            records are not the same, the labels of a record differ, or a probability is no number.
+            records are not the same, the labels of a record differ, a probability is no number,
+            a regression is to be compared with labels, or the metric is of the other kind.
     """
     ours = _read_runs(first, model)
     theirs = _read_runs(second, second_model or model)
     reference = ours[0][1]
+    metric = choose_metric(metric, regression=reference.is_regression)
     ours, theirs = (
         [(name, _align(run, reference, name)) for name, run in runs] for runs in (ours, theirs)
     )
     chosen = _frequent(reference, min_positives)
     compared = compare(
         reference.targets[:, chosen],
-        [run.probabilities[:, chosen] for _, run in ours],
-        [run.probabilities[:, chosen] for _, run in theirs],
+        [run.outputs[:, chosen] for _, run in ours],
+        [run.outputs[:, chosen] for _, run in theirs],
         tuple(np.array(reference.labels)[chosen].tolist()),
         PatientBootstrap(reference.patients, num_resamples=num_resamples, seed=seed),
         metric=metric,
@@ -75,12 +96,16 @@ def compare_predictions(
 
 
 def _frequent(predictions: Predictions, least: int) -> Bool[np.ndarray, " labels"]:
-    """Return which labels have enough positive and negative records.
+    """Return which labels have enough positive and negative records; all of a regression.
 
     Raises:
-        ScoreError: If none has.
+        ScoreError: If none has, or a regression is asked for them.
     """
     targets = predictions.targets
+    if predictions.is_regression:
+        if least > 0:
+            raise ScoreError(f"min_positives is {least}, but nothing is positive in a regression")
+        return np.ones(len(predictions.labels), np.bool_)
     chosen = np.minimum(targets.sum(axis=0), (~targets).sum(axis=0)) >= least
     if not chosen.any():
         raise ScoreError(
@@ -107,7 +132,8 @@ def read_predictions(path: str | Path, model: str = "pre-trained") -> Prediction
         model: Which of its models.
 
     Raises:
-        ScoreError: If the file or the model is missing, a record comes twice, or it is damaged.
+        ScoreError: If the file, the model or a column is missing, a record comes twice, a true
+            label is neither 0 nor 1, or a truth or prediction is no finite number.
     """
     file = Path(path)
     file = file / "predictions.parquet" if file.is_dir() else file
@@ -127,14 +153,74 @@ def read_predictions(path: str | Path, model: str = "pre-trained") -> Prediction
         raise ScoreError(f"{file}: no test predictions of model {model!r}; it has those of {found}")
     if twice := int(rows["record_id"].duplicated().sum()):
         raise ScoreError(f"{file}: {twice} records come twice")
-    labels = tuple(name[7:] for name in map(str, rows) if name.startswith("target:"))
+    labels, output = _columns(file, list(map(str, rows)))
+    truth = _numbers(file, rows, _TRUTH, labels)
     return Predictions(
         record_ids=rows["record_id"].to_numpy(dtype=str),
         patients=patient_ids(rows["patient_id"]),
         labels=labels,
-        targets=rows[[f"target:{label}" for label in labels]].to_numpy(dtype=np.bool_),
-        probabilities=rows[[f"probability:{label}" for label in labels]].to_numpy(dtype=np.float64),
+        targets=truth if output == "value" else _as_labels(file, truth, labels),
+        outputs=_numbers(file, rows, output, labels),
     )
+
+
+def _columns(file: Path, names: list[str]) -> tuple[tuple[str, ...], str]:
+    """Return the labels and the kind of output that the columns are of.
+
+    Raises:
+        ScoreError: If there are none, of both kinds, or of other labels than the truth.
+    """
+    labels = {
+        kind: [name.removeprefix(f"{kind}:") for name in names if name.startswith(f"{kind}:")]
+        for kind in (_TRUTH, *_OUTPUTS)
+    }
+    found = [kind for kind in _OUTPUTS if labels[kind]]
+    if not labels[_TRUTH] or len(found) != 1:
+        raise ScoreError(
+            f"{file}: expected columns target:LABEL with probability:LABEL or, of a regression, "
+            f"value:LABEL; found {', '.join(names)}"
+        )
+    (output,) = found
+    for kind, other in ((output, _TRUTH), (_TRUTH, output)):
+        if lacking := _difference(labels[other], labels[kind]):
+            named = ", ".join(f"{kind}:{label}" for label in lacking[:3])
+            raise ScoreError(
+                f"{file}: {len(lacking)} columns are missing: {named}; the file has {other}:"
+                f"{lacking[0]}"
+            )
+    return tuple(labels[_TRUTH]), output
+
+
+def _numbers(
+    file: Path, rows: pd.DataFrame, kind: str, labels: tuple[str, ...]
+) -> Float[np.ndarray, "records labels"]:
+    """Return the columns of a kind, all of whose values have to be finite numbers."""
+    columns = rows[[f"{kind}:{label}" for label in labels]]
+    try:
+        values = columns.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ScoreError(f"{file}: not all columns {kind}:LABEL are numbers: {error}") from None
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        what = "true values" if kind == _TRUTH else "scores"
+        raise ScoreError(
+            f"{file}: the {what} of {int(wrong.any(axis=1).sum())} of {len(values)} records are no "
+            f"finite numbers, first in label {labels[int(wrong.any(axis=0).argmax())]!r}"
+        )
+    return values
+
+
+def _as_labels(
+    file: Path, truth: Float[np.ndarray, "records labels"], labels: tuple[str, ...]
+) -> Bool[np.ndarray, "records labels"]:
+    wrong = (truth != 0) & (truth != 1)
+    if wrong.any():
+        label = labels[int(wrong.any(axis=0).argmax())]
+        raise ScoreError(
+            f"{file}: target:{label} is {truth[wrong][0]:g} in a record; expected 0 or 1 beside "
+            "probabilities"
+        )
+    return truth.astype(np.bool_)
 
 
 def _difference(some: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -145,8 +231,14 @@ def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
     """Return a run with records and labels in the reference's order.
 
     Raises:
-        ScoreError: If records, labels or targets are not the same.
+        ScoreError: If the kind of task, records, labels or targets are not the same.
     """
+    if run.is_regression != reference.is_regression:
+        kinds = [
+            "values of a regression" if one.is_regression else "probabilities of labels"
+            for one in (run, reference)
+        ]
+        raise ScoreError(f"{name}: holds {kinds[0]}, the first run {kinds[1]}; only alike compare")
     for what, ours, theirs in (
         ("labels", run.labels, reference.labels),
         ("test records", run.record_ids.tolist(), reference.record_ids.tolist()),
@@ -160,9 +252,10 @@ def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
     rows = pd.Index(run.record_ids).get_indexer(pd.Index(reference.record_ids))
     columns = [run.labels.index(label) for label in reference.labels]
     targets = run.targets[rows][:, columns]
+    what = "values" if run.is_regression else "labels"
     if differing := int((targets != reference.targets).any(axis=1).sum()):
         raise ScoreError(
-            f"{name}: {differing} of {len(targets)} records have other true labels than in the "
+            f"{name}: {differing} of {len(targets)} records have other true {what} than in the "
             "first run; were the tasks built from the same tables?"
         )
     return Predictions(
@@ -170,5 +263,5 @@ def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
         reference.patients,
         reference.labels,
         targets,
-        run.probabilities[rows][:, columns],
+        run.outputs[rows][:, columns],
     )

@@ -14,8 +14,8 @@ from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import open_unseen
 from ecgjepa.evaluation.out_of_distribution import know_records
-from ecgjepa.evaluation.protocols import load_protocol
-from ecgjepa.evaluation.results import Evaluation, write_embeddings, write_evaluation
+from ecgjepa.evaluation.protocols import load_settings
+from ecgjepa.evaluation.results import Evaluation, Trained, write_embeddings, write_evaluation
 from ecgjepa.evaluation.running import run_protocol
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
@@ -57,7 +57,7 @@ def probe(
         protocol: ``attentive`` (the paper's frozen evaluation), ``linear`` (logistic or ridge
             regression on mean-pooled features) or ``knn`` (nearest neighbours; writes no model).
         split: Folds for training, selection and test.
-        overrides: ``key=value`` items of the attentive protocol.
+        overrides: ``key=value`` items of the attentive protocol; the others have no settings.
         seed: Of the head's initial weights and the order of records.
         kind: What the columns of a CSV of labels hold.
         layers: Blocks, counted from 1, whose outputs are averaged into the features; none for the
@@ -75,10 +75,9 @@ def probe(
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
     out = result_folder(model, out, task, protocol)
+    load_settings(protocol, overrides)  # of the wrong ones nothing is begun
     encoder, config = load_encoder(model)
     check_layers(layers, config.encoder.depth)
-    if protocol == "attentive":
-        load_protocol(protocol, overrides)
     where = choose_device(device)
     records = open_unseen(
         data,
@@ -121,8 +120,7 @@ def probe(
         records,
         config,
         {name: item.outcome for name, item in results.items()},
-        protocol=protocol,
-        settings=first.settings,
+        trained={name: Trained(protocol, item.settings) for name, item in results.items()},
         seed=seed,
         out_of_distribution=detection,
     )

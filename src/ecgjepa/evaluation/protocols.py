@@ -1,7 +1,7 @@
 """How a head, or a whole classifier, is trained: the paper's settings, by name."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -81,7 +81,8 @@ PROTOCOLS = {
         dropout=0.05,
         patience=2000,
     ),
-    # Of a residual network from scratch: not the paper's, and not tuned yet. It has no such head.
+    # Of a residual network from scratch: not the paper's. The learning rate was chosen on a
+    # validation fold (docs/log.md, "tuning what JEPA is compared with"). It has no such head.
     "supervised": ProtocolConfig(
         head="register",
         steps=3000,
@@ -93,28 +94,115 @@ PROTOCOLS = {
     ),
 }
 
+# Protocols that fit what they have at once.
+WITHOUT_SETTINGS = ("linear", "knn")
+
+_CROPS = "the encoder is trained on random crops in any case; the setting is for attentive"
+# What a protocol cannot follow: the only value that it does, if there is one, and why.
+_FIXED: dict[str, dict[str, tuple[object, str]]] = {
+    "attentive": {
+        "head": ("attentive", "this protocol has no other head; protocol linear has one"),
+        "dropout": (0.0, "the encoder is frozen and the head has none; it is for finetune"),
+        "layer_decay": (
+            1.0,
+            "the encoder is frozen and the head has no layers; it is for finetune and "
+            "finetune-after-probe",
+        ),
+    },
+    "finetune-after-probe": {
+        "head": ("attentive", "the head is the probe's; protocol finetune takes another"),
+        "random_crops": (None, _CROPS),
+    },
+    "finetune": {"random_crops": (None, _CROPS)},
+    "supervised": {
+        "head": (None, "a residual network has a head of its own"),
+        "dropout": (0.0, "the residual networks have none"),
+        "layer_decay": (1.0, "it tells apart the layers of a Vision Transformer only"),
+        "random_crops": (
+            None,
+            "the network is trained on random crops in any case; the setting is for attentive",
+        ),
+    },
+}
+# How long, and in which batches: what a rival from scratch has in common with any fine-tuning.
+_SHARED_WITH_RIVAL = ("steps", "batch_size", "validate_every", "patience")
+
 
 def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
     """Return a protocol with ``key=value`` overrides applied.
 
     Raises:
-        ConfigError: If the name, a key or a value is wrong.
+        ConfigError: If the name, a key or a value is wrong, or the protocol cannot follow it.
     """
     if name not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
-    content = PROTOCOLS[name].model_dump()
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
-        content[key.strip()] = yaml.safe_load(text)
+    given = _parse(overrides)
+    content = PROTOCOLS[name].model_dump() | given
     try:
         protocol = ProtocolConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, f"protocol {name}")) from None
-    if name == "attentive" and protocol.layer_decay != 1:
-        raise ConfigError(
-            f"protocol attentive: layer_decay is {protocol.layer_decay}, but the encoder is frozen "
-            "and the head has no layers; it is for finetune and finetune-after-probe"
-        )
+    for key, (followed, why) in _FIXED[name].items():
+        if key in given and getattr(protocol, key) != followed:
+            raise ConfigError(f"protocol {name}: {key} is {getattr(protocol, key)}, but {why}")
     return protocol
+
+
+def load_settings(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig | None:
+    """Return the settings of any protocol; None of ``linear`` and ``knn``, which have none.
+
+    Raises:
+        ConfigError: As `load_protocol`, or if a protocol without settings is given some.
+    """
+    if name not in WITHOUT_SETTINGS:
+        return load_protocol(name, overrides)
+    if overrides:
+        raise ConfigError(
+            f"protocol {name} has no settings; found {', '.join(overrides)}. Leave --set out, or "
+            "use protocol attentive"
+        )
+    return None
+
+
+def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) -> ProtocolConfig:
+    """Return the settings of protocol ``finetune`` for the same encoder trained from scratch.
+
+    Beside ``finetune`` they are the same in everything. ``finetune-after-probe`` has a learning
+    rate and a weight decay for an encoder that is good already, and begins with a trained head; its
+    rival has those of ``finetune``, in as many steps and in the same batches, with a warm-up of at
+    most a tenth of the steps unless ``warmup_steps`` is among the overrides.
+
+    Args:
+        name: Protocol of the fine-tuned encoder.
+        overrides: Its ``key=value`` items.
+        num_registers: Of the encoder; without any, the rival's head is the attentive one.
+
+    Raises:
+        ConfigError: If the name, a key or a value is wrong.
+    """
+    beside = load_protocol(name, overrides)
+    if name == "finetune":
+        return beside
+    own = PROTOCOLS["finetune"]
+    shared = {key: getattr(beside, key) for key in _SHARED_WITH_RIVAL}
+    shared["warmup_steps"] = (
+        beside.warmup_steps
+        if "warmup_steps" in _parse(overrides)
+        else min(own.warmup_steps, beside.steps // 10)
+    )
+    head = own.head if num_registers else "attentive"
+    return own.model_copy(update={**shared, "head": head})
+
+
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` items as keys and values."""
+    content = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
+        try:
+            content[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: value is not readable: {error}") from None
+    return content

@@ -13,8 +13,8 @@ from sklearn.linear_model import Ridge
 
 from ecgjepa.evaluation.bootstrap import PatientBootstrap, interval
 from ecgjepa.evaluation.linear import LinearProbe
-from ecgjepa.evaluation.metrics import Weights, macro, macro_auroc, ones
-from ecgjepa.evaluation.regression_scores import regression_scores
+from ecgjepa.evaluation.metrics import macro, macro_auroc, ones
+from ecgjepa.evaluation.regression_scores import label_scores
 from ecgjepa.evaluation.tasks import TaskKind
 
 if TYPE_CHECKING:
@@ -108,16 +108,3 @@ def score_regression(
         "test_records": len(test),
     }
     return content, resampled
-
-
-def label_scores(
-    targets: Float[np.ndarray, "records labels"],
-    values: Float[np.ndarray, "records labels"],
-    weights: Weights,
-) -> dict[str, Float[np.ndarray, "labels resamples"]]:
-    """Return `regression_scores` of every label."""
-    scores = [
-        regression_scores(targets[:, column], values[:, column], weights)
-        for column in range(targets.shape[1])
-    ]
-    return {name: np.stack([one[name] for one in scores]) for name in scores[0]}

@@ -58,6 +58,19 @@ def regression_scores(
     }
 
 
+def label_scores(
+    targets: Float[np.ndarray, "records labels"],
+    values: Float[np.ndarray, "records labels"],
+    weights: Weights,
+) -> dict[str, Float[np.ndarray, "labels resamples"]]:
+    """Return `regression_scores` of every label."""
+    scores = [
+        regression_scores(targets[:, column], values[:, column], weights)
+        for column in range(targets.shape[1])
+    ]
+    return {name: np.stack([one[name] for one in scores]) for name in scores[0]}
+
+
 def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Return a variance, or NaN where there is none beyond rounding."""
     variance = square - mean**2

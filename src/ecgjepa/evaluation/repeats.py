@@ -22,6 +22,7 @@ from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.finetune import finetune
 from ecgjepa.evaluation.metrics import as_json
 from ecgjepa.evaluation.probe import probe
+from ecgjepa.evaluation.protocols import load_settings
 from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
 from ecgjepa.evaluation.running import FROZEN, Protocol
 from ecgjepa.evaluation.tasks import check_task
@@ -100,6 +101,7 @@ def repeat(
     if min(runs, label_draws) < 1 or not label_fractions:
         raise ConfigError(f"runs is {runs} and label draws {label_draws}; expected 1 or more")
     check_task(task)
+    load_settings(protocol, options.get("overrides", ()))
     out = result_folder(model, out, Path(task).stem, f"{protocol}-repeats")
     verb: Callable[..., Evaluation] = probe if protocol in FROZEN else finetune
     targets = _targets(data, tuple(test_on), each_database)

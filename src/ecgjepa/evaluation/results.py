@@ -44,6 +44,13 @@ class Outcome(NamedTuple):
     selected: str
 
 
+class Trained(NamedTuple):
+    """How one model was trained: the protocol's name and its settings."""
+
+    protocol: str
+    settings: dict[str, Any]
+
+
 class Evaluation(NamedTuple):
     """A finished probe or fine-tuning.
 
@@ -85,8 +92,7 @@ def write_evaluation(
     config: ModelConfig,
     outcomes: dict[str, Outcome],
     *,
-    protocol: str,
-    settings: dict[str, Any],
+    trained: dict[str, Trained],
     seed: int,
     out_of_distribution: dict[str, Any] | None = None,
 ) -> Evaluation:
@@ -97,8 +103,7 @@ def write_evaluation(
         data: Records, labels and split.
         config: The encoder.
         outcomes: By model name; the first is compared with each other one on the same resamples.
-        protocol: Name of the protocol.
-        settings: Its settings.
+        trained: By model name, how each was trained; the first one's is that of the evaluation.
         seed: Of the training.
         out_of_distribution: How well records unlike the training ones are told by the saved model's
             features.
@@ -112,14 +117,17 @@ def write_evaluation(
     measure = "r2" if is_regression else "macro_auroc"
     describe = score_regression if is_regression else _describe
     described = {name: describe(data, outcome, bootstrap) for name, outcome in outcomes.items()}
-    models = {name: content for name, (content, _) in described.items()}
+    models = {
+        name: {**trained[name]._asdict(), **content} for name, (content, _) in described.items()
+    }
+    first = trained[next(iter(outcomes))]
     differences = _differences(measure, described)
     results = as_json(
         {
             "format_version": FORMAT_VERSION,
             "software_version": __version__,
-            "protocol": protocol,
-            "settings": settings,
+            "protocol": first.protocol,
+            "settings": first.settings,
             "seed": seed,
             "measure": measure,
             "task": data.task_config().model_dump(mode="json"),

@@ -12,17 +12,24 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.data import Data, EvaluationData
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.evaluation.features import PartMeans
-from ecgjepa.evaluation.frozen import Read, freeze, read_attentive, read_linear, read_neighbours
+from ecgjepa.evaluation.frozen import (
+    Frozen,
+    Read,
+    freeze,
+    read_attentive,
+    read_linear,
+    read_neighbours,
+)
 from ecgjepa.evaluation.leaks import open_unseen, refuse_other_folds, refuse_seen
-from ecgjepa.evaluation.protocols import load_protocol
+from ecgjepa.evaluation.protocols import ProtocolConfig, load_protocol, load_settings
 from ecgjepa.evaluation.results import Outcome
 from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
 from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.heads import Classifier, HeadConfig, check_layers
-from ecgjepa.model.xresnet import build_xresnet
+from ecgjepa.model.heads import Classifier, HeadConfig, check_head, check_layers
+from ecgjepa.model.xresnet import build_xresnet, check_network
 
 Protocol = Literal[
     "attentive", "linear", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
@@ -99,7 +106,7 @@ def run_protocol(
         label_draw: Which patients: see `EvaluationData.with_labels`.
         layers: Blocks, counted from 1, whose outputs are averaged into the features.
         network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
-        overrides: ``key=value`` items of the protocol.
+        overrides: ``key=value`` items of the protocol; ``linear`` and ``knn`` have none.
         probe_overrides: The same for the probe of ``finetune-after-probe``.
         kind: Of a table of labels.
         test_on: Databases that are tested and not trained on.
@@ -113,8 +120,17 @@ def run_protocol(
     """
     if protocol not in _PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(_PROTOCOLS)}")
+    settings = load_settings("finetune" if protocol == "scratch" else protocol, overrides)
+    if protocol == "finetune-after-probe":
+        load_protocol("attentive", probe_overrides)
+    if protocol == "supervised":
+        check_network(network)
+        if layers:
+            raise ConfigError(f"layers {list(layers)}: a residual network has none to choose from")
     encoder, config = model if isinstance(model, tuple) else load_encoder(model)
     check_layers(layers, config.encoder.depth)
+    if settings is not None and protocol in ("finetune", "scratch"):
+        check_head(settings.head, config.encoder.num_registers)
     if isinstance(data, EvaluationData):
         records = data.for_encoder(config)
         seen = dict.fromkeys(records.databases, "")
@@ -139,50 +155,50 @@ def run_protocol(
     if untrained or protocol == "scratch":
         encoder = untrained_encoder(config)
     where = choose_device(device)
-    if protocol == "supervised":
-        return _supervised(network, config, records, overrides, seed, where)
-    if protocol not in FROZEN:
-        return _trained(
-            encoder,
-            config,
-            records,
-            protocol,
-            seed,
-            layers,
-            overrides,
-            probe_overrides,
-            cache,
-            device,
+    if settings is None or protocol == "attentive":
+        frozen = freeze(
+            encoder, config, records, where, layers=layers, cache=cache, progress=progress
         )
-    settings = load_protocol("attentive", overrides) if protocol == "attentive" else None
-    frozen = freeze(encoder, config, records, where, layers=layers, cache=cache, progress=progress)
+        return _read(frozen, protocol, settings, seed, where)
+    if protocol == "supervised":
+        return _supervised(network, config, records, settings, seed, where)
+    after = probe_overrides if protocol == "finetune-after-probe" else None
+    return _trained(encoder, config, records, settings, seed, layers, after, cache, device)
+
+
+def _read(
+    frozen: Frozen,
+    protocol: Protocol,
+    settings: ProtocolConfig | None,
+    seed: int,
+    device: torch.device,
+) -> EvaluationResult:
+    """Read the labels from frozen features."""
     if settings is not None:
-        read = read_attentive(frozen, settings, seed, where)
+        read = read_attentive(frozen, settings, seed, device)
     else:
         read = read_linear(frozen) if protocol == "linear" else read_neighbours(frozen)
     found = frozen.features.record_means()
-    means = PartMeans(*(found[frozen.places(part)] for part in records.whole))
+    means = PartMeans(*(found[frozen.places(part)] for part in frozen.records.whole))
     described = {} if settings is None else settings.model_dump(mode="json")
-    return _result(records, read, described, layers, means)
+    return _result(frozen.records, read, described, frozen.layers, means)
 
 
 def _trained(
     encoder: VisionTransformer,
     config: ModelConfig,
     records: EvaluationData,
-    protocol: str,
+    settings: ProtocolConfig,
     seed: int,
     layers: tuple[int, ...],
-    overrides: Sequence[str],
-    probe_overrides: Sequence[str],
+    probe_overrides: Sequence[str] | None,
     cache: str | Path | None,
     device: str,
 ) -> EvaluationResult:
-    """Train encoder and head together."""
-    settings = load_protocol("finetune" if protocol == "scratch" else protocol, overrides)
+    """Train encoder and head together, after a probe if there are overrides for one."""
     head = HeadConfig(kind=settings.head, num_labels=len(records.task.labels), layers=layers)
     classifier = build_classifier(encoder, head, settings, seed)
-    if protocol == "finetune-after-probe":
+    if probe_overrides is not None:
         probed = run_protocol(
             (encoder, config),
             records,
@@ -204,12 +220,11 @@ def _supervised(
     network: str,
     config: ModelConfig,
     records: EvaluationData,
-    overrides: Sequence[str],
+    settings: ProtocolConfig,
     seed: int,
     device: torch.device,
 ) -> EvaluationResult:
     """Train a residual network as fine-tuning would train the encoder."""
-    settings = load_protocol("supervised", overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = build_xresnet(network, records.store.num_leads, len(records.task.labels))

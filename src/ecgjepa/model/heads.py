@@ -67,8 +67,7 @@ class LinearHead(nn.Module):
         self, dim: int, num_labels: int, *, num_registers: int, pool: str, bias: bool
     ) -> None:
         super().__init__()
-        if pool == "register" and num_registers == 0:
-            raise ValueError("a register head needs an encoder with num_registers of at least 1")
+        check_head(pool, num_registers)
         self.num_registers = num_registers
         self.pool = pool
         self.fc = nn.Linear(dim, num_labels, bias=bias)
@@ -134,6 +133,15 @@ def check_layers(layers: tuple[int, ...], depth: int) -> None:
         raise ConfigError(f"layer {wrong[0]}: the encoder has layers 1 to {depth}")
     if len(set(layers)) < len(layers):
         raise ConfigError(f"layers {list(layers)}: one comes twice")
+
+
+def check_head(kind: str, num_registers: int) -> None:
+    """Raise `ConfigError` if a head is to read the register token of an encoder without one."""
+    if kind == "register" and num_registers == 0:
+        raise ConfigError(
+            "head=register needs an encoder with num_registers of at least 1, and this one has 0; "
+            "use --set head=attentive, or protocol finetune-after-probe"
+        )
 
 
 class Classifier(nn.Module):

@@ -46,9 +46,14 @@ def build_xresnet(name: str, num_leads: int, num_labels: int) -> "XResNet":
     Raises:
         ConfigError: If there is none of that name.
     """
+    check_network(name)
+    return XResNet(NETWORKS[name], num_leads, num_labels)
+
+
+def check_network(name: str) -> None:
+    """Raise `ConfigError` if there is no network of that name."""
     if name not in NETWORKS:
         raise ConfigError(f"unknown network {name!r}: expected one of {', '.join(NETWORKS)}")
-    return XResNet(NETWORKS[name], num_leads, num_labels)
 
 
 class XResNet(nn.Module):
