@@ -9,7 +9,7 @@ from conftest import write_ptb_xl
 from small_encoders import save_encoder
 
 import ecgjepa
-from ecgjepa.errors import TaskError
+from ecgjepa.errors import ConfigError, TaskError
 from ecgjepa.evaluation.data import open_data
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import refuse_seen
@@ -300,3 +300,29 @@ def test_numbers_in_results_are_json(probe, tmp_path):
     text = (tmp_path / "p/results.json").read_text()
     assert "NaN" not in text
     assert json.loads(text)["measure"] == "r2"
+
+
+def test_results_of_something_else_are_not_overwritten(probe, encoder, ptb_xl, cache, tmp_path):
+    probe("superdiagnostic", "knn")
+    before = (tmp_path / "p/results.json").read_bytes()
+    with pytest.raises(ConfigError, match="results of task superdiagnostic, protocol knn"):
+        probe("form", "knn")
+    with pytest.raises(ConfigError, match="task superdiagnostic, protocol linear"):
+        probe("superdiagnostic", "linear")
+    assert (tmp_path / "p/results.json").read_bytes() == before
+    probe("superdiagnostic", "knn")  # the same again may be
+    linear = probe("superdiagnostic", "linear", out="linear")
+    for model in (linear.path, linear.path / "model"):
+        for verb in (ecgjepa.probe, ecgjepa.finetune):
+            with pytest.raises(ConfigError, match="holds the model that is evaluated"):
+                verb(model, {"ptb-xl": ptb_xl}, linear.path, task="superdiagnostic", cache=cache)
+
+
+def test_a_table_in_another_folder_names_the_results_beside_the_model(
+    encoder, ptb_xl, cache, folds, tmp_path
+):
+    (tmp_path / "tables").mkdir()
+    table = write(tmp_path / "tables/own.csv", folds, even=folds.index[folds.index % 2 == 0])
+    model = save_encoder(tmp_path / "model")
+    found = ecgjepa.probe(model, {"ptb-xl": ptb_xl}, task=table, protocol="knn", cache=cache)
+    assert found.path == tmp_path / "model-own-knn"

@@ -233,3 +233,11 @@ def test_true_labels_are_0_or_1(labelled):
     change(labelled, lambda t: t.assign(**{"target:qt": t["target:qt"].replace(1, 0.5)}))
     with pytest.raises(ScoreError, match=r"target:qt is 0\.5 in a record; expected 0 or 1 beside"):
         read_predictions(labelled)
+
+
+def test_a_run_counts_once(labelled, regressions):
+    with pytest.raises(ScoreError, match="labels: is given twice"):
+        compare_predictions([labelled, labelled], labelled)
+    with pytest.raises(ScoreError, match="bad: is given twice"):
+        good, bad = regressions
+        compare_predictions(good, [bad, bad.parent / "good" / ".." / "bad"])

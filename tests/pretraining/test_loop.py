@@ -28,7 +28,7 @@ from ecgjepa.pretraining.checkpoint import (
 )
 from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
-from ecgjepa.pretraining.stopping import RunStopped
+from ecgjepa.pretraining.stopping import RunStopped, stop_on_signal
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 
@@ -142,8 +142,13 @@ def test_ten_steps_are_five_and_five(store, tmp_path, monkeypatch, died_after, e
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("asked_at", [1, 4, 5, 9])
-def test_sigterm_saves_at_the_next_step_and_the_run_goes_on(store, tmp_path, monkeypatch, asked_at):
+@pytest.mark.parametrize(
+    ("asked_at", "number"),
+    [(1, signal.SIGTERM), (4, signal.SIGTERM), (5, signal.SIGINT), (9, signal.SIGTERM)],
+)
+def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(
+    store, tmp_path, monkeypatch, asked_at, number
+):
     whole = pretrain(store, tmp_path / "whole", overrides=FAST)
     real, calls = Jepa.update_target, []
 
@@ -151,14 +156,15 @@ def test_sigterm_saves_at_the_next_step_and_the_run_goes_on(store, tmp_path, mon
         real(self, momentum)
         calls.append(momentum)
         if len(calls) == asked_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
         patch.setattr(Jepa, "update_target", update)
         with pytest.raises(RunStopped) as stopped:
             pretrain(store, tmp_path / "cut", overrides=FAST)
-    assert (stopped.value.code, stopped.value.step) == (143, asked_at)
+    assert (stopped.value.code, stopped.value.step) == (128 + number, asked_at)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert latest_checkpoint(tmp_path / "cut/checkpoints").name == f"step-{asked_at:06d}"
     cut = pretrain(store, tmp_path / "cut", overrides=FAST)
     assert equal(weights(cut, 10), weights(whole, 10))
@@ -465,3 +471,12 @@ def test_compiled_networks_compute_the_same(store, tmp_path):
     assert plain.keys() == compiled.keys()  # no names of a wrapper
     for name, weight in plain.items():
         torch.testing.assert_close(compiled[name], weight, rtol=0, atol=2e-3)
+
+
+def test_ctrl_c_twice_does_not_wait_for_the_step():
+    with stop_on_signal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (stop.made, stop.number) == (True, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

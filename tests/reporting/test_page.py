@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -222,6 +223,17 @@ def test_a_regression_is_shown_as_one(page_text, regression, tmp_path):
     assert 'alt="ROC' not in page
     for word in ("AUROC", "elieved", "Label sets", "threshold"):
         assert word not in text
+
+
+def test_the_map_of_a_regression_is_coloured_by_its_value(page_text, regression, rng, tmp_path):
+    path = regression / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "linear"}))
+    values = rng.normal(400, 20, (12, 2))
+    maps = {name: rng.normal(size=(12, 4)) for name in ("pre-trained", "untrained")}
+    np.savez(regression / "embeddings.npz", targets=values, **maps)
+    page_text([regression])
+    page = (tmp_path / "r.html").read_text()
+    assert 'alt="Map of the test records\' features"' in page
 
 
 def test_classifications_and_regressions_share_a_page(page_text, regression, evaluation, tmp_path):

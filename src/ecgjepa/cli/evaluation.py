@@ -252,7 +252,8 @@ def _evaluate(words: str, as_json: bool, how: _Repetition, **options: Any) -> No
         print_json(result.results)
     else:
         print_evaluations([result])
-        print(f"\nresults and model: {result.path}")
+        what = "results" if options["protocol"] == "knn" else "results and model"
+        print(f"\n{what}: {result.path}")
 
 
 def _data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401

@@ -175,8 +175,8 @@ def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
         if summary.folds is None:
             raise ConfigError(
                 f"{store}: holds {summary.stored:,} records of {name}{beside} whose folds are not "
-                f"known, and this plan selects or tests on {plan.database}; {advice}, or without "
-                f"{name}"
+                f"known, and this plan selects or tests on {plan.database}; {advice} (an archive's "
+                f"table tells them in a column 'fold'), or without {name}"
             )
         if leaked := sorted(judged & set(summary.folds)):
             raise ConfigError(

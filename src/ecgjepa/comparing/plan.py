@@ -121,9 +121,9 @@ class ComparisonPlan(Section):
                 )
         heads: list[str] = []
         for protocol in self.protocols:
-            name = "finetune" if protocol.name == "scratch" else protocol.name
-            settings = load_settings(name, protocol.overrides)
-            if settings is not None and name == "finetune":
+            trained_as = "finetune" if protocol.name == "scratch" else protocol.name
+            settings = load_settings(trained_as, protocol.overrides)
+            if settings is not None and trained_as == "finetune":
                 heads.append(settings.head)
         self._check_names()
         for name in self.arms:

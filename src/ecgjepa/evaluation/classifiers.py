@@ -1,5 +1,6 @@
 """What probing and fine-tuning share: crops, probabilities, and the classifier's folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.data import EvaluationData
 from ecgjepa.evaluation.folds import is_published
 from ecgjepa.evaluation.out_of_distribution import Known
-from ecgjepa.evaluation.results import MEASURES, Evaluation
+from ecgjepa.evaluation.results import MEASURES, RESULTS_FILE, Evaluation
 from ecgjepa.model.folder import CalibrationConfig, ModelConfig, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig
 
@@ -23,7 +25,27 @@ def result_folder(model: str | Path, out: str | Path | None, task: str, protocol
     if out is not None:
         return Path(out)
     path = Path(model)
-    return path.with_name(f"{path.name}-{task}-{protocol}")
+    return path.with_name(f"{path.name}-{Path(task).stem}-{protocol}")
+
+
+def refuse_to_overwrite(folder: Path, model: str | Path, task: str, protocol: str) -> None:
+    """Refuse a folder for results in which something else is.
+
+    Raises:
+        ConfigError: If the model is in it, or results of another task or protocol.
+    """
+    path, name = Path(model), Path(task).stem
+    if path.resolve() in (folder.resolve(), (folder / MODEL_FOLDER).resolve()):
+        raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
+    results = folder / RESULTS_FILE
+    if results.is_file():
+        content = json.loads(results.read_text(encoding="utf-8"))
+        there = (content["task"]["name"], content["protocol"])
+        if there != (name, protocol):
+            raise ConfigError(
+                f"{folder}: holds results of task {there[0]}, protocol {there[1]}; asked is task "
+                f"{name}, protocol {protocol}. Choose another --out"
+            )
 
 
 def random_crops(

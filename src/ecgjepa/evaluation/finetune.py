@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.classifiers import MODEL_FOLDER, result_folder, save_classifier
+from ecgjepa.evaluation.classifiers import (
+    MODEL_FOLDER,
+    refuse_to_overwrite,
+    result_folder,
+    save_classifier,
+)
 from ecgjepa.evaluation.data import Data, EvaluationData
 from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.evaluation.features import encode_parts
@@ -77,6 +82,7 @@ def finetune(
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
     out = result_folder(model, out, task, protocol)
+    refuse_to_overwrite(out, model, task, protocol)
     settings = load_protocol(protocol, overrides)
     encoder, config = load_encoder(model)
     check_head(settings.head, config.encoder.num_registers)

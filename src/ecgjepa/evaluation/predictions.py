@@ -121,6 +121,9 @@ def _read_runs(
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     if not listed:
         raise ScoreError("each model needs at least one folder of predictions")
+    places = [Path(path).resolve() for path in listed]
+    if twice := sorted({str(path) for path in places if places.count(path) > 1}):
+        raise ScoreError(f"{twice[0]}: is given twice; a run counts once")
     return [(str(path), read_predictions(path, model)) for path in listed]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ecgjepa.evaluation.classifiers import result_folder, save_classifier
+from ecgjepa.evaluation.classifiers import refuse_to_overwrite, result_folder, save_classifier
 from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.leaks import open_unseen
@@ -75,6 +75,7 @@ def probe(
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
     out = result_folder(model, out, task, protocol)
+    refuse_to_overwrite(out, model, task, protocol)
     load_settings(protocol, overrides)  # of the wrong ones nothing is begun
     encoder, config = load_encoder(model)
     check_layers(layers, config.encoder.depth)

@@ -22,7 +22,7 @@ from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.finetune import finetune
 from ecgjepa.evaluation.metrics import as_json
 from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.protocols import load_settings
+from ecgjepa.evaluation.protocols import WITHOUT_SETTINGS, load_settings
 from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
 from ecgjepa.evaluation.running import FROZEN, Protocol
 from ecgjepa.evaluation.tasks import check_task
@@ -102,7 +102,11 @@ def repeat(
         raise ConfigError(f"runs is {runs} and label draws {label_draws}; expected 1 or more")
     check_task(task)
     load_settings(protocol, options.get("overrides", ()))
-    out = result_folder(model, out, Path(task).stem, f"{protocol}-repeats")
+    out = result_folder(model, out, task, f"{protocol}-repeats")
+    if runs > 1 and protocol in WITHOUT_SETTINGS:
+        logger.warning(
+            "protocol %s is the same with every seed: its %d runs are one, repeated", protocol, runs
+        )
     verb: Callable[..., Evaluation] = probe if protocol in FROZEN else finetune
     targets = _targets(data, tuple(test_on), each_database)
     cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))

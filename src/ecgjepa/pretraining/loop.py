@@ -35,7 +35,7 @@ from ecgjepa.pretraining.run import (
     save_encoder,
 )
 from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
-from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_sigterm
+from ecgjepa.pretraining.stopping import RunStopped, StopRequest, stop_on_signal
 from ecgjepa.pretraining.trackers import check_trackers
 from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import check_masks
@@ -58,8 +58,8 @@ def pretrain(
 
     A run folder that holds an interrupted run of the same configuration and store is continued,
     bit for bit as if it had never stopped (on the same hardware); a finished one is left alone.
-    SIGTERM saves the run at the next step and ends the program. Under ``torchrun``, all processes
-    share each batch: the run is the same, to rounding, whatever their number.
+    SIGTERM or Ctrl-C saves the run at the next step and ends the program. Under ``torchrun``, all
+    processes share each batch: the run is the same, to rounding, whatever their number.
 
     Args:
         store: Folder of a store of training records.
@@ -80,7 +80,7 @@ def pretrain(
         DivergenceError: If the loss stops being a number.
         CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
         RankDriftError: If processes that share the run no longer hold the same weights.
-        RunStopped: If SIGTERM ended it; a `SystemExit`.
+        RunStopped: If SIGTERM or Ctrl-C ended it; a `SystemExit`.
     """
     config = load_preset(preset, overrides)
     run = Path(out)
@@ -99,7 +99,7 @@ def pretrain(
         )
         check_run(run, config, records)
         # SIGTERM ends a process that waits for the others at once: there is nothing to save yet.
-        with world.group(), stop_on_sigterm() as stop:
+        with world.group(), stop_on_signal() as stop:
             world.barrier()  # nothing is written before all processes have looked
             opened = None
             if world.is_first:
@@ -272,7 +272,7 @@ def _train(
         follower.close()
     if stopping:
         world.barrier()  # until rank 0 has saved
-        raise RunStopped(done)
+        raise RunStopped(done, stop.number)
     return objective
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ecgjepa.reporting.figures import as_data_uri, draw_embeddings
+from ecgjepa.reporting.figures import as_data_uri, draw_embeddings, draw_values
 from ecgjepa.reporting.score_figures import (
     draw_agreement,
     draw_intervals,
@@ -200,4 +200,7 @@ def _embedding_map(path: Path, results: dict[str, Any]) -> str | None:
         panels[name] = TSNE(perplexity=perplexity, random_state=0, init="pca").fit_transform(
             standardised
         )
-    return as_data_uri(draw_embeddings(panels, targets, results["task"]["labels"]))
+    labels = results["task"]["labels"]
+    if results["task"]["kind"] == "regression":
+        return as_data_uri(draw_values(panels, targets[:, 0], labels[0]))
+    return as_data_uri(draw_embeddings(panels, targets, labels))

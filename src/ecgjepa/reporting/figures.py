@@ -190,3 +190,20 @@ def draw_embeddings(
             handles, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False
         )
     return figure
+
+
+def draw_values(
+    panels: dict[str, Float[np.ndarray, "records 2"]],
+    values: Float[np.ndarray, " records"],
+    name: str,
+) -> Figure:
+    """Return one map per model, coloured by a value from its 2nd to its 98th percentile."""
+    low, high = np.percentile(values, (2, 98))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.8 * len(panels), 3.6), layout="constrained")
+        grid = np.atleast_1d(figure.subplots(1, len(panels))).ravel()
+        for axes, (model, points) in zip(grid, panels.items(), strict=True):
+            drawn = axes.scatter(*points.T, s=9, c=values, cmap="viridis", vmin=low, vmax=high)
+            axes.set(xticks=[], yticks=[], title=model)
+        figure.colorbar(drawn, ax=grid, label=name, shrink=0.8)
+    return figure
