@@ -236,8 +236,8 @@ def test_true_labels_are_0_or_1(labelled):
 
 
 def test_a_run_counts_once(labelled, regressions):
+    good, bad = regressions
     with pytest.raises(ScoreError, match="labels: is given twice"):
-        compare_predictions([labelled, labelled], labelled)
+        ecgjepa.compare_predictions([labelled, labelled], labelled)
     with pytest.raises(ScoreError, match="bad: is given twice"):
-        good, bad = regressions
-        compare_predictions(good, [bad, bad.parent / "good" / ".." / "bad"])
+        ecgjepa.compare_predictions(good, [bad, bad.parent / "good" / ".." / "bad"])
