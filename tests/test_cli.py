@@ -125,6 +125,18 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     assert max(map(len, text.splitlines())) <= max(79, *(len(str(file)) for file in files))
     assert "Research use only. Probabilities are calibrated (platt, folds 9)." in text
 
+    age = [*common[:2], "--task", "age", *common[4:], "--out", tmp_path / "age"]
+    code, text, _ = ecgjepa("probe", "--model", run, *age, "--protocol", "linear")
+    assert code == 0
+    assert "task age: mean R²" in text
+    assert max(map(len, text.splitlines())) <= 79 + len(str(tmp_path))
+    code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "age")
+    assert code == 0
+    assert "Values are in the units of the labels" in text
+    assert "alibrated" not in text
+    code, _, _ = ecgjepa("report", tmp_path / "age", "--out", tmp_path / "age.html")
+    assert code == 0
+
     code, text, _ = ecgjepa(
         "compare-predictions", tmp_path / "tuned", "--against", tmp_path / "tuned",
         "--second-model", "from scratch",

@@ -37,12 +37,14 @@ def predict(
         descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
         for prediction in predictions:
             print_prediction(prediction, descriptions, top)
-        print(_calibration_note(loaded.config.calibration))
+        print(_note(loaded.task.kind, loaded.config.calibration))
     if any(prediction.error for prediction in predictions):
         raise typer.Exit(FELL_SHORT)
 
 
-def _calibration_note(calibration: "CalibrationConfig | None") -> str:
+def _note(kind: str, calibration: "CalibrationConfig | None") -> str:
+    if kind == "regression":
+        return "Research use only. Values are in the units of the labels it was trained with."
     if calibration is None:
         return "Research use only. Probabilities are not calibrated."
     folds = ", ".join(map(str, calibration.folds))
