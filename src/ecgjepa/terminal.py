@@ -240,14 +240,14 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
         f"records (fold {folds})\n"
     )
     short = MEASURES[measure].split()[1]
-    print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<18}gained by pre-training")
+    print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}gained by pre-training")
     for item in evaluations:
         for name, model in item.results["models"].items():
             value, low, high = model[measure]
             gain = item.results["differences"].get(f"pre-trained - {name}")
             words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
-            bounds = f"{low:.3f} to {high:.3f}"
-            row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<18}"
+            bounds = f"{low:.3f}, {high:.3f}"
+            row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
     undefined = first["models"]["pre-trained"]["undefined_labels"]
     if undefined:

@@ -98,3 +98,6 @@ def test_a_comparison_is_shown(page_text, comparison, tmp_path):
     text = page_text([comparison])
     assert "as &lt;it&gt; was" in text
     assert "all M none 0.700 -" in text
+    content["published"]["notes"] = {"all": "read <with> care"}
+    (comparison / "comparison.json").write_text(json.dumps(content))
+    assert "all: read &lt;with&gt; care." in page_text([comparison])

@@ -52,9 +52,8 @@ class Cell(NamedTuple):
     def folder(self) -> Path:
         """Where its results go, below the comparison's folder."""
         share = f"{self.protocol}-{100 * self.label_fraction:g}"
-        return (
-            Path("results") / task_folder(self.task) / share / f"{file_name(self.arm)}-{self.seed}"
-        )
+        arm = f"{file_name(self.arm)}-{self.seed}"
+        return Path("results") / task_folder(self.task) / share / arm
 
     def is_done(self, out: Path) -> bool:
         """Whether it is finished."""

@@ -15,7 +15,7 @@ from ecgjepa.evaluation.protocols import load_settings
 from ecgjepa.evaluation.running import FROZEN
 from ecgjepa.evaluation.tasks import REGRESSIONS, Split, check_split, check_task
 from ecgjepa.model.heads import check_head
-from ecgjepa.model.xresnet import NETWORKS
+from ecgjepa.model.xresnet import check_network
 from ecgjepa.pretraining.costs import count_flops
 
 # What an arm may be evaluated by.
@@ -121,9 +121,8 @@ class ComparisonPlan(Section):
                 )
         heads: list[str] = []
         for protocol in self.protocols:
-            trained_as = "finetune" if protocol.name == "scratch" else protocol.name
-            settings = load_settings(trained_as, protocol.overrides)
-            if settings is not None and trained_as == "finetune":
+            settings = load_settings(protocol.name, protocol.overrides)
+            if settings is not None and protocol.name in ("finetune", "scratch"):
                 heads.append(settings.head)
         self._check_names()
         for name in self.arms:
@@ -154,8 +153,7 @@ class ComparisonPlan(Section):
                     f"baseline {name!r} ({baseline.kind}) is evaluated by none of the protocols "
                     f"{', '.join(names)}"
                 )
-            if baseline.network not in NETWORKS:
-                raise ValueError(f"network {baseline.network!r}: expected {', '.join(NETWORKS)}")
+            check_network(baseline.network)
         _check_different("folders of arms", map(file_name, (*self.arms, *self.baselines)))
 
     @property

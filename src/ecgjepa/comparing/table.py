@@ -144,12 +144,10 @@ def entries_as_json(entries: list[Entry]) -> list[dict[str, Any]]:
 
 def published_as_json(tasks: Sequence[str]) -> dict[str, Any]:
     """Return the published numbers of some tasks as JSON content."""
-    rows = [
-        {"task": task, **row._asdict()}
-        for task in tasks
-        for row in published.TABLES.get(task, ("", ()))[1]
-    ]
-    return {"source": published.SOURCE, "rows": rows}
+    known = {task: published.TABLES[task] for task in tasks if task in published.TABLES}
+    rows = [{"task": task, **row._asdict()} for task, (_, found) in known.items() for row in found]
+    notes = {task: note.removeprefix("; ") for task, (note, _) in known.items() if note}
+    return {"source": published.SOURCE, "notes": notes, "rows": rows}
 
 
 def _grid(entries: list[Entry], write: Callable[[Entry], str]) -> list[str]:

@@ -151,11 +151,13 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
 def load_settings(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig | None:
     """Return the settings of any protocol; None of ``linear`` and ``knn``, which have none.
 
+    ``scratch`` is ``finetune`` of an untrained encoder, and has its settings.
+
     Raises:
         ConfigError: As `load_protocol`, or if a protocol without settings is given some.
     """
     if name not in WITHOUT_SETTINGS:
-        return load_protocol(name, overrides)
+        return load_protocol("finetune" if name == "scratch" else name, overrides)
     if overrides:
         raise ConfigError(
             f"protocol {name} has no settings; found {', '.join(overrides)}. Leave --set out, or "

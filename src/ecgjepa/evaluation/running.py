@@ -120,7 +120,7 @@ def run_protocol(
     """
     if protocol not in _PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(_PROTOCOLS)}")
-    settings = load_settings("finetune" if protocol == "scratch" else protocol, overrides)
+    settings = load_settings(protocol, overrides)
     if protocol == "finetune-after-probe":
         load_protocol("attentive", probe_overrides)
     if protocol == "supervised":
