@@ -16,8 +16,8 @@ import machine
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ecgjepa.evaluation.bootstrap import NUM_RESAMPLES, PatientBootstrap, bca_interval, interval
-from ecgjepa.evaluation.metrics import macro, macro_auroc, ranking_scores
+from ecgjepa.metrics.bootstrap import NUM_RESAMPLES, PatientBootstrap, bca_interval, interval
+from ecgjepa.metrics.classification import macro, macro_auroc, ranking_scores
 
 RECORDS, PATIENTS, LABELS = 2198, 1887, 71
 AIM_SECONDS = 30.0

@@ -14,8 +14,8 @@ from pathlib import Path
 import machine
 import numpy as np
 
-from ecgjepa.evaluation.bootstrap import PatientBootstrap, bca_interval, interval
-from ecgjepa.evaluation.metrics import FEW_POSITIVES, macro, ones, ranking_scores
+from ecgjepa.metrics.bootstrap import PatientBootstrap, bca_interval, interval
+from ecgjepa.metrics.classification import FEW_POSITIVES, macro, ones, ranking_scores
 
 SETS, RECORDS, LABELS, RESAMPLES, LARGE = 150, 400, 30, 400, 40_000
 

@@ -21,14 +21,14 @@ import torch
 import ecgjepa
 from ecgjepa.comparing.plan import affordable_steps
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.evaluation.data import EvaluationData, open_data
-from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
-from ecgjepa.evaluation.features import encode, grid_windows
-from ecgjepa.evaluation.linear import fit_linear_probe
 from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
+from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
+from ecgjepa.protocols.features import encode, grid_windows
+from ecgjepa.protocols.linear import fit_linear_probe
+from ecgjepa.tasks.records import EvaluationData, open_data
 
 
 def validation_score(

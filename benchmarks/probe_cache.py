@@ -8,7 +8,7 @@ tokens, half precision: 4.9 GB), of made-up numbers, in a file that is mapped in
 cache maps it. The other side does what the official code does: a random 2.5 s crop of each of 128
 records, encoded by ViT-S without gradients, in float32 as its default is on a CPU. Head, loss,
 optimizer and number of steps are the same on both sides, both go through
-`ecgjepa.evaluation.fit.fit`, and both are measured per step, after a warm-up, in one run. What is
+`ecgjepa.protocols.fit.fit`, and both are measured per step, after a warm-up, in one run. What is
 said of 5,000 steps is that time multiplied; validations are on neither side. Filling the cache
 (encoding every window once) is measured too and said apart. Run it on an idle machine.
 """
@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from ecgjepa.config import load_preset
-from ecgjepa.evaluation.features import Features, Windows
-from ecgjepa.evaluation.fit import fit
-from ecgjepa.evaluation.frozen import stored_tokens
-from ecgjepa.evaluation.protocols import PROTOCOLS, load_protocol
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import HeadConfig, build_head
 from ecgjepa.model.normalisation import Normaliser
+from ecgjepa.protocols.attentive import stored_tokens
+from ecgjepa.protocols.features import Features, Windows
+from ecgjepa.protocols.fit import fit
+from ecgjepa.protocols.settings import PROTOCOLS, load_protocol
 
 LABELS, WINDOWS, WINDOW, LEADS = 71, 7, 1250, 12
 AIM = 1 / 10

@@ -18,9 +18,9 @@ from preset_search import validation_score
 
 import ecgjepa
 from ecgjepa.config import load_preset
-from ecgjepa.evaluation.data import open_data
-from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
+from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
+from ecgjepa.tasks.records import open_data
 
 SPLIT = ecgjepa.Split((1, 2, 3, 4, 5, 6, 7), (8,), (9,))
 

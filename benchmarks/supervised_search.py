@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import ecgjepa
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.leaks import open_unseen
-from ecgjepa.evaluation.metrics import macro_auroc
-from ecgjepa.evaluation.running import run_protocol
+from ecgjepa.metrics.classification import macro_auroc
+from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.run import run_protocol
+from ecgjepa.tasks.leakage import open_unseen
 
 
 def main() -> None:

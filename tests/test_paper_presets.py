@@ -10,7 +10,7 @@ from ecgjepa.config import load_preset, preset_names
 from ecgjepa.databases import database_names
 from ecgjepa.databases.catalogue import CATALOGUE
 from ecgjepa.databases.paper_statistics import PAPER_STATISTICS
-from ecgjepa.model.official_config import from_official_config
+from ecgjepa.official.config import from_official_config
 from ecgjepa.signals.leads import LEADS
 
 SIZES = {

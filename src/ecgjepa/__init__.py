@@ -7,12 +7,12 @@ Every verb of the command line is a function here. They are imported when first 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ecgjepa.version import __version__
 
 _HOMES = {
     "compare": "ecgjepa.comparing.compare",
     "compare_predictions": "ecgjepa.evaluation.predictions",
-    "convert": "ecgjepa.pretraining.convert",
+    "convert": "ecgjepa.official.convert",
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
     "doctor": "ecgjepa.environment",
@@ -22,7 +22,7 @@ _HOMES = {
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
     "online_probe": "ecgjepa.evaluation.online",
-    "plan": "ecgjepa.pretraining.plan",
+    "plan": "ecgjepa.planning.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
     "prepare": "ecgjepa.store.prepare",
@@ -32,13 +32,13 @@ _HOMES = {
     "read_record": "ecgjepa.io",
     "repeat": "ecgjepa.evaluation.repeats",
     "report": "ecgjepa.reporting.page",
-    "run_protocol": "ecgjepa.evaluation.running",
+    "run_protocol": "ecgjepa.protocols.run",
     "simulate": "ecgjepa.simulation.layouts",
     "verify": "ecgjepa.store.verify",
     "EcgjepaError": "ecgjepa.errors",
     "PreprocessingConfig": "ecgjepa.signals.preprocessing",
     "Record": "ecgjepa.signals.record",
-    "Split": "ecgjepa.evaluation.tasks",
+    "Split": "ecgjepa.tasks.task",
     "Store": "ecgjepa.store.reading",
 }
 
@@ -87,16 +87,15 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.predictions import compare_predictions as compare_predictions
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.repeats import repeat as repeat
-    from ecgjepa.evaluation.running import run_protocol as run_protocol
-    from ecgjepa.evaluation.tasks import Split as Split
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.embed import embed as embed
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record
-    from ecgjepa.pretraining.convert import convert as convert
+    from ecgjepa.official.convert import convert as convert
+    from ecgjepa.planning.plan import plan as plan
     from ecgjepa.pretraining.loop import pretrain as pretrain
-    from ecgjepa.pretraining.plan import plan as plan
+    from ecgjepa.protocols.run import run_protocol as run_protocol
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig
@@ -107,6 +106,7 @@ if TYPE_CHECKING:
     from ecgjepa.store.prepare import prepare_share as prepare_share
     from ecgjepa.store.reading import Store as Store
     from ecgjepa.store.verify import verify as verify
+    from ecgjepa.tasks.split import Split as Split
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -12,12 +12,13 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.finetune import finetune
 from ecgjepa.evaluation.probe import probe
 from ecgjepa.evaluation.results import Evaluation
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_split, check_task
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.reporting.page import report
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.simulation.layouts import holds_simulation, simulate
 from ecgjepa.store.prepare import prepare
+from ecgjepa.tasks.split import PAPER_SPLIT, Split, check_split
+from ecgjepa.tasks.task import check_task
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ecgjepa import __version__
 from ecgjepa.config import preset_names
 from ecgjepa.databases import database_names
+from ecgjepa.version import __version__
 
 _PACKAGES = (
     "torch",
@@ -32,7 +32,7 @@ def doctor() -> dict[str, Any]:
     """Return versions, processor and GPU abilities, free disk space, databases and presets."""
     import torch
 
-    from ecgjepa.evaluation.data import default_cache
+    from ecgjepa.files import default_cache
     from ecgjepa.model.compute import has_fast_bfloat16
 
     cuda = torch.cuda.is_available()

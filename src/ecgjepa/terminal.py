@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.databases.catalogue import Description
-    from ecgjepa.evaluation.bootstrap import Interval
-    from ecgjepa.evaluation.comparison import Comparison
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.inference.predict import Prediction
-    from ecgjepa.pretraining.plan import Plan
+    from ecgjepa.metrics.bootstrap import Interval
+    from ecgjepa.metrics.paired import Comparison
+    from ecgjepa.planning.plan import Plan
     from ecgjepa.store.manifest import Manifest
     from ecgjepa.store.verify import Verification
 
@@ -230,7 +230,7 @@ def print_json(content: Any) -> None:  # noqa: ANN401
 
 def print_evaluations(evaluations: "list[Evaluation]") -> None:
     """Print one line per protocol and encoder: score, interval, and what pre-training gained."""
-    from ecgjepa.evaluation.results import MEASURES
+    from ecgjepa.metrics.scoring import MEASURES
 
     first = evaluations[0].results
     measure = first["measure"]
@@ -256,7 +256,7 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
 
 def print_repeats(summary: dict[str, Any]) -> None:
     """Print mean and standard deviation over the runs of each kind."""
-    from ecgjepa.evaluation.results import MEASURES
+    from ecgjepa.metrics.scoring import MEASURES
 
     print(f"\ntask {summary['task']}, {summary['protocol']}: {MEASURES[summary['measure']]}\n")
     print(f"{'tested on':<18}{'labels':>7}  {'encoder':<14}{'runs':>4}  mean     std")

@@ -8,9 +8,10 @@ import pytest
 from small_encoders import save_encoder
 
 import ecgjepa
-from ecgjepa.evaluation.data import open_data
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.tasks import NUM_LABELS, TASKS
+from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.tasks.ptb_xl import NUM_LABELS
+from ecgjepa.tasks.records import open_data
+from ecgjepa.tasks.task import TASKS
 
 pytestmark = pytest.mark.realdata
 FAST = ["steps=3", "validate_every=3"]

@@ -10,10 +10,10 @@ from small_encoders import save_encoder
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, TaskError
-from ecgjepa.evaluation.data import open_data
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.leaks import refuse_seen
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.store.prepare import prepare
+from ecgjepa.tasks.leakage import refuse_seen
+from ecgjepa.tasks.records import open_data
 
 FAST = ["steps=4", "validate_every=2"]  # the batch of 128 stays: it is larger than what is there
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.label_table import build_table_task
+from ecgjepa.tasks.label_table import build_table_task
 
 INDEX = pd.DataFrame({"database": ["a"] * 4, "record_id": ["r1", "r2", "r3", "r4"]})
 GONE = ("a", "gone")

@@ -15,14 +15,14 @@ from ecgjepa.comparing.compare import compare, refuse_leak
 from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, plan_names
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
-from ecgjepa.evaluation.bootstrap import PatientBootstrap
-from ecgjepa.evaluation.data import EvaluationData
-from ecgjepa.evaluation.metrics import macro_auroc
 from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.files import holding
-from ecgjepa.pretraining.costs import count_flops
+from ecgjepa.metrics.bootstrap import PatientBootstrap
+from ecgjepa.metrics.classification import macro_auroc
+from ecgjepa.planning.costs import count_flops
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
+from ecgjepa.tasks.records import EvaluationData
 
 OVERRIDES = [item for item in SMALL_MODEL if not item.startswith("train.batch")]
 OVERRIDES += ["train.batch_size=8", "train.log_every=2"]

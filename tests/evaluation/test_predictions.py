@@ -11,9 +11,9 @@ from small_encoders import save_encoder
 import ecgjepa
 from ecgjepa import cli
 from ecgjepa.errors import ScoreError
-from ecgjepa.evaluation.bootstrap import PatientBootstrap
-from ecgjepa.evaluation.comparison import compare
 from ecgjepa.evaluation.predictions import read_predictions
+from ecgjepa.metrics.bootstrap import PatientBootstrap
+from ecgjepa.metrics.paired import compare
 
 NAMES = ("qt", "pr")
 PLAIN = {

@@ -11,7 +11,7 @@ from small_encoders import save_encoder
 import ecgjepa
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation import repeats
-from ecgjepa.evaluation.tasks import Split
+from ecgjepa.tasks.split import Split
 
 SEEDS = 3
 

@@ -13,25 +13,25 @@ from small_encoders import describe, save_encoder
 
 import ecgjepa
 from ecgjepa.errors import ModelFolderError
-from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.evaluation.out_of_distribution import (
     evaluate_detection,
     fit_distribution,
     know_records,
 )
-from ecgjepa.evaluation.spoiled import (
-    FAULTS,
-    add_noise,
-    amplify,
-    evaluate_spoiled,
-    reverse_chest,
-    shuffle_leads,
-    swap_arms,
-)
+from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.inference.windows import record_windows
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import load_model_folder, read_model_config
 from ecgjepa.model.heads import tokens_of_layers
+from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.signals.faults import (
+    FAULTS,
+    add_noise,
+    amplify,
+    reverse_chest,
+    shuffle_leads,
+    swap_arms,
+)
 
 TASK = "superdiagnostic"
 LAYERS = (1, 3)

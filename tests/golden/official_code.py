@@ -15,8 +15,8 @@ from types import ModuleType, SimpleNamespace
 import official_setup as setup
 import torch
 
-from ecgjepa.model.official import tensor_names
-from ecgjepa.model.official_config import to_official_config
+from ecgjepa.official.checkpoint import tensor_names
+from ecgjepa.official.config import to_official_config
 
 _PACKAGES = ("configs", "models")
 _FILES = (

@@ -12,15 +12,9 @@ import ecgjepa
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import (
-    CalibrationConfig,
-    ModelConfig,
-    NormalisationConfig,
-    PretrainingFacts,
-    TaskConfig,
-    save_model,
-)
+from ecgjepa.model.folder import ModelConfig, NormalisationConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 

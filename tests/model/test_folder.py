@@ -20,13 +20,13 @@ from ecgjepa.model.folder import (
     ModelConfig,
     NormalisationConfig,
     PretrainingFacts,
-    TaskConfig,
     load_distribution,
     load_model_folder,
     read_model_config,
     save_model,
 )
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
 

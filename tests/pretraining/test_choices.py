@@ -14,13 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import ecgjepa
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, RecordFormatError
-from ecgjepa.evaluation.encoders import load_encoder
 from ecgjepa.model import layers
 from ecgjepa.model.folder import load_model_folder
 from ecgjepa.objectives.jepa import Jepa
-from ecgjepa.pretraining.costs import count_bytes, count_flops, count_parameters
+from ecgjepa.planning.costs import count_bytes, count_flops, count_parameters
+from ecgjepa.planning.plan import plan
 from ecgjepa.pretraining.loop import initial_objective, pretrain
-from ecgjepa.pretraining.plan import plan
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.sampling.inputs import sample_batch_inputs
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig

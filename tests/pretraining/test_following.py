@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, TaskError
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.leaks import refuse_leak
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.pretraining.selection import OnlineProbe
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
+from ecgjepa.tasks.leakage import refuse_leak
 
 FAST = [
     *SMALL_MODEL,

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError, CollapseError, ConfigError, DivergenceError, StoreError
-from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
@@ -29,6 +28,7 @@ from ecgjepa.pretraining.checkpoint import (
 from ecgjepa.pretraining.loop import initial_objective, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.pretraining.stopping import RunStopped, stop_on_signal
+from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 

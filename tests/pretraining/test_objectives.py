@@ -10,16 +10,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError, ConfigError
-from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
 from ecgjepa.model import layers
 from ecgjepa.objectives.build import build_objective, kept_encoder_name
 from ecgjepa.objectives.byol import Byol
 from ecgjepa.objectives.mae import Mae
 from ecgjepa.objectives.simclr import SimClr
-from ecgjepa.pretraining.convert import convert
-from ecgjepa.pretraining.costs import count_flops, count_parameters
+from ecgjepa.official.convert import convert
+from ecgjepa.planning.costs import count_flops, count_parameters
+from ecgjepa.planning.plan import plan
 from ecgjepa.pretraining.loop import pretrain
-from ecgjepa.pretraining.plan import plan
+from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.sampling.batches import BatchReader
 from ecgjepa.sampling.inputs import sample_batch_inputs
 from ecgjepa.signals.preprocessing import PreprocessingConfig

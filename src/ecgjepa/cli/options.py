@@ -67,6 +67,6 @@ CacheOption = Annotated[
 
 def split_of_folds(train: str, validation: str, test: str) -> Any:  # noqa: ANN401
     """Return the `Split` that three options name."""
-    from ecgjepa.evaluation.tasks import Split
+    from ecgjepa.tasks.split import Split
 
     return Split(parse_folds(train), parse_folds(validation), parse_folds(test))

@@ -41,7 +41,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a pre-training run costs before anything is spent."""
-    from ecgjepa.pretraining.plan import plan as run
+    from ecgjepa.planning.plan import plan as run
 
     found = run(
         preset,
@@ -106,7 +106,7 @@ def convert(
     ] = "ptb-xl",
 ) -> None:
     """Read or write checkpoints of the official implementation."""
-    from ecgjepa.pretraining.convert import convert as run
+    from ecgjepa.official.convert import convert as run
 
     print(run(source, to, database=database))
 

@@ -15,7 +15,7 @@ from ecgjepa.terminal import (
 )
 
 if TYPE_CHECKING:
-    from ecgjepa.model.folder import CalibrationConfig
+    from ecgjepa.model.outputs import CalibrationConfig
 
 
 @app.command()

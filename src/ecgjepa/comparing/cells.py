@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecgjepa import __version__
 from ecgjepa.comparing.plan import ComparisonPlan, Evaluated, file_name, task_folder
-from ecgjepa.evaluation.data import EvaluationData
-from ecgjepa.evaluation.metrics import as_json, macro_auroc
-from ecgjepa.evaluation.results import PREDICTIONS_FILE, predictions_table
-from ecgjepa.evaluation.running import EvaluationResult, Protocol, run_protocol
-from ecgjepa.files import replacing, write_json
+from ecgjepa.evaluation.predictions import PREDICTIONS_FILE, predictions_table
+from ecgjepa.files import as_json, replacing, write_json
+from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.model.folder import CONFIG_FILE
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.pretraining.run import MODEL_FOLDER
+from ecgjepa.protocols.outcome import EvaluationResult
+from ecgjepa.protocols.run import Protocol, run_protocol
+from ecgjepa.tasks.records import EvaluationData
+from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 

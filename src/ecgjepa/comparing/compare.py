@@ -26,17 +26,17 @@ from ecgjepa.comparing.table import (
 )
 from ecgjepa.databases import original
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.data import EvaluationData, check_databases
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.label_table import digest_of_table
-from ecgjepa.evaluation.leaks import open_unseen, relation
-from ecgjepa.evaluation.metrics import FEW_POSITIVES
-from ecgjepa.evaluation.tasks import is_table
 from ecgjepa.files import claim, holding, write_json, write_text
-from ecgjepa.pretraining.costs import count_flops
+from ecgjepa.metrics.classification import FEW_POSITIVES
+from ecgjepa.planning.costs import count_flops
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
 from ecgjepa.store.plan import Settings, make_plan
+from ecgjepa.tasks.label_table import digest_of_table
+from ecgjepa.tasks.leakage import open_unseen, relation
+from ecgjepa.tasks.records import EvaluationData, check_databases
+from ecgjepa.tasks.task import is_table
 
 logger = logging.getLogger(__name__)
 

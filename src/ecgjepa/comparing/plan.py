@@ -10,13 +10,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from ecgjepa.config import PretrainConfig, Section, describe_validation_error, load_preset
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.metrics import FEW_POSITIVES
-from ecgjepa.evaluation.protocols import load_settings
-from ecgjepa.evaluation.running import FROZEN
-from ecgjepa.evaluation.tasks import REGRESSIONS, Split, check_split, check_task
+from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.model.heads import check_head
 from ecgjepa.model.xresnet import check_network
-from ecgjepa.pretraining.costs import count_flops
+from ecgjepa.planning.costs import count_flops
+from ecgjepa.protocols.run import FROZEN
+from ecgjepa.protocols.settings import load_settings
+from ecgjepa.tasks.split import Split, check_split
+from ecgjepa.tasks.task import REGRESSIONS, check_task
 
 # What an arm may be evaluated by.
 Evaluated = Literal[

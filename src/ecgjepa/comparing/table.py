@@ -9,9 +9,9 @@ import numpy as np
 from ecgjepa.comparing import published
 from ecgjepa.comparing.cells import Cell, list_cells, read_cell
 from ecgjepa.comparing.plan import ComparisonPlan
-from ecgjepa.evaluation.bootstrap import Interval
-from ecgjepa.evaluation.metrics import as_json
 from ecgjepa.evaluation.predictions import compare_predictions
+from ecgjepa.files import as_json
+from ecgjepa.metrics.bootstrap import Interval
 
 
 class Entry(NamedTuple):

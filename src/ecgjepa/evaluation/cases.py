@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecgjepa import __version__
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.classifiers import MODEL_FOLDER
-from ecgjepa.evaluation.data import Data
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.label_table import digest_of_table
 from ecgjepa.evaluation.results import RESULTS_FILE
-from ecgjepa.evaluation.tasks import is_table
+from ecgjepa.evaluation.saving import MODEL_FOLDER
 from ecgjepa.files import claim, sha256_of_file
 from ecgjepa.model.folder import CONFIG_FILE
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.store.plan import Settings, make_plan
 from ecgjepa.store.reading import Store
+from ecgjepa.tasks.label_table import digest_of_table
+from ecgjepa.tasks.records import Data
+from ecgjepa.tasks.task import is_table
+from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 

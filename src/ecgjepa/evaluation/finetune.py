@@ -6,26 +6,28 @@ from pathlib import Path
 from typing import Literal
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.classifiers import (
+from ecgjepa.evaluation.out_of_distribution import know_records
+from ecgjepa.evaluation.probe import probe
+from ecgjepa.evaluation.results import Evaluation, Trained, write_evaluation
+from ecgjepa.evaluation.saving import (
     MODEL_FOLDER,
     refuse_to_overwrite,
     result_folder,
     save_classifier,
 )
-from ecgjepa.evaluation.data import Data, EvaluationData
-from ecgjepa.evaluation.encoders import load_encoder, untrained_encoder
-from ecgjepa.evaluation.features import encode_parts
-from ecgjepa.evaluation.leaks import open_unseen
-from ecgjepa.evaluation.out_of_distribution import know_records
-from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.protocols import load_protocol, load_rival
-from ecgjepa.evaluation.results import Evaluation, Trained, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind, is_table
-from ecgjepa.evaluation.training import build_classifier, train_classifier
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier, HeadConfig, check_head
+from ecgjepa.model.outputs import TaskKind
+from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
+from ecgjepa.protocols.features import encode_parts
+from ecgjepa.protocols.finetuning import build_classifier, train_classifier
+from ecgjepa.protocols.settings import load_protocol, load_rival
+from ecgjepa.tasks.leakage import open_unseen
+from ecgjepa.tasks.records import Data, EvaluationData
+from ecgjepa.tasks.split import PAPER_SPLIT, Split
+from ecgjepa.tasks.task import is_table
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +64,12 @@ def finetune(
             attentive probe of the same task: give the probe's folder, or it is run first.
         data: Databases, name to folder; or the folder of a store prepared as the encoder needs it.
         out: Folder for results, predictions and the trained model; beside the model by default.
-        task: One of `ecgjepa.evaluation.tasks.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
+        task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
         protocol: ``finetune-after-probe`` (the paper's better one) or ``finetune``.
         split: Folds for training, selection and test.
         overrides: ``key=value`` items of the protocol.
         from_scratch: Also train the untrained encoder, with the protocol ``finetune``: see
-            `ecgjepa.evaluation.protocols.load_rival`.
+            `ecgjepa.protocols.settings.load_rival`.
         seed: Of head weights, order, crops and dropout.
         kind: What the columns of a CSV of labels hold.
         label_fraction: Share of the training patients whose labels are used.

@@ -9,16 +9,17 @@ import numpy as np
 from jaxtyping import Float32
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.data import EvaluationData, open_data
-from ecgjepa.evaluation.features import Windows, encode_means, grid_windows
-from ecgjepa.evaluation.folds import is_published
-from ecgjepa.evaluation.leaks import refuse_leak, refuse_other_folds
-from ecgjepa.evaluation.linear import fit_linear_probe
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, check_task
 from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
+from ecgjepa.protocols.features import Windows, encode_means, grid_windows
+from ecgjepa.protocols.linear import fit_linear_probe
+from ecgjepa.tasks.folds import is_published
+from ecgjepa.tasks.leakage import refuse_leak, refuse_other_folds
+from ecgjepa.tasks.records import EvaluationData, open_data
+from ecgjepa.tasks.split import PAPER_SPLIT, Split
+from ecgjepa.tasks.task import check_task
 
 # Fewer than in a final probe, and around those that one chooses: this is done again and again.
 _STRENGTHS = (1e-2, 1.0, 100.0)
@@ -39,7 +40,7 @@ def online_probe(
 
     Args:
         data: One database: name to folder.
-        task: One of `ecgjepa.evaluation.tasks.TASKS`.
+        task: One of `ecgjepa.tasks.task.TASKS`.
         train_folds: Folds the regression is fitted on.
         validation_folds: Folds that give the score.
         cache: Folder for the prepared records.

@@ -12,8 +12,8 @@ from scipy.linalg import cholesky
 from sklearn.covariance import LedoitWolf
 
 from ecgjepa.errors import ScoreError
-from ecgjepa.evaluation.bootstrap import PatientBootstrap
-from ecgjepa.evaluation.metrics import Weights, ranking_scores
+from ecgjepa.metrics.bootstrap import PatientBootstrap
+from ecgjepa.metrics.classification import Weights, ranking_scores
 from ecgjepa.model.distribution import (
     PASSED,
     DistributionConfig,

@@ -9,9 +9,11 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
 from ecgjepa.errors import ScoreError
-from ecgjepa.evaluation.bootstrap import NUM_RESAMPLES, Method, PatientBootstrap
-from ecgjepa.evaluation.comparison import Comparison, choose_metric, compare
-from ecgjepa.evaluation.metrics import Scores, patient_ids
+from ecgjepa.metrics.bootstrap import NUM_RESAMPLES, Method, PatientBootstrap, patient_ids
+from ecgjepa.metrics.classification import Scores
+from ecgjepa.metrics.paired import Comparison, choose_metric, compare
+from ecgjepa.protocols.outcome import Outcome
+from ecgjepa.tasks.records import EvaluationData
 
 # Columns of the truth and of what a model says of it: a probability, or a value of a regression.
 _TRUTH, _OUTPUTS = "target", ("probability", "value")
@@ -268,3 +270,27 @@ def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
         targets,
         run.outputs[rows][:, columns],
     )
+
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+def predictions_table(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
+    """Return what each model says of each validation and test record, beside the truth."""
+    frames = []
+    output = "value" if data.task.kind == "regression" else "probability"
+    for name, outcome in outcomes.items():
+        for purpose in ("validation", "test"):
+            part = getattr(data.parts, purpose)
+            rows = data.table.iloc[data.rows(part)]
+            frame = rows[["record_id", "patient_id", "fold"]].reset_index(drop=True)
+            frame.insert(0, "model", name)
+            frame.insert(1, "part", purpose)
+            probability = getattr(outcome, purpose)
+            targets = data.targets(part)
+            columns = {}
+            for column, label in enumerate(data.task.labels):
+                columns[f"target:{label}"] = targets[:, column]
+                columns[f"{output}:{label}"] = probability[:, column]
+            frames.append(pd.concat((frame, pd.DataFrame(columns)), axis=1))
+    return pd.concat(frames, ignore_index=True)

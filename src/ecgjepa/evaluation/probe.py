@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ecgjepa.evaluation.classifiers import refuse_to_overwrite, result_folder, save_classifier
-from ecgjepa.evaluation.data import Data
-from ecgjepa.evaluation.encoders import load_encoder
-from ecgjepa.evaluation.leaks import open_unseen
 from ecgjepa.evaluation.out_of_distribution import know_records
-from ecgjepa.evaluation.protocols import load_settings
 from ecgjepa.evaluation.results import Evaluation, Trained, write_embeddings, write_evaluation
-from ecgjepa.evaluation.running import run_protocol
+from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_classifier
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
-from ecgjepa.evaluation.tasks import PAPER_SPLIT, Split, TaskKind
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.heads import check_layers
+from ecgjepa.model.outputs import TaskKind
+from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.run import run_protocol
+from ecgjepa.protocols.settings import load_settings
+from ecgjepa.tasks.leakage import open_unseen
+from ecgjepa.tasks.records import Data
+from ecgjepa.tasks.split import PAPER_SPLIT, Split
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def probe(
         model: Run, checkpoint or model folder.
         data: Databases, name to folder; or the folder of a store prepared as the encoder needs it.
         out: Folder for results, predictions and the trained model; beside the model by default.
-        task: One of `ecgjepa.evaluation.tasks.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
+        task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
         protocol: ``attentive`` (the paper's frozen evaluation), ``linear`` (logistic or ridge
             regression on mean-pooled features) or ``knn`` (nearest neighbours; writes no model).
         split: Folds for training, selection and test.

@@ -14,20 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ecgjepa import __version__
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_request, list_cases
-from ecgjepa.evaluation.classifiers import result_folder
-from ecgjepa.evaluation.data import Data
 from ecgjepa.evaluation.finetune import finetune
-from ecgjepa.evaluation.metrics import as_json
 from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.protocols import WITHOUT_SETTINGS, load_settings
 from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
-from ecgjepa.evaluation.running import FROZEN, Protocol
-from ecgjepa.evaluation.tasks import check_task
-from ecgjepa.files import write_json
+from ecgjepa.evaluation.saving import result_folder
+from ecgjepa.files import as_json, write_json
+from ecgjepa.protocols.run import FROZEN, Protocol
+from ecgjepa.protocols.settings import WITHOUT_SETTINGS, load_settings
 from ecgjepa.store.reading import Store
+from ecgjepa.tasks.records import Data
+from ecgjepa.tasks.task import check_task
+from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 

@@ -7,41 +7,26 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ecgjepa import __version__
-from ecgjepa.evaluation.bootstrap import Interval, PatientBootstrap, interval
-from ecgjepa.evaluation.comparison import p_value
-from ecgjepa.evaluation.data import EvaluationData
-from ecgjepa.evaluation.fit import FitResult
-from ecgjepa.evaluation.metrics import FEW_POSITIVES, as_json, check_scores, macro_auroc
-from ecgjepa.evaluation.regression import Described, score_regression
-from ecgjepa.evaluation.scoring import Part, calibrate, criteria, label_sets, score
-from ecgjepa.evaluation.subgroups import MIN_PATIENTS, score_subgroups, subgroups
-from ecgjepa.files import replacing, write_json
+from ecgjepa.evaluation.model_scores import (
+    differences_between,
+    score_classification,
+    score_regression,
+)
+from ecgjepa.evaluation.predictions import PREDICTIONS_FILE, predictions_table
+from ecgjepa.files import as_json, replacing, write_json
+from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap
+from ecgjepa.metrics.classification import check_scores
+from ecgjepa.metrics.scoring import criteria
+from ecgjepa.metrics.subgroups import MIN_PATIENTS
 from ecgjepa.model.folder import ModelConfig
+from ecgjepa.protocols.outcome import Outcome
+from ecgjepa.tasks.records import EvaluationData
+from ecgjepa.version import __version__
 
 RESULTS_FILE = "results.json"
-PREDICTIONS_FILE = "predictions.parquet"
 EMBEDDINGS_FILE = "embeddings.npz"
 SPLIT_FILE = "split.csv"
-# What is compared, and its name for people.
-MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
 FORMAT_VERSION = 1
-
-
-class Outcome(NamedTuple):
-    """What one trained model says of the validation and test records.
-
-    Attributes:
-        validation: Probabilities, one row per validation record.
-        test: Probabilities, one row per test record.
-        fit: How the training went; None for a closed-form or convex fit.
-        selected: What was selected by macro AUROC on the validation records, for people.
-    """
-
-    validation: Float[np.ndarray, "validation labels"]
-    test: Float[np.ndarray, "test labels"]
-    fit: FitResult | None
-    selected: str
 
 
 class Trained(NamedTuple):
@@ -115,13 +100,13 @@ def write_evaluation(
     bootstrap = PatientBootstrap(data.patients(test))
     is_regression = data.task.kind == "regression"
     measure = "r2" if is_regression else "macro_auroc"
-    describe = score_regression if is_regression else _describe
+    describe = score_regression if is_regression else score_classification
     described = {name: describe(data, outcome, bootstrap) for name, outcome in outcomes.items()}
     models = {
         name: {**trained[name]._asdict(), **content} for name, (content, _) in described.items()
     }
     first = trained[next(iter(outcomes))]
-    differences = _differences(measure, described)
+    differences = differences_between(measure, described)
     results = as_json(
         {
             "format_version": FORMAT_VERSION,
@@ -179,72 +164,6 @@ def write_embeddings(
         np.savez(stream, allow_pickle=False, **arrays)
 
 
-def _parts(data: EvaluationData, outcome: Outcome) -> tuple[Part, Part]:
-    """Return the validation and the test records with what the model says of them."""
-    return (
-        Part(data.targets(data.parts.validation), outcome.validation),
-        Part(data.targets(data.parts.test), outcome.test),
-    )
-
-
-def _differences(
-    measure: str, described: dict[str, Described]
-) -> dict[str, tuple[Interval, float]]:
-    """Return the first model's score minus each other's, with interval and p-value."""
-    first, *others = described
-    content, resampled = described[first]
-    found = {}
-    for other in others:
-        their_content, their_resampled = described[other]
-        gap = content[measure].value - their_content[measure].value
-        change = resampled - their_resampled
-        found[f"{first} - {other}"] = (interval(gap, change), p_value(change))
-    return found
-
-
-def _describe(data: EvaluationData, outcome: Outcome, bootstrap: PatientBootstrap) -> Described:
-    """Return what ``results.json`` says of one model, and its macro AUROC of every resample."""
-    validation, test = _parts(data, outcome)
-    names, kind = data.task.labels, data.task.kind
-    assert kind != "regression"
-    scored = score(validation, test, names, kind, bootstrap)
-    trained = data.targets(data.parts.train).sum(axis=0)
-    metadata = data.table.iloc[data.rows(data.parts.test)]
-    labels = []
-    for column, numbers in enumerate(scored.labels):
-        positives = int(test.targets[:, column].sum())
-        labels.append(
-            {
-                "label": names[column],
-                "description": data.task.descriptions[column],
-                "train_positives": int(trained[column]),
-                "validation_positives": int(validation.targets[:, column].sum()),
-                "test_positives": positives,
-                "few_positives": positives < FEW_POSITIVES,
-                **numbers,
-                "average_precision": numbers["average_precision"].value,
-                "average_precision_interval": numbers["average_precision"],
-            }
-        )
-    content = {
-        "macro_auroc": scored.macro["auroc"],
-        "macro": scored.macro,
-        "macro_frequent": scored.frequent,
-        "validation_macro_auroc": macro_auroc(*validation),
-        "labels_scored": len(names) - len(scored.undefined_labels),
-        "undefined_labels": scored.undefined_labels,
-        "labels_without_threshold": scored.without_threshold,
-        "selected": outcome.selected,
-        "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
-        "labels": labels,
-        "test_records": len(test.targets),
-        "calibration": calibrate(validation, test, names, kind, data.split.validation),
-        "label_sets": label_sets(validation, test, names, kind, bootstrap),
-        "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
-    }
-    return content, scored.resampled
-
-
 def _split(data: EvaluationData) -> pd.DataFrame:
     """Return which record is in which part, of which fold and patient."""
     frames = [
@@ -253,25 +172,4 @@ def _split(data: EvaluationData) -> pd.DataFrame:
         )
         for purpose, part in data.parts._asdict().items()
     ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def predictions_table(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:
-    """Return what each model says of each validation and test record, beside the truth."""
-    frames = []
-    output = "value" if data.task.kind == "regression" else "probability"
-    for name, outcome in outcomes.items():
-        for purpose in ("validation", "test"):
-            part = getattr(data.parts, purpose)
-            rows = data.table.iloc[data.rows(part)]
-            frame = rows[["record_id", "patient_id", "fold"]].reset_index(drop=True)
-            frame.insert(0, "model", name)
-            frame.insert(1, "part", purpose)
-            probability = getattr(outcome, purpose)
-            targets = data.targets(part)
-            columns = {}
-            for column, label in enumerate(data.task.labels):
-                columns[f"target:{label}"] = targets[:, column]
-                columns[f"{output}:{label}"] = probability[:, column]
-            frames.append(pd.concat((frame, pd.DataFrame(columns)), axis=1))
     return pd.concat(frames, ignore_index=True)

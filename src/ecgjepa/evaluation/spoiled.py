@@ -5,24 +5,24 @@ that way; -32768 stays "no sample". Some leave every amplitude plausible: with t
 exchanged, a record looks like that of another heart.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int16, Int64
 from torch import Tensor
 
-from ecgjepa.evaluation.data import EvaluationData
-from ecgjepa.evaluation.feature_cache import cached_means, digest_request
-from ecgjepa.evaluation.features import encode_means, grid_windows
 from ecgjepa.evaluation.out_of_distribution import Known, evaluate_detection
 from ecgjepa.inference.windows import cut_windows, window_size
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
+from ecgjepa.protocols.feature_cache import cached_means, digest_request
+from ecgjepa.protocols.features import encode_means, grid_windows
+from ecgjepa.signals.faults import FAULTS
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.units import INVALID_MICROVOLT
+from ecgjepa.tasks.records import EvaluationData
 
 # Test records that are spoiled, in each way.
 MAX_RECORDS = 500
@@ -32,91 +32,6 @@ HARDLY = 0.5
 _VERSION = 1
 # Records encoded at once.
 _CHUNK = 32
-# What the store can hold, in µV.
-_MOST = 32767
-
-# Samples of all of `LEADS`, in this order.
-Samples = Int16[np.ndarray, "samples leads"]
-
-
-class Fault(NamedTuple):
-    """A way in which a record may be spoiled.
-
-    Attributes:
-        description: For people.
-        spoil: From samples in µV and a generator to the spoiled samples.
-    """
-
-    description: str
-    spoil: Callable[[Samples, np.random.Generator], Samples]
-
-
-def swap_arms(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return what is recorded with the electrodes of both arms exchanged (Einthoven's triangle)."""
-    swapped = samples.copy()
-    swapped[:, _columns("I")] = _scaled(samples[:, _columns("I")], -1)
-    order = _columns("II", "III", "aVR", "aVL")
-    swapped[:, order] = samples[:, _columns("III", "II", "aVL", "aVR")]
-    return swapped
-
-
-def reverse_chest(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return V6 to V1 in the place of V1 to V6."""
-    swapped = samples.copy()
-    chest = _columns("V1", "V2", "V3", "V4", "V5", "V6")
-    swapped[:, chest] = samples[:, chest[::-1]]
-    return swapped
-
-
-def shuffle_leads(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return the leads in a random order, none in its place."""
-    places = np.arange(len(LEADS))
-    order = places
-    while (order == places).any():
-        order = rng.permutation(places)
-    return samples[:, order]
-
-
-def invert(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return all leads upside down."""
-    return _scaled(samples, -1)
-
-
-def amplify(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return ten times the amplitudes, as far as the store can hold them."""
-    return _scaled(samples, 10)
-
-
-def weaken(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return a tenth of the amplitudes."""
-    return _scaled(samples, 0.1)
-
-
-def leave_one(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return lead II alone; the others are flat."""
-    left = np.where(samples == INVALID_MICROVOLT, samples, np.int16(0))
-    left[:, _columns("II")] = samples[:, _columns("II")]
-    return left
-
-
-def add_noise(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return each lead with white noise of the same power as itself (0 dB)."""
-    valid = samples != INVALID_MICROVOLT
-    power = np.var(samples, axis=0, where=valid, dtype=np.float64) if len(samples) else 0.0
-    noise = rng.standard_normal(samples.shape) * np.sqrt(np.nan_to_num(power))
-    return _kept(samples + noise, samples)
-
-
-FAULTS = {
-    "arms swapped": Fault("electrodes of right and left arm exchanged", swap_arms),
-    "chest reversed": Fault("V1 to V6 in reverse order", reverse_chest),
-    "leads shuffled": Fault("leads in a random order, none in its place", shuffle_leads),
-    "upside down": Fault("all leads inverted", invert),
-    "gain 10": Fault("amplitudes ten times too large", amplify),
-    "gain 0.1": Fault("amplitudes ten times too small", weaken),
-    "one lead left": Fault("all leads flat but II", leave_one),
-    "noise 0 dB": Fault("white noise as strong as each lead", add_noise),
-}
 
 
 def evaluate_spoiled(
@@ -227,18 +142,3 @@ def _spoiled_windows(
         ]
         index = np.repeat(np.arange(start, start + len(windows)), [len(some) for some in windows])
         yield torch.cat(windows), index
-
-
-def _columns(*leads: str) -> list[int]:
-    return [LEADS.index(lead) for lead in leads]
-
-
-def _scaled(samples: Samples, factor: float) -> Samples:
-    return _kept(samples.astype(np.float64) * factor, samples)
-
-
-def _kept(changed: np.ndarray, samples: Samples) -> Samples:
-    """Return changed amplitudes as `to_microvolt` stores them: beyond its range, no sample."""
-    rounded = np.rint(changed)
-    kept = (samples != INVALID_MICROVOLT) & (np.abs(rounded) <= _MOST)
-    return np.where(kept, rounded, INVALID_MICROVOLT).astype(np.int16)

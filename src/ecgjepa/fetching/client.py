@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ecgjepa import __version__
+from ecgjepa.version import __version__
 
 BLOCK = 1 << 20
 # Of silence, after which a connection counts as broken.

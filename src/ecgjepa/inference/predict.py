@@ -13,14 +13,9 @@ from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, r
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
-from ecgjepa.model.folder import (
-    CONFIG_FILE,
-    ModelConfig,
-    TaskConfig,
-    load_distribution,
-    load_model_folder,
-)
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_distribution, load_model_folder
 from ecgjepa.model.heads import Classifier
+from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.record import Issue, Record
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Float, Float64, Int, Int16
 from torch import Tensor
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.model.folder import ModelConfig, TaskConfig
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.preprocessing import prepare_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT

@@ -7,16 +7,13 @@ classifier also has ``distribution.safetensors``: what its training records' fea
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from pydantic import Field, FiniteFloat, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from scipy.special import expit, logit, softmax
 
-from ecgjepa import __version__
 from ecgjepa.config import EncoderConfig, ObjectiveName, Section, describe_validation_error
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
@@ -30,7 +27,9 @@ from ecgjepa.model.distribution import (
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import Normaliser
+from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
 from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.version import __version__
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -57,63 +56,6 @@ class WindowConfig(Section):
 
     seconds: float = Field(2.5, gt=0)
     stride_seconds: float = Field(1.25, gt=0)
-
-
-class TaskConfig(Section):
-    """What the logits mean.
-
-    Attributes:
-        name: Task.
-        kind: ``multi-label`` (a sigmoid per label), ``single-label`` (softmax) or ``regression``
-            (a value is the output times ``spread`` plus ``centre``).
-        labels: Label of each logit, in order.
-        descriptions: What the labels stand for.
-        centre: Of a regression: mean of each label's training values.
-        spread: Of a regression: their standard deviation.
-    """
-
-    name: str
-    kind: Literal["multi-label", "single-label", "regression"]
-    labels: tuple[str, ...]
-    descriptions: tuple[str, ...]
-    centre: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
-
-
-class CalibrationConfig(Section):
-    """How probabilities are corrected: every logit times ``scale`` plus ``shift``.
-
-    Attributes:
-        method: ``temperature`` or ``platt``.
-        kind: Of the task.
-        scale: Per label, positive.
-        shift: Per label; 0 for a temperature.
-        folds: Validation folds it was fitted on.
-        fallback: Labels that could not be fitted by themselves and got the temperature, and why.
-    """
-
-    method: Literal["temperature", "platt"]
-    kind: Literal["multi-label", "single-label"]
-    scale: tuple[PositiveFloat, ...]
-    shift: tuple[FiniteFloat, ...]
-    folds: tuple[int, ...] = ()
-    fallback: dict[str, str] = Field(default_factory=dict)
-
-    def apply(
-        self, probabilities: Float[np.ndarray, "records labels"]
-    ) -> Float[np.ndarray, "records labels"]:
-        """Return the corrected probabilities."""
-        logits = logits_of(probabilities, self.kind) * np.array(self.scale) + np.array(self.shift)
-        return softmax(logits, axis=1) if self.kind == "single-label" else expit(logits)
-
-
-def logits_of(
-    probabilities: Float[np.ndarray, "records labels"], kind: str
-) -> Float[np.ndarray, "records labels"]:
-    """Return logits, finite even of a 0 or 1; of a softmax, up to a number per record."""
-    # The least and the greatest below 1 that single and double precision can tell from 0 and 1.
-    clipped = np.clip(probabilities.astype(np.float64), 1e-38, 1 - 2.0**-53)
-    return np.log(clipped) if kind == "single-label" else logit(clipped)
 
 
 class PretrainingFacts(Section):

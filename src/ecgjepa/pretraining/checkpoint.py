@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecgjepa import __version__
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import (
     PARTIAL_PREFIX,
@@ -24,6 +23,7 @@ from ecgjepa.files import (
     sha256_of_file,
     write_json,
 )
+from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from importlib.resources.abc import Traversable
 
 import torch
 
-from ecgjepa import __version__
 from ecgjepa.pretraining.distributed import World
+from ecgjepa.version import __version__
 
 
 def origin_here(world: World) -> dict[str, str]:

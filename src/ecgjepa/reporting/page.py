@@ -6,7 +6,6 @@ from typing import Any
 
 import jinja2
 
-from ecgjepa import __version__
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import write_text
 from ecgjepa.reporting.evaluation_section import (
@@ -23,6 +22,7 @@ from ecgjepa.reporting.tables import (
     describe_repeats,
 )
 from ecgjepa.reporting.training_section import PretrainingSection, describe_pretraining
+from ecgjepa.version import __version__
 
 # What tells the kinds of folders apart.
 _METRICS_FILE, _RESULTS_FILE = "metrics.jsonl", "results.json"

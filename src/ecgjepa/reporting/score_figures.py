@@ -53,7 +53,7 @@ def draw_reliability(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
     """Return reliability curves: the share of positives among records of about one probability.
 
     Args:
-        curves: By name, what `ecgjepa.evaluation.metrics.Reliability` holds of its filled bins.
+        curves: By name, what `ecgjepa.metrics.classification.Reliability` holds of its filled bins.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.9), layout="constrained")

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float64
 
-from ecgjepa import __version__
 from ecgjepa.config import Section
 from ecgjepa.errors import StoreError
 from ecgjepa.files import remove_partial, replacing, sha256_of_file, write_json
@@ -32,6 +31,7 @@ from ecgjepa.store.manifest import (
 )
 from ecgjepa.store.shards import PARTS_FOLDER, index_schema, is_written, read_part
 from ecgjepa.store.statistics import LeadSums
+from ecgjepa.version import __version__
 
 PLAN_FILE = "plan.json"
 _ROWS_PER_GROUP = 65_536

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from ecgjepa import __version__
 from ecgjepa.databases import list_all
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import StoreError
@@ -21,6 +20,7 @@ from ecgjepa.store.codecs import Codec
 from ecgjepa.store.ingest import OnBad
 from ecgjepa.store.manifest import FORMAT_VERSION
 from ecgjepa.store.shards import ShardJob
+from ecgjepa.version import __version__
 
 Folds = Literal["train", "all"] | Sequence[int]
 RECORDS_PER_SHARD = 2048

@@ -1,0 +1,1 @@
+"""Scores of predictions: functions of targets, outputs and weights, without PyTorch."""

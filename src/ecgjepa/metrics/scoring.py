@@ -1,0 +1,267 @@
+"""All scores of one model's test records, as `results.json` tells them."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap, bca_interval, interval
+from ecgjepa.metrics.calibration import fit_calibration
+from ecgjepa.metrics.classification import (
+    FEW_POSITIVES,
+    PerLabel,
+    Scores,
+    Targets,
+    Weights,
+    brier_scores,
+    calibration_error,
+    calibration_errors,
+    log_losses,
+    macro,
+    ones,
+    ranking_scores,
+    reliability,
+    single_label_scores,
+    threshold_scores,
+)
+from ecgjepa.metrics.conformal import fit_label_sets, fit_single_label_sets, measure_coverage
+from ecgjepa.metrics.thresholds import SPECIFICITY, best_f1_thresholds, specificity_thresholds
+
+Kind = Literal["multi-label", "single-label"]
+
+# Share of true labels that the conformal label sets are to hold.
+COVERAGE = 0.9
+
+
+class Part(NamedTuple):
+    """Records with their true labels and what a model says of them."""
+
+    targets: Targets
+    probabilities: Scores
+
+
+class Scored(NamedTuple):
+    """A model's scores.
+
+    Attributes:
+        labels: Per label, for ``results.json``.
+        macro: Means over the labels; of AUROC, and of single-label scores, with intervals.
+        frequent: Means over the labels with at least 10 positives and negatives, with intervals
+            where these cover (docs/statistics.md), and how many such labels there are.
+        resampled: Macro AUROC of every resample, for differences between models.
+        undefined_labels: Labels without positive or negative test records.
+        without_threshold: Labels without positive or negative validation records.
+    """
+
+    labels: list[dict[str, Any]]
+    macro: dict[str, Any]
+    frequent: dict[str, Any]
+    resampled: Float[np.ndarray, " resamples"]
+    undefined_labels: list[str]
+    without_threshold: list[str]
+
+
+def score(
+    validation: Part, test: Part, labels: tuple[str, ...], kind: Kind, bootstrap: PatientBootstrap
+) -> Scored:
+    """Score the test records, at thresholds chosen on the validation records.
+
+    Args:
+        validation: Chooses thresholds.
+        test: Is scored.
+        labels: Names.
+        kind: Of the task.
+        bootstrap: Resamples of the test patients.
+    """
+    best_f1, specific = best_f1_thresholds(*validation), specificity_thresholds(*validation)
+    once = ones(len(test.targets))
+    point = _per_label(test, best_f1, specific, once)
+    resampled = _per_label(test, best_f1, specific, bootstrap.weights)
+    errors = calibration_errors(*test)
+    spread = {
+        name: [
+            interval(float(value), row)
+            for value, row in zip(point[name][:, 0], resampled[name], strict=True)
+        ]
+        for name in point
+    }
+    left_out = bootstrap.jackknife(lambda weights: ranking_scores(*test, weights).auroc)
+    auroc = (point["auroc"], resampled["auroc"], left_out)
+    values = {name: _mean(point[name][:, 0]) for name in point} | {
+        "calibration_error": _mean(errors)
+    }
+    frequent = np.minimum(test.targets.sum(axis=0), (~test.targets).sum(axis=0)) >= FEW_POSITIVES
+    means = values | _macro_auroc(*auroc)
+    if kind == "single-label":
+        means |= _whole(test, bootstrap)
+    undefined = ~np.isfinite(point["auroc"][:, 0])
+    return Scored(
+        labels=[
+            {name: values[column] for name, values in spread.items()}
+            | {
+                "calibration_error": float(errors[column]),
+                "f1_threshold": float(best_f1[column]),
+                "specificity_threshold": float(specific[column]),
+            }
+            for column in range(len(labels))
+        ],
+        macro=means,
+        frequent=_frequent(point, resampled, errors, frequent)
+        | _macro_auroc(*(values[frequent] for values in auroc)),
+        resampled=macro(resampled["auroc"]),
+        undefined_labels=np.array(labels)[undefined].tolist(),
+        without_threshold=np.array(labels)[np.isnan(best_f1)].tolist(),
+    )
+
+
+def _per_label(
+    test: Part,
+    best_f1: Float[np.ndarray, " labels"],
+    specific: Float[np.ndarray, " labels"],
+    weights: Weights,
+) -> dict[str, PerLabel]:
+    ranking = ranking_scores(*test, weights)
+    at_specificity = threshold_scores(*test, specific, weights)
+    return {
+        "auroc": ranking.auroc,
+        "average_precision": ranking.average_precision,
+        "f1": threshold_scores(*test, best_f1, weights).f1,
+        "sensitivity": at_specificity.sensitivity,
+        "specificity": at_specificity.specificity,
+        "brier": brier_scores(*test, weights),
+        "log_loss": log_losses(*test, weights),
+    }
+
+
+def _macro_auroc(
+    point: Float[np.ndarray, "labels 1"],
+    resampled: Float[np.ndarray, "labels resamples"],
+    left_out: Float[np.ndarray, "labels patients"],
+) -> dict[str, Interval]:
+    value, draws = float(macro(point)[0]), macro(resampled)
+    return {
+        "auroc": interval(value, draws),
+        "auroc_bca": bca_interval(value, draws, macro(left_out)),
+    }
+
+
+def _frequent(
+    point: dict[str, Float[np.ndarray, "labels 1"]],
+    resampled: dict[str, PerLabel],
+    errors: Float[np.ndarray, " labels"],
+    chosen: Bool[np.ndarray, " labels"],
+) -> dict[str, Any]:
+    """Return means over frequent labels; average precision without interval."""
+    means: dict[str, Any] = {
+        name: interval(_mean(point[name][chosen, 0]), macro(resampled[name][chosen]))
+        for name in point
+    }
+    return means | {
+        "labels": int(chosen.sum()),
+        "average_precision": means["average_precision"].value,
+        "calibration_error": _mean(errors[chosen]),
+    }
+
+
+def _whole(test: Part, bootstrap: PatientBootstrap) -> dict[str, Any]:
+    """Return what is scored of one distribution over the labels per record."""
+    point = single_label_scores(*test, ones(len(test.targets)))
+    resampled = single_label_scores(*test, bootstrap.weights)
+    scores: dict[str, Any] = {
+        f"record_{name}": interval(float(point[name][0]), resampled[name]) for name in point
+    }
+    right = test.probabilities.argmax(axis=1) == test.targets.argmax(axis=1)
+    top = calibration_error(right, test.probabilities.max(axis=1))
+    return scores | {"record_calibration_error": top}
+
+
+def calibrate(
+    validation: Part, test: Part, labels: tuple[str, ...], kind: Kind, folds: tuple[int, ...]
+) -> dict[str, Any]:
+    """Fit calibrations on the validation records and say what they do to the test records.
+
+    Returns:
+        ``applied``: the configuration that a model folder gets; ``test``: macro log-loss, Brier
+        score and calibration error before and after each method; ``reliability``: curves over all
+        labels together, before and after the applied one.
+    """
+    methods: tuple[Literal["temperature", "platt"], ...] = ("temperature",)
+    if kind == "multi-label":
+        methods = ("temperature", "platt")
+    fitted = {
+        method: fit_calibration(*validation, labels, kind=kind, method=method, folds=folds)
+        for method in methods
+    }
+    applied = fitted[methods[-1]]
+    after = {
+        name: Part(test.targets, config.apply(test.probabilities))
+        for name, config in fitted.items()
+    }
+    return {
+        "applied": applied.model_dump(mode="json"),
+        "test": {name: _trust(part) for name, part in ({"before": test} | after).items()},
+        "reliability": {
+            "before": _curve(test),
+            "after": _curve(after[applied.method]),
+        },
+    }
+
+
+def label_sets(
+    validation: Part, test: Part, labels: tuple[str, ...], kind: Kind, bootstrap: PatientBootstrap
+) -> dict[str, Any]:
+    """Fit conformal label sets on the validation records and measure them on the test records."""
+    if kind == "single-label":
+        fitted = fit_single_label_sets(*validation, coverage=COVERAGE)
+    else:
+        fitted = fit_label_sets(*validation, coverage=COVERAGE)
+    sets = fitted.predict(test.probabilities)
+    measured = measure_coverage(test.targets, sets)
+    held = np.stack([(test.targets & sets).sum(axis=1), test.targets.sum(axis=1)])
+    kept, wanted = held.astype(np.float64) @ bootstrap.weights
+    unbounded = np.broadcast_to(np.isneginf(fitted.thresholds), len(labels))
+    return {
+        "kind": fitted.kind,
+        "asked": COVERAGE,
+        "thresholds": fitted.thresholds.tolist(),
+        "in_every_set": np.array(labels)[unbounded].tolist(),
+        "measured": interval(measured.overall, kept / np.where(wanted > 0, wanted, np.nan)),
+        "per_label": dict(zip(labels, measured.per_label.tolist(), strict=True)),
+        "mean_size": measured.mean_size,
+        "share_empty": measured.share_empty,
+    }
+
+
+def _trust(part: Part) -> dict[str, float]:
+    once = ones(len(part.targets))
+    return {
+        "log_loss": float(macro(log_losses(*part, once))[0]),
+        "brier": float(macro(brier_scores(*part, once))[0]),
+        "calibration_error": _mean(calibration_errors(*part)),
+    }
+
+
+def _curve(part: Part) -> dict[str, list[Any]]:
+    curve = reliability(part.targets.ravel(), part.probabilities.ravel())
+    filled = curve.num_records > 0
+    return {name: values[filled].tolist() for name, values in curve._asdict().items()}
+
+
+def _mean(values: Float[np.ndarray, " labels"]) -> float:
+    return float(macro(values[:, None])[0])
+
+
+def criteria() -> dict[str, str]:
+    """Return what the numbers mean, to stand beside them."""
+    return {
+        "thresholds": "of uncalibrated probabilities, as all scores; calibration is apart",
+        "f1": "at the threshold of best F1 on the validation records",
+        "sensitivity": f"at the threshold of specificity {SPECIFICITY:g} on the validation records",
+        "specificity": "on the test records, at that threshold",
+        "calibration_error": "expected, in 15 bins; why it has no interval: docs/statistics.md",
+        "labels": "every mean is over the labels with positive and negative test records",
+    }
+
+
+# What is compared, and its name for people.
+MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}

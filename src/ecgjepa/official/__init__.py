@@ -1,0 +1,1 @@
+"""Checkpoints of the paper's published code, read and written."""

@@ -1,0 +1,1 @@
+"""How labels are read from an encoder: one module a protocol."""

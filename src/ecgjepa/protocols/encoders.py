@@ -1,0 +1,57 @@
+"""Find the encoder a user points at: a run, a checkpoint or a model folder."""
+
+from pathlib import Path
+
+import torch
+
+from ecgjepa.errors import ModelFolderError
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
+from ecgjepa.model.heads import Classifier
+from ecgjepa.objectives.build import kept_encoder_name
+from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
+from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, MODEL_FOLDER, describe_encoder
+
+
+def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
+    """Return an encoder in evaluation mode and its description, without a head.
+
+    Args:
+        path: A finished run, one of its checkpoints (``RUN/checkpoints/step-…``), or a model
+            folder with or without a head.
+
+    Raises:
+        ModelFolderError: If nothing usable is there.
+        CheckpointError: If the checkpoint is damaged.
+    """
+    path = Path(path)
+    if path.parent.name == CHECKPOINTS_FOLDER and path.is_dir():
+        state = check_checkpoint(path)
+        config = describe_encoder(path.parent.parent, steps=state.step)
+        encoder = VisionTransformer(config.encoder)
+        name = kept_encoder_name(config.pretraining.objective)
+        encoder.load_state_dict(load_encoder_weights(path, name), strict=True)
+        return encoder.eval(), config
+    if (path / MODEL_FOLDER / CONFIG_FILE).is_file():
+        path = path / MODEL_FOLDER
+    elif (path / CHECKPOINTS_FOLDER).is_dir():
+        raise ModelFolderError(
+            f"{path}: this run is not finished; continue it with 'ecgjepa pretrain', or name one "
+            f"of its checkpoints, {path / CHECKPOINTS_FOLDER}/step-…"
+        )
+    model, config = load_model_folder(path)
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    # What the weights have seen stays known: see `ecgjepa.tasks.leakage`.
+    training = {"seen": config.training["seen"]} if "seen" in config.training else {}
+    dropped = dict.fromkeys(("head", "task", "calibration", "distribution"))
+    return encoder, config.model_copy(update={**dropped, "training": training})
+
+
+def untrained_encoder(config: ModelConfig) -> VisionTransformer:
+    """Return the encoder as it was before the first step of its pre-training.
+
+    Where that is not known (an imported checkpoint), one drawn by the same rules with seed 0.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.pretraining.seed or 0)
+        return VisionTransformer(config.encoder).eval()

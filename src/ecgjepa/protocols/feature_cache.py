@@ -1,0 +1,173 @@
+"""Features on disk, under the hash of all they depend on: the same probe again encodes nothing.
+
+The hash is over the encoder's weights and architecture, the constants that scale the leads, the
+store, the windows and the layers. A file is a plain ``.npy`` of half-precision tokens, mapped into
+memory when read, so a probe needs no more memory than its batches.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ecgjepa.files import PARTIAL_PREFIX, default_cache, move_into_place, replacing
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import NormalisationConfig
+from ecgjepa.protocols.features import Features, Windows, encode, tokens_shape
+from ecgjepa.store.reading import Store
+
+logger = logging.getLogger(__name__)
+
+# Changes when the same request would give other numbers.
+FORMAT_VERSION = 1
+FOLDER = "features"
+# The files used last are kept, up to this size together.
+LIMIT_VARIABLE = "ECGJEPA_FEATURE_CACHE_GB"
+DEFAULT_LIMIT_GB = 20.0
+# Left free on the disk.
+_RESERVE = 1 << 30
+
+
+def cached_features(
+    encoder: VisionTransformer,
+    normalisation: NormalisationConfig,
+    store: Store,
+    windows: Windows,
+    device: torch.device,
+    *,
+    layers: tuple[int, ...] = (),
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Return the tokens of all windows, from the disk if they were encoded before.
+
+    Where the disk has no room for them, or the limit allows none, they stay in memory.
+
+    Args:
+        encoder: Encoder.
+        normalisation: Constants that scale the leads.
+        store: Where the signals are.
+        windows: Which parts of them.
+        device: Where to encode.
+        layers: See `ecgjepa.model.heads.tokens_of_layers`.
+        cache: Folder; the user's cache folder by default.
+        progress: Called with (windows done, windows in all) while encoding.
+    """
+    folder = Path(cache or default_cache()) / FOLDER
+    path = folder / f"{digest_request(encoder, normalisation, store, windows, layers)}.npy"
+    shape = tokens_shape(encoder, windows)
+    if (tokens := _read(path, shape)) is not None:
+        logger.info("features were encoded before: %s", path.name)
+        os.utime(path)  # used last
+        return Features(windows, tokens, encoder.config.num_registers)
+    normaliser = normalisation.build()
+    size = 2 * int(np.prod(shape))
+    if not _has_room(folder, size):
+        logger.info("features of %.1f GB are kept in memory: no room in %s", size / 1e9, folder)
+        return encode(encoder, normaliser, store, windows, device, layers=layers, progress=progress)
+    temporary = folder / f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}"
+    try:
+        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        encode(
+            encoder, normaliser, store, windows, device, layers=layers, progress=progress, out=out
+        )
+        out.flush()
+        move_into_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _forget_oldest(folder, keep=path)
+    tokens = _read(path, shape)
+    return Features(windows, out if tokens is None else tokens, encoder.config.num_registers)
+
+
+def cached_means(
+    digest: str, compute: Callable[[], np.ndarray], *, cache: str | Path | None = None
+) -> np.ndarray:
+    """Return mean features, from the disk if they were computed before.
+
+    Args:
+        digest: Name under which they are kept; changes with all they depend on.
+        compute: Gives them.
+        cache: Folder; the user's cache folder by default.
+    """
+    folder = Path(cache or default_cache()) / FOLDER
+    path = folder / f"{digest}.npy"
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        found = compute()
+        if _has_room(folder, found.nbytes):
+            with replacing(path) as stream:
+                np.save(stream, found, allow_pickle=False)
+    else:
+        os.utime(path)  # used last
+    return found
+
+
+def digest_request(
+    encoder: VisionTransformer,
+    normalisation: NormalisationConfig,
+    store: Store,
+    windows: Windows,
+    layers: tuple[int, ...],
+) -> str:
+    """Return the hash of all that features depend on."""
+    digest = hashlib.sha256()
+    facts = {
+        "version": FORMAT_VERSION,
+        "encoder": encoder.config.model_dump(mode="json"),
+        "normalisation": normalisation.model_dump(mode="json"),
+        "store": store.fingerprint,
+        "window": windows.size,
+        "layers": layers,
+    }
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    digest.update(np.ascontiguousarray(windows.rows).tobytes())
+    digest.update(np.ascontiguousarray(windows.starts).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Map a file of features; None if there is none, or it is not whole."""
+    try:
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return tokens if tokens.shape == shape and tokens.dtype == np.float16 else None
+
+
+def _limit() -> float:
+    text = os.environ.get(LIMIT_VARIABLE, "")
+    try:
+        return float(text) * 1e9 if text else DEFAULT_LIMIT_GB * 1e9
+    except ValueError:
+        logger.warning("%s is %r, which is no number: not used", LIMIT_VARIABLE, text)
+        return DEFAULT_LIMIT_GB * 1e9
+
+
+def _has_room(folder: Path, size: int) -> bool:
+    if size > _limit():
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(folder).free > size + _RESERVE
+
+
+def _forget_oldest(folder: Path, *, keep: Path) -> None:
+    """Remove the files used longest ago, until the rest is within the limit."""
+    files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = keep.stat().st_size
+    for path in files:
+        if path == keep:
+            continue
+        total += path.stat().st_size
+        if total > _limit():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,97 @@
+"""Encoder and head trained together on random crops."""
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.protocols.features import Windows, grid_windows, random_crops
+from ecgjepa.protocols.fit import fit
+from ecgjepa.protocols.outcome import Outcome
+from ecgjepa.protocols.settings import ProtocolConfig
+from ecgjepa.tasks.records import EvaluationData, standardised
+
+
+def build_classifier(
+    encoder: VisionTransformer, head: HeadConfig, settings: ProtocolConfig, seed: int
+) -> Classifier:
+    """Return a copy of the encoder with the protocol's dropout, and a fresh head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        copied = VisionTransformer(encoder.config, dropout=settings.dropout)
+        classifier = Classifier(copied, build_head(head, copied), head.layers)
+    copied.load_state_dict(encoder.state_dict(), strict=True)
+    return classifier
+
+
+def train_classifier(
+    classifier: nn.Module,
+    records: EvaluationData,
+    config: ModelConfig,
+    settings: ProtocolConfig,
+    seed: int,
+    device: torch.device,
+) -> Outcome:
+    """Train all of a classifier in place, on random crops, and return its predictions.
+
+    Args:
+        classifier: Gives logits of normalised windows; any module will do.
+        records: Records, labels and split.
+        config: Of the model: its window.
+        settings: The protocol.
+        seed: Of order, crops and dropout.
+        device: Where to train.
+    """
+    classifier.to(device)
+    normaliser = records.normalisation.build().to(device)
+    size, stride = window_size(config)
+    train_rows = records.rows(records.parts.train)
+
+    def crops(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
+        return normaliser(random_crops(records, train_rows[chosen], size, rng).to(device))
+
+    def score(part: Int64[np.ndarray, " part"]) -> np.ndarray:
+        windows = grid_windows(records.store, records.rows(part), size=size, stride=stride)
+        return _score(classifier, windows, records, device)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of dropout
+        result = fit(
+            classifier,
+            settings,
+            inputs=crops,
+            targets=standardised(records, records.parts.train),
+            kind=records.task.kind,
+            validate=lambda: score(records.parts.validation),
+            validation_targets=records.targets(records.parts.validation),
+            seed=seed,
+            device=device,
+        )
+    return Outcome(
+        validation=score(records.parts.validation),
+        test=score(records.parts.test),
+        fit=result,
+        selected=f"step {result.best_step:,}",
+    )
+
+
+@torch.inference_mode()
+def _score(
+    classifier: nn.Module, windows: Windows, records: EvaluationData, device: torch.device
+) -> np.ndarray:
+    """Return probabilities or values: logits averaged over each record's windows."""
+    normaliser = records.normalisation.build().to(device)
+    logits = [
+        classifier(normaliser(windows.read(records.store, chunk).to(device))).cpu()
+        for chunk in windows.chunks()
+    ]
+    averaged = average_over_windows(
+        torch.cat(logits),
+        torch.from_numpy(windows.record_index),
+        num_records=windows.num_records,
+    )
+    return outputs_of_logits(averaged, records.task_config()).numpy()

@@ -1,0 +1,195 @@
+"""Train a head or a classifier, and keep what validates best."""
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor, nn
+
+from ecgjepa.errors import DivergenceError
+from ecgjepa.metrics.regression import selection_score
+from ecgjepa.model.compute import autocast
+from ecgjepa.model.heads import Classifier
+from ecgjepa.model.outputs import TaskKind
+from ecgjepa.pretraining.optim import parameter_groups, set_hyper_parameters
+from ecgjepa.pretraining.schedules import warmup_cosine
+from ecgjepa.protocols.outcome import FitResult, Validation
+from ecgjepa.protocols.settings import ProtocolConfig
+from ecgjepa.tasks.split import check_selectable
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    model: nn.Module,
+    config: ProtocolConfig,
+    *,
+    inputs: Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor],
+    targets: Shaped[np.ndarray, "train labels"],
+    kind: TaskKind,
+    validate: Callable[[], Float[np.ndarray, "validation labels"]],
+    validation_targets: Shaped[np.ndarray, "validation labels"],
+    seed: int,
+    device: torch.device,
+) -> FitResult:
+    """Train ``model`` in place and leave it at the step with the best validation macro AUROC.
+
+    Args:
+        model: Gives logits of what ``inputs`` returns.
+        config: The protocol.
+        inputs: Returns the model's input for some training records, on the device.
+        targets: Labels of the training records; of a regression, values of mean 0 and spread 1.
+        kind: Chooses the loss: binary cross-entropy of each label, cross-entropy over the labels,
+            or squared error; and the score, macro AUROC or mean R².
+        validate: Returns the validation records' scores of the model as it is.
+        validation_targets: Labels of the validation records.
+        seed: Of order and crops.
+        device: Where the model is.
+
+    Raises:
+        TaskError: If no label has both kinds of validation records, so nothing can be selected.
+        DivergenceError: If the loss stops being a number.
+    """
+    check_selectable(validation_targets, "validation")
+    if config.warmup_steps >= config.steps:
+        logger.warning(
+            "warmup_steps is %d of %d steps: the learning rate never reaches its peak",
+            config.warmup_steps,
+            config.steps,
+        )
+    optimizer = torch.optim.AdamW(
+        layer_groups(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
+        lr=config.learning_rate,
+        betas=config.betas,
+        fused=True,
+    )
+    best, best_weights = Validation(0, float("nan"), -math.inf), None
+    history: list[Validation] = []
+    losses: list[Tensor] = []
+    model.train()
+    for step, chosen in enumerate(_batches(len(targets), config, seed)):
+        set_hyper_parameters(
+            optimizer,
+            learning_rate=warmup_cosine(
+                step,
+                steps=config.steps,
+                warmup_steps=config.warmup_steps,
+                start=1e-6,
+                peak=config.learning_rate,
+                final=config.final_learning_rate,
+            ),
+            weight_decay=config.weight_decay,
+        )
+        wanted = torch.from_numpy(targets[chosen]).to(device, torch.float32)
+        x = inputs(chosen, np.random.default_rng([seed, 1, step]))
+        with autocast(device, "auto"):
+            logits = model(x).float()
+        loss = _loss(logits, wanted, kind)
+        loss.backward()
+        if config.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.detach())
+
+        done = step + 1
+        if done % config.validate_every == 0 or done == config.steps:
+            model.eval()
+            score = selection_score(kind, validation_targets, validate())
+            model.train()
+            history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
+            losses = []
+            logger.info(
+                "step %d/%d  loss %.4f  validation score %.4f",
+                done,
+                config.steps,
+                history[-1].train_loss,
+                score,
+            )
+            if score > best.macro_auroc:
+                best, best_weights = history[-1], copy.deepcopy(model.state_dict())
+            elif done - best.step >= config.patience:
+                logger.info("no better for %d steps: stopping", config.patience)
+                break
+    if best_weights is None:
+        raise DivergenceError(
+            "the validation score was no number at any step; try a lower learning_rate"
+        )
+    model.load_state_dict(best_weights)
+    model.eval()
+    return FitResult(best.step, best.macro_auroc, history)
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise DivergenceError(
+            f"the loss is {value} at step {step}; try a lower learning_rate, or gradient_clip=1"
+        )
+    return value
+
+
+def _batches(
+    num_records: int, config: ProtocolConfig, seed: int
+) -> Iterator[Int64[np.ndarray, " batch"]]:
+    """Yield batches from one permutation after another; a short training set is no problem."""
+    queue = np.empty(0, np.int64)
+    epoch = 0
+    size = min(config.batch_size, num_records)
+    for _ in range(config.steps):
+        while len(queue) < size:
+            order = np.random.default_rng([seed, 0, epoch]).permutation(num_records)
+            queue, epoch = np.concatenate((queue, order)), epoch + 1
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def _loss(
+    logits: Float[Tensor, "batch labels"], wanted: Float[Tensor, "batch labels"], kind: TaskKind
+) -> Float[Tensor, ""]:
+    if kind == "regression":
+        return F.mse_loss(logits, wanted)
+    if kind == "single-label":
+        return F.cross_entropy(logits, wanted)
+    return F.binary_cross_entropy_with_logits(logits, wanted)
+
+
+def layer_groups(
+    model: nn.Module, *, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Return parameter groups in pairs, with weight decay and without, for AdamW.
+
+    Args:
+        model: What is trained; layers are told apart in a `Classifier`.
+        weight_decay: Of the weights of linear and convolution layers.
+        layer_decay: Learning rate of a block relative to the next one's; 1 for one pair in all.
+    """
+    pair: list[dict[str, Any]] = parameter_groups(model, decay=weight_decay)
+    if layer_decay == 1.0:
+        return pair
+    assert isinstance(model, Classifier)
+    depth = len(model.encoder.blocks)
+    layer = {id(parameter): _layer(name, depth) for name, parameter in model.named_parameters()}
+    return [
+        {
+            "params": [p for p in group["params"] if layer[id(p)] == number],
+            "weight_decay": group["weight_decay"],
+            "learning_rate_scale": layer_decay ** (depth + 1 - number),
+        }
+        for number in range(depth + 2)
+        for group in pair
+    ]
+
+
+def _layer(name: str, depth: int) -> int:
+    """Return 0 for what comes before the blocks, i + 1 for block i, depth + 1 for what follows."""
+    if name.startswith("encoder.blocks."):
+        return int(name.split(".")[2]) + 1
+    after = name.startswith(("encoder.norm.", "head."))
+    return depth + 1 if after else 0

@@ -1,0 +1,83 @@
+"""What a protocol returns: predictions, the history of a training, the trained classifier."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from ecgjepa.model.heads import Classifier, HeadConfig
+from ecgjepa.protocols.features import PartMeans
+from ecgjepa.tasks.records import EvaluationData
+
+
+class Validation(NamedTuple):
+    """One line of a training's history; in a regression the score is the mean R²."""
+
+    step: int
+    train_loss: float
+    macro_auroc: float
+
+
+class FitResult(NamedTuple):
+    """What the training chose."""
+
+    best_step: int
+    best_macro_auroc: float
+    history: list[Validation]
+
+
+class Outcome(NamedTuple):
+    """What one trained model says of the validation and test records.
+
+    Attributes:
+        validation: Probabilities, one row per validation record.
+        test: Probabilities, one row per test record.
+        fit: How the training went; None for a closed-form or convex fit.
+        selected: What was selected by macro AUROC on the validation records, for people.
+    """
+
+    validation: Float[np.ndarray, "validation labels"]
+    test: Float[np.ndarray, "test labels"]
+    fit: FitResult | None
+    selected: str
+
+
+class Read(NamedTuple):
+    """What was read from frozen features.
+
+    Attributes:
+        outcome: Predictions.
+        classifier: Encoder with the trained head, or None where there is no head.
+        head: Its description.
+    """
+
+    outcome: Outcome
+    classifier: Classifier | None
+    head: HeadConfig | None
+
+
+class EvaluationResult(NamedTuple):
+    """What one protocol made of one model.
+
+    Attributes:
+        records: Records, labels and split; labels of the test records are
+            ``records.targets(records.parts.test)``, their patients
+            ``records.patients(records.parts.test)``.
+        outcome: Predictions of the validation and test records, and how the training went.
+        settings: Of the protocol, as in ``results.json``.
+        classifier: Encoder with head; None for nearest neighbours and residual networks.
+        head: Description of the head, if there is a classifier.
+        means: Mean features of `EvaluationData.whole`; None where the encoder was trained.
+    """
+
+    records: EvaluationData
+    outcome: Outcome
+    settings: dict[str, object]
+    classifier: Classifier | None
+    head: HeadConfig | None
+    means: PartMeans | None
+
+    @property
+    def embeddings(self) -> Float32[np.ndarray, "test dim"] | None:
+        """Mean features of the test records; None where the encoder was trained."""
+        return None if self.means is None else self.means.test

@@ -1,0 +1,1 @@
+"""What is predicted, on which records, and what an encoder must not have seen."""

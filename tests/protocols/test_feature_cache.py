@@ -1,0 +1,158 @@
+"""Features of frozen encoders: encoded once, under the hash of all they depend on."""
+
+import numpy as np
+import pytest
+import torch
+from small_encoders import describe, small_encoder
+
+from ecgjepa.errors import ConfigError, FeatureError
+from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.heads import (
+    Classifier,
+    HeadConfig,
+    build_head,
+    check_layers,
+    tokens_of_layers,
+)
+from ecgjepa.protocols.feature_cache import cached_features
+from ecgjepa.protocols.features import encode, grid_windows
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.prepare import prepare
+from ecgjepa.store.reading import Store
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(ptb_xl, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features") / "store"
+    prepare({"ptb-xl": ptb_xl}, folder, preprocessing=PreprocessingConfig(sampling_rate=100.0))
+    with Store(folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Count the windows that encoders encode."""
+    counted = [0]
+    forward = VisionTransformer.forward
+
+    def counting(self, signal, keep_index=None):
+        counted[0] += len(signal)
+        return forward(self, signal, keep_index)
+
+    monkeypatch.setattr(VisionTransformer, "forward", counting)
+    return counted
+
+
+def cached(store, cache, *, encoder=None, rows=20, stride=125, **options):
+    windows = grid_windows(store, np.arange(rows), size=250, stride=stride)
+    normalisation = options.pop("normalisation", describe().normalisation)
+    encoder = encoder or small_encoder()
+    return cached_features(encoder, normalisation, store, windows, CPU, cache=cache, **options)
+
+
+def test_the_second_time_costs_no_encoder_pass(store, tmp_path, forwards):
+    first = cached(store, tmp_path)
+    assert forwards[0] == 20 * 7
+    again = cached(store, tmp_path)
+    assert forwards[0] == 20 * 7
+    assert isinstance(again.tokens, np.memmap)
+    np.testing.assert_array_equal(again.tokens, first.tokens)
+    plain = encode(small_encoder(), describe().normalisation.build(), store, first.windows, CPU)
+    np.testing.assert_array_equal(again.tokens, plain.tokens)
+
+
+def changed_weight():
+    encoder = small_encoder()
+    with torch.no_grad():
+        encoder.norm.weight[0] += 1e-6
+    return encoder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder": changed_weight()},
+        {"rows": 19},
+        {"stride": 250},
+        {"layers": (1, 2)},
+        {"normalisation": describe().normalisation.model_copy(update={"clip": 4.0})},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_any_change_is_encoded_anew(store, tmp_path, forwards, change):
+    cached(store, tmp_path)
+    before = forwards[0]
+    cached(store, tmp_path, **change)
+    assert forwards[0] > before
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+
+
+def test_a_damaged_file_is_encoded_anew(store, tmp_path, forwards):
+    expected = np.array(cached(store, tmp_path).tokens)
+    (file,) = (tmp_path / "features").iterdir()
+    file.write_bytes(file.read_bytes()[:-10])
+    np.testing.assert_array_equal(cached(store, tmp_path).tokens, expected)
+    file.write_bytes(b"no array")
+    np.testing.assert_array_equal(cached(store, tmp_path).tokens, expected)
+    assert forwards[0] == 3 * 20 * 7
+
+
+def test_the_oldest_files_go_first(store, tmp_path, monkeypatch):
+    size = 20 * 7 * 11 * 16 * 2 / 1e9
+    monkeypatch.setenv("ECGJEPA_FEATURE_CACHE_GB", str(2.5 * size))
+    cached(store, tmp_path)
+    (first,) = (tmp_path / "features").iterdir()
+    cached(store, tmp_path, layers=(1,))
+    cached(store, tmp_path)  # used again, so it is not the oldest
+    cached(store, tmp_path, layers=(2,))
+    assert first.is_file()
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_no_room_means_memory(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECGJEPA_FEATURE_CACHE_GB", "0.000001")
+    features = cached(store, tmp_path)
+    assert not isinstance(features.tokens, np.memmap)
+    assert not (tmp_path / "features").exists()
+
+
+def test_features_that_are_no_numbers_are_refused(store, tmp_path):
+    encoder = small_encoder()
+    with torch.no_grad():
+        encoder.norm.weight[3] = float("nan")
+    with pytest.raises(FeatureError, match="features of 140 windows are no finite numbers, first"):
+        cached(store, tmp_path, encoder=encoder)
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_a_layer_is_the_encoder_cut_off_there():
+    """Layer k is what the same weights give with k blocks; the last is the output as it is."""
+    encoder, signal = small_encoder(), torch.randn(4, 12, 250)
+    outputs = []
+    for depth in (1, 2, 3):
+        shorter = VisionTransformer(describe(depth).encoder)
+        shorter.load_state_dict(encoder.state_dict(), strict=False)
+        outputs.append(shorter(signal))
+        torch.testing.assert_close(tokens_of_layers(encoder, signal, (depth,)), outputs[-1])
+    torch.testing.assert_close(
+        tokens_of_layers(encoder, signal, (1, 3)), (outputs[0] + outputs[2]) / 2
+    )
+    assert torch.equal(tokens_of_layers(encoder, signal, ()), encoder(signal))
+    head = HeadConfig(kind="mean", num_labels=2, layers=(2,))
+    classifier = Classifier(encoder, build_head(head, encoder), head.layers)
+    torch.testing.assert_close(classifier(signal), classifier.head(outputs[1]))
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        ((4,), "layer 4: the encoder has layers 1 to 3"),
+        ((0,), "layer 0"),
+        ((1, 1), "one comes twice"),
+    ],
+)
+def test_layers_that_are_none(layers, match):
+    with pytest.raises(ConfigError, match=match):
+        check_layers(layers, 3)

@@ -1,0 +1,175 @@
+"""PTB-XL and the Challenge's copy of it are one database to whoever must not be tested on it."""
+
+import json
+
+import pandas as pd
+import pytest
+from conftest import copy_as_challenge, write_ptb_xl
+from small_encoders import describe, save_encoder, small_encoder
+
+import ecgjepa
+from ecgjepa.errors import TaskError
+from ecgjepa.protocols.run import run_protocol
+from ecgjepa.tasks.leakage import open_unseen, refuse_leak, refuse_seen
+from ecgjepa.tasks.records import open_data
+
+ORIGINAL, COPY, TABLE = "ptb-xl", "challenge-ptb-xl", "ptbxl_database.csv"
+TRAINING = tuple(range(1, 9))
+
+
+def seen(folds=None, records=None, stages=()):
+    """Describe an encoder that has seen these folds, and labels in these stages."""
+    config = describe(folds=folds)
+    facts = config.pretraining.model_copy(update={"records": records or {}})
+    training = {"seen": list(stages)} if stages else {}
+    return config.model_copy(update={"pretraining": facts, "training": training})
+
+
+def stage(database, train=TRAINING, validation=(9,), **more):
+    return {"database": database, "train": list(train), "validation": list(validation), **more}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_ptb_xl(tmp_path_factory.mktemp("source"), records=60, seconds=3.0)
+
+
+@pytest.fixture(scope="module")
+def copies(source, tmp_path_factory):
+    """All records of ``source`` as the Challenge has them, without a table."""
+    root = tmp_path_factory.mktemp("copies")
+    folder = copy_as_challenge(source, list(range(1, 61)), root / "ptb-xl")
+    for number, header in enumerate(sorted(folder.glob("*.hea"))):
+        header.write_text(header.read_text() + f"#Age: {40 + number}\n#Dx: 426783006\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(("one", "other"), [(COPY, ORIGINAL), (ORIGINAL, COPY)])
+def test_folds_of_one_are_folds_of_the_other(one, other):
+    config = seen({one: TRAINING, "georgia": None})
+    data = {other: "."}
+    both = rf"folds \[1, 2, .* 8\] of {one} \(which shares patients and folds with {other}\)"
+    with pytest.raises(TaskError, match=both + r", which include \[8\]"):
+        refuse_seen(config, data, ecgjepa.Split((1,), (9,), (8,)))
+    with pytest.raises(TaskError, match=both):
+        refuse_seen(config, data, ecgjepa.Split((1,), (8,), (9,)))
+    refuse_seen(config, data, ecgjepa.Split((1,), (9,), (10,)))
+    # In a transfer, each is judged by what it is used for.
+    transfer = ecgjepa.Split(TRAINING, (9,), (1,))
+    refuse_seen(config, {"ningbo": ".", other: "."}, transfer, ["ningbo"])
+    with pytest.raises(TaskError, match=both):
+        refuse_seen(config, {"ningbo": ".", other: "."}, transfer, [other])
+
+
+def test_copies_of_unknown_folds_may_be_any_record():
+    config = seen({COPY: None}, {COPY: 100})
+    with pytest.raises(
+        TaskError, match=f"records of {COPY} .* shares its patients with {ORIGINAL}"
+    ):
+        refuse_leak(config, ORIGINAL, ecgjepa.Split())
+    refuse_leak(config, ORIGINAL, ecgjepa.Split(), allow_seen=True)
+    refuse_leak(config, "georgia", ecgjepa.Split())
+
+
+def test_a_database_that_gave_no_record_was_not_seen():
+    """None of its folds is known either: nothing was stored of it."""
+    config = seen({COPY: None, ORIGINAL: TRAINING}, {COPY: 0, ORIGINAL: 100})
+    for database in (COPY, ORIGINAL):
+        refuse_leak(config, database, ecgjepa.Split())
+
+
+@pytest.mark.parametrize(("one", "other"), [(COPY, ORIGINAL), (ORIGINAL, COPY)])
+def test_labels_of_one_are_labels_of_the_other(one, other):
+    config = seen(stages=[stage(one)])
+    refuse_leak(config, other, ecgjepa.Split())
+    both = rf"trained on folds \[1, .* 8\] of {one} \(which shares patients and folds with {other}"
+    with pytest.raises(TaskError, match=both):
+        refuse_leak(config, other, ecgjepa.Split((1,), (9,), (8,)))
+    with pytest.raises(TaskError, match=rf"{both}\) and selected on \[9\]"):
+        refuse_leak(config, other, ecgjepa.Split((1,), (10,), (9,)))
+
+
+def open_copies(config, copies, cache, **options):
+    return open_unseen(
+        {COPY: copies}, config, task="age", split=ecgjepa.Split(), cache=cache, **options
+    )
+
+
+def test_folds_by_hash_are_not_those_of_ptb_xl(source, copies, cache, tmp_path):
+    """Without PTB-XL's table, the copies' folds 9 and 10 hold records of its training folds."""
+    for name in (ORIGINAL, COPY):
+        config = seen({name: TRAINING})
+        with pytest.raises(TaskError, match=rf"{name}.* nothing tells the folds of {COPY}, so"):
+            open_copies(config, copies, cache)
+        assert len(open_copies(config, copies, cache, allow_seen=True).parts.test)
+    # Not to be had by opening the records for another encoder either.
+    opened = open_copies(seen({"georgia": TRAINING}), copies, cache)
+    with pytest.raises(TaskError, match="nothing tells the folds"):
+        run_protocol((small_encoder(), config), opened, protocol="linear", cache=cache)
+    with_table = tmp_path / "known"
+    with_table.mkdir()
+    (with_table / "ptb-xl").symlink_to(copies / "ptb-xl")
+    (with_table / TABLE).symlink_to(source / TABLE)
+    assert len(open_copies(seen({ORIGINAL: TRAINING}), with_table, cache).parts.test)
+
+
+def test_labels_by_folds_of_another_kind(copies, cache):
+    for stages in ([stage(ORIGINAL)], [stage(COPY, published=True)]):
+        for allow_seen in (False, True):  # it is for signals, not for labels
+            with pytest.raises(TaskError, match=r"those were published ones, and .* made by hash"):
+                open_copies(seen(stages=stages), copies, cache, allow_seen=allow_seen)
+    # The same records by the same hash.
+    assert open_copies(seen(stages=[stage(COPY, published=False)]), copies, cache)
+    assert open_copies(seen(stages=[stage(COPY)]), copies, cache)
+
+
+def test_a_model_remembers_that_its_folds_were_by_hash(source, copies, cache, tmp_path):
+    encoder = save_encoder(tmp_path / "encoder")
+    done = ecgjepa.probe(
+        encoder,
+        {COPY: copies},
+        tmp_path / "p",
+        task=str(labels(tmp_path, [f"HR{number:05d}" for number in range(1, 61)])),
+        protocol="linear",
+        cache=cache,
+    )
+    stages = json.loads((done.path / "model/config.json").read_text())["training"]["seen"]
+    assert stages == [stage(COPY, published=False)]
+    with pytest.raises(TaskError, match=f"of {COPY} .* made by hash, and the folds of {ORIGINAL}"):
+        ecgjepa.finetune(
+            done.path / "model",
+            {ORIGINAL: source},
+            tmp_path / "f",
+            task="superdiagnostic",
+            cache=cache,
+        )
+
+
+def labels(folder, names):
+    path = folder / "labels.csv"
+    rows = [(name, number // 3 % 2) for number, name in enumerate(names)]
+    pd.DataFrame(rows, columns=["record", "x"]).to_csv(path, index=False)
+    return path
+
+
+def test_a_patient_of_both_is_one_patient(source, copies, cache):
+    data, config = {ORIGINAL: source, COPY: copies}, describe()
+    opened = open_data(data, config, task="age", split=ecgjepa.Split(), cache=cache)
+    tested = opened.patients(opened.parts.test)
+    patients = pd.read_csv(source / TABLE).query("strat_fold == 10")["patient_id"]
+    assert len(tested) == 2 * len(patients)
+    assert set(tested) == {f"ptb-xl/{int(patient)}" for patient in patients}
+
+
+@pytest.mark.parametrize("tested", [ORIGINAL, COPY])
+def test_a_transfer_does_not_test_patients_it_trained_on(source, copies, cache, tested):
+    data = {ORIGINAL: source, COPY: copies}
+    options = {"task": "age", "cache": cache, "test_on": [tested]}
+    with pytest.raises(TaskError, match=r"patient ptb-xl/\d+ is in the train and the test folds"):
+        open_data(data, describe(), split=ecgjepa.Split(TRAINING, (9,), (8,)), **options)
+    assert open_data(data, describe(), split=ecgjepa.Split(), **options).tested == (tested,)
