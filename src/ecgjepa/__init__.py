@@ -38,7 +38,7 @@ _HOMES = {
     "EcgjepaError": "ecgjepa.errors",
     "PreprocessingConfig": "ecgjepa.signals.preprocessing",
     "Record": "ecgjepa.signals.record",
-    "Split": "ecgjepa.tasks.task",
+    "Split": "ecgjepa.tasks.split",
     "Store": "ecgjepa.store.reading",
 }
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from NOWHERE import label_scores
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from ecgjepa.metrics.regression import mean_r2
+from ecgjepa.metrics.regression import label_scores, mean_r2
 from ecgjepa.protocols.linear import fit_ridge
 from ecgjepa.protocols.neighbours import TEMPERATURE, fit_neighbours
 
