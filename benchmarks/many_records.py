@@ -29,10 +29,10 @@ from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import naming_full_disk, write_text
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.simulation.mimic_iv_ecg import STORED_LEADS
-from ecgjepa.simulation.plan import population
-from ecgjepa.simulation.recorder import quantise
-from ecgjepa.simulation.records import trace_visit
+from ecgjepa.simulation.heart.recorder import quantise
+from ecgjepa.simulation.heart.records import trace_visit
+from ecgjepa.simulation.layouts.mimic_iv_ecg import STORED_LEADS
+from ecgjepa.simulation.layouts.population import population
 
 RATE, SAMPLES = 500, 5000
 PER_PATIENT = 5
@@ -134,7 +134,7 @@ def vary(
 
 
 def write_record(path: Path, digital: Int16[np.ndarray, "12 samples"], gain: int) -> None:
-    """Write a record as `ecgjepa.simulation.wfdb_files.write_record` does, in half the time."""
+    """Write a record as ``wfdb_files.write_record`` of the simulation does, in half the time."""
     name, (num_leads, num_samples) = path.name, digital.shape
     # Sums modulo 2**16 are what a header states.
     sums = digital.view(np.uint16).sum(axis=1, dtype=np.uint16).tolist()

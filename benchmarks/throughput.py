@@ -25,8 +25,8 @@ from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import sample_masks
 from ecgjepa.sampling.mixture import masks_rng
-from ecgjepa.simulation.plan import population
-from ecgjepa.simulation.records import trace_visit
+from ecgjepa.simulation.heart.records import trace_visit
+from ecgjepa.simulation.layouts.population import population
 from ecgjepa.store.reading import Store
 
 RECORDS = 600

@@ -33,7 +33,7 @@ _HOMES = {
     "repeat": "ecgjepa.evaluation.repeats",
     "report": "ecgjepa.reporting.page",
     "run_protocol": "ecgjepa.protocols.run",
-    "simulate": "ecgjepa.simulation.layouts",
+    "simulate": "ecgjepa.simulation.database",
     "verify": "ecgjepa.store.verify",
     "EcgjepaError": "ecgjepa.errors",
     "PreprocessingConfig": "ecgjepa.signals.preprocessing",
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     from ecgjepa.reporting.page import report as report
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig
     from ecgjepa.signals.record import Record as Record
-    from ecgjepa.simulation.layouts import simulate as simulate
+    from ecgjepa.simulation.database import simulate as simulate
     from ecgjepa.store.merge import merge as merge
     from ecgjepa.store.prepare import prepare as prepare
     from ecgjepa.store.prepare import prepare_share as prepare_share

@@ -15,7 +15,7 @@ from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.reporting.page import report
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.simulation.layouts import holds_simulation, simulate
+from ecgjepa.simulation.database import holds_simulation, simulate
 from ecgjepa.store.prepare import prepare
 from ecgjepa.tasks.split import PAPER_SPLIT, Split, check_split
 from ecgjepa.tasks.task import check_task

@@ -16,14 +16,15 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.files import DiskFullError
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.record import standardise_leads
-from ecgjepa.simulation import code_15, simulate, wfdb_files
-from ecgjepa.simulation.challenge_2021 import SNOMED
-from ecgjepa.simulation.layouts import LAYOUTS, write_plan
-from ecgjepa.simulation.mimic_iv_ecg import _SENTENCES, _num_studies
-from ecgjepa.simulation.plan import Plan
-from ecgjepa.simulation.recorder import INVALID, Tracing
-from ecgjepa.simulation.rhythm import sinus
-from ecgjepa.simulation.statements import SIMULATED
+from ecgjepa.simulation import simulate
+from ecgjepa.simulation.database import LAYOUTS, write_plan
+from ecgjepa.simulation.heart.recorder import INVALID, Tracing
+from ecgjepa.simulation.heart.rhythm import sinus
+from ecgjepa.simulation.heart.statements import SIMULATED
+from ecgjepa.simulation.layouts import code_15, wfdb_files
+from ecgjepa.simulation.layouts.challenge_2021 import SNOMED
+from ecgjepa.simulation.layouts.mimic_iv_ecg import _SENTENCES, _num_studies
+from ecgjepa.simulation.layouts.population import Plan
 
 pytest.importorskip("h5py")
 

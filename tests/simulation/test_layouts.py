@@ -12,10 +12,10 @@ from ecgjepa.databases.ptb_xl import STATEMENTS_FILE, TABLE_FILE
 from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.simulation import simulate
-from ecgjepa.simulation.plan import population
-from ecgjepa.simulation.recorder import INVALID, quantise
-from ecgjepa.simulation.records import trace_visit
-from ecgjepa.simulation.statements import NEVER_SIMULATED, SIMULATED
+from ecgjepa.simulation.heart.recorder import INVALID, quantise
+from ecgjepa.simulation.heart.records import trace_visit
+from ecgjepa.simulation.heart.statements import NEVER_SIMULATED, SIMULATED
+from ecgjepa.simulation.layouts.population import population
 
 RECORDS = 60
 # Copied from the header line of ptbxl_database.csv, version 1.0.3.

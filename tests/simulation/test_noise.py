@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ecgjepa.simulation.noise import ELECTRODES, LEAD_OF_ELECTRODES, draw_noise
-from ecgjepa.simulation.patients import generator
+from ecgjepa.simulation.heart.noise import ELECTRODES, LEAD_OF_ELECTRODES, draw_noise
+from ecgjepa.simulation.heart.patients import generator
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ecgjepa.simulation.patients import draw_patient, generator
-from ecgjepa.simulation.records import trace_visit
-from ecgjepa.simulation.statements import SIMULATED, find_conflict
+from ecgjepa.simulation.heart.patients import draw_patient, generator
+from ecgjepa.simulation.heart.records import trace_visit
+from ecgjepa.simulation.heart.statements import SIMULATED, find_conflict
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ from ecgjepa.databases import list_records
 from ecgjepa.databases.challenge_2021 import PARTS
 from ecgjepa.files import DiskFullError
 from ecgjepa.signals.record import standardise_leads
-from ecgjepa.simulation import code_15, simulate
-from ecgjepa.simulation.layouts import write_plan
-from ecgjepa.simulation.noise import LostElectrode, draw_drift
-from ecgjepa.simulation.patients import generator
-from ecgjepa.simulation.plan import Plan, population
-from ecgjepa.simulation.records import trace_visit
+from ecgjepa.simulation import simulate
+from ecgjepa.simulation.database import write_plan
+from ecgjepa.simulation.heart.noise import LostElectrode, draw_drift
+from ecgjepa.simulation.heart.patients import generator
+from ecgjepa.simulation.heart.records import trace_visit
+from ecgjepa.simulation.layouts import code_15
+from ecgjepa.simulation.layouts.population import Plan, population
 
 # From the description of MIMIC-IV-ECG 1.0 and its tables as others quote them.
 MIMIC_RECORDS = "subject_id,study_id,file_name,ecg_time,path"

@@ -8,12 +8,12 @@ import pytest
 from ecgjepa.errors import ConfigError
 from ecgjepa.signals.leads import LEADS, limb_lead_residuals
 from ecgjepa.simulation import simulate_record
-from ecgjepa.simulation.heart import BASAL, DOWER, NORMAL
-from ecgjepa.simulation.noise import ELECTRODES, LostElectrode
-from ecgjepa.simulation.patients import generator, patient_with
-from ecgjepa.simulation.recorder import INVALID, quantise, resample
-from ecgjepa.simulation.records import trace
-from ecgjepa.simulation.statements import NEVER_SIMULATED, SIMULATED, check_codes
+from ecgjepa.simulation.heart.beats import BASAL, DOWER, NORMAL
+from ecgjepa.simulation.heart.noise import ELECTRODES, LostElectrode
+from ecgjepa.simulation.heart.patients import generator, patient_with
+from ecgjepa.simulation.heart.recorder import INVALID, quantise, resample
+from ecgjepa.simulation.heart.records import trace
+from ecgjepa.simulation.heart.statements import NEVER_SIMULATED, SIMULATED, check_codes
 
 RATE = 500
 SEEDS = range(16)

@@ -42,7 +42,7 @@ def simulate(
     seed: SeedOption = 0,
 ) -> None:
     """Write labelled synthetic ECGs in a real database's layout."""
-    from ecgjepa.simulation.layouts import simulate as run
+    from ecgjepa.simulation.database import simulate as run
 
     with Progress("simulating") as progress:
         path = run(records, to, layout=layout, seed=seed, seconds=seconds, progress=progress)

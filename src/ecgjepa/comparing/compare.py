@@ -32,7 +32,7 @@ from ecgjepa.planning.costs import count_flops
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
-from ecgjepa.store.plan import Settings, make_plan
+from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.leakage import open_unseen, relation
 from ecgjepa.tasks.records import EvaluationData, check_databases

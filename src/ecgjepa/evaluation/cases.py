@@ -15,8 +15,8 @@ from ecgjepa.evaluation.saving import MODEL_FOLDER
 from ecgjepa.files import claim, sha256_of_file
 from ecgjepa.model.folder import CONFIG_FILE
 from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.store.plan import Settings, make_plan
 from ecgjepa.store.reading import Store
+from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.records import Data
 from ecgjepa.tasks.task import is_table

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from ecgjepa.databases.catalogue import Description, describe
 from ecgjepa.errors import FetchError
 from ecgjepa.fetching.client import Client, RefusedError
+from ecgjepa.fetching.estimate import Plan, make_plan, readable, refuse_full_disk
 from ecgjepa.fetching.journal import Journal
 from ecgjepa.fetching.lists import STATE_FOLDER, Item, list_url, read_items, select
-from ecgjepa.fetching.plan import Plan, make_plan, readable, refuse_full_disk
 from ecgjepa.fetching.transfer import fetch_file
 from ecgjepa.fetching.work import Failure, Work
 from ecgjepa.files import holding

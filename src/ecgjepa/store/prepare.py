@@ -14,7 +14,7 @@ from ecgjepa.store.held_out import write_held_out
 from ecgjepa.store.ingest import ON_BAD, OnBad
 from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest, read_manifest
 from ecgjepa.store.merge import PLAN_FILE, DatabaseFacts, PlanFacts, merge, read_plan
-from ecgjepa.store.plan import (
+from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
     Folds,
     Plan,

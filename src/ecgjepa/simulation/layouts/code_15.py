@@ -14,9 +14,14 @@ from jaxtyping import Float32
 
 from ecgjepa.databases.code_15 import LEADS, NUM_SAMPLES, SAMPLING_RATE, TABLE_FILE, require_h5py
 from ecgjepa.files import naming_full_disk, write_text
-from ecgjepa.simulation.patients import generator
-from ecgjepa.simulation.plan import Layout, Plan, Visit
-from ecgjepa.simulation.recorder import INVALID, MICROVOLT_PER_MILLIVOLT, Tracing, quantise
+from ecgjepa.simulation.heart.patients import generator
+from ecgjepa.simulation.heart.recorder import (
+    INVALID,
+    MICROVOLT_PER_MILLIVOLT,
+    Tracing,
+    quantise,
+)
+from ecgjepa.simulation.layouts.population import Layout, Plan, Visit
 
 _FLAGS = {"1dAVb": "1AVB", "RBBB": "CRBBB", "LBBB": "CLBBB", "SB": "SBRAD", "ST": "STACH",
           "AF": "AFIB"}  # fmt: skip

@@ -8,12 +8,12 @@ import pandas as pd
 
 from ecgjepa.databases.ptb_xl import STATEMENTS_FILE, TABLE_FILE
 from ecgjepa.files import write_text
-from ecgjepa.simulation.heart import Heart, frontal_axis
-from ecgjepa.simulation.patients import Patient, generator
-from ecgjepa.simulation.plan import Layout, Plan
-from ecgjepa.simulation.recorder import Tracing, quantise, resample
-from ecgjepa.simulation.statements import NEVER_SIMULATED, SIMULATED
-from ecgjepa.simulation.wfdb_files import write_record
+from ecgjepa.simulation.heart.beats import Heart, frontal_axis
+from ecgjepa.simulation.heart.patients import Patient, generator
+from ecgjepa.simulation.heart.recorder import Tracing, quantise, resample
+from ecgjepa.simulation.heart.statements import NEVER_SIMULATED, SIMULATED
+from ecgjepa.simulation.layouts.population import Layout, Plan
+from ecgjepa.simulation.layouts.wfdb_files import write_record
 
 # All columns of ptbxl_database.csv in the official order.
 COLUMNS = [

@@ -6,8 +6,17 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from ecgjepa.simulation.conditions import Traits, apply_conditions
-from ecgjepa.simulation.heart import NORMAL, Heart, Waves, rotation, scale, stretch, turn, waves
+from ecgjepa.simulation.heart.beats import (
+    NORMAL,
+    Heart,
+    Waves,
+    rotation,
+    scale,
+    stretch,
+    turn,
+    waves,
+)
+from ecgjepa.simulation.heart.conditions import Traits, apply_conditions
 
 # How far the heart may turn in the frontal plane, in degrees towards the feet. An axis outside the
 # normal range is no normal ECG, and one inside it no left anterior fascicular block.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ecgjepa.simulation.conditions import Traits
-from ecgjepa.simulation.heart import Heart, body
-from ecgjepa.simulation.statements import RHYTHMS, SIMULATED, find_conflict
-from ecgjepa.simulation.variation import build_heart, ectopic_hearts
+from ecgjepa.simulation.heart.beats import Heart, body
+from ecgjepa.simulation.heart.conditions import Traits
+from ecgjepa.simulation.heart.statements import RHYTHMS, SIMULATED, find_conflict
+from ecgjepa.simulation.heart.variation import build_heart, ectopic_hearts
 
 # Shares of patients; the rest has at least one finding of the four pathological superclasses.
 _HEALTHY = 0.42

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgjepa.simulation.patients import Patient, draw_patient
-from ecgjepa.simulation.recorder import Tracing
-from ecgjepa.simulation.records import trace_visit
+from ecgjepa.simulation.heart.patients import Patient, draw_patient
+from ecgjepa.simulation.heart.recorder import Tracing
+from ecgjepa.simulation.heart.records import trace_visit
 
 # The longest records of a published database are those of St-Petersburg INCART.
 LONGEST = 1800.0

@@ -7,8 +7,8 @@ import scipy.signal
 from jaxtyping import Float32, Int16
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS, derive_limb_lead
-from ecgjepa.simulation.noise import LEAD_OF_ELECTRODES, LostElectrode
-from ecgjepa.simulation.rhythm import Rhythm
+from ecgjepa.simulation.heart.noise import LEAD_OF_ELECTRODES, LostElectrode
+from ecgjepa.simulation.heart.rhythm import Rhythm
 
 # WFDB's mark for "nothing was recorded" in 16-bit samples.
 INVALID = -32768

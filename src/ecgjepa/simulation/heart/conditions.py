@@ -1,7 +1,7 @@
 """What each condition does to a heart, from hardly visible (severity 0) to unmistakable (1).
 
-Every condition is a function from heart to heart in the axes of `ecgjepa.simulation.heart`. Sizes
-follow the textbook criteria (e.g. the AHA/ACCF/HRS recommendations, J Am Coll Cardiol 2009;
+Every condition is a function from heart to heart in the axes of `ecgjepa.simulation.heart.beats`.
+Sizes follow the textbook criteria (e.g. the AHA/ACCF/HRS recommendations, J Am Coll Cardiol 2009;
 53:976-1011) and the median beats of PTB-XL's records with the same statement.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ecgjepa.simulation.heart import (
+from ecgjepa.simulation.heart.beats import (
     APICAL,
     BASAL,
     LATE_T,

@@ -14,8 +14,8 @@ from ecgjepa.databases.ptb_xl import TABLE_FILE
 from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import write_text
-from ecgjepa.simulation import challenge_2021, code_15, mimic_iv_ecg, ptb_xl
-from ecgjepa.simulation.plan import Layout, Plan
+from ecgjepa.simulation.layouts import challenge_2021, code_15, mimic_iv_ecg, ptb_xl
+from ecgjepa.simulation.layouts.population import Layout, Plan
 from ecgjepa.version import __version__
 
 LAYOUTS: dict[str, Layout] = {

@@ -8,11 +8,21 @@ from jaxtyping import Bool, Float, Float32
 from ecgjepa.errors import ConfigError
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import Record
-from ecgjepa.simulation.heart import MARGIN, Heart, add_waves, displace
-from ecgjepa.simulation.noise import draw_drift, draw_noise
-from ecgjepa.simulation.patients import Patient, generator, patient_with, rhythm_of_the_day
-from ecgjepa.simulation.recorder import INVALID, MICROVOLT_PER_MILLIVOLT, Tracing, quantise
-from ecgjepa.simulation.rhythm import (
+from ecgjepa.simulation.heart.beats import MARGIN, Heart, add_waves, displace
+from ecgjepa.simulation.heart.noise import draw_drift, draw_noise
+from ecgjepa.simulation.heart.patients import (
+    Patient,
+    generator,
+    patient_with,
+    rhythm_of_the_day,
+)
+from ecgjepa.simulation.heart.recorder import (
+    INVALID,
+    MICROVOLT_PER_MILLIVOLT,
+    Tracing,
+    quantise,
+)
+from ecgjepa.simulation.heart.rhythm import (
     Rhythm,
     fibrillation,
     fibrillatory_waves,
@@ -22,7 +32,7 @@ from ecgjepa.simulation.rhythm import (
     sinus,
     with_extrasystoles,
 )
-from ecgjepa.simulation.statements import check_codes
+from ecgjepa.simulation.heart.statements import check_codes
 
 # Flutter waves per conducted beat (0 alternates between two and four), and how common each is.
 _RATIOS, _RATIO_SHARES = (2, 3, 4, 0), (0.4, 0.1, 0.35, 0.15)

@@ -16,10 +16,10 @@ import numpy as np
 
 from ecgjepa.databases.challenge_2021 import PARTS, Part
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.simulation.patients import generator
-from ecgjepa.simulation.plan import LONGEST, Layout, Plan, Visit
-from ecgjepa.simulation.recorder import quantise
-from ecgjepa.simulation.wfdb_files import write_record
+from ecgjepa.simulation.heart.patients import generator
+from ecgjepa.simulation.heart.recorder import quantise
+from ecgjepa.simulation.layouts.population import LONGEST, Layout, Plan, Visit
+from ecgjepa.simulation.layouts.wfdb_files import write_record
 
 # From the Challenge's tables of diagnoses (dx_mapping_scored.csv and dx_mapping_unscored.csv of
 # https://github.com/physionetchallenges/evaluation-2021). A normal ECG has no code of its own:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from ecgjepa.simulation.heart import MARGIN
+from ecgjepa.simulation.heart.beats import MARGIN
 
 # No AV node lets atrial fibrillation through faster.
 _SHORTEST_INTERVAL = 0.30

@@ -13,11 +13,11 @@ import pandas as pd
 from ecgjepa.databases.mimic_iv_ecg import MEASUREMENTS_FILE, TABLE_FILE
 from ecgjepa.files import write_text
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.simulation.heart import Waves, frontal_axis
-from ecgjepa.simulation.patients import Patient, generator
-from ecgjepa.simulation.plan import Layout, Plan, Visit
-from ecgjepa.simulation.recorder import Tracing, quantise
-from ecgjepa.simulation.wfdb_files import write_record
+from ecgjepa.simulation.heart.beats import Waves, frontal_axis
+from ecgjepa.simulation.heart.patients import Patient, generator
+from ecgjepa.simulation.heart.recorder import Tracing, quantise
+from ecgjepa.simulation.layouts.population import Layout, Plan, Visit
+from ecgjepa.simulation.layouts.wfdb_files import write_record
 
 _FOLDER = "files"
 _GAIN = 200.0

@@ -1,0 +1,1 @@
+"""Simulated patients: hearts, rhythms, conditions, noise, and the recorder that traces them."""

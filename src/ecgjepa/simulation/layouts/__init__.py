@@ -1,0 +1,1 @@
+"""Simulated records written in the layouts of real databases, one module a database."""
