@@ -37,6 +37,7 @@ from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.leakage import open_unseen, relation
 from ecgjepa.tasks.records import EvaluationData, check_databases
 from ecgjepa.tasks.task import is_table
+from ecgjepa.tasks.treatment import one_treatment
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,12 @@ def _describe_data(
     manifest = read_manifest(store)
     return {
         "store": manifest.model_dump(mode="json"),
-        "records": make_plan(data, "all", Settings(manifest.preprocessing)).digest(),
+        "records": make_plan(
+            data,
+            "all",
+            Settings(one_treatment(manifest.preprocessing, data)),
+            own_filters=False,
+        ).digest(),
         "tables": {task: digest_of_table(task) for task in plan.tasks if is_table(task)},
     }
 

@@ -36,6 +36,17 @@ def original(database: str) -> str:
     return _COPIES.get(database, database)
 
 
+def highpass_of(database: str) -> float | None:
+    """Return the cut-off in Hz of the high-pass that a database's records need, or None.
+
+    It is `Listing.highpass_hz`, known before the database's folder is read.
+    """
+    if database == code_15.NAME:
+        return code_15.HIGHPASS_HZ
+    part = challenge_2021.PARTS.get(database)
+    return None if part is None else part.highpass_hz
+
+
 def database_names() -> list[str]:
     """Return the names `list_records` knows."""
     return sorted(_LISTERS)

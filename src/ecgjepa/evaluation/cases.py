@@ -20,6 +20,7 @@ from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.records import Data
 from ecgjepa.tasks.task import is_table
+from ecgjepa.tasks.treatment import one_treatment
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -99,8 +100,8 @@ def _digest_of_records(model: str | Path, data: Data) -> str:
     """Return a hash of which records are evaluated, and of how they are prepared."""
     if not isinstance(data, Mapping):
         return Store(data).fingerprint
-    preprocessing = load_encoder(model)[1].preprocessing
-    return make_plan(data, "all", Settings(preprocessing)).digest()
+    preprocessing = one_treatment(load_encoder(model)[1].preprocessing, data)
+    return make_plan(data, "all", Settings(preprocessing), own_filters=False).digest()
 
 
 def claim_folder(out: Path, request: dict[str, Any], cases: list[Case]) -> None:

@@ -79,6 +79,7 @@ def save_classifier(
         update={
             "head": head,
             "task": records.task_config(),
+            "preprocessing": records.preprocessing,
             "normalisation": records.normalisation,
             "calibration": None
             if records.task.kind == "regression"

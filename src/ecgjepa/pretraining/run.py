@@ -187,7 +187,7 @@ def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
     databases = store.manifest.databases
     return ModelConfig(
         encoder=config.encoder,
-        preprocessing=store.manifest.preprocessing,
+        preprocessing=store.manifest.common_preprocessing,
         normalisation=NormalisationConfig(
             mean=tuple(statistics.mean.tolist()),
             std=tuple(statistics.std.tolist()),

@@ -94,6 +94,16 @@ class Manifest(Section):
     held_out: str | None = None
 
     @property
+    def common_preprocessing(self) -> PreprocessingConfig:
+        """What was done to the records of all databases.
+
+        It has a high-pass where every database got that one, by request or by its own need.
+        """
+        cutoffs = {summary.highpass_hz for summary in self.databases.values()}
+        common = cutoffs.pop() if len(cutoffs) == 1 else None
+        return self.preprocessing.model_copy(update={"highpass_hz": common})
+
+    @property
     def skipped_share(self) -> float:
         """Share of skipped among listed records, in the database where it is greatest."""
         return max(

@@ -136,10 +136,12 @@ def prepare_cached(
 ) -> Path:
     """Prepare into a folder below ``cache`` named for the request, and return that folder.
 
+    Every record gets the same preprocessing: no database gets a filter of its own.
+
     The same request finds its store again; another one gets another folder. Of several processes
     with the same request one prepares, and the others wait for it.
     """
-    plan = make_plan(databases, folds, Settings(preprocessing))
+    plan = make_plan(databases, folds, Settings(preprocessing), own_filters=False)
     store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan.digest()[:12]}"
     with holding(Path(cache) / "locks" / store.name, wait=True):
         _write(plan, store, (1, 1), None, progress)

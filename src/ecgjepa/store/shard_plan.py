@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -111,8 +111,18 @@ def make_plan(
     folds: Folds,
     settings: Settings,
     tables: Mapping[str, str | Path] | None = None,
+    *,
+    own_filters: bool = True,
 ) -> Plan:
     """List the databases and choose their records.
+
+    Args:
+        databases: Name to folder.
+        folds: Which folds to store.
+        settings: How records are stored.
+        tables: Name of an archive to the table that describes it.
+        own_filters: Give each database the high-pass that it asks for, where the preprocessing has
+            none; otherwise all records get the same.
 
     Raises:
         DatabaseError: If a folder is not what its name says, or a table has no folder.
@@ -121,6 +131,8 @@ def make_plan(
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
     whole = list_all(databases, tables)
+    if not own_filters:
+        whole = [replace(listing, highpass_hz=None) for listing in whole]
     chosen = [_choose(listing, folds) for listing in whole]
     if not any(map(len, chosen)):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")

@@ -16,6 +16,7 @@ from ecgjepa.files import default_cache
 from ecgjepa.metrics.bootstrap import patient_ids
 from ecgjepa.model.folder import ModelConfig, NormalisationConfig
 from ecgjepa.model.outputs import TaskConfig, TaskKind
+from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare_cached
 from ecgjepa.store.reading import Store
 from ecgjepa.tasks.folds import with_folds
@@ -31,6 +32,7 @@ from ecgjepa.tasks.split import (
     without_copies,
 )
 from ecgjepa.tasks.task import INDEX_TASKS, Task, is_table
+from ecgjepa.tasks.treatment import check_treatment, one_treatment
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class EvaluationData(NamedTuple):
         split: Folds.
         parts: Records of the task for training, selection and test.
         whole: The same, with all training records, where `parts` has only a share of them.
+        preprocessing: What was done to every record, and is done to new ones.
         normalisation: Constants over the task's training records, as in the paper.
         facts: What results say of the data: origin of the folds, what was left out.
     """
@@ -64,6 +67,7 @@ class EvaluationData(NamedTuple):
     parts: SplitTask
     whole: SplitTask
     normalisation: NormalisationConfig
+    preprocessing: PreprocessingConfig
     facts: dict[str, Any]
 
     @property
@@ -116,7 +120,8 @@ class EvaluationData(NamedTuple):
         Raises:
             TaskError: If it is another.
         """
-        _check_preprocessing(self.store, config)
+        treatment = one_treatment(config.preprocessing, self.databases)
+        check_treatment(self.store.path, self.store.manifest, treatment)
         clipped = self.normalisation.model_copy(update={"clip": config.normalisation.clip})
         return self._replace(normalisation=clipped)
 
@@ -174,7 +179,7 @@ def open_data(
             test on that is no copy.
     """
     check_databases(data, task)
-    store = _open_store(data, config, cache, progress)
+    store, treatment = _open_store(data, config, cache, progress)
     table, origin = with_folds(store.table())
     databases = tuple(sorted(set(table["database"])))
     if len(databases) > 1:
@@ -205,10 +210,12 @@ def open_data(
             std=tuple(np.nan_to_num(statistics.std).tolist()),
             clip=config.normalisation.clip,
         ),
+        preprocessing=treatment,
         facts={
             "trained_on": list(trained),
             "tested_on": list(tested),
             "folds": origin,
+            "highpass_hz": treatment.highpass_hz,
             "copies_of_others_left_out_of_training": num_copies["train"],
             "copies_of_test_left_out_of_validation": num_copies["validation"],
             "notices": list(built.notices),
@@ -262,28 +269,22 @@ def _open_store(
     config: ModelConfig,
     cache: str | Path | None,
     progress: Callable[[int, int], None] | None,
-) -> Store:
+) -> tuple[Store, PreprocessingConfig]:
+    """Return the records' store, and the treatment that all of them got."""
     if isinstance(data, Mapping):
-        return Store(
-            prepare_cached(
-                data,
-                cache or default_cache(),
-                folds="all",
-                preprocessing=config.preprocessing,
-                progress=progress,
-            )
+        treatment = one_treatment(config.preprocessing, data)
+        folder = prepare_cached(
+            data,
+            cache or default_cache(),
+            folds="all",
+            preprocessing=treatment,
+            progress=progress,
         )
+        return Store(folder), treatment
     store = Store(data)
-    _check_preprocessing(store, config)
-    return store
-
-
-def _check_preprocessing(store: Store, config: ModelConfig) -> None:
-    if store.manifest.preprocessing != config.preprocessing:
-        raise TaskError(
-            f"{store.path}: was prepared otherwise than this encoder needs it: "
-            f"{store.manifest.preprocessing!r}; expected {config.preprocessing!r}"
-        )
+    treatment = one_treatment(config.preprocessing, store.manifest.databases)
+    check_treatment(store.path, store.manifest, treatment)
+    return store, treatment
 
 
 def _roles(
