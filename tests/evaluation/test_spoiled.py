@@ -85,7 +85,8 @@ def features_of(evaluation, files, change=lambda samples: samples):
     rows = []
     for file in files:
         windows, _ = record_windows(ecgjepa.read_record(file), config)
-        tokens = tokens_of_layers(model.encoder, normaliser(change(windows)), model.layers)
+        every = next(windows.chunks(len(windows)))
+        tokens = tokens_of_layers(model.encoder, normaliser(change(every)), model.layers)
         rows.append(tokens[:, config.encoder.num_registers :].mean(dim=(0, 1)).numpy())
     return np.stack(rows)
 

@@ -11,6 +11,7 @@ from scipy.special import softmax
 import ecgjepa
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
+from ecgjepa.inference.windows import CHUNK, record_windows
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, NormalisationConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
@@ -253,3 +254,27 @@ def test_real_records_of_every_challenge_database(model, real_data):
         prediction = model.predict([path])[0]
         assert prediction.error is None, path
         assert len(prediction.probabilities) == 3
+
+
+def holter(minutes: float, rng) -> ecgjepa.Record:
+    signal = np.tile(toy_ecg(rng), (round(6 * minutes), 1)).astype(np.float32) / 1000
+    return ecgjepa.Record(signal, np.ones(signal.shape, bool), LEADS, 500.0, "holter")
+
+
+def test_a_long_record_passes_the_model_in_parts(model, rng, monkeypatch):
+    record = holter(6, rng)
+    windows, _ = record_windows(record, model.config)
+    with torch.no_grad():
+        every = model.config.normalisation.build()(next(windows.chunks(len(windows))))
+        logits = model.classifier(every).mean(dim=0)
+    sizes = []
+    tokens = Classifier.tokens
+
+    def counted(self, signal):
+        sizes.append(len(signal))
+        return tokens(self, signal)
+
+    monkeypatch.setattr(Classifier, "tokens", counted)
+    found = model.predict_record(record).probabilities
+    assert sum(sizes) == len(windows) > max(sizes) == CHUNK
+    np.testing.assert_allclose(list(found.values()), logits.sigmoid().numpy(), atol=1e-6)

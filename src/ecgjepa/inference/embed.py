@@ -45,11 +45,15 @@ def embed(
     where = choose_device(device)
     encoder, normaliser = encoder.to(where), config.normalisation.build().to(where)
     numbers = None if leads is None else _lead_numbers(leads, config).to(where)
+    registers = config.encoder.num_registers
     rows = np.empty((len(files), config.encoder.dim), np.float32)
     for row, file in zip(rows, files, strict=True):
         windows, _ = record_windows(read_record(file), config, leads)
-        tokens = encoder(normaliser(windows.to(where)), leads=numbers)
-        row[:] = tokens[:, config.encoder.num_registers :].mean(dim=(0, 1)).cpu().numpy()
+        means = [
+            encoder(normaliser(chunk.to(where)), leads=numbers)[:, registers:].mean(dim=1)
+            for chunk in windows.chunks()
+        ]
+        row[:] = torch.cat(means).mean(dim=0).cpu().numpy()
     return rows
 
 

@@ -86,19 +86,19 @@ class Model(NamedTuple):
         """
         windows, findings = record_windows(record, self.config)
         normaliser = self.config.normalisation.build().to(self.device)
-        signal = normaliser(windows.to(self.device))
-        tokens = self.classifier.tokens(signal)
-        logits = average_over_windows(
-            self.classifier.head(tokens),
-            torch.zeros(len(windows), dtype=torch.int64, device=self.device),
-            num_records=1,
-        )
-        values = outputs_of_logits(logits, self.task).numpy()
+        logits, means = [], []
+        for chunk in windows.chunks():
+            tokens = self.classifier.tokens(normaliser(chunk.to(self.device)))
+            logits.append(self.classifier.head(tokens))
+            means.append(tokens[:, self.config.encoder.num_registers :].mean(dim=1))
+        place = torch.zeros(len(windows), dtype=torch.int64, device=self.device)
+        averaged = average_over_windows(torch.cat(logits), place, num_records=1)
+        values = outputs_of_logits(averaged, self.task).numpy()
         if self.config.calibration is not None:
             values = self.config.calibration.apply(values)
         distance = None
         if self.distribution is not None and self.config.distribution is not None:
-            features = tokens[:, self.config.encoder.num_registers :].mean(dim=(0, 1))
+            features = torch.cat(means).mean(dim=0)
             distance = float(self.distribution.distances(features.cpu().numpy()[None])[0])
             findings += _unlike_training_records(distance, self.config.distribution)
         return Prediction(

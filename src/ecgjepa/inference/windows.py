@@ -1,6 +1,7 @@
 """Cut records into windows and bring the windows' logits back together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,39 @@ from ecgjepa.signals.preprocessing import prepare_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
+# Windows that pass through a model at once: the memory of a day's recording is that of its samples.
+CHUNK = 256
+
+
+class RecordWindows(NamedTuple):
+    """A prepared record, and where a model's windows begin in it.
+
+    Attributes:
+        samples: Amplitudes in µV, at least one window long.
+        starts: First sample of each window.
+        size: Samples of a window.
+    """
+
+    samples: Int16[np.ndarray, "samples leads"]
+    starts: list[int]
+    size: int
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.starts)
+
+    def chunks(self, count: int = CHUNK) -> Iterator[Int16[Tensor, "_ size leads"]]:
+        """Yield the windows, at most ``count`` at a time, in their order."""
+        for first in range(0, len(self.starts), count):
+            starts = self.starts[first : first + count]
+            cut = [self.samples[start : start + self.size] for start in starts]
+            yield torch.from_numpy(np.stack(cut))
+
 
 def record_windows(
     record: Record, config: ModelConfig, leads: Sequence[str] | None = None
-) -> tuple[Int16[Tensor, "windows samples leads"], tuple[Issue, ...]]:
-    """Prepare a record as the training records were, and cut it into a model's windows.
+) -> tuple[RecordWindows, tuple[Issue, ...]]:
+    """Prepare a record as the training records were, and find a model's windows in it.
 
     Args:
         record: Any record.
@@ -26,7 +55,7 @@ def record_windows(
         leads: Those that must be there; by default all of the model's.
 
     Returns:
-        Samples in µV of all of the model's leads, and what was noticed.
+        Windows with all of the model's leads, and what was noticed.
 
     Raises:
         RecordFormatError: If a lead is missing or no sample of them is valid.
@@ -57,17 +86,25 @@ def record_windows(
                 f"{size / rate:.2f} s; the rest is treated as missing",
             ),
         )
-    return cut_windows(prepared.samples, size=size, stride=stride), findings
+    return find_windows(prepared.samples, size=size, stride=stride), findings
 
 
 def cut_windows(
     samples: Int16[np.ndarray, "samples leads"], *, size: int, stride: int
 ) -> Int16[Tensor, "windows size leads"]:
-    """Return a record's windows; one shorter than a window is filled up with the invalid marker."""
+    """Return all windows of a record at once, as `find_windows` finds them."""
+    found = find_windows(samples, size=size, stride=stride)
+    return next(found.chunks(len(found)))
+
+
+def find_windows(
+    samples: Int16[np.ndarray, "samples leads"], *, size: int, stride: int
+) -> RecordWindows:
+    """Find a record's windows; a record shorter than one is filled up with the invalid marker."""
     missing = max(size - len(samples), 0)
-    samples = np.pad(samples, ((0, missing), (0, 0)), constant_values=INVALID_MICROVOLT)
-    starts = window_starts(len(samples), window=size, stride=stride)
-    return torch.from_numpy(np.stack([samples[start : start + size] for start in starts]))
+    if missing:
+        samples = np.pad(samples, ((0, missing), (0, 0)), constant_values=INVALID_MICROVOLT)
+    return RecordWindows(samples, window_starts(len(samples), window=size, stride=stride), size)
 
 
 def window_starts(num_samples: int, *, window: int, stride: int) -> list[int]:
