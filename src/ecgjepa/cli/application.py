@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ecgjepa.errors import EcgjepaError
-from ecgjepa.terminal import print_error
+from ecgjepa.terminal.screen import print_error
 
 app = typer.Typer(
     name="ecgjepa",

@@ -8,18 +8,16 @@ import typer
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share
 from ecgjepa.cli.options import JsonOption, SeedOption, StoreOption
-from ecgjepa.terminal import (
-    Progress,
+from ecgjepa.terminal.data import (
     database_as_json,
     fetch_as_json,
     print_database,
     print_databases,
-    print_error,
     print_fetch,
-    print_json,
     print_manifest,
     print_verification,
 )
+from ecgjepa.terminal.screen import Progress, print_error, print_json
 
 if TYPE_CHECKING:
     from ecgjepa.store.manifest import Manifest

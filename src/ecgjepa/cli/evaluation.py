@@ -29,13 +29,8 @@ from ecgjepa.cli.options import (
     ValidationFolds,
     split_of_folds,
 )
-from ecgjepa.terminal import (
-    Progress,
-    print_comparison,
-    print_evaluations,
-    print_json,
-    print_repeats,
-)
+from ecgjepa.terminal.results import print_comparison, print_evaluations, print_repeats
+from ecgjepa.terminal.screen import Progress, print_json
 
 
 @app.command()

@@ -20,7 +20,9 @@ from ecgjepa.cli.options import (
     ValidationFolds,
     split_of_folds,
 )
-from ecgjepa.terminal import Progress, print_evaluations, print_json, print_plan
+from ecgjepa.terminal.plans import print_plan
+from ecgjepa.terminal.results import print_evaluations
+from ecgjepa.terminal.screen import Progress, print_json
 
 
 @app.command()

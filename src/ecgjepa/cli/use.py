@@ -7,12 +7,8 @@ import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
-from ecgjepa.terminal import (
-    prediction_as_json,
-    print_facts,
-    print_json,
-    print_prediction,
-)
+from ecgjepa.terminal.results import prediction_as_json, print_prediction
+from ecgjepa.terminal.screen import print_facts, print_json
 
 if TYPE_CHECKING:
     from ecgjepa.model.outputs import CalibrationConfig

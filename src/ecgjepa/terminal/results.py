@@ -1,0 +1,97 @@
+"""Evaluations, comparisons and predictions on a terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+from ecgjepa.terminal.screen import print_wrapped
+
+if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from ecgjepa.evaluation.results import Evaluation
+    from ecgjepa.inference.predict import Prediction
+    from ecgjepa.metrics.bootstrap import Interval
+    from ecgjepa.metrics.paired import Comparison
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """Print two models' macro scores, their difference and its p-value."""
+    print(
+        f"macro {comparison.metric} on {comparison.records:,} records of "
+        f"{comparison.patients:,} patients, 95 % intervals over patients"
+    )
+    for name, model in (("first", comparison.first), ("second", comparison.second)):
+        spread = f", std {model.std_over_runs:.4f}" if len(model.runs) > 1 else ""
+        runs = f"{len(model.runs)} run{'s' if len(model.runs) > 1 else ''}{spread}"
+        print(f"  {name:<12}{as_interval(model.score)}  {runs}")
+    print(f"  {'difference':<12}{as_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
+    if comparison.less_is_better:
+        print("  less is better: below 0, the difference speaks for the first")
+    if comparison.undefined_labels:
+        print_wrapped("  not scored", ", ".join(comparison.undefined_labels))
+
+
+def as_interval(interval: "Interval") -> str:
+    """Return a value and its bounds as text."""
+    return f"{interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+
+
+def print_evaluations(evaluations: "list[Evaluation]") -> None:
+    """Print one line per protocol and encoder: score, interval, and what pre-training gained."""
+    from ecgjepa.metrics.scoring import MEASURES
+
+    first = evaluations[0].results
+    measure = first["measure"]
+    folds = ", ".join(map(str, first["split"]["test"]))
+    print(
+        f"\ntask {first['task']['name']}: {MEASURES[measure]} on {first['counts']['test']:,} test "
+        f"records (fold {folds})\n"
+    )
+    short = MEASURES[measure].split()[1]
+    print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}gained by pre-training")
+    for item in evaluations:
+        for name, model in item.results["models"].items():
+            value, low, high = model[measure]
+            gain = item.results["differences"].get(f"pre-trained - {name}")
+            words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
+            bounds = f"{low:.3f}, {high:.3f}"
+            row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
+            print((row + words).rstrip())
+    undefined = first["models"]["pre-trained"]["undefined_labels"]
+    if undefined:
+        print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
+
+
+def print_repeats(summary: dict[str, Any]) -> None:
+    """Print mean and standard deviation over the runs of each kind."""
+    from ecgjepa.metrics.scoring import MEASURES
+
+    print(f"\ntask {summary['task']}, {summary['protocol']}: {MEASURES[summary['measure']]}\n")
+    print(f"{'tested on':<18}{'labels':>7}  {'encoder':<14}{'runs':>4}  mean     std")
+    for row in summary["means"]:
+        std = "" if row["std"] is None else f"{row['std']:.4f}"
+        print(
+            f"{row['test_on'] or '(the same)':<18}{100 * row['label_fraction']:>5g} %  "
+            f"{row['model']:<14}{row['runs']:>4}  {row['mean']:<7.4f}  {std}".rstrip()
+        )
+    print("std is over runs, not over patients; intervals are in each run's results.json")
+
+
+def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
+    """Return a prediction as JSON content."""
+    return {**vars(prediction), "findings": [issue._asdict() for issue in prediction.findings]}
+
+
+def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top: int) -> None:
+    """Print the likeliest labels of one file and what was noticed about it."""
+    print(prediction.file)
+    if prediction.error:
+        print_wrapped("  error", prediction.error)
+        return
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    for label, probability in ranked[:top]:
+        print(f"  {label:<10} {probability:6.3f}  {descriptions[label][:56]}")
+    if len(ranked) > top:
+        print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
+    unlike = f", distance {prediction.distance:.3g}" if prediction.distance is not None else ""
+    print(f"  input: {prediction.duration:g} s at {prediction.sampling_rate:g} Hz{unlike}")
+    for issue in prediction.findings:
+        where = f"lead {issue.lead}: " if issue.lead else ""
+        print_wrapped("  input", f"{where}{issue.message}")

@@ -1,0 +1,103 @@
+"""What every command shows: progress, errors, JSON, numbers in words."""
+
+import json
+import logging
+import sys
+import textwrap
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A bar on a terminal, a line every quarter otherwise."""
+
+    def __init__(self, text: str) -> None:
+        """Show ``text`` before the numbers."""
+        self._text = text
+        self._bar: Any = None
+        self._quarters = 0
+
+    def __enter__(self) -> "Progress":
+        """Show nothing until the first call."""
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done."""
+        if sys.stderr.isatty():
+            self._draw(done, total)
+            return
+        quarters = done * 4 // total
+        if quarters > self._quarters:
+            logging.getLogger("ecgjepa").info("%s %d of %d", self._text, done, total)
+        self._quarters = quarters % 4
+
+    def _draw(self, done: int, total: int) -> None:
+        if self._bar is None or self._bar.total != total or done < self._bar.n:
+            self._close()
+            self._bar = tqdm(total=total, desc=self._text, ncols=78, leave=False)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self._close()
+
+
+def as_records(count: int) -> str:
+    """Return a number of records in words."""
+    return "1 record" if count == 1 else f"{count:,} records"
+
+
+def as_hours(seconds: float) -> str:
+    """Return hours, or minutes where hours would be 0.0."""
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def print_error(text: str) -> None:
+    """Print one readable block to stderr."""
+    print(f"ecgjepa: {text}", file=sys.stderr)
+
+
+def print_json(content: Any) -> None:  # noqa: ANN401
+    """Print indented JSON to stdout."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def as_clock(seconds: float) -> str:
+    """Return seconds in minutes, hours or days, whichever reads best."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{seconds / 86400:.1f} days"
+    return f"{hours}:{minutes:02d}:{rest:02d} h" if hours else f"{minutes}:{rest:02d} min"
+
+
+def as_bytes(count: float) -> str:
+    """Return a number of bytes as MB or GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print one paragraph per fact."""
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value)) or "none"
+        print_wrapped(key.replace("_", " "), str(value))
+
+
+def print_wrapped(key: str, text: str) -> None:
+    """Print ``key: text`` within 79 columns, broken at blanks only: paths have hyphens."""
+    indent = len(key) + 2 if len(key) < 24 else 6
+    lines = textwrap.wrap(
+        f"{key}: {text}", width=79, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
+    print("\n".join(lines))
