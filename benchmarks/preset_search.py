@@ -49,7 +49,7 @@ def validation_score(
         validation,
         records.targets(parts[1]),
         single_label=False,
-    ).validation_macro_auroc
+    ).validation_score
 
 
 def own_store(config: PretrainConfig, data: Path, out: Path, split: ecgjepa.Split) -> Path:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ecgjepa.databases import database_names
-from ecgjepa.databases.catalogue import CATALOGUE, Description, describe
+from ecgjepa.databases.catalogue import CATALOGUE, DatabaseDescription, describe
 from ecgjepa.errors import DatabaseError
 
 ALL = list(CATALOGUE.values())
@@ -34,7 +34,7 @@ def test_a_description_is_whole(item):
     assert item.origin.page.startswith("https://")
     # Every fact has a source; the name is ours.
     known = set(re.split(", ", ", ".join(item.sources)))
-    fields = {field.name for field in dataclasses.fields(Description)} - {"name", "sources"}
+    fields = {field.name for field in dataclasses.fields(DatabaseDescription)} - {"name", "sources"}
     optional = {"title", "unpacked_bytes"}
     assert known <= fields
     assert fields - optional <= known

@@ -16,7 +16,7 @@ from ecgjepa.errors import ModelFolderError
 from ecgjepa.evaluation.out_of_distribution import (
     evaluate_detection,
     fit_distribution,
-    know_records,
+    fit_outlier_detector,
 )
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.inference.windows import record_windows
@@ -205,7 +205,7 @@ def test_neighbours_have_no_model_and_no_distribution(encoder, ptb_xl, cache, tm
 
 @pytest.mark.parametrize("records", [16, 100, 333])
 def test_the_threshold_passes_at_least_its_share(rng, records):
-    known = know_records(
+    known = fit_outlier_detector(
         rng.standard_normal((200, 4)), validation := rng.standard_normal((records, 4))
     )
     distances = known.distribution.distances(validation)
@@ -294,7 +294,7 @@ def test_other_leads_than_the_twelve_are_not_spoiled(encoder, ptb_xl, cache):
         result.classifier,
         config.model_copy(update={"preprocessing": preprocessing}),
         result.records,
-        know_records(result.means.train, result.means.validation),
+        fit_outlier_detector(result.means.train, result.means.validation),
         result.means.test,
         device=torch.device("cpu"),
         cache=cache,

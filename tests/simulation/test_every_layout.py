@@ -24,7 +24,7 @@ from ecgjepa.simulation.heart.statements import SIMULATED
 from ecgjepa.simulation.layouts import code_15, wfdb_files
 from ecgjepa.simulation.layouts.challenge_2021 import SNOMED
 from ecgjepa.simulation.layouts.mimic_iv_ecg import _SENTENCES, _num_studies
-from ecgjepa.simulation.layouts.population import Plan
+from ecgjepa.simulation.layouts.population import Population
 
 pytest.importorskip("h5py")
 
@@ -86,7 +86,7 @@ def test_readers_find_every_record(name, folders):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_labels_are_what_was_simulated(name, folders):
-    plan = Plan(RECORDS, 0, SECONDS, first_patient=LAYOUTS[name].first_patient)
+    plan = Population(RECORDS, 0, SECONDS, first_patient=LAYOUTS[name].first_patient)
     visits = plan.visits(_num_studies if name == "mimic-iv-ecg" else None)
     entries = list_records(name, folders[name]).entries()
     for entry, visit in zip(entries, visits, strict=True):
@@ -163,7 +163,7 @@ def spikes(seed, patient, visit, *, num_samples, sampling_rate, drift) -> Tracin
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_spike_in_each_lead_comes_back_in_that_lead(name, tmp_path):
-    plan = Plan(2, 0, 2.0, first_patient=LAYOUTS[name].first_patient, tracer=spikes)
+    plan = Population(2, 0, 2.0, first_patient=LAYOUTS[name].first_patient, tracer=spikes)
     write_plan(tmp_path / "x", name, plan)
     for record in records_of(name, tmp_path / "x"):
         expected = np.zeros((record.num_samples, 12))

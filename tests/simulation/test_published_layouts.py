@@ -20,7 +20,7 @@ from ecgjepa.simulation.heart.noise import LostElectrode, draw_drift
 from ecgjepa.simulation.heart.patients import generator
 from ecgjepa.simulation.heart.records import trace_visit
 from ecgjepa.simulation.layouts import code_15
-from ecgjepa.simulation.layouts.population import Plan, population
+from ecgjepa.simulation.layouts.population import Population, population
 
 # From the description of MIMIC-IV-ECG 1.0 and its tables as others quote them.
 MIMIC_RECORDS = "subject_id,study_id,file_name,ecg_time,path"
@@ -146,7 +146,7 @@ def test_code_15_writes_zero_in_all_limb_leads_if_one_is_lost(tmp_path):
         tracing = trace_visit(*arguments, **options)
         return replace(tracing, lost=LostElectrode(0, 100, 300, flat=False))
 
-    plan = Plan(1, 0, 2.0, first_patient=20_000_000, tracer=without_right_arm)
+    plan = Population(1, 0, 2.0, first_patient=20_000_000, tracer=without_right_arm)
     write_plan(tmp_path / "x", "code-15", plan)
     listing = list_records("code-15", tmp_path / "x")
     limbs = listing.read(next(listing.entries())).signal[:, :6]

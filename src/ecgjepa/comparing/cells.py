@@ -128,7 +128,7 @@ def evaluate(
     with replacing(folder / PREDICTIONS_FILE) as stream:
         table = predictions_table(result.records, {cell.arm: result.outcome})
         table.to_parquet(stream, index=False)
-    content = {**cell._asdict(), **_describe(result), "seconds": time.monotonic() - begin}
+    content = {**cell._asdict(), **_describe_result(result), "seconds": time.monotonic() - begin}
     write_json(folder / CELL_FILE, as_json(content))  # last: it says that the cell is done
 
 
@@ -137,7 +137,7 @@ def read_cell(out: Path, cell: Cell) -> dict[str, Any]:
     return json.loads((out / cell.folder / CELL_FILE).read_text(encoding="utf-8"))
 
 
-def _describe(result: EvaluationResult) -> dict[str, Any]:
+def _describe_result(result: EvaluationResult) -> dict[str, Any]:
     records, outcome = result.records, result.outcome
     parts = records.parts
     return {
@@ -149,5 +149,5 @@ def _describe(result: EvaluationResult) -> dict[str, Any]:
             records.targets(parts.validation), outcome.validation
         ),
         "test_macro_auroc": macro_auroc(records.targets(parts.test), outcome.test),
-        "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
+        "history": outcome.history("macro_auroc"),
     }

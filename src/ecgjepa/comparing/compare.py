@@ -18,7 +18,7 @@ from ecgjepa.comparing.cells import (
 from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
 from ecgjepa.comparing.table import (
-    Entry,
+    TableRow,
     as_markdown,
     entries_as_json,
     published_as_json,
@@ -51,7 +51,7 @@ PLAN_FILE, TABLE_FILE, RESULTS_FILE, FIGURE_FILE = (
 _PAUSE = 5.0
 
 
-class Comparison(NamedTuple):
+class Benchmark(NamedTuple):
     """A finished comparison.
 
     Attributes:
@@ -60,7 +60,7 @@ class Comparison(NamedTuple):
     """
 
     path: Path
-    entries: list[Entry]
+    entries: list[TableRow]
 
 
 def compare(
@@ -71,7 +71,7 @@ def compare(
     *,
     cache: str | Path | None = None,
     device: str = "auto",
-) -> Comparison:
+) -> Benchmark:
     """Pre-train every arm with every seed, evaluate them all, and write one table.
 
     What is finished in ``out`` is not repeated, what was interrupted goes on. Any number of
@@ -97,12 +97,12 @@ def compare(
         )
     for task in chosen.tasks:
         check_databases(data, task)
-    refuse_leak(chosen, store)
+    refuse_leaking_store(chosen, store)
     _claim(out, chosen, _describe_data(chosen, store, data))
     where = None if cache is None else Path(cache)
     _work(chosen, store, data, out, where, device)
     entries = tabulate(chosen, out)
-    notes = describe(chosen)
+    notes = describe_plan(chosen)
     write_text(out / TABLE_FILE, as_markdown(entries, notes))
     save_figure(draw_comparison(entries), out / FIGURE_FILE)
     write_json(
@@ -114,7 +114,7 @@ def compare(
             "published": published_as_json(chosen.tasks),
         },
     )
-    return Comparison(out, entries)
+    return Benchmark(out, entries)
 
 
 def _work(
@@ -161,7 +161,7 @@ def _done_here(
     return True
 
 
-def refuse_leak(plan: ComparisonPlan, store: Path) -> None:
+def refuse_leaking_store(plan: ComparisonPlan, store: Path) -> None:
     """Refuse to begin if pre-training would see folds that select or test.
 
     Raises:
@@ -221,7 +221,7 @@ def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
         )
 
 
-def describe(plan: ComparisonPlan) -> list[str]:
+def describe_plan(plan: ComparisonPlan) -> list[str]:
     """Return what a reader of the table must know, with the operations each arm spent."""
     folds = plan.folds
     notes = [

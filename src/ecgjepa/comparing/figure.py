@@ -3,13 +3,13 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ecgjepa.comparing.table import Entry
+from ecgjepa.comparing.table import TableRow
 from ecgjepa.reporting.figures import COLOURS
 
 _SPREAD = 0.4  # height that the shares of labels of one model take up together, in lines
 
 
-def draw_comparison(entries: list[Entry]) -> Figure:
+def draw_comparison(entries: list[TableRow]) -> Figure:
     """Return one row of panels per task, one panel per protocol, one line per model.
 
     Shares of labels have a colour each; small strokes are single runs.
@@ -43,7 +43,7 @@ def draw_comparison(entries: list[Entry]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, entry: Entry, place: float, colour: str) -> None:
+def _draw(axes: Axes, entry: TableRow, place: float, colour: str) -> None:
     value, low, high = entry.macro_auroc
     axes.plot([low, high], [place, place], color=colour, alpha=0.4)
     axes.plot(entry.runs, [place] * len(entry.runs), "|", color=colour)

@@ -54,7 +54,7 @@ class Baseline(Section):
     network: str = "xresnet1d18"
 
 
-class Evaluation(Section):
+class EvaluationSpec(Section):
     """A protocol, what differs from its settings, and with how many labels.
 
     Attributes:
@@ -107,7 +107,7 @@ class ComparisonPlan(Section):
     pretraining_seeds: tuple[int, ...] | None = Field(None, min_length=1)
     budget_teraflop: float | None = Field(None, gt=0)
     baselines: dict[str, Baseline] = Field(default_factory=dict)
-    protocols: tuple[Evaluation, ...] = Field(min_length=1)
+    protocols: tuple[EvaluationSpec, ...] = Field(min_length=1)
     min_positives: int = Field(FEW_POSITIVES, ge=1)
 
     @model_validator(mode="after")

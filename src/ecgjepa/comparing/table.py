@@ -14,7 +14,7 @@ from ecgjepa.files import as_json
 from ecgjepa.metrics.bootstrap import Interval
 
 
-class Entry(NamedTuple):
+class TableRow(NamedTuple):
     """One arm in one protocol of one task.
 
     Attributes:
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
         return self.shown_with + share
 
 
-def tabulate(plan: ComparisonPlan, out: Path) -> list[Entry]:
+def tabulate(plan: ComparisonPlan, out: Path) -> list[TableRow]:
     """Return an entry for every arm in every protocol of a finished comparison."""
     runs: dict[Cell, list[Cell]] = {}
     for cell in list_cells(plan):
@@ -63,7 +63,7 @@ def tabulate(plan: ComparisonPlan, out: Path) -> list[Entry]:
 
 def _entry(
     plan: ComparisonPlan, out: Path, cells: list[Cell], runs: dict[Cell, list[Cell]]
-) -> Entry:
+) -> TableRow:
     """Compare an arm's runs with those of the first arm, on the same resamples."""
     cell, first = cells[0], next(iter(plan.arms))
     beside = plan.shown_with(cell.protocol)
@@ -76,7 +76,7 @@ def _entry(
         min_positives=plan.min_positives,
     )
     has_difference = bool(theirs) and cell.arm != first
-    return Entry(
+    return TableRow(
         model=cell.arm,
         task=cell.task,
         protocol=cell.protocol,
@@ -92,7 +92,7 @@ def _entry(
     )
 
 
-def as_markdown(entries: list[Entry], notes: list[str]) -> str:
+def as_markdown(entries: list[TableRow], notes: list[str]) -> str:
     """Return two tables per task, scores and differences, and the published numbers."""
     lines = ["# Comparison", "", *(f"- {note}" for note in notes), ""]
     for task in dict.fromkeys(entry.task for entry in entries):
@@ -137,7 +137,7 @@ def _published(task: str) -> list[str]:
     ]
 
 
-def entries_as_json(entries: list[Entry]) -> list[dict[str, Any]]:
+def entries_as_json(entries: list[TableRow]) -> list[dict[str, Any]]:
     """Return the entries as JSON content."""
     return [as_json(entry._asdict()) for entry in entries]
 
@@ -150,7 +150,7 @@ def published_as_json(tasks: Sequence[str]) -> dict[str, Any]:
     return {"source": published.SOURCE, "notes": notes, "rows": rows}
 
 
-def _grid(entries: list[Entry], write: Callable[[Entry], str]) -> list[str]:
+def _grid(entries: list[TableRow], write: Callable[[TableRow], str]) -> list[str]:
     """Return one row per arm and one column per protocol and share of the labels."""
     models = list(dict.fromkeys(entry.model for entry in entries))
     columns = list(dict.fromkeys(entry.column for entry in entries))
@@ -165,12 +165,12 @@ def _grid(entries: list[Entry], write: Callable[[Entry], str]) -> list[str]:
     ]
 
 
-def _score(entry: Entry) -> str:
+def _score(entry: TableRow) -> str:
     spread = f" ± {np.std(entry.runs, ddof=1):.3f}" if len(entry.runs) > 1 else ""
     return _with_bounds(entry.macro_auroc, ".3f") + spread
 
 
-def _change(entry: Entry) -> str:
+def _change(entry: TableRow) -> str:
     assert entry.difference is not None
     return f"{_with_bounds(entry.difference, '+.3f')}, {entry.p_value:.3f}"
 

@@ -1,6 +1,6 @@
 """What is known of each database before it is fetched: size, licence, citations and origin.
 
-Every fact says where it comes from (`Description.sources`), and one that could not be confirmed
+Every fact names its source (`DatabaseDescription.sources`); one that could not be confirmed
 says so there. Numbers that a reader needs live in the reader's module and are taken from there.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ecgjepa.databases import challenge_2021, challenge_ptb_xl, code_15, mimic_iv_ecg, ptb_xl
-from ecgjepa.databases.challenge_2021 import Part
+from ecgjepa.databases.challenge_2021 import Member
 from ecgjepa.errors import DatabaseError
 
 
@@ -44,7 +44,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Description:
+class DatabaseDescription:
     """One database.
 
     Attributes:
@@ -122,16 +122,16 @@ _CHALLENGE_SOURCES = {
 
 def _of_challenge(
     name: str,
-    part: Part,
+    part: Member,
     title: str,
     paper: str,
     *,
     records: int | None,
     seconds: int,
     rate: float = 500.0,
-) -> Description:
+) -> DatabaseDescription:
     """Describe a part of the Challenge; ``seconds`` are those of the records the paper used."""
-    return Description(
+    return DatabaseDescription(
         name=name,
         title=f"{title}, in the PhysioNet/CinC Challenge 2021",
         num_records=part.num_records,
@@ -149,7 +149,7 @@ def _of_challenge(
 
 
 _ALL = (
-    Description(
+    DatabaseDescription(
         name=mimic_iv_ecg.NAME,
         title="MIMIC-IV-ECG: Diagnostic Electrocardiogram Matched Subset",
         num_records=mimic_iv_ecg.NUM_RECORDS,
@@ -177,7 +177,7 @@ _ALL = (
             "which counted 97,017,195,666 bytes",
         },
     ),
-    Description(
+    DatabaseDescription(
         name=code_15.NAME,
         title="CODE-15%: a large scale annotated dataset of 12-lead ECGs",
         num_records=code_15.NUM_EXAMS,
@@ -211,7 +211,7 @@ _ALL = (
             "unpacked_bytes": "computed from the shape of the tracings",
         },
     ),
-    Description(
+    DatabaseDescription(
         name=ptb_xl.NAME,
         title="PTB-XL, a large publicly available electrocardiography dataset",
         num_records=ptb_xl.RECORDS_BY_VERSION[ptb_xl.EXPECTED_VERSION],
@@ -313,7 +313,7 @@ _ALL = (
 CATALOGUE = {description.name: description for description in _ALL}
 
 
-def describe(database: str) -> Description:
+def describe(database: str) -> DatabaseDescription:
     """Return what is known of a database: records, licence, citations, origin, and the sources.
 
     Raises:

@@ -24,7 +24,7 @@ from ecgjepa.io.wfdb_header import read_header
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
 
-class Part(NamedTuple):
+class Member(NamedTuple):
     """One database of the Challenge.
 
     Attributes:
@@ -47,13 +47,13 @@ class Part(NamedTuple):
 # Counts are those of the Challenge's own table of training data. Chapman-Shaoxing and Ningbo share
 # a prefix; the numbers tell them apart.
 PARTS = {
-    "chapman-shaoxing": Part("chapman_shaoxing", 10_247, "JS", 1, 10_646),
-    "cpsc": Part("cpsc_2018", 6_877, "A", 1, 6_877),
-    "cpsc-extra": Part("cpsc_2018_extra", 3_453, "Q", 1, 3_581),
-    "georgia": Part("georgia", 10_344, "E", 1, 10_344),
-    "ningbo": Part("ningbo", 34_905, "JS", 10_647, 45_551),
-    "ptb": Part("ptb", 516, "S", 1, 549),
-    "st-petersburg": Part("st_petersburg_incart", 74, "I", 1, 75, 0.5),
+    "chapman-shaoxing": Member("chapman_shaoxing", 10_247, "JS", 1, 10_646),
+    "cpsc": Member("cpsc_2018", 6_877, "A", 1, 6_877),
+    "cpsc-extra": Member("cpsc_2018_extra", 3_453, "Q", 1, 3_581),
+    "georgia": Member("georgia", 10_344, "E", 1, 10_344),
+    "ningbo": Member("ningbo", 34_905, "JS", 10_647, 45_551),
+    "ptb": Member("ptb", 516, "S", 1, 549),
+    "st-petersburg": Member("st_petersburg_incart", 74, "I", 1, 75, 0.5),
 }
 # Of every record, since the headers were corrected in August 2020. Those before said 200, 4880 or
 # 2,000,000 for some databases, over the same samples.
@@ -84,7 +84,7 @@ def list_records(database: str, root: Path) -> Listing:
     return list_part(database, PARTS[database], root)
 
 
-def list_part(database: str, part: Part, root: Path) -> Listing:
+def list_part(database: str, part: Member, root: Path) -> Listing:
     """List one database of the Challenge, as `list_records` does."""
     folder = root / part.folder if (root / part.folder).is_dir() else root
     headers = sorted(folder.rglob("*.hea"), key=lambda path: (path.stem, path))
@@ -134,7 +134,7 @@ def read_with_current_gain(root: Path, entry: Entry, damaged: Damaged) -> Record
     return read_described(header, damaged)
 
 
-def _refuse_strangers(database: str, part: Part, headers: list[Path]) -> None:
+def _refuse_strangers(database: str, part: Member, headers: list[Path]) -> None:
     names = [path.stem for path in headers]
     strangers = [name for name in names if not _belongs(part, name)]
     if strangers:
@@ -156,7 +156,7 @@ def _refuse_strangers(database: str, part: Part, headers: list[Path]) -> None:
         raise DatabaseError(f"{database}: record {twice} appears twice: {', '.join(places)}")
 
 
-def _belongs(part: Part, name: str) -> bool:
+def _belongs(part: Member, name: str) -> bool:
     match = re.fullmatch(rf"{part.prefix}(\d{{1,6}})", name)
     return match is not None and part.first <= int(match[1]) <= part.last
 
@@ -193,7 +193,7 @@ def _age(text: str) -> float | None:
     return age if 0 <= age <= _OLDEST else None
 
 
-def _notices(folder: Path, part: Part, people: list[_Person]) -> Iterator[str]:
+def _notices(folder: Path, part: Member, people: list[_Person]) -> Iterator[str]:
     # A simulation is marked in the folder above the database's, in place of ``training``.
     yield from size_notices(folder, folder.parent, found=len(people), published=part.num_records)
     if odd := sum(person.is_odd for person in people):

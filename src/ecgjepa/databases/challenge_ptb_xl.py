@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from ecgjepa.databases import ptb_xl
-from ecgjepa.databases.challenge_2021 import Part, list_part
+from ecgjepa.databases.challenge_2021 import Member, list_part
 from ecgjepa.databases.listing import Listing
 from ecgjepa.databases.tables import identifiers, patients, read_table, require_columns
 from ecgjepa.errors import DatabaseError
 
 NAME = "challenge-ptb-xl"
-PART = Part("ptb-xl", 21_837, "HR", 1, 21_837)
+PART = Member("ptb-xl", 21_837, "HR", 1, 21_837)
 
 
 def list_records(root: Path, table: Path | None = None) -> Listing:

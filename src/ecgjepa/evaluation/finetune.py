@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.out_of_distribution import know_records
+from ecgjepa.evaluation.out_of_distribution import fit_outlier_detector
 from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.results import Evaluation, Trained, write_evaluation
+from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.saving import (
     MODEL_FOLDER,
     refuse_to_overwrite,
@@ -144,7 +144,7 @@ def finetune(
         )
         outcomes["from scratch"] = train_classifier(fresh, records, config, rival, seed, where)
     means = encode_parts(classifier.encoder, config, records, where, classifier.layers)
-    known = know_records(means.train, means.validation)
+    known = fit_outlier_detector(means.train, means.validation)
     detection = evaluate_spoiled(
         classifier, config, records, known, means.test, device=where, cache=cache
     )
@@ -157,8 +157,8 @@ def finetune(
         config,
         outcomes,
         trained={
-            "pre-trained": Trained(protocol, used),
-            "from scratch": Trained("finetune", rival.model_dump(mode="json")),
+            "pre-trained": TrainingRecipe(protocol, used),
+            "from scratch": TrainingRecipe("finetune", rival.model_dump(mode="json")),
         },
         seed=seed,
         out_of_distribution=detection,

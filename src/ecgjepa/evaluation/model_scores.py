@@ -37,12 +37,7 @@ def score_regression(
             if not np.isfinite(value)
         ],
         "selected": outcome.selected,
-        "history": []
-        if outcome.fit is None
-        else [
-            {"step": line.step, "train_loss": line.train_loss, "r2": line.macro_auroc}
-            for line in outcome.fit.history
-        ],
+        "history": outcome.history("r2"),
         "labels": [
             {"label": label}
             | {
@@ -114,7 +109,7 @@ def score_classification(
         "undefined_labels": scored.undefined_labels,
         "labels_without_threshold": scored.without_threshold,
         "selected": outcome.selected,
-        "history": [] if outcome.fit is None else [v._asdict() for v in outcome.fit.history],
+        "history": outcome.history("macro_auroc"),
         "labels": labels,
         "test_records": len(test.targets),
         "calibration": calibrate(validation, test, names, kind, data.split.validation),

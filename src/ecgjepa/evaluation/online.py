@@ -83,12 +83,12 @@ def _score(encoder: VisionTransformer, *, records: EvaluationData, windows: Wind
         single_label=records.task.kind == "single-label",
         strengths=_STRENGTHS,
     )
-    if math.isnan(fitted.validation_macro_auroc):
+    if math.isnan(fitted.validation_score):
         raise TaskError(
             f"task {records.task.name!r}: in the validation folds {list(records.split.validation)} "
             "no label has both positive and negative records; choose other folds for the probe"
         )
-    return fitted.validation_macro_auroc
+    return fitted.validation_score
 
 
 def _record_means(

@@ -23,16 +23,16 @@ from ecgjepa.model.distribution import (
 )
 
 
-class Known(NamedTuple):
+class OutlierDetector(NamedTuple):
     """What a model folder gets: the distribution, and what its ``config.json`` says of it."""
 
     distribution: FeatureDistribution
     config: DistributionConfig
 
 
-def know_records(
+def fit_outlier_detector(
     training: Float[np.ndarray, "train dim"], validation: Float[np.ndarray, "validation dim"]
-) -> Known:
+) -> OutlierDetector:
     """Fit the distribution of training features, and its threshold on the validation records.
 
     Raises:
@@ -44,7 +44,7 @@ def know_records(
     config = DistributionConfig(
         records=len(training), shrinkage=distribution.shrinkage, threshold=float(threshold)
     )
-    return Known(distribution, config)
+    return OutlierDetector(distribution, config)
 
 
 def fit_distribution(features: Features) -> FeatureDistribution:

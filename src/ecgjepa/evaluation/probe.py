@@ -9,8 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ecgjepa.evaluation.out_of_distribution import know_records
-from ecgjepa.evaluation.results import Evaluation, Trained, write_embeddings, write_evaluation
+from ecgjepa.evaluation.out_of_distribution import fit_outlier_detector
+from ecgjepa.evaluation.results import (
+    Evaluation,
+    TrainingRecipe,
+    write_embeddings,
+    write_evaluation,
+)
 from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_classifier
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.model.compute import choose_device
@@ -113,7 +118,7 @@ def probe(
     first = results["pre-trained"]
     known, detection = None, None
     if first.classifier is not None and first.means is not None:
-        known = know_records(first.means.train, first.means.validation)
+        known = fit_outlier_detector(first.means.train, first.means.validation)
         detection = evaluate_spoiled(
             first.classifier, config, records, known, first.means.test, device=where, cache=cache
         )
@@ -122,7 +127,7 @@ def probe(
         records,
         config,
         {name: item.outcome for name, item in results.items()},
-        trained={name: Trained(protocol, item.settings) for name, item in results.items()},
+        trained={name: TrainingRecipe(protocol, item.settings) for name, item in results.items()},
         seed=seed,
         out_of_distribution=detection,
     )

@@ -29,7 +29,7 @@ SPLIT_FILE = "split.csv"
 FORMAT_VERSION = 1
 
 
-class Trained(NamedTuple):
+class TrainingRecipe(NamedTuple):
     """How one model was trained: the protocol's name and its settings."""
 
     protocol: str
@@ -77,7 +77,7 @@ def write_evaluation(
     config: ModelConfig,
     outcomes: dict[str, Outcome],
     *,
-    trained: dict[str, Trained],
+    trained: dict[str, TrainingRecipe],
     seed: int,
     out_of_distribution: dict[str, Any] | None = None,
 ) -> Evaluation:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.out_of_distribution import Known
+from ecgjepa.evaluation.out_of_distribution import OutlierDetector
 from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
 from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.model.folder import ModelConfig, save_model
@@ -52,7 +52,7 @@ def save_classifier(
     config: ModelConfig,
     records: EvaluationData,
     result: Evaluation,
-    known: Known,
+    known: OutlierDetector,
 ) -> None:
     """Write the trained classifier as a model folder with the results in its card.
 

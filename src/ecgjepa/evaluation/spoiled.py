@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32, Int16, Int64
 from torch import Tensor
 
-from ecgjepa.evaluation.out_of_distribution import Known, evaluate_detection
+from ecgjepa.evaluation.out_of_distribution import OutlierDetector, evaluate_detection
 from ecgjepa.inference.windows import cut_windows, window_size
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
@@ -38,7 +38,7 @@ def evaluate_spoiled(
     classifier: Classifier,
     config: ModelConfig,
     records: EvaluationData,
-    known: Known,
+    known: OutlierDetector,
     test: Float32[np.ndarray, "test dim"],
     *,
     device: torch.device,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecgjepa.databases.catalogue import Description
+from ecgjepa.databases.catalogue import DatabaseDescription
 from ecgjepa.errors import DiskSpaceError
 from ecgjepa.fetching.client import Client, NetworkError, RefusedError
 from ecgjepa.fetching.journal import Journal
@@ -22,7 +22,7 @@ _EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     """What is to be done.
 
     Attributes:
@@ -73,16 +73,16 @@ class _Missing:
         self.count += 1
 
 
-def make_plan(
+def estimate(
     items: Iterable[Item],
     folder: Path,
     journal: Journal,
     clients: list[Client],
-    description: Description,
+    description: DatabaseDescription,
     *,
     unpack: bool,
     recheck: bool,
-) -> Plan:
+) -> Estimate:
     """Look at the folder and ask for sizes; nothing is changed.
 
     Args:
@@ -119,7 +119,7 @@ def make_plan(
     num_bytes, basis, is_estimate = _sizes(missing, clients, description, num_files)
     zips = missing[".zip"].known_bytes if ".zip" in missing else 0
     growth = (description.unpacked_bytes or 0) / description.download_bytes
-    return Plan(
+    return Estimate(
         num_files=num_files,
         num_verified=num_verified,
         num_unchecked=num_unchecked,
@@ -132,7 +132,7 @@ def make_plan(
     )
 
 
-def refuse_full_disk(plan: Plan, folder: Path) -> None:
+def refuse_full_disk(plan: Estimate, folder: Path) -> None:
     """Refuse a download for which the disk has not enough room.
 
     Raises:
@@ -169,7 +169,7 @@ def _bytes_left(item: Item, path: Path) -> int:
 def _sizes(
     missing: dict[str, _Missing],
     clients: list[Client],
-    description: Description,
+    description: DatabaseDescription,
     num_files: int,
 ) -> tuple[int, str, bool]:
     """Return bytes to fetch, where the number is from, and whether it is an estimate."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ecgjepa.databases.catalogue import Description, describe
+from ecgjepa.databases.catalogue import DatabaseDescription, describe
 from ecgjepa.errors import FetchError
 from ecgjepa.fetching.client import Client, RefusedError
-from ecgjepa.fetching.estimate import Plan, make_plan, readable, refuse_full_disk
+from ecgjepa.fetching.estimate import Estimate, estimate, readable, refuse_full_disk
 from ecgjepa.fetching.journal import Journal
 from ecgjepa.fetching.lists import STATE_FOLDER, Item, list_url, read_items, select
 from ecgjepa.fetching.transfer import fetch_file
@@ -43,7 +43,7 @@ class FetchResult:
 
     database: str
     folder: Path
-    plan: Plan
+    plan: Estimate
     num_fetched: int = 0
     num_present: int = 0
     num_bytes: int = 0
@@ -104,7 +104,7 @@ def fetch(
         if recheck or not published.is_file():
             _get_list(clients[0], list_url(description.origin, base), published)
         with Journal(state / f"{label}.verified") as journal:
-            plan = make_plan(
+            plan = estimate(
                 wanted(), folder, journal, clients, description, unpack=unpack, recheck=recheck
             )
             if not plan.num_files:
@@ -138,7 +138,7 @@ def _base(base_url: str | None) -> str:
     return base if base.endswith("/") else f"{base}/"
 
 
-def _refuse_closed(description: Description) -> None:
+def _refuse_closed(description: DatabaseDescription) -> None:
     if description.access != "open":
         raise FetchError(
             f"{description.name} is not openly accessible: its publisher wants an account and an "
@@ -146,7 +146,7 @@ def _refuse_closed(description: Description) -> None:
         )
 
 
-def _tell(description: Description, folder: Path) -> None:
+def _tell(description: DatabaseDescription, folder: Path) -> None:
     """Log licence, citations, size and another way, before anything is fetched."""
     lines = [
         description.title,

@@ -12,14 +12,14 @@ from ecgjepa.model.heads import AttentiveHead, Classifier, HeadConfig, build_hea
 from ecgjepa.protocols.features import Features, random_crops
 from ecgjepa.protocols.fit import fit
 from ecgjepa.protocols.frozen import Frozen
-from ecgjepa.protocols.outcome import Outcome, Read
+from ecgjepa.protocols.outcome import Outcome, ProbeResult
 from ecgjepa.protocols.settings import ProtocolConfig
 from ecgjepa.tasks.records import standardised
 
 
 def read_attentive(
     frozen: Frozen, settings: ProtocolConfig, seed: int, device: torch.device
-) -> Read:
+) -> ProbeResult:
     """Train the paper's attentive head on stored windows, or on random crops encoded anew."""
     records, parts = frozen.records, frozen.records.parts
     head_config = HeadConfig(
@@ -47,7 +47,7 @@ def read_attentive(
         selected=f"step {result.best_step:,}",
     )
     classifier = Classifier(frozen.encoder.cpu(), head.cpu(), frozen.layers)
-    return Read(outcome, classifier, head_config)
+    return ProbeResult(outcome, classifier, head_config)
 
 
 def stored_tokens(

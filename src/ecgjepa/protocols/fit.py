@@ -112,7 +112,7 @@ def fit(
                 history[-1].train_loss,
                 score,
             )
-            if score > best.macro_auroc:
+            if score > best.score:
                 best, best_weights = history[-1], copy.deepcopy(model.state_dict())
             elif done - best.step >= config.patience:
                 logger.info("no better for %d steps: stopping", config.patience)
@@ -123,7 +123,7 @@ def fit(
         )
     model.load_state_dict(best_weights)
     model.eval()
-    return FitResult(best.step, best.macro_auroc, history)
+    return FitResult(best.step, best.score, history)
 
 
 def _finite(loss: Tensor, step: int) -> float:

@@ -21,7 +21,7 @@ from ecgjepa.protocols.feature_cache import cached_features
 from ecgjepa.protocols.features import Features, grid_windows
 from ecgjepa.protocols.linear import fit_linear_probe, fit_ridge
 from ecgjepa.protocols.neighbours import fit_neighbours
-from ecgjepa.protocols.outcome import Outcome, Read
+from ecgjepa.protocols.outcome import Outcome, ProbeResult
 from ecgjepa.tasks.records import EvaluationData
 
 
@@ -77,7 +77,7 @@ def freeze(
     return Frozen(encoder, config, records, features, layers)
 
 
-def read_linear(frozen: Frozen) -> Read:
+def read_linear(frozen: Frozen) -> ProbeResult:
     """Fit logistic or ridge regression on mean features."""
     records, task = frozen.records, frozen.records.task_config()
     (train, validation, test), wanted = _means(frozen)
@@ -103,10 +103,10 @@ def read_linear(frozen: Frozen) -> Read:
         for part in (validation, test)
     ]
     classifier = Classifier(frozen.encoder, head, frozen.layers)
-    return Read(Outcome(outputs[0], outputs[1], None, selected), classifier, head_config)
+    return ProbeResult(Outcome(outputs[0], outputs[1], None, selected), classifier, head_config)
 
 
-def read_neighbours(frozen: Frozen) -> Read:
+def read_neighbours(frozen: Frozen) -> ProbeResult:
     """Let the nearest training records vote."""
     (train, validation, test), wanted = _means(frozen)
     found = fit_neighbours(train, wanted[0], validation, wanted[1], kind=frozen.records.task.kind)
@@ -116,7 +116,7 @@ def read_neighbours(frozen: Frozen) -> Read:
         fit=None,
         selected=f"k = {found.k}",
     )
-    return Read(outcome, None, None)
+    return ProbeResult(outcome, None, None)
 
 
 def _means(

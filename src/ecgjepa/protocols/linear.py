@@ -27,7 +27,7 @@ class LinearProbe(NamedTuple):
     weight: Float[np.ndarray, "labels dim"]
     bias: Float[np.ndarray, " labels"]
     strength: float
-    validation_macro_auroc: float
+    validation_score: float
 
     def logits(
         self, features: Float[np.ndarray, "records dim"]
@@ -67,8 +67,8 @@ def fit_linear_probe(
         # With one label per record, scores compete: rank records by their share, as in the test.
         scores = softmax(logits, axis=1) if single_label else logits
         score = macro_auroc(validation_targets, scores)
-        if best is None or score > best.validation_macro_auroc:
-            best = probe._replace(validation_macro_auroc=score)
+        if best is None or score > best.validation_score:
+            best = probe._replace(validation_score=score)
     assert best is not None
     return best
 
@@ -141,7 +141,7 @@ def fit_ridge(
         weight = np.reshape(model.coef_, (targets.shape[1], -1)) / scale
         probe = LinearProbe(weight, model.intercept_ - weight @ mean, penalty, float("nan"))
         score = mean_r2(validation_targets, probe.logits(validation_features.astype(np.float64)))
-        if best is None or score > best.validation_macro_auroc:
-            best = probe._replace(validation_macro_auroc=score)
+        if best is None or score > best.validation_score:
+            best = probe._replace(validation_score=score)
     assert best is not None
     return best

@@ -11,18 +11,30 @@ from ecgjepa.tasks.records import EvaluationData
 
 
 class Validation(NamedTuple):
-    """One line of a training's history; in a regression the score is the mean R²."""
+    """One line of a training's history.
+
+    Attributes:
+        step: Steps that were done.
+        train_loss: Mean loss since the line before.
+        score: Macro AUROC of the validation records; in a regression, their mean R².
+    """
 
     step: int
     train_loss: float
-    macro_auroc: float
+    score: float
 
 
 class FitResult(NamedTuple):
-    """What the training chose."""
+    """What the training chose.
+
+    Attributes:
+        best_step: Step whose weights are kept.
+        best_score: Score of the validation records at that step; see `Validation`.
+        history: One line per validation.
+    """
 
     best_step: int
-    best_macro_auroc: float
+    best_score: float
     history: list[Validation]
 
 
@@ -33,7 +45,7 @@ class Outcome(NamedTuple):
         validation: Probabilities, one row per validation record.
         test: Probabilities, one row per test record.
         fit: How the training went; None for a closed-form or convex fit.
-        selected: What was selected by macro AUROC on the validation records, for people.
+        selected: What was selected by the score on the validation records, for people.
     """
 
     validation: Float[np.ndarray, "validation labels"]
@@ -41,8 +53,20 @@ class Outcome(NamedTuple):
     fit: FitResult | None
     selected: str
 
+    def history(self, measure: str) -> list[dict[str, float]]:
+        """Return the training's history as JSON content, empty for a fit in closed form.
 
-class Read(NamedTuple):
+        Args:
+            measure: Name of the score, a key of `ecgjepa.metrics.scoring.MEASURES`.
+        """
+        lines = [] if self.fit is None else self.fit.history
+        return [
+            {"step": line.step, "train_loss": line.train_loss, measure: line.score}
+            for line in lines
+        ]
+
+
+class ProbeResult(NamedTuple):
     """What was read from frozen features.
 
     Attributes:

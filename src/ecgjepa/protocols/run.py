@@ -18,7 +18,7 @@ from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.protocols.features import PartMeans
 from ecgjepa.protocols.finetuning import build_classifier, train_classifier
 from ecgjepa.protocols.frozen import Frozen, freeze, read_linear, read_neighbours
-from ecgjepa.protocols.outcome import EvaluationResult, Read
+from ecgjepa.protocols.outcome import EvaluationResult, ProbeResult
 from ecgjepa.protocols.settings import ProtocolConfig, load_protocol, load_settings
 from ecgjepa.tasks.leakage import open_unseen, refuse_other_folds, refuse_seen
 from ecgjepa.tasks.records import Data, EvaluationData
@@ -178,7 +178,7 @@ def _trained(
         assert probed.classifier is not None
         classifier.load_state_dict(probed.classifier.state_dict(), strict=True)
     outcome = train_classifier(classifier, records, config, settings, seed, choose_device(device))
-    read = Read(outcome, classifier.cpu(), head)
+    read = ProbeResult(outcome, classifier.cpu(), head)
     return _result(records, read, settings.model_dump(mode="json"), layers, None)
 
 
@@ -196,12 +196,12 @@ def _supervised(
         fresh = build_xresnet(network, records.store.num_leads, len(records.task.labels))
     outcome = train_classifier(fresh, records, config, settings, seed, device)
     described = {"network": network, **settings.model_dump(mode="json", exclude={"head"})}
-    return _result(records, Read(outcome, None, None), described, (), None)
+    return _result(records, ProbeResult(outcome, None, None), described, (), None)
 
 
 def _result(
     records: EvaluationData,
-    read: Read,
+    read: ProbeResult,
     settings: dict[str, object],
     layers: tuple[int, ...],
     means: PartMeans | None,

@@ -15,7 +15,7 @@ from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import write_text
 from ecgjepa.simulation.layouts import challenge_2021, code_15, mimic_iv_ecg, ptb_xl
-from ecgjepa.simulation.layouts.population import Layout, Plan
+from ecgjepa.simulation.layouts.population import Layout, Population
 from ecgjepa.version import __version__
 
 LAYOUTS: dict[str, Layout] = {
@@ -63,12 +63,12 @@ def simulate(
     chosen = _choose(layout)
     _check_arguments(layout, chosen, records, seed, rates, seconds)
     root = Path(to)
-    plan = Plan(records, seed, seconds, tuple(rates), chosen.first_patient, progress)
+    plan = Population(records, seed, seconds, tuple(rates), chosen.first_patient, progress)
     write_plan(root, layout, plan)
     return root
 
 
-def write_plan(root: Path, layout: str, plan: Plan) -> None:
+def write_plan(root: Path, layout: str, plan: Population) -> None:
     """Write a plan into a folder, under the mark of a simulation.
 
     Raises:
@@ -91,7 +91,7 @@ def holds_simulation(root: Path, *, records: int, seed: int) -> bool:
     return (
         (root / TABLE_FILE).is_file()
         and marker.is_file()
-        and marker.read_text() == _marker_text("ptb-xl", Plan(records, seed))
+        and marker.read_text() == _marker_text("ptb-xl", Population(records, seed))
     )
 
 
@@ -160,7 +160,7 @@ def _marked_layout(root: Path) -> Layout:
     return LAYOUTS.get(names[0] if names else "", ptb_xl.LAYOUT)
 
 
-def _marker_text(layout: str, plan: Plan) -> str:
+def _marker_text(layout: str, plan: Population) -> str:
     seconds = "as published" if plan.seconds is None else f"{plan.seconds:g}"
     return (
         "These ECGs are SYNTHETIC. No person was recorded; names, dates and labels are made up.\n"

@@ -17,8 +17,8 @@ from ecgjepa.store.merge import PLAN_FILE, DatabaseFacts, PlanFacts, merge, read
 from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
     Folds,
-    Plan,
     Settings,
+    ShardPlan,
     make_plan,
     shard_numbers,
 )
@@ -150,7 +150,7 @@ def prepare_cached(
 
 
 def _write(
-    plan: Plan,
+    plan: ShardPlan,
     store: Path,
     share: tuple[int, int],
     workers: int | None,
@@ -175,7 +175,7 @@ def _write(
 
 
 def _write_missing(
-    plan: Plan, store: Path, numbers: list[int], workers: int | None, progress: Progress | None
+    plan: ShardPlan, store: Path, numbers: list[int], workers: int | None, progress: Progress | None
 ) -> None:
     """Write what is not written yet: first the left-out records' looks, then the shards."""
     held_out = store / HELD_OUT_FILE
@@ -208,7 +208,7 @@ def _check_finished(store: Path, digest: str) -> None:
         )
 
 
-def _claim(store: Path, plan: Plan, digest: str, *, clean: bool) -> None:
+def _claim(store: Path, plan: ShardPlan, digest: str, *, clean: bool) -> None:
     """Mark the folder as ours, or make sure that an interrupted run had the same request."""
     if (found := read_plan(store)) is not None:
         if found.plan != digest:
@@ -246,7 +246,7 @@ def _is_free(store: Path) -> bool:
     return found in ([], [store / PARTS_FOLDER])
 
 
-def _facts(plan: Plan) -> list[DatabaseFacts]:
+def _facts(plan: ShardPlan) -> list[DatabaseFacts]:
     left_out = {listing.database: len(listing) for listing in plan.left_out}
     return [
         DatabaseFacts(

@@ -44,7 +44,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """What a store will hold: the same plan gives the same bytes.
 
     Attributes:
@@ -113,7 +113,7 @@ def make_plan(
     tables: Mapping[str, str | Path] | None = None,
     *,
     own_filters: bool = True,
-) -> Plan:
+) -> ShardPlan:
     """List the databases and choose their records.
 
     Args:
@@ -137,7 +137,7 @@ def make_plan(
     if not any(map(len, chosen)):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
     left_out = tuple(_left_out(*pair) for pair in zip(whole, chosen, strict=True))
-    return Plan(tuple(chosen), tuple(part for part in left_out if len(part)), settings)
+    return ShardPlan(tuple(chosen), tuple(part for part in left_out if len(part)), settings)
 
 
 def _choose(listing: Listing, folds: Folds) -> Listing:

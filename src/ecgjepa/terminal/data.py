@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from ecgjepa.terminal.screen import as_hours, as_records, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
-    from ecgjepa.databases.catalogue import Description
+    from ecgjepa.databases.catalogue import DatabaseDescription
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.store.manifest import Manifest
     from ecgjepa.store.verify import Verification
 
 
-def database_as_json(database: "Description") -> dict[str, Any]:
+def database_as_json(database: "DatabaseDescription") -> dict[str, Any]:
     """Return a database's description as JSON content."""
     origin = database.origin
     places = {**origin._asdict(), "page": origin.page, "bucket": origin.bucket}
     return {**dataclasses.asdict(database), "origin": places}
 
 
-def print_databases(databases: "list[Description]") -> None:
+def print_databases(databases: "list[DatabaseDescription]") -> None:
     """Print one line per database."""
     print(
         f"{'database':<18}{'records':>8}{'in paper':>10}{'Hz':>9}{'download':>11}  "
@@ -38,7 +38,7 @@ def print_databases(databases: "list[Description]") -> None:
     print("\n`ecgjepa databases NAME` has citations and sources; `ecgjepa fetch` gets one.")
 
 
-def print_database(database: "Description") -> None:
+def print_database(database: "DatabaseDescription") -> None:
     """Print what is known of one database, and where it is known from."""
     print(textwrap.fill(database.title, width=79))
     rates = ", ".join(f"{rate:g}" for rate in database.sampling_rates)

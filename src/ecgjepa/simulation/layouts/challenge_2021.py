@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecgjepa.databases.challenge_2021 import PARTS, Part
+from ecgjepa.databases.challenge_2021 import PARTS, Member
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.simulation.heart.patients import generator
 from ecgjepa.simulation.heart.recorder import quantise
-from ecgjepa.simulation.layouts.population import LONGEST, Layout, Plan, Visit
+from ecgjepa.simulation.layouts.population import LONGEST, Layout, Population, Visit
 from ecgjepa.simulation.layouts.wfdb_files import write_record
 
 # From the Challenge's tables of diagnoses (dx_mapping_scored.csv and dx_mapping_unscored.csv of
@@ -109,7 +109,7 @@ _STYLES = {
 }
 
 
-def _write(name: str, root: Path, plan: Plan) -> None:
+def _write(name: str, root: Path, plan: Population) -> None:
     """Write a plan as one of the Challenge's databases, in a folder of its name."""
     part, style = PARTS[name], _STYLES[name]
     for visit in plan.visits():
@@ -118,7 +118,7 @@ def _write(name: str, root: Path, plan: Plan) -> None:
         _write_record(root / part.folder / group / record, style, plan, visit)
 
 
-def _write_record(path: Path, style: _Style, plan: Plan, visit: Visit) -> None:
+def _write_record(path: Path, style: _Style, plan: Population, visit: Visit) -> None:
     rng = generator(plan.seed, visit.patient.number, visit.visit + 1, 1)
     seconds, spread = style.seconds(rng), float(np.clip(rng.standard_normal(), -2, 2))
     drift = style.drift * float(np.exp(0.4 * spread))
@@ -154,7 +154,7 @@ def _matlab_head(num_samples: int, num_leads: int) -> bytes:
     return struct.pack("<5i4s", int16_little_endian, num_leads, num_samples, 0, 4, b"val\0")
 
 
-def _layout(name: str, part: Part, first_patient: int) -> Layout:
+def _layout(name: str, part: Member, first_patient: int) -> Layout:
     return Layout(
         title=f"the PhysioNet/CinC Challenge 2021 ({part.folder})",
         contents=(part.folder,),

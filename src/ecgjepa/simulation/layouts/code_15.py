@@ -21,7 +21,7 @@ from ecgjepa.simulation.heart.recorder import (
     Tracing,
     quantise,
 )
-from ecgjepa.simulation.layouts.population import Layout, Plan, Visit
+from ecgjepa.simulation.layouts.population import Layout, Population, Visit
 
 _FLAGS = {"1dAVb": "1AVB", "RBBB": "CRBBB", "LBBB": "CLBBB", "SB": "SBRAD", "ST": "STACH",
           "AF": "AFIB"}  # fmt: skip
@@ -35,7 +35,7 @@ _LONG = NUM_SAMPLES / SAMPLING_RATE
 _DRIFT, _DRIFT_SPREAD = 0.3, 0.8
 
 
-def write(root: Path, plan: Plan) -> None:
+def write(root: Path, plan: Population) -> None:
     """Write a plan as CODE-15%: HDF5 files of up to 20,000 exams, and last ``exams.csv``.
 
     Raises:
@@ -64,7 +64,7 @@ LAYOUT = Layout(
 
 
 def _write_part(
-    path: Path, plan: Plan, visits: Iterator[Visit], count: int
+    path: Path, plan: Population, visits: Iterator[Visit], count: int
 ) -> list[tuple[object, ...]]:
     """Write an HDF5 file; return its exams' rows of the table."""
     rows, ids = [], []

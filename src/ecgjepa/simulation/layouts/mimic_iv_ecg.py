@@ -16,7 +16,7 @@ from ecgjepa.signals.leads import LEADS
 from ecgjepa.simulation.heart.beats import Waves, frontal_axis
 from ecgjepa.simulation.heart.patients import Patient, generator
 from ecgjepa.simulation.heart.recorder import Tracing, quantise
-from ecgjepa.simulation.layouts.population import Layout, Plan, Visit
+from ecgjepa.simulation.layouts.population import Layout, Population, Visit
 from ecgjepa.simulation.layouts.wfdb_files import write_record
 
 _FOLDER = "files"
@@ -66,7 +66,7 @@ _SENTENCES = {
 }
 
 
-def write(root: Path, plan: Plan) -> None:
+def write(root: Path, plan: Population) -> None:
     """Write a plan as MIMIC-IV-ECG: signals, and last the tables.
 
     Raises:

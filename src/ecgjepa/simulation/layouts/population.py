@@ -29,7 +29,7 @@ class Visit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Population:
     """What to simulate.
 
     Attributes:
@@ -91,14 +91,14 @@ class Layout(NamedTuple):
         title: The database's name in a sentence.
         contents: What is written into the folder, as glob patterns; first what completes it.
         write: Writes a plan into a folder.
-        first_patient: See `Plan`; no two layouts share a patient.
+        first_patient: See `Population`; no two layouts share a patient.
         most_records: As many as patients and record names suffice for.
         longest: In seconds.
     """
 
     title: str
     contents: tuple[str, ...]
-    write: Callable[[Path, Plan], None]
+    write: Callable[[Path, Population], None]
     first_patient: int
     most_records: int = 1_000_000
     longest: float = LONGEST

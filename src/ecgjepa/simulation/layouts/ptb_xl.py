@@ -12,7 +12,7 @@ from ecgjepa.simulation.heart.beats import Heart, frontal_axis
 from ecgjepa.simulation.heart.patients import Patient, generator
 from ecgjepa.simulation.heart.recorder import Tracing, quantise, resample
 from ecgjepa.simulation.heart.statements import NEVER_SIMULATED, SIMULATED
-from ecgjepa.simulation.layouts.population import Layout, Plan
+from ecgjepa.simulation.layouts.population import Layout, Population
 from ecgjepa.simulation.layouts.wfdb_files import write_record
 
 # All columns of ptbxl_database.csv in the official order.
@@ -50,7 +50,7 @@ _STAGES = (
 _AXES = ((-90, "AXR"), (-30, "ALAD"), (30, "LAD"), (90, "MID"), (120, "RAD"), (181, "ARAD"))
 
 
-def write(root: Path, plan: Plan) -> None:
+def write(root: Path, plan: Population) -> None:
     """Write a plan as PTB-XL: signals at every rate of the plan, and last the tables.
 
     Raises:
