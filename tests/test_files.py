@@ -5,14 +5,8 @@ import sys
 
 import pytest
 
-from ecgjepa.files import (
-    DiskFullError,
-    holding,
-    remove_partial,
-    replacing,
-    replacing_folder,
-    write_text,
-)
+from ecgjepa.files import DiskFullError, remove_partial, replacing, replacing_folder, write_text
+from ecgjepa.locks import holding
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -5,12 +5,13 @@ whoever sees the final name sees the whole content.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
-import logging
 import os
+import re
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,12 @@ from typing import IO, Any
 
 import numpy as np
 
-logger = logging.getLogger(__name__)
-
 PARTIAL_PREFIX = ".partial-"
+# Of this machine in the names of temporary files: process numbers mean something on one only.
+_HOST = hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+_TEMPORARY = re.compile(rf"{re.escape(PARTIAL_PREFIX)}(?:([0-9a-f]{{8}})-)?([0-9]{{1,18}})-.+")
+# What another machine left and nobody has written to for so long was given up.
+_ABANDONED_SECONDS = 3600
 
 
 class DiskFullError(OSError):
@@ -42,11 +46,16 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         raise
 
 
+def temporary_name(path: Path) -> Path:
+    """Return the name that this process gives a file or folder until it is whole."""
+    return path.with_name(f"{PARTIAL_PREFIX}{_HOST}-{os.getpid()}-{path.name}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that takes the place of ``path`` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+    temporary = temporary_name(path)
     try:
         with naming_full_disk(path), temporary.open("wb") as stream:
             yield stream
@@ -62,18 +71,21 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Make a folder that takes the place of ``path`` only if the block succeeds.
 
-    An older folder of that name is moved aside for the moment of the rename and then removed.
+    An older folder of that name is moved aside for the moment of the rename and then removed. Files
+    may be read by whoever may read the folder, however the library that wrote them made them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
-    old = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-old-{path.name}")
+    temporary = temporary_name(path)
+    old = temporary_name(path.with_name(f"old-{path.name}"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         with naming_full_disk(path):
             yield temporary
+            mode = temporary.stat().st_mode & 0o666
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
+                    file.chmod(mode)
                     with file.open("rb") as stream:
                         os.fsync(stream.fileno())
         if path.exists():
@@ -83,27 +95,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def holding(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Lock a file, which is made for it and stays, and say whether this block has the lock.
-
-    Without ``wait``, it has not where another process, or another block of this one, has it.
-
-    The lock ends with the process, however that ends. Where the file system has no locks, a warning
-    is logged and the process goes on as if it had it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # Some network file systems have no locks.
-            logger.warning("%s cannot be locked; let no second process work there", path.parent)
-        yield True
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -173,12 +164,40 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what an interrupted writer left in ``folder`` under a temporary name."""
+    """Remove what interrupted writers left in ``folder`` under temporary names.
+
+    What a living process of this machine writes stays, and what one of another machine may write.
+    """
     for path in folder.glob(f"{PARTIAL_PREFIX}*"):
+        if not _is_abandoned(path):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether no process writes under a temporary name any more."""
+    match = _TEMPORARY.fullmatch(path.name)
+    # Older versions wrote no host.
+    if match is not None and match[1] in (None, _HOST):
+        return int(match[2]) == os.getpid() or not _is_alive(int(match[2]))
+    try:
+        newest = max(item.stat().st_mtime for item in (path, *path.rglob("*")))
+    except OSError:  # It has just been renamed or removed.
+        return False
+    return time.time() - newest > _ABANDONED_SECONDS
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

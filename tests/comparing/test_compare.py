@@ -16,7 +16,7 @@ from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
 from ecgjepa.evaluation.predictions import compare_predictions
-from ecgjepa.files import holding
+from ecgjepa.locks import holding
 from ecgjepa.metrics.bootstrap import PatientBootstrap
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.planning.costs import count_flops

@@ -26,7 +26,8 @@ from ecgjepa.comparing.table import (
 )
 from ecgjepa.databases import original
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import claim, holding, write_json, write_text
+from ecgjepa.files import claim, write_json, write_text
+from ecgjepa.locks import holding
 from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.planning.costs import count_flops
 from ecgjepa.protocols.encoders import load_encoder

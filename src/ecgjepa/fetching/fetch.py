@@ -18,7 +18,7 @@ from ecgjepa.fetching.journal import Journal
 from ecgjepa.fetching.lists import STATE_FOLDER, Item, list_url, read_items, select
 from ecgjepa.fetching.transfer import fetch_file
 from ecgjepa.fetching.work import Failure, Work
-from ecgjepa.files import holding
+from ecgjepa.locks import holding
 
 MIRROR_VARIABLE = "ECGJEPA_MIRROR"
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import (
-    PARTIAL_PREFIX,
     remove_partial,
     replacing_folder,
     sha256_of_file,
+    temporary_name,
     write_json,
 )
 from ecgjepa.version import __version__
@@ -188,7 +188,7 @@ def remove_old_checkpoints(
     for path in counted[:-keep]:
         if not milestone_every or _step_of(path) % milestone_every:
             # Renamed first: what is half removed has no checkpoint's name.
-            doomed = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
+            doomed = temporary_name(path)
             path.replace(doomed)
             shutil.rmtree(doomed)
 

@@ -4,12 +4,15 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, DivergenceError, StoreError
+from ecgjepa.locks import working_in
 from ecgjepa.model.compute import autocast, keep_freed_memory
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.build import Objective, ObjectiveOutput, build_objective
@@ -76,7 +79,7 @@ def pretrain(
         DatabaseError: If a database has no published constants and ``data.normalisation`` is paper.
         TaskError: If the probe's records do not fit, or the store holds its validation folds.
         StoreError: If the store is unusable or holds records reserved for selection and test.
-        CheckpointError: If ``out`` holds another run.
+        CheckpointError: If ``out`` holds another run, or another process is at work in it.
         DivergenceError: If the loss stops being a number.
         CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
         RankDriftError: If processes that share the run no longer hold the same weights.
@@ -99,8 +102,10 @@ def pretrain(
         )
         check_run(run, config, records)
         # SIGTERM ends a process that waits for the others at once: there is nothing to save yet.
-        with world.group(), stop_on_signal() as stop:
+        with world.group(), stop_on_signal() as stop, ExitStack() as held:
             world.barrier()  # nothing is written before all processes have looked
+            if refusal := world.decide(partial(_occupy, run, held)):
+                raise CheckpointError(refusal)
             opened = None
             if world.is_first:
                 opened = None if probe is None else probe(describe_start(config, records))
@@ -111,6 +116,16 @@ def pretrain(
                     save_encoder(run, objective.encoder_to_keep, steps=config.train.steps)
             world.barrier()
     return run
+
+
+def _occupy(run: Path, held: ExitStack) -> str:
+    """Keep other processes out of an unfinished run's folder; return why that cannot be, or ''."""
+    try:
+        if not (run / MODEL_FOLDER).is_dir():
+            held.enter_context(working_in(run, CheckpointError, "another pretrain"))
+    except CheckpointError as error:
+        return str(error)
+    return ""
 
 
 def refuse_held_out(store: Store) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from ecgjepa.config import PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json, write_text
+from ecgjepa.locks import LOCK_FILE
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
@@ -67,7 +68,11 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
     """Write what the run is, if it is a new one, and clear away half-written files.
 
     The configuration comes last: a folder without it is free to be claimed again.
+
+    Raises:
+        CheckpointError: As `check_run`, for another process may have claimed it meanwhile.
     """
+    check_run(run, config, store)
     remove_partial(run)
     path = run / CONFIG_FILE
     if not path.is_file():
@@ -79,7 +84,8 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
 
 def _is_begun(path: Path) -> bool:
     """Return whether a file is what an interrupted claim leaves behind."""
-    return path.name in (STORE_FILE, _DESCRIPTION_FILE) or path.name.startswith(PARTIAL_PREFIX)
+    ours = (STORE_FILE, _DESCRIPTION_FILE, LOCK_FILE)
+    return path.name in ours or path.name.startswith(PARTIAL_PREFIX)
 
 
 def read_run_config(run: Path) -> PretrainConfig:

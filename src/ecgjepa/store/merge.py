@@ -17,6 +17,7 @@ from jaxtyping import Float64
 from ecgjepa.config import Section
 from ecgjepa.errors import StoreError
 from ecgjepa.files import remove_partial, replacing, sha256_of_file, write_json
+from ecgjepa.locks import working_in
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, shard_name
 from ecgjepa.store.manifest import (
@@ -76,9 +77,22 @@ def merge(store: str | Path) -> Manifest:
         The manifest; that of the finished store if there is nothing left to do.
 
     Raises:
-        StoreError: If a shard is missing or of the wrong size, or no record could be used.
+        StoreError: If a shard is missing or of the wrong size, no record could be used, or another
+            process is at work in the folder.
     """
     store = Path(store)
+    if (store / MANIFEST_FILE).is_file() or read_plan(store) is None:
+        return finish(store)
+    with working_in(store, StoreError, "a prepare or merge"):
+        return finish(store)
+
+
+def finish(store: Path) -> Manifest:
+    """Do what `merge` does in a folder that no other process works in.
+
+    Raises:
+        StoreError: As `merge`.
+    """
     facts = None if (store / MANIFEST_FILE).is_file() else read_plan(store)
     if facts is None:
         manifest = read_manifest(store)

@@ -3,17 +3,19 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
-from ecgjepa.files import holding, remove_partial, write_json
+from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json
+from ecgjepa.locks import LOCK_FILE, holding, working_in
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
 from ecgjepa.store.ingest import ON_BAD, OnBad
 from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest, read_manifest
-from ecgjepa.store.merge import PLAN_FILE, DatabaseFacts, PlanFacts, merge, read_plan
+from ecgjepa.store.merge import PLAN_FILE, DatabaseFacts, PlanFacts, finish, read_plan
 from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
     Folds,
@@ -69,13 +71,16 @@ def prepare(
 
     Raises:
         DatabaseError: If a folder is not what its name says.
-        StoreError: If ``store`` holds something else, or nothing is left to store.
+        StoreError: If ``store`` holds something else, another process is at work in it, or nothing
+            is left to store.
         RecordError: At the first unusable record, with ``on_bad="raise"``.
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(databases, folds, settings, tables)
-    _write(plan, Path(store), (1, 1), workers, progress)
-    return merge(store)
+    store = Path(store)
+    with _working_on(store, (1, 1)):
+        _write(plan, store, (1, 1), workers, progress)
+        return finish(store)
 
 
 def prepare_share(
@@ -114,7 +119,9 @@ def prepare_share(
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(databases, folds, settings, tables)
-    _write(plan, Path(store), share, workers, progress)
+    list(shard_numbers(plan.num_shards, share))  # Refuses what is no share.
+    with _working_on(Path(store), share):
+        _write(plan, Path(store), share, workers, progress)
 
 
 def _settings(
@@ -143,10 +150,35 @@ def prepare_cached(
     """
     plan = make_plan(databases, folds, Settings(preprocessing), own_filters=False)
     store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan.digest()[:12]}"
-    with holding(Path(cache) / "locks" / store.name, wait=True):
+    with holding(Path(cache) / "locks" / store.name, wait=True), _working_on(store, (1, 1)):
         _write(plan, store, (1, 1), None, progress)
-        merge(store)
+        finish(store)
     return store
+
+
+@contextmanager
+def _working_on(store: Path, share: tuple[int, int]) -> Iterator[None]:
+    """Keep other processes out of an unfinished store; jobs of an array share it.
+
+    Raises:
+        StoreError: If another process is at work there, or the folder is no store.
+    """
+    if (store / MANIFEST_FILE).is_file():  # It may lie on a disk that cannot be written to.
+        yield
+        return
+    if read_plan(store) is None:
+        _refuse_foreign(store)
+    is_alone = share == (1, 1)
+    with working_in(store, StoreError, "another prepare", shared=not is_alone):
+        if is_alone:
+            yield
+            return
+        with holding(store / PARTS_FOLDER / f"share-{share[0]}-of-{share[1]}.lock") as is_ours:
+            if not is_ours:
+                raise StoreError(
+                    f"{store}: another process is at work on share {share[0]}/{share[1]} already"
+                )
+            yield
 
 
 def _write(
@@ -220,8 +252,7 @@ def _claim(store: Path, plan: ShardPlan, digest: str, *, clean: bool) -> None:
             remove_partial(store)
             remove_partial(store / PARTS_FOLDER)
         return
-    if not _is_free(store):
-        raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
+    _refuse_foreign(store)
     facts = PlanFacts(
         plan=digest,
         num_shards=plan.num_shards,
@@ -236,13 +267,22 @@ def _claim(store: Path, plan: ShardPlan, digest: str, *, clean: bool) -> None:
         raise
 
 
+def _refuse_foreign(store: Path) -> None:
+    if not _is_free(store):
+        raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
+
+
 def _is_free(store: Path) -> bool:
     """Return whether nothing is there, or no more than another job of the array just made."""
     if not store.exists():
         return True
     if not store.is_dir():
         return False
-    found = [path for path in store.rglob("*") if not path.name.startswith(".partial-")]
+    found = [
+        path
+        for path in store.rglob("*")
+        if not path.name.startswith(PARTIAL_PREFIX) and not path.name.endswith(LOCK_FILE)
+    ]
     return found in ([], [store / PARTS_FOLDER])
 
 
