@@ -16,8 +16,14 @@ from jaxtyping import Float64
 
 from ecgjepa.config import Section
 from ecgjepa.errors import StoreError
-from ecgjepa.files import remove_partial, replacing, sha256_of_file, write_json
-from ecgjepa.locks import working_in
+from ecgjepa.files import (
+    PARTIAL_PREFIX,
+    remove_partial,
+    replacing,
+    sha256_of_file,
+    write_json,
+)
+from ecgjepa.locks import LOCK_FILE, working_in
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, shard_name
 from ecgjepa.store.manifest import (
@@ -65,6 +71,30 @@ def read_plan(store: Path) -> PlanFacts | None:
     """Return the plan of an unfinished store, or None if there is none."""
     path = store / PARTS_FOLDER / PLAN_FILE
     return PlanFacts.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+def refuse_foreign(store: Path) -> None:
+    """Refuse to write a store into a folder that holds something else.
+
+    Raises:
+        StoreError: If it does.
+    """
+    if not _is_free(store):
+        raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
+
+
+def _is_free(store: Path) -> bool:
+    """Return whether nothing is there, or no more than another job of the array just made."""
+    if not store.exists():
+        return True
+    if not store.is_dir():
+        return False
+    found = [
+        path
+        for path in store.rglob("*")
+        if not path.name.startswith(PARTIAL_PREFIX) and not path.name.endswith(LOCK_FILE)
+    ]
+    return found in ([], [store / PARTS_FOLDER])
 
 
 def merge(store: str | Path) -> Manifest:

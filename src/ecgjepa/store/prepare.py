@@ -8,14 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
-from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json
-from ecgjepa.locks import LOCK_FILE, holding, working_in
+from ecgjepa.files import remove_partial, write_json
+from ecgjepa.locks import holding, working_in
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
 from ecgjepa.store.ingest import ON_BAD, OnBad
 from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest, read_manifest
-from ecgjepa.store.merge import PLAN_FILE, DatabaseFacts, PlanFacts, finish, read_plan
+from ecgjepa.store.merge import (
+    PLAN_FILE,
+    DatabaseFacts,
+    PlanFacts,
+    finish,
+    read_plan,
+    refuse_foreign,
+)
 from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
     Folds,
@@ -167,7 +174,7 @@ def _working_on(store: Path, share: tuple[int, int]) -> Iterator[None]:
         yield
         return
     if read_plan(store) is None:
-        _refuse_foreign(store)
+        refuse_foreign(store)
     is_alone = share == (1, 1)
     with working_in(store, StoreError, "another prepare", shared=not is_alone):
         if is_alone:
@@ -252,7 +259,7 @@ def _claim(store: Path, plan: ShardPlan, digest: str, *, clean: bool) -> None:
             remove_partial(store)
             remove_partial(store / PARTS_FOLDER)
         return
-    _refuse_foreign(store)
+    refuse_foreign(store)
     facts = PlanFacts(
         plan=digest,
         num_shards=plan.num_shards,
@@ -265,25 +272,6 @@ def _claim(store: Path, plan: ShardPlan, digest: str, *, clean: bool) -> None:
     except OSError:
         _release(store, clean=clean)
         raise
-
-
-def _refuse_foreign(store: Path) -> None:
-    if not _is_free(store):
-        raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
-
-
-def _is_free(store: Path) -> bool:
-    """Return whether nothing is there, or no more than another job of the array just made."""
-    if not store.exists():
-        return True
-    if not store.is_dir():
-        return False
-    found = [
-        path
-        for path in store.rglob("*")
-        if not path.name.startswith(PARTIAL_PREFIX) and not path.name.endswith(LOCK_FILE)
-    ]
-    return found in ([], [store / PARTS_FOLDER])
 
 
 def _facts(plan: ShardPlan) -> list[DatabaseFacts]:
