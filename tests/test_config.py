@@ -43,7 +43,7 @@ def test_unknown_preset_lists_the_known():
         ("mask.min_keep_ratio=0.9", r"min_keep_ratio 0.9 exceeds max_keep_ratio"),
         ("encoder.patch_size=7", r"patches of 7 samples do not fill evenly"),
         ("data.leads=[I]", r"encoder.num_leads is 12 but data.leads names 1"),
-        ("train.steps={", r"value is not readable"),
+        ("train.steps={", r"--set train.steps: not readable as YAML"),
         ("train.precision=float16", r"train.precision"),
     ],
 )

@@ -1,12 +1,19 @@
 import errno
 import os
-import subprocess
-import sys
+import stat
+import time
 
 import pytest
 
-from ecgjepa.files import DiskFullError, remove_partial, replacing, replacing_folder, write_text
-from ecgjepa.locks import holding
+from ecgjepa.files import (
+    PARTIAL_PREFIX,
+    DiskFullError,
+    remove_partial,
+    replacing,
+    replacing_folder,
+    temporary_name,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -55,49 +62,34 @@ def test_a_full_disk_is_said_so_and_cleaned_up(tmp_path, monkeypatch, code):
 
 
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
-    (tmp_path / ".partial-1-a").write_text("x")
-    (tmp_path / ".partial-1-b").mkdir()
+    (tmp_path / ".partial-999999999-a").write_text("x")
+    (tmp_path / ".partial-999999999-b").mkdir()
     (tmp_path / "keep").write_text("x")
     remove_partial(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
 
 
-def test_one_holder_at_a_time_and_none_after_a_failure(tmp_path, caplog, monkeypatch):
-    path = tmp_path / "locks" / "a"
-    with holding(path) as first, holding(path) as second, holding(tmp_path / "b") as other:
-        assert (first, second, other) == (True, False, True)
-
-    def fail():
-        with holding(path):
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    with holding(path) as again:
-        assert again
-
-    def without_locks(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("ecgjepa.files.fcntl.flock", without_locks)
-    with holding(path) as is_ours:
-        assert is_ours
-    assert "cannot be locked" in caplog.text
+def test_what_a_living_process_writes_stays(tmp_path):
+    """Another process of this machine, and one of another machine until it is silent for long."""
+    living, foreign = os.getppid(), f"{PARTIAL_PREFIX}00000000-1-x"
+    own = temporary_name(tmp_path / "y").name
+    neighbour = own.replace(f"-{os.getpid()}-", f"-{living}-")
+    for name in (own, neighbour, foreign):
+        (tmp_path / name).write_text("x")
+    remove_partial(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {neighbour, foreign}
+    long_ago = time.time() - 7200
+    os.utime(tmp_path / foreign, (long_ago, long_ago))
+    remove_partial(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [neighbour]
 
 
-def test_who_waits_gets_the_lock_when_the_process_that_had_it_is_dead(tmp_path):
-    held = tmp_path / "held"
-    code = (
-        "import sys, time, pathlib, ecgjepa.files as files\n"
-        "with files.holding(pathlib.Path(sys.argv[1])):\n"
-        "    print('held', flush=True)\n"
-        "    time.sleep(600)\n"
-    )
-    command = [sys.executable, "-c", code, str(held)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with holding(held) as is_ours:
-            assert not is_ours
-        holder.kill()
-        with holding(held, wait=True) as is_ours:
-            assert is_ours
+def test_files_of_a_folder_may_be_read_by_whoever_may_read_the_folder(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing_folder(tmp_path / "model") as partial:
+            (partial / "weights").write_text("x")
+            (partial / "weights").chmod(0o600)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model/weights").stat().st_mode) == 0o640

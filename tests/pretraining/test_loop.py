@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError, CollapseError, ConfigError, DivergenceError, StoreError
+from ecgjepa.locks import LOCK_FILE, working_in
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
@@ -322,11 +323,11 @@ def test_held_out_records_are_refused(tmp_path):
 
 
 def test_a_claim_cut_short_is_claimed_again(store, tmp_path):
-    (tmp_path / "run/.partial-7-model").mkdir(parents=True)
+    (tmp_path / "run/.partial-999999999-model").mkdir(parents=True)
     (tmp_path / "run/store.json").write_text("{}")
     run = pretrain(store, tmp_path / "run", overrides=FAST)
     assert (run / "store.json").read_bytes() == (store / "manifest.json").read_bytes()
-    assert not (run / ".partial-7-model").exists()
+    assert not (run / ".partial-999999999-model").exists()
 
 
 def test_a_foreign_folder_is_refused(store, tmp_path):
@@ -391,7 +392,7 @@ def test_a_run_goes_on_from_the_last_undamaged_checkpoint(store, tmp_path, monke
 
 
 def test_old_checkpoints_are_removed(saved):
-    (saved / ".partial-7-step-000020").mkdir()
+    (saved / ".partial-999999999-step-000020").mkdir()
     remove_old_checkpoints(saved, keep=2)
     assert [path.name for path in sorted(saved.iterdir())] == ["step-000010", "step-000015"]
 
@@ -480,3 +481,15 @@ def test_ctrl_c_twice_does_not_wait_for_the_step():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_process_is_told_that_another_trains_there(store, tmp_path):
+    run = tmp_path / "run"
+    with working_in(run, CheckpointError, "a pretrain"):
+        with pytest.raises(CheckpointError, match=r"another pretrain is at work .*process \d+ on"):
+            pretrain(store, run, overrides=FAST)
+        assert [path.name for path in run.iterdir()] == [LOCK_FILE]
+    done = pretrain(store, run, overrides=FAST)
+    assert not [path for path in done.rglob("*") if path.name.startswith(".")]
+    modes = {path.stat().st_mode & 0o777 for path in done.rglob("*") if path.is_file()}
+    assert len(modes) == 1, "some files may be read by others, and some may not"

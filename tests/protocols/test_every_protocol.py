@@ -365,7 +365,7 @@ def test_all_labels_again_are_said_to_be_all(encoder, ptb_xl, cache):
 def test_the_command(encoder, georgia, ningbo, cache, tmp_path, monkeypatch, capsys):
     words = (
         f"ecgjepa probe --model {encoder} --data georgia={georgia} --data ningbo={ningbo} "
-        f"--task challenge-2021 --protocol knn --label-fraction 50,100 --test-on each "
+        f"--task challenge-2021 --protocol knn --label-fraction 50%,100% --test-on each "
         f"--layers 1-2 --cache {cache} --out {tmp_path / 'r'} --json"
     )
     monkeypatch.setattr(sys, "argv", words.split())

@@ -175,7 +175,7 @@ def without_registers(tmp_path_factory):
         ("finetune-after-probe", "head=register", "head is register, but the head is the probe's"),
         ("attentive", "dropout=0.1", "dropout is 0.1, but the encoder is frozen"),
         ("attentive", "head=register", "head is register, but this protocol has no other head"),
-        ("attentive", "steps=[", r"--set 'steps=\[': value is not readable"),
+        ("attentive", "steps=[", r"--set steps: not readable as YAML"),
     ],
 )
 def test_settings_that_a_protocol_cannot_follow(encoder, no_data, protocol, override, match):

@@ -11,6 +11,8 @@ import pytest
 from conftest import content, write_ptb_xl
 
 from ecgjepa.errors import RecordFormatError, StoreError
+from ecgjepa.files import temporary_name
+from ecgjepa.locks import holding, working_in
 from ecgjepa.store.merge import merge
 from ecgjepa.store.prepare import prepare, prepare_share
 from ecgjepa.store.reading import Store
@@ -80,7 +82,7 @@ def test_merge_names_missing_shards(source, tmp_path):
 
 def test_a_share_leaves_what_other_jobs_are_writing(source, tmp_path):
     prepare_share({"ptb-xl": source}, tmp_path / "s", (1, 2), **OPTIONS)
-    foreign = tmp_path / "s/.partial-7-shard-00003.i16"
+    foreign = tmp_path / "s/.partial-999999999-shard-00003.i16"
     foreign.write_bytes(b"in progress elsewhere")
     prepare_share({"ptb-xl": source}, tmp_path / "s", (2, 2), **OPTIONS)
     assert foreign.exists()
@@ -130,3 +132,38 @@ def test_kill_and_resume_gives_the_same_bytes(source, tmp_path, delay):
     process.wait()
     subprocess.run(command(source, tmp_path / "cut"), check=True, stdout=subprocess.DEVNULL)
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_second_process_is_told_that_another_is_at_work(source, tmp_path):
+    """As when a scheduler starts a job twice: nothing of the first is touched."""
+    store = tmp_path / "s"
+    with working_in(store, StoreError, "a prepare"):
+        half = temporary_name(store / "shard-00000.i16")
+        half.write_bytes(b"being written")
+        for call in (
+            lambda: prepare({"ptb-xl": source}, store, **OPTIONS),
+            lambda: prepare_share({"ptb-xl": source}, store, (1, 2), **OPTIONS),
+        ):
+            with pytest.raises(StoreError, match="another prepare is at work there already"):
+                call()
+        assert half.read_bytes() == b"being written"
+        half.unlink()
+    assert not store.exists()
+
+
+def test_a_share_and_a_merge_do_not_meet(source, tmp_path):
+    store = tmp_path / "s"
+    prepare_share({"ptb-xl": source}, store, (1, 2), **OPTIONS)
+    with working_in(store, StoreError, "a share", shared=True):
+        with pytest.raises(StoreError, match="a prepare or merge is at work"):
+            merge(store)
+        with pytest.raises(StoreError, match="another prepare is at work"):
+            prepare({"ptb-xl": source}, store, **OPTIONS)
+        prepare_share({"ptb-xl": source}, store, (2, 2), **OPTIONS)
+        with (
+            holding(store / "parts/share-2-of-2.lock"),
+            pytest.raises(StoreError, match="at work on share 2/2 already"),
+        ):
+            prepare_share({"ptb-xl": source}, store, (2, 2), **OPTIONS)
+    merge(store)
+    assert not [path for path in store.iterdir() if path.name.startswith(".")]

@@ -150,7 +150,7 @@ def test_leftovers_of_a_kill_are_cleaned_up(source, tmp_path):
             records_per_shard=7,
             progress=interrupt,
         )
-    (tmp_path / "cut/.partial-9-shard-00001.i16").write_bytes(b"half")
+    (tmp_path / "cut/.partial-999999999-shard-00001.i16").write_bytes(b"half")
     (tmp_path / "cut/shard-00001.i16").write_bytes(b"no part says this is complete")
     prepare({"ptb-xl": source}, tmp_path / "cut", folds="all", records_per_shard=7)
     assert content(tmp_path / "cut") == content(tmp_path / "whole")

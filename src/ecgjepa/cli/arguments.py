@@ -1,8 +1,20 @@
-"""What people type: folders by name, folds, percents, shares."""
+"""What people type: folders by name, folds, layers, label fractions, shares, settings."""
 
+import re
 from pathlib import Path
+from typing import Any, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
+
+from ecgjepa.config import describe_validation_error, short_repr
+
+Settings = TypeVar("Settings", bound=BaseModel)
+# Whole numbers as people type them. (Python's `isdigit` is true of ², which is no number.)
+_RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
+# The largest that a store's index can hold.
+_LAST_FOLD = 32_767
+_MOST_LAYERS = 512
 
 
 def named_folders(items: list[str]) -> dict[str, Path]:
@@ -26,33 +38,79 @@ def parse_folds(text: str) -> tuple[int, ...]:
     """Read ``1-8`` or ``1,2,5``.
 
     Raises:
-        BadParameter: If it is not like that.
+        BadParameter: If it is not like that, or no fold can have such a number.
     """
-    folds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise typer.BadParameter(f"folds {text!r}: expected e.g. 1-8 or 1,2,5")
-        folds += range(int(first), int(last) + 1) if dash else [int(first)]
-    return tuple(folds)
+    return _parse_numbers(text, "folds", "1-8 or 1,2,5", _LAST_FOLD)
 
 
-def parse_percents(text: str) -> tuple[float, ...]:
-    """Read ``1,5,10`` as shares of one.
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Read ``4`` or ``5-8``; nothing gives no layers.
 
     Raises:
-        BadParameter: If one is no number above 0, up to 100.
+        BadParameter: If it is not like that, or no encoder has so many layers.
     """
-    shares = []
+    return _parse_numbers(text, "layers", "4 or 5-8", _MOST_LAYERS) if text else ()
+
+
+def _parse_numbers(text: str, what: str, example: str, most: int) -> tuple[int, ...]:
+    numbers: list[int] = []
     for part in text.split(","):
-        try:
-            share = float(part) / 100
-        except ValueError:
-            share = 0.0
-        if not 0 < share <= 1:
-            raise typer.BadParameter(f"{text!r}: expected percents such as 1,10,100")
-        shares.append(share)
-    return tuple(shares)
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise typer.BadParameter(f"{what} {short_repr(text)}: expected e.g. {example}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last > most:
+            raise typer.BadParameter(f"{what} {short_repr(text)}: expected numbers up to {most:,}")
+        if first > last:
+            raise typer.BadParameter(
+                f"{what} {short_repr(text)}: {first} is above {last}; expected e.g. {example}"
+            )
+        numbers += range(first, last + 1)
+    return tuple(numbers)
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """Read ``1%,10%,100%`` or ``0.01,0.1`` as shares of one.
+
+    A bare number of 1 or more is refused: 10 was ten percent in older versions, and the functions
+    of this package take shares, of which 1 is all.
+
+    Raises:
+        BadParameter: If one is neither a share between 0 and 1 nor a percentage up to 100 %.
+    """
+    return tuple(_parse_fraction(part.strip()) for part in text.split(","))
+
+
+def _parse_fraction(text: str) -> float:
+    number = text.removesuffix("%").strip()
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    is_percent = text.endswith("%")
+    if not is_percent and 1 <= value <= 100:
+        raise typer.BadParameter(
+            f"{text}: is that percent? Write {number}% or, as a share, {value / 100:g}"
+            + ("; all are 100%" if value == 1 else "")
+        )
+    share = value / 100 if is_percent else value
+    if not 0 < share <= 1:
+        raise typer.BadParameter(
+            f"{short_repr(text)}: expected percentages such as 1%,10%,100% or shares such as 0.1"
+        )
+    return share
+
+
+def validated(settings: type[Settings], **values: Any) -> Settings:  # noqa: ANN401
+    """Return settings made of options.
+
+    Raises:
+        BadParameter: If a value is impossible.
+    """
+    try:
+        return settings(**values)
+    except ValidationError as error:
+        raise typer.BadParameter(describe_validation_error(error, "options")) from None
 
 
 def parse_share(text: str) -> tuple[int, int]:
@@ -61,7 +119,7 @@ def parse_share(text: str) -> tuple[int, int]:
     Raises:
         BadParameter: If it is not like that.
     """
-    part, _, of = text.partition("/")
-    if not (part.strip().isdigit() and of.strip().isdigit()):
-        raise typer.BadParameter(f"share {text!r}: expected i/n, e.g. 3/16")
-    return int(part), int(of)
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", text)
+    if match is None:
+        raise typer.BadParameter(f"share {short_repr(text)}: expected i/n, e.g. 3/16")
+    return int(match[1]), int(match[2])

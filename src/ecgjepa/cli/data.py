@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
-from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share
+from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share, validated
 from ecgjepa.cli.options import JsonOption, SeedOption, StoreOption
 from ecgjepa.terminal.data import (
     database_as_json,
@@ -159,7 +159,9 @@ def prepare(
     options: dict[str, Any] = {
         "tables": named_folders(tables or []),
         "folds": folds if folds in ("train", "all") else parse_folds(folds),
-        "preprocessing": PreprocessingConfig(sampling_rate=sampling_rate, highpass_hz=highpass),
+        "preprocessing": validated(
+            PreprocessingConfig, sampling_rate=sampling_rate, highpass_hz=highpass
+        ),
         "records_per_shard": records_per_shard,
         "codec": codec,
         "on_bad": on_bad,

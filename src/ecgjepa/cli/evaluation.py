@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from ecgjepa.cli.application import app
-from ecgjepa.cli.arguments import named_folders, parse_folds, parse_percents
+from ecgjepa.cli.arguments import named_folders, parse_fractions, parse_layers
 from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
@@ -48,7 +48,7 @@ def probe(
         str, typer.Option("--layers", help="Average these layers, e.g. 4 or 5-8.")
     ] = "",
     runs: RunsOption = 1,
-    label_fraction: FractionOption = "100",
+    label_fraction: FractionOption = "100%",
     label_draws: DrawsOption = 1,
     test_on: TestOnOption = "",
     allow_seen: AllowSeenOption = False,
@@ -67,7 +67,7 @@ def probe(
     _evaluate(
         "encoding",
         as_json,
-        _Repetition(runs, parse_percents(label_fraction), label_draws, seed, test_on),
+        _Repetition(runs, parse_fractions(label_fraction), label_draws, seed, test_on),
         model=model,
         data=_data(data, store),
         out=out,
@@ -79,7 +79,7 @@ def probe(
         allow_seen=allow_seen,
         cache=cache,
         device=device,
-        layers=parse_folds(layers) if layers else (),
+        layers=parse_layers(layers),
     )
 
 
@@ -98,7 +98,7 @@ def finetune(
         bool, typer.Option(help="Also train the untrained encoder, to compare.")
     ] = True,
     runs: RunsOption = 1,
-    label_fraction: FractionOption = "100",
+    label_fraction: FractionOption = "100%",
     label_draws: DrawsOption = 1,
     test_on: TestOnOption = "",
     allow_seen: AllowSeenOption = False,
@@ -117,7 +117,7 @@ def finetune(
     _evaluate(
         "preparing",
         as_json,
-        _Repetition(runs, parse_percents(label_fraction), label_draws, seed, test_on),
+        _Repetition(runs, parse_fractions(label_fraction), label_draws, seed, test_on),
         model=model,
         data=_data(data, store),
         out=out,

@@ -42,7 +42,9 @@ StoreDataOption = Annotated[
 RunsOption = Annotated[int, typer.Option("--runs", min=1, help="Seeds; the paper has 10.")]
 FractionOption = Annotated[
     str,
-    typer.Option("--label-fraction", help="Percent of the training patients, e.g. 1,5,10,25,100."),
+    typer.Option(
+        "--label-fraction", help="Training patients whose labels are used, e.g. 1%,10%,100% or 0.1."
+    ),
 ]
 DrawsOption = Annotated[
     int, typer.Option("--label-draws", min=1, help="Choices of those patients.")

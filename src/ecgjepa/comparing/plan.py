@@ -5,10 +5,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from ecgjepa.config import PretrainConfig, Section, describe_validation_error, load_preset
+from ecgjepa.config import (
+    PretrainConfig,
+    Section,
+    describe_validation_error,
+    load_preset,
+    parse_yaml,
+    read_yaml_text,
+)
 from ecgjepa.errors import ConfigError
 from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.model.heads import check_head
@@ -246,7 +252,7 @@ def load_plan(name: str | Path) -> ComparisonPlan:
         path = Path(name)
         if not path.is_file():
             raise ConfigError(f"no plan {path}")
-        text = path.read_text(encoding="utf-8")
+        text = read_yaml_text(path)
     elif name in plan_names():
         plan = resources.files("ecgjepa.comparing") / "plans" / f"{name}.yaml"
         text = plan.read_text(encoding="utf-8")
@@ -255,9 +261,8 @@ def load_plan(name: str | Path) -> ComparisonPlan:
             f"unknown plan {str(name)!r}: expected one of {', '.join(plan_names())}, or the path "
             "of a .yaml file"
         )
+    content = parse_yaml(text, source=str(name))
     try:
-        return ComparisonPlan.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not readable as YAML: {error}") from None
+        return ComparisonPlan.model_validate(content)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, str(name))) from None

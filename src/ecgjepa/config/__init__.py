@@ -15,8 +15,9 @@ from ecgjepa.config.objectives import (
 )
 from ecgjepa.config.presets import load_preset, parse_config, preset_names, to_yaml
 from ecgjepa.config.run import PretrainConfig
-from ecgjepa.config.section import Section, describe_validation_error
+from ecgjepa.config.section import Section, describe_validation_error, short_repr
 from ecgjepa.config.training import Loss, OnlineProbeConfig, TrainConfig
+from ecgjepa.config.yaml_text import parse_yaml, read_yaml_text
 
 __all__ = [
     "AugmentConfig",
@@ -36,6 +37,9 @@ __all__ = [
     "describe_validation_error",
     "load_preset",
     "parse_config",
+    "parse_yaml",
     "preset_names",
+    "read_yaml_text",
+    "short_repr",
     "to_yaml",
 ]

@@ -6,6 +6,15 @@ from pydantic import Field, model_validator
 
 from ecgjepa.config.section import Section
 
+# Far above what any ECG or network of this field has. What exceeds a limit is an error or an
+# attack, and would only be noticed after it has taken all memory.
+LEAST_HERTZ, MOST_HERTZ = 25.0, 50_000.0
+MOST_LEADS = 64
+MOST_WINDOW_SECONDS = 3600.0
+MOST_WINDOW_SAMPLES = 1_000_000
+_MOST_WIDTH = 16_384
+_MOST_BLOCKS = 512
+
 
 def check_width(dim: int, num_heads: int) -> None:
     """Refuse a width that heads or position embeddings cannot share evenly."""
@@ -41,14 +50,23 @@ class DataConfig(Section):
             ``auto``, on a GPU with room for them. It changes nothing in the batches.
     """
 
-    sampling_rate: float = Field(gt=0)
-    leads: tuple[str, ...] = Field(min_length=1)
-    window_seconds: float = Field(gt=0)
+    sampling_rate: float = Field(ge=LEAST_HERTZ, le=MOST_HERTZ)
+    leads: tuple[str, ...] = Field(min_length=1, max_length=MOST_LEADS)
+    window_seconds: float = Field(gt=0, le=MOST_WINDOW_SECONDS)
     clip: float = Field(5.0, gt=0)
     normalisation: Literal["store", "paper"] = "store"
     weights: dict[str, float] = Field(default_factory=dict)
     sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
     resident: bool | Literal["auto"] = "auto"
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "DataConfig":
+        if self.window_samples > MOST_WINDOW_SAMPLES:
+            raise ValueError(
+                f"a window of {self.window_seconds} s at {self.sampling_rate} Hz has "
+                f"{self.window_samples:,} samples; expected {MOST_WINDOW_SAMPLES:,} at most"
+            )
+        return self
 
     @property
     def window_samples(self) -> int:
@@ -100,16 +118,16 @@ class EncoderConfig(Section):
         lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
     """
 
-    num_leads: int = Field(12, ge=1)
-    patch_size: int = Field(25, ge=1)
-    dim: int = Field(ge=2)
-    depth: int = Field(ge=1)
-    num_heads: int = Field(ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
-    num_registers: int = Field(1, ge=0)
-    norm_eps: float = Field(1e-6, gt=0)
+    num_leads: int = Field(12, ge=1, le=MOST_LEADS)
+    patch_size: int = Field(25, ge=1, le=10_000)
+    dim: int = Field(ge=2, le=_MOST_WIDTH)
+    depth: int = Field(ge=1, le=_MOST_BLOCKS)
+    num_heads: int = Field(ge=1, le=_MOST_WIDTH)
+    mlp_ratio: float = Field(4.0, gt=0, le=64)
+    num_registers: int = Field(1, ge=0, le=1024)
+    norm_eps: float = Field(1e-6, gt=0, le=0.1)
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
-    num_positions: int = Field(0, ge=0)
+    num_positions: int = Field(0, ge=0, le=MOST_WINDOW_SAMPLES)
     lead_patches: bool = False
 
     @model_validator(mode="after")
@@ -132,9 +150,9 @@ class EncoderConfig(Section):
 class PredictorConfig(Section):
     """The narrow transformer that predicts masked features; the rest follows the encoder."""
 
-    dim: int = Field(ge=2)
-    depth: int = Field(ge=1)
-    num_heads: int = Field(ge=1)
+    dim: int = Field(ge=2, le=_MOST_WIDTH)
+    depth: int = Field(ge=1, le=_MOST_BLOCKS)
+    num_heads: int = Field(ge=1, le=_MOST_WIDTH)
 
     @model_validator(mode="after")
     def _divisible(self) -> "PredictorConfig":

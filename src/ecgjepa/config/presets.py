@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from ecgjepa.config.run import PretrainConfig
-from ecgjepa.config.section import describe_validation_error
+from ecgjepa.config.section import describe_validation_error, short_repr
+from ecgjepa.config.yaml_text import parse_yaml, read_yaml_text
 from ecgjepa.errors import ConfigError
 
 _PAPER_SIZES = ("xs", "s", "b")
@@ -65,16 +66,19 @@ def _small_preset_files() -> dict[str, str]:
     }
 
 
-def _read_preset(name: str | Path) -> dict[str, Any]:
+def _read_preset(name: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a preset's content; ``above`` are the files that name it as their base."""
     if str(name).endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
             raise ConfigError(f"no configuration file {path}")
-        return _on_its_base(_load_yaml(path.read_text(encoding="utf-8"), source=str(path)))
+        if any(path.samefile(other) for other in above):
+            raise ConfigError(f"{path}: is its own base, by way of {above[-1]}")
+        return _on_its_base(_load_yaml(read_yaml_text(path), source=str(path)), (*above, path))
     if name in preset_names():
         small = _small_preset_files()
         if name in small:
-            return _on_its_base(_load_yaml(small[str(name)], source=str(name)))
+            return _on_its_base(_load_yaml(small[str(name)], source=str(name)), above)
         _, _, size, data = str(name).split("-")
         return _paper_preset(size, data)
     raise ConfigError(
@@ -83,11 +87,14 @@ def _read_preset(name: str | Path) -> dict[str, Any]:
     )
 
 
-def _on_its_base(content: dict[str, Any]) -> dict[str, Any]:
+def _on_its_base(content: dict[str, Any], above: tuple[Path, ...]) -> dict[str, Any]:
     """Return the content over that of the preset it names as ``base``, key by key."""
     if "base" not in content:
         return content
-    merged = _read_preset(content.pop("base"))
+    base = content.pop("base")
+    if not isinstance(base, str):
+        raise ConfigError(f"base is {short_repr(base)}; expected the name of a preset or a file")
+    merged = _read_preset(base, above)
     for section, values in content.items():
         if isinstance(values, dict) and isinstance(known := merged.get(section), dict):
             values = {**known, **values}
@@ -106,10 +113,7 @@ def _paper_preset(size: str, data: str) -> dict[str, Any]:
 
 
 def _load_yaml(text: str, *, source: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not readable as YAML: {error}") from None
+    content = parse_yaml(text, source=source)
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected sections with keys, found {type(content).__name__}")
     return content
@@ -122,21 +126,25 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         content["objective"] = text.strip()
         return
     if not (separator and dot and section and key):
-        raise ConfigError(f"--set {override!r}: expected section.key=value, e.g. train.steps=500")
+        raise ConfigError(
+            f"--set {short_repr(override)}: expected section.key=value, e.g. train.steps=500"
+        )
     sections = {k: v for k, v in PretrainConfig.model_fields.items() if k != "objective"}
     if section not in sections:
         raise ConfigError(
-            f"--set {override!r}: no section {section!r}; expected one of {', '.join(sections)}"
+            f"--set {short_repr(override)}: no section {short_repr(section)}; expected one of "
+            f"{', '.join(sections)}"
         )
     known = sections[section].annotation
     assert known is not None
     if key not in known.model_fields:
         raise ConfigError(
-            f"--set {override!r}: section {section!r} has no key {key!r}; expected one of "
+            f"--set {short_repr(override)}: section {section!r} has no key {short_repr(key)}; "
+            "expected one of "
             f"{', '.join(known.model_fields)}"
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: value is not readable: {error}") from None
-    content.setdefault(section, {})[key] = value
+    value = parse_yaml(text, source=f"--set {path.strip()}")
+    there = content.setdefault(section, {})
+    if not isinstance(there, dict):
+        raise ConfigError(f"{section} is {short_repr(there)}; expected a section with keys")
+    there[key] = value

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy.linalg import cho_solve
 
 from ecgjepa.config import Section
 from ecgjepa.errors import ModelFolderError, ScoreError
+from ecgjepa.files import write_bytes
 
 DISTRIBUTION_FILE = "distribution.safetensors"
 # Share of in-distribution records that are passed when a threshold must be named.
@@ -77,7 +78,8 @@ class FeatureDistribution(NamedTuple):
 
 def write_distribution(path: Path, distribution: FeatureDistribution) -> None:
     """Write a distribution's arrays as safetensors."""
-    save_file({name: np.ascontiguousarray(getattr(distribution, name)) for name in _ARRAYS}, path)
+    arrays = {name: np.ascontiguousarray(getattr(distribution, name)) for name in _ARRAYS}
+    write_bytes(path, save(arrays))
 
 
 def read_distribution(path: Path, config: DistributionConfig, dim: int) -> FeatureDistribution:
@@ -98,7 +100,11 @@ def read_distribution(path: Path, config: DistributionConfig, dim: int) -> Featu
     shapes = {"mean": (dim,), "scale": (dim,), "factor": (dim, dim)}
     found = {name: array.shape for name, array in arrays.items()}
     if found != shapes:
-        raise ModelFolderError(f"{path}: does not fit the encoder: has {found}, expected {shapes}")
+        raise ModelFolderError(
+            f"{path}: does not fit the encoder: has {str(found)[:200]}, expected {shapes}"
+        )
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ModelFolderError(f"{path}: holds numbers that are NaN or infinite; fit it again")
     return FeatureDistribution(**arrays, shrinkage=config.shrinkage)
 
 

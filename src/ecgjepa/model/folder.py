@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+import torch
+from jaxtyping import Float
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from ecgjepa.config import EncoderConfig, ObjectiveName, Section, describe_validation_error
+from ecgjepa.config import (
+    EncoderConfig,
+    ObjectiveName,
+    Section,
+    describe_validation_error,
+    short_repr,
+)
+from ecgjepa.config.networks import MOST_LEADS, MOST_WINDOW_SAMPLES, MOST_WINDOW_SECONDS
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
 from ecgjepa.model.distribution import (
@@ -25,9 +33,10 @@ from ecgjepa.model.distribution import (
     write_distribution,
 )
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
+from ecgjepa.model.weights import load_finite, read_shapes, save_tensors
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
@@ -35,14 +44,25 @@ FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+# Of config.json: a task of 10,000 labels has 1 MB.
+_MOST_CONFIG_BYTES = 16_000_000
 
 
 class NormalisationConfig(Section):
     """Per-lead constants in mV, and the cut in standard deviations."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = Field(max_length=MOST_LEADS)
+    std: tuple[PositiveFloat, ...] = Field(max_length=MOST_LEADS)
     clip: float = Field(5.0, gt=0)
+
+    @classmethod
+    def of(
+        cls, mean: Float[np.ndarray, " leads"], std: Float[np.ndarray, " leads"], clip: float
+    ) -> "NormalisationConfig":
+        """Return the constants of some records; a lead without deviation is only centred."""
+        means, deviations = np.nan_to_num(mean), np.nan_to_num(std)
+        scales = np.where(deviations > 0, deviations, 1.0)
+        return cls(mean=tuple(means.tolist()), std=tuple(scales.tolist()), clip=clip)
 
     def build(self) -> Normaliser:
         """Return the module that applies them."""
@@ -54,8 +74,8 @@ class NormalisationConfig(Section):
 class WindowConfig(Section):
     """How a record is cut for the classifier; logits of its windows are averaged."""
 
-    seconds: float = Field(2.5, gt=0)
-    stride_seconds: float = Field(1.25, gt=0)
+    seconds: float = Field(2.5, gt=0, le=MOST_WINDOW_SECONDS)
+    stride_seconds: float = Field(1.25, ge=0.01, le=MOST_WINDOW_SECONDS)
 
 
 class PretrainingFacts(Section):
@@ -114,13 +134,44 @@ class ModelConfig(Section):
     weights_sha256: str = ""
 
     @model_validator(mode="after")
-    def _calibration_fits(self) -> "ModelConfig":
-        if self.calibration is not None:
-            counts = {len(self.calibration.scale), len(self.calibration.shift)}
-            labels = len(self.task.labels) if self.task is not None else 0
-            if counts != {labels}:
-                raise ValueError(f"calibration: one scale and shift for each of {labels} labels")
+    def _fits_together(self) -> "ModelConfig":
+        leads = len(self.preprocessing.leads)
+        for name, number in (
+            ("encoder.num_leads", self.encoder.num_leads),
+            ("values of normalisation.mean", len(self.normalisation.mean)),
+            ("values of normalisation.std", len(self.normalisation.std)),
+        ):
+            if number != leads:
+                raise ValueError(f"{name}: found {number}, for {leads} leads of preprocessing")
+        samples = self.window.seconds * self.preprocessing.sampling_rate
+        if samples > MOST_WINDOW_SAMPLES:
+            raise ValueError(
+                f"a window of {self.window.seconds:g} s at {self.preprocessing.sampling_rate:g} Hz "
+                f"has {samples:,.0f} samples; expected {MOST_WINDOW_SAMPLES:,} at most"
+            )
+        if self.head is not None:
+            check_layers(self.head.layers, self.encoder.depth)
+            check_head(self.head.kind, self.encoder.num_registers)
+        self._check_outputs()
         return self
+
+    def _check_outputs(self) -> None:
+        """Refuse a head, task and calibration that speak of different labels."""
+        labels = () if self.task is None else self.task.labels
+        if self.head is not None and self.task is not None:
+            _same_number("head.num_labels", self.head.num_labels, len(labels))
+        if self.calibration is not None:
+            _same_number("values of calibration.scale", len(self.calibration.scale), len(labels))
+            _same_number("values of calibration.shift", len(self.calibration.shift), len(labels))
+            if self.task is not None and self.calibration.kind != self.task.kind:
+                raise ValueError(
+                    f"calibration is of kind {self.calibration.kind}, but task of {self.task.kind}"
+                )
+
+
+def _same_number(what: str, found: int, labels: int) -> None:
+    if found != labels:
+        raise ValueError(f"{what}: found {found}, for {labels} labels of task")
 
 
 def save_model(
@@ -143,10 +194,7 @@ def save_model(
     assert (config.distribution is None) == (distribution is None)
     assert (config.head is None) == isinstance(model, VisionTransformer)
     with replacing_folder(folder) as partial:
-        tensors = {
-            name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-        }
-        save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        save_tensors(partial / WEIGHTS_FILE, model.state_dict())
         digest = sha256_of_file(partial / WEIGHTS_FILE)
         described = config.model_copy(update={"weights_sha256": digest})
         if config.distribution is not None and distribution is not None:
@@ -171,14 +219,20 @@ def read_model_config(folder: Path) -> ModelConfig:
             if folder.is_dir()
             else f"no model folder at {folder}"
         )
+    if (size := path.stat().st_size) > _MOST_CONFIG_BYTES:
+        raise ModelFolderError(
+            f"{path}: has {size:,} bytes; a model's has {_MOST_CONFIG_BYTES:,} at most"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # A ValueError is of JSON, of UTF-8, or of a number with thousands of digits.
         raise ModelFolderError(f"{path}: damaged: expected JSON with a format_version") from None
     if version != FORMAT_VERSION:
         raise ModelFolderError(
-            f"{path}: format version {version!r}; this ecgjepa reads version {FORMAT_VERSION}"
+            f"{path}: format version {short_repr(version)}; this ecgjepa reads version "
+            f"{FORMAT_VERSION}"
         )
     try:
         return ModelConfig.model_validate(content)
@@ -189,22 +243,49 @@ def read_model_config(folder: Path) -> ModelConfig:
 def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, ModelConfig]:
     """Rebuild a model from its folder, in evaluation mode, on the CPU.
 
+    Nothing is built before the names and shapes in the weights' file were found to fit.
+
     Raises:
-        ModelFolderError: If anything is missing, has changed since it was written, or does not
-            fit the architecture.
+        ModelFolderError: If anything is missing, has changed since it was written, does not fit the
+            architecture, or is not finite.
     """
     config = read_model_config(folder)
     weights_path = _verified(folder / WEIGHTS_FILE, config.weights_sha256)
     load_distribution(folder, config)
-    encoder = VisionTransformer(config.encoder)
-    model: VisionTransformer | Classifier = encoder
-    if config.head is not None:
-        model = Classifier(encoder, build_head(config.head, encoder), config.head.layers)
     try:
-        model.load_state_dict(load_file(weights_path), strict=True)
-    except (RuntimeError, SafetensorError) as error:
-        raise ModelFolderError(f"{weights_path}: does not fit {CONFIG_FILE}: {error}") from None
+        _check_shapes(weights_path, config)
+        weights = load_finite(weights_path, ModelFolderError)
+    except SafetensorError as error:
+        raise ModelFolderError(f"{weights_path}: is damaged: {str(error)[:200]}") from None
+    model = _build(config)
+    model.load_state_dict(weights, strict=True)
     return model.eval(), config
+
+
+def _build(config: ModelConfig) -> VisionTransformer | Classifier:
+    encoder = VisionTransformer(config.encoder)
+    if config.head is None:
+        return encoder
+    return Classifier(encoder, build_head(config.head, encoder), config.head.layers)
+
+
+def _check_shapes(path: Path, config: ModelConfig) -> None:
+    """Refuse weights of another architecture; the networks take no memory here."""
+    found = read_shapes(path)
+    if config.encoder.depth > len(found):  # Even without memory, so many blocks would take time.
+        raise ModelFolderError(
+            f"{path}: does not fit {CONFIG_FILE}: {len(found)} tensors are too few for "
+            f"{config.encoder.depth} blocks"
+        )
+    with torch.device("meta"):
+        expected = {name: tuple(t.shape) for name, t in _build(config).state_dict().items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            here, there = (str(shapes.get(name, "absent")) for shapes in (found, expected))
+            raise ModelFolderError(
+                f"{path}: does not fit {CONFIG_FILE}: tensor {name[:100]} is {here[:100]}, "
+                f"expected {there}"
+            )
 
 
 def load_distribution(folder: Path, config: ModelConfig) -> FeatureDistribution | None:

@@ -27,7 +27,7 @@ class HeadConfig(Section):
     """
 
     kind: Literal["attentive", "register", "mean"]
-    num_labels: int = Field(ge=1)
+    num_labels: int = Field(ge=1, le=100_000)
     bias: bool = False
     layers: tuple[int, ...] = ()
 

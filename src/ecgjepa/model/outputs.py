@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, FiniteFloat, PositiveFloat
+from pydantic import Field, FiniteFloat, PositiveFloat, model_validator
 from scipy.special import expit, logit, softmax
 
 from ecgjepa.config import Section
@@ -27,10 +27,28 @@ class TaskConfig(Section):
 
     name: str
     kind: Literal["multi-label", "single-label", "regression"]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = Field(min_length=1)
     descriptions: tuple[str, ...]
     centre: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
+    spread: tuple[PositiveFloat, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TaskConfig":
+        count = len(self.labels)
+        if len(set(self.labels)) < count:
+            raise ValueError("labels: one comes twice")
+        scaled = count if self.kind == "regression" else 0
+        for name, values, expected in (
+            ("descriptions", self.descriptions, count),
+            ("centre", self.centre, scaled),
+            ("spread", self.spread, scaled),
+        ):
+            if len(values) != expected:
+                raise ValueError(
+                    f"{name}: found {len(values)}, expected {expected} for a {self.kind} task of "
+                    f"{count} labels"
+                )
+        return self
 
 
 class CalibrationConfig(Section):

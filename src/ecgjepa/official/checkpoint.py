@@ -20,6 +20,7 @@ from ecgjepa.errors import OfficialCheckpointError
 from ecgjepa.files import replacing
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.predictor import Predictor
+from ecgjepa.model.weights import check_finite_weights, save_pickled
 from ecgjepa.official.config import check_official_config, encoder_config, predictor_config
 
 # The three networks: the official name, ours.
@@ -125,6 +126,7 @@ def read_official(path: str | Path) -> OfficialCheckpoint:
             networks["context_encoder"] = networks["target_encoder"]
             networks["predictor"] = Predictor(predictor, encoder)
     _check_shapes(found, networks, source=path)
+    check_finite_weights(found.weights, str(path), OfficialCheckpointError)
     return found
 
 
@@ -149,7 +151,7 @@ def write_official(path: str | Path, checkpoint: OfficialCheckpoint) -> Path:
     if checkpoint.step is not None:
         content["step"] = checkpoint.step
     with replacing(path) as stream:
-        torch.save(content, stream)
+        save_pickled(stream, content)
     return path
 
 

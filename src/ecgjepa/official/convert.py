@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from ecgjepa.config import PretrainConfig
 from ecgjepa.databases import ptb_xl
@@ -26,6 +25,7 @@ from ecgjepa.model.folder import (
     load_model_folder,
     save_model,
 )
+from ecgjepa.model.weights import load_finite
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.official.checkpoint import OfficialCheckpoint, read_official, write_official
 from ecgjepa.official.config import (
@@ -226,9 +226,8 @@ def _read_checkpoint(path: Path) -> OfficialCheckpoint:
         )
     if not official["datasets"]:  # no weights: in proportion to the records
         official["datasets"] = _proportions(describe_encoder(run, steps=state.step).pretraining)
-    return OfficialCheckpoint(
-        official, load_file(path / WEIGHTS_FILE), state.step, _official_optimizer(path)
-    )
+    weights = load_finite(path / WEIGHTS_FILE, CheckpointError)
+    return OfficialCheckpoint(official, weights, state.step, _official_optimizer(path))
 
 
 def _official_optimizer(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ecgjepa.errors import CheckpointError
@@ -23,6 +23,7 @@ from ecgjepa.files import (
     temporary_name,
     write_json,
 )
+from ecgjepa.model.weights import save_pickled, save_tensors
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,10 @@ def save_checkpoint(
     """Write a checkpoint below ``folder`` and return its path."""
     path = folder / f"step-{state.step:06d}"
     with replacing_folder(path) as partial:
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, partial / WEIGHTS_FILE)
-        torch.save(
-            {"optimizer": optimizer.state_dict(), "torch_rng": torch.get_rng_state()},
-            partial / _TRAINER_FILE,
-        )
+        save_tensors(partial / WEIGHTS_FILE, model.state_dict())
+        trainer = {"optimizer": optimizer.state_dict(), "torch_rng": torch.get_rng_state()}
+        with (partial / _TRAINER_FILE).open("wb") as stream:
+            save_pickled(stream, trainer)
         write_json(
             partial / _STATE_FILE,
             {

@@ -194,11 +194,7 @@ def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
     return ModelConfig(
         encoder=config.encoder,
         preprocessing=store.manifest.common_preprocessing,
-        normalisation=NormalisationConfig(
-            mean=tuple(statistics.mean.tolist()),
-            std=tuple(statistics.std.tolist()),
-            clip=config.data.clip,
-        ),
+        normalisation=NormalisationConfig.of(statistics.mean, statistics.std, config.data.clip),
         pretraining=PretrainingFacts(
             objective=config.objective,
             steps=0,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecgjepa.files import PARTIAL_PREFIX, default_cache, move_into_place, replacing
+from ecgjepa.files import default_cache, move_into_place, replacing, temporary_name
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import NormalisationConfig
 from ecgjepa.protocols.features import Features, Windows, encode, tokens_shape
@@ -71,7 +71,7 @@ def cached_features(
     if not _has_room(folder, size):
         logger.info("features of %.1f GB are kept in memory: no room in %s", size / 1e9, folder)
         return encode(encoder, normaliser, store, windows, device, layers=layers, progress=progress)
-    temporary = folder / f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}"
+    temporary = temporary_name(path)
     try:
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
         encode(

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
-from ecgjepa.config import Section, describe_validation_error
+from ecgjepa.config import Section, describe_validation_error, parse_yaml
 from ecgjepa.errors import ConfigError
 
 
@@ -203,8 +202,5 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
         key, separator, text = override.partition("=")
         if not separator:
             raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
-        try:
-            content[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: value is not readable: {error}") from None
+        content[key.strip()] = parse_yaml(text, source=f"--set {key.strip()}")
     return content

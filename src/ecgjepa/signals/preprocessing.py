@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int16
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ecgjepa.config import Section
+from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.leads import LEADS, lead_positions
 from ecgjepa.signals.measures import Measures, measure, runs
@@ -40,10 +41,20 @@ class PreprocessingConfig(Section):
         max_gap_seconds: Gaps up to this long are bridged by a line; longer ones stay invalid.
     """
 
-    sampling_rate: float = Field(500.0, gt=0)
-    leads: tuple[str, ...] = LEADS
-    highpass_hz: float | None = Field(None, gt=0)
-    max_gap_seconds: float = Field(0.04, ge=0)
+    sampling_rate: float = Field(500.0, ge=LEAST_HERTZ, le=MOST_HERTZ)
+    leads: tuple[str, ...] = Field(LEADS, min_length=1)
+    # Above the upper limit, records of the lowest rate that is read could not be filtered.
+    highpass_hz: float | None = Field(None, ge=0.01, lt=LEAST_HERTZ / 2)
+    max_gap_seconds: float = Field(0.04, ge=0, le=60)
+
+    @model_validator(mode="after")
+    def _leads_differ(self) -> "PreprocessingConfig":
+        for name in self.leads:
+            if name not in LEADS:
+                raise ValueError(f"leads: {name[:40]!r} is not one of {', '.join(LEADS)}")
+            if self.leads.count(name) > 1:
+                raise ValueError(f"leads: {name} comes more than once")
+        return self
 
 
 class Prepared(NamedTuple):

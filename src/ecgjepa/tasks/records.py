@@ -205,10 +205,8 @@ def open_data(
         split=split,
         parts=parts,
         whole=parts,
-        normalisation=NormalisationConfig(
-            mean=tuple(np.nan_to_num(statistics.mean).tolist()),
-            std=tuple(np.nan_to_num(statistics.std).tolist()),
-            clip=config.normalisation.clip,
+        normalisation=NormalisationConfig.of(
+            statistics.mean, statistics.std, config.normalisation.clip
         ),
         preprocessing=treatment,
         facts={

@@ -1,0 +1,115 @@
+"""Tensors in files: written whole or not at all, and looked at before they are believed."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ecgjepa.errors import EcgjepaError
+from ecgjepa.files import naming_full_disk
+
+# How the library words an error of the system.
+_SYSTEM_ERROR = re.compile(r"\(os error ([0-9]+)\)")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors of any device as safetensors.
+
+    Raises:
+        OSError: If they cannot be written; a `DiskFullError` if the disk is full.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with naming_full_disk(path):
+        try:
+            save_file(whole, path, metadata={"format": "pt"})
+        except SafetensorError as error:
+            if (match := _SYSTEM_ERROR.search(str(error))) is None:
+                raise
+            raise OSError(int(match[1]), str(error), str(path)) from None
+
+
+def save_pickled(stream: IO[bytes], content: Any) -> None:  # noqa: ANN401
+    """Write what `torch.save` writes.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    watched = _Watched(stream)
+    try:
+        torch.save(content, cast(IO[bytes], watched))
+    except RuntimeError:
+        # Torch tells only that the file is shorter than it should be.
+        if watched.error is not None:
+            raise watched.error from None
+        raise
+
+
+class _Watched:
+    """A stream that remembers why the system refused to write."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, content: bytes | memoryview) -> int:
+        try:
+            return self._stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a safetensors file; no tensor is read.
+
+    Raises:
+        SafetensorError: If it is no such file.
+    """
+    with safe_open(path, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def load_finite(path: Path, error: type[EcgjepaError]) -> dict[str, Tensor]:
+    """Read safetensors whose numbers are all finite.
+
+    Args:
+        path: File.
+        error: Class of the error if a number is not.
+
+    Raises:
+        EcgjepaError: The given subclass, if a number is NaN or infinite.
+        SafetensorError: If it is no such file.
+    """
+    tensors = load_file(path)
+    check_finite_weights(tensors, str(path), error)
+    return tensors
+
+
+def check_finite_weights(
+    tensors: Mapping[str, Tensor], source: str, error: type[EcgjepaError]
+) -> None:
+    """Refuse weights that are NaN or infinite: every answer of such a model would be NaN.
+
+    Args:
+        tensors: Weights by name.
+        source: Where they come from, for the message.
+        error: Class of the error.
+
+    Raises:
+        EcgjepaError: The given subclass, with the first tensor's name.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not (finite := tensor.isfinite()).all():
+            raise error(
+                f"{source}: {int((~finite).sum()):,} of {tensor.numel():,} numbers of tensor "
+                f"{name[:100]} are NaN or infinite, so the model would predict nothing but NaN. "
+                "Train it again, or take an earlier checkpoint"
+            )
