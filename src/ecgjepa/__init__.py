@@ -34,7 +34,7 @@ _HOMES = {
     "report": "ecgjepa.reporting.page",
     "run_protocol": "ecgjepa.protocols.run",
     "simulate": "ecgjepa.simulation.database",
-    "verify": "ecgjepa.store.verify",
+    "verify": "ecgjepa.checking.verify",
     "EcgjepaError": "ecgjepa.errors",
     "PreprocessingConfig": "ecgjepa.signals.preprocessing",
     "Record": "ecgjepa.signals.record",
@@ -77,6 +77,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ecgjepa.checking.verify import verify as verify
     from ecgjepa.comparing.compare import compare as compare
     from ecgjepa.databases.catalogue import describe as describe
     from ecgjepa.demonstration import demo as demo
@@ -105,7 +106,6 @@ if TYPE_CHECKING:
     from ecgjepa.store.prepare import prepare as prepare
     from ecgjepa.store.prepare import prepare_share as prepare_share
     from ecgjepa.store.reading import Store as Store
-    from ecgjepa.store.verify import verify as verify
     from ecgjepa.tasks.split import Split as Split
 
 

@@ -114,7 +114,7 @@ RULES = {
     21: (
         "duplicates across databases",
         "found by hash and signature, and reported",
-        "store.duplicates.near_pairs",
+        "checking.duplicates.near_pairs",
     ),
     22: (
         "untidy labels",

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ecgjepa.checking.verify import verify
 from ecgjepa.errors import StoreError
 from ecgjepa.store import codecs
 from ecgjepa.store.codecs import CODECS, decode, encode
 from ecgjepa.store.prepare import prepare
 from ecgjepa.store.reading import Store
-from ecgjepa.store.verify import verify
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from conftest import toy_ecg, write_wfdb
 
-from ecgjepa.store.duplicates import near_pairs
+from ecgjepa.checking.duplicates import near_pairs
+from ecgjepa.checking.verify import verify
 from ecgjepa.store.held_out import MAX_DISTANCE
 from ecgjepa.store.prepare import prepare
-from ecgjepa.store.verify import verify
 
 
 def brute_force(signatures: np.ndarray) -> set[tuple[int, int]]:

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from conftest import copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
 
+from ecgjepa.checking.verify import verify
 from ecgjepa.databases import list_records
 from ecgjepa.store import held_out as held_out_module
 from ecgjepa.store.prepare import prepare
-from ecgjepa.store.verify import verify
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from conftest import content, write_ptb_xl
 
+from ecgjepa.checking.verify import verify
 from ecgjepa.errors import RecordFormatError, StoreError
 from ecgjepa.files import temporary_name
 from ecgjepa.locks import holding, working_in
 from ecgjepa.store.merge import merge
 from ecgjepa.store.prepare import prepare, prepare_share
 from ecgjepa.store.reading import Store
-from ecgjepa.store.verify import verify
 
 OPTIONS = {"folds": "all", "records_per_shard": 7}
 

@@ -11,6 +11,7 @@ from conftest import content, toy_ecg, write_ptb_xl, write_wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgjepa.checking.verify import verify
 from ecgjepa.databases import list_records
 from ecgjepa.errors import RecordFormatError, StoreError
 from ecgjepa.signals.leads import LEADS
@@ -18,7 +19,6 @@ from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.signals.units import INVALID_MICROVOLT
 from ecgjepa.store.prepare import prepare, prepare_cached
 from ecgjepa.store.reading import Store
-from ecgjepa.store.verify import verify
 
 
 @pytest.fixture

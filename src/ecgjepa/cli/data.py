@@ -212,13 +212,24 @@ def verify(
             "--held-out", metavar="NAME=DIR", help="Database whose test folds must not be in it."
         ),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="NAME=DIR", help="Are the database's files still as they were read?"
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Re-hash and recount a store; look for leaks and duplicates."""
-    from ecgjepa.store.verify import verify as run
+    from ecgjepa.checking.verify import verify as run
 
     with Progress("verifying") as progress:
-        found = run(store, held_out=named_folders(held_out or []), progress=progress)
+        found = run(
+            store,
+            held_out=named_folders(held_out or []),
+            data=named_folders(data or []),
+            progress=progress,
+        )
     if as_json:
         print_json({"store": str(store), **found._asdict()})
     else:

@@ -19,6 +19,7 @@ from jaxtyping import Int8, UInt64
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing
+from ecgjepa.databases.source_files import Notes
 from ecgjepa.errors import RecordError, RecordFormatError
 from ecgjepa.files import replacing
 from ecgjepa.signals.measures import Measures, bends
@@ -141,15 +142,19 @@ def _cached_fingerprints(path: Path, modified: int) -> Fingerprints:
     return fingerprints(pq.read_table(path))
 
 
-def write_held_out(path: Path, left_out: Iterable[Listing], config: PreprocessingConfig) -> None:
-    """Read all left-out records and write what they look like.
+def write_held_out(
+    path: Path, left_out: Iterable[Listing], config: PreprocessingConfig
+) -> pa.Table:
+    """Read all left-out records, write what they look like, and return what their files look like.
 
-    One that cannot be read is said to be so: a copy of it would not be recognised.
+    One that cannot be read is reported: a copy of it would not be recognised.
     """
     rows: list[dict[str, Any]] = []
+    notes = Notes()
     with threadpool_limits(1):
         for listing in left_out:
             for entry in listing.entries():
+                notes.add(listing, entry)
                 try:
                     found = ingest(listing, entry, config)
                 except RecordError as error:
@@ -165,3 +170,4 @@ def write_held_out(path: Path, left_out: Iterable[Listing], config: Preprocessin
                 rows.append({name: row[name] for name in SCHEMA.names})
     with replacing(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), stream, compression="zstd")
+    return notes.table()

@@ -15,6 +15,9 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
 HELD_OUT_FILE = "held-out.parquet"
+# What the files looked like that the store was made from. Their times are in it, so it is no part
+# of the store: the manifest does not know it, and a store is whole without it.
+SOURCE_FILES = "source-files.parquet"
 
 
 class SkippedRecord(Section):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64
 
 from ecgjepa.config import Section
+from ecgjepa.databases.source_files import join_notes
 from ecgjepa.errors import StoreError
 from ecgjepa.files import (
     PARTIAL_PREFIX,
@@ -31,12 +32,21 @@ from ecgjepa.store.manifest import (
     HELD_OUT_FILE,
     INDEX_FILE,
     MANIFEST_FILE,
+    SOURCE_FILES,
     DatabaseSummary,
     Manifest,
     SkippedRecord,
     read_manifest,
 )
-from ecgjepa.store.shards import PARTS_FOLDER, index_schema, is_written, read_part
+from ecgjepa.store.shards import (
+    PARTS_FOLDER,
+    index_schema,
+    is_written,
+    notes_path,
+    read_notes,
+    read_part,
+    write_notes,
+)
 from ecgjepa.store.statistics import LeadSums
 from ecgjepa.version import __version__
 
@@ -61,6 +71,7 @@ class PlanFacts(Section):
     """What lies in ``parts/plan.json`` while a store is being made: enough to finish it."""
 
     plan: str
+    software_version: str | None = None
     num_shards: int
     codec: Codec
     preprocessing: PreprocessingConfig
@@ -140,6 +151,7 @@ def finish(store: Path) -> Manifest:
     remove_partial(store / PARTS_FOLDER)
     tallies = {facts.database: _Tally(facts) for facts in facts.databases}
     shards = _write_index(store, facts, tallies)
+    _join_notes(store, facts)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         software_version=__version__,
@@ -181,6 +193,14 @@ def _write_index(store: Path, facts: PlanFacts, tallies: dict[str, "_Tally"]) ->
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]), _ROWS_PER_GROUP)
         _refuse_empty(store, tallies)
     return shards
+
+
+def _join_notes(store: Path, facts: PlanFacts) -> None:
+    """Write what all files looked like, unless a part was written by a version that noted none."""
+    parts = [read_notes(notes_path(store, number)) for number in (None, *range(facts.num_shards))]
+    noted = [part for part in parts if part is not None]
+    if len(noted) == len(parts):
+        write_notes(store / SOURCE_FILES, join_notes(noted))
 
 
 def _check_size(path: Path, expected: int) -> None:

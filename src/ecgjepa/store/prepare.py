@@ -1,5 +1,7 @@
 """Databases in, store out: deterministic, atomic, resumable and parallel, shard by shard."""
 
+import hashlib
+import json
 import logging
 import os
 import shutil
@@ -8,20 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
-from ecgjepa.files import remove_partial, write_json
+from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json
 from ecgjepa.locks import holding, working_in
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
 from ecgjepa.store.ingest import ON_BAD, OnBad
-from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest, read_manifest
+from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest
 from ecgjepa.store.merge import (
     PLAN_FILE,
-    DatabaseFacts,
-    PlanFacts,
     finish,
     read_plan,
     refuse_foreign,
+)
+from ecgjepa.store.resuming import (
+    check_finished,
+    check_interrupted,
+    facts_of,
+    forget_outdated,
+    outdated,
 )
 from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
@@ -31,7 +38,7 @@ from ecgjepa.store.shard_plan import (
     make_plan,
     shard_numbers,
 )
-from ecgjepa.store.shards import PARTS_FOLDER, is_written
+from ecgjepa.store.shards import PARTS_FOLDER, is_written, notes_path, write_notes
 from ecgjepa.store.workers import write_shards
 
 logger = logging.getLogger(__name__)
@@ -56,9 +63,9 @@ def prepare(
 ) -> Manifest:
     """Read databases into a store and return its manifest.
 
-    Run again after an interruption, it goes on where it stopped; run again on a finished store of
-    the same request, it returns at once. The same input gives the same bytes, however many workers
-    there are.
+    Run again after an interruption, it resumes where it stopped, and writes again what was made
+    from files that have changed since; run again on a finished store of the same request and files,
+    it returns at once. The same input gives the same bytes, however many workers there are.
 
     Args:
         databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``. A name that is no known
@@ -78,8 +85,8 @@ def prepare(
 
     Raises:
         DatabaseError: If a folder is not what its name says.
-        StoreError: If ``store`` holds something else, another process is at work in it, or nothing
-            is left to store.
+        StoreError: If ``store`` holds something else or what these files held before they changed,
+            another process is at work in it, or nothing is left to store.
         RecordError: At the first unusable record, with ``on_bad="raise"``.
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
@@ -152,14 +159,23 @@ def prepare_cached(
 
     Every record gets the same preprocessing: no database gets a filter of its own.
 
-    The same request finds its store again; another one gets another folder. Of several processes
-    with the same request one prepares, and the others wait for it.
+    The same request of the same folders finds its store again; another one gets another folder. A
+    store whose files have changed since is made anew. Of several processes with the same request
+    one prepares, and the others wait for it.
     """
     plan = make_plan(databases, folds, Settings(preprocessing), own_filters=False)
-    store = Path(cache) / f"{'-'.join(sorted(databases))}-{plan.digest()[:12]}"
-    with holding(Path(cache) / "locks" / store.name, wait=True), _working_on(store, (1, 1)):
-        _write(plan, store, (1, 1), None, progress)
-        finish(store)
+    roots = {name: str(root.resolve()) for name, root in sorted(plan.roots.items())}
+    key = hashlib.sha256(json.dumps([plan.digest(), roots]).encode()).hexdigest()[:12]
+    store = Path(cache) / f"{'-'.join(sorted(databases))}-{key}"
+    with holding(Path(cache) / "locks" / store.name, wait=True):
+        if (store / MANIFEST_FILE).is_file() and (words := outdated(store, plan)):
+            logger.warning("%s; the records are prepared again", words)
+            # In one step: half a store must not stay if this process is killed.
+            old = store.replace(store.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{store.name}"))
+            shutil.rmtree(old)
+        with _working_on(store, (1, 1)):
+            _write(plan, store, (1, 1), None, progress)
+            finish(store)
     return store
 
 
@@ -197,12 +213,12 @@ def _write(
 ) -> None:
     """Write a share of a plan's shards, unless the store is finished."""
     numbers = list(shard_numbers(plan.num_shards, share))
-    digest = plan.digest()
     if (store / MANIFEST_FILE).is_file():
-        _check_finished(store, digest)
+        check_finished(store, plan)
         return
     is_alone = share == (1, 1)
-    _claim(store, plan, digest, clean=is_alone)
+    _claim(store, plan, clean=is_alone)
+    forget_outdated(store, plan, numbers, is_alone=is_alone)
     for listing in plan.listings:
         for notice in listing.notices:
             logger.warning("%s: %s", listing.database, notice)
@@ -219,7 +235,8 @@ def _write_missing(
     """Write what is not written yet: first the left-out records' looks, then the shards."""
     held_out = store / HELD_OUT_FILE
     if not held_out.is_file():
-        write_held_out(held_out, plan.left_out, plan.settings.preprocessing)
+        noted = write_held_out(held_out, plan.left_out, plan.settings.preprocessing)
+        write_notes(notes_path(store, None), noted)
     missing = [n for n in numbers if not is_written(store, n, plan.settings.codec)]
     sizes = {number: len(plan.job(store, number)) for number in numbers}
     total = sum(sizes.values())
@@ -239,56 +256,21 @@ def _write_missing(
     write_shards((plan.job(store, number) for number in missing), workers, count)
 
 
-def _check_finished(store: Path, digest: str) -> None:
-    if read_manifest(store).plan != digest:
-        raise StoreError(
-            f"{store}: holds a finished store of other records or settings; choose another folder "
-            "or remove this one"
-        )
-
-
-def _claim(store: Path, plan: ShardPlan, digest: str, *, clean: bool) -> None:
+def _claim(store: Path, plan: ShardPlan, *, clean: bool) -> None:
     """Mark the folder as ours, or make sure that an interrupted run had the same request."""
     if (found := read_plan(store)) is not None:
-        if found.plan != digest:
-            raise StoreError(
-                f"{store}: an interrupted prepare of other records or settings lies here; remove "
-                "the folder, or repeat that request to finish it"
-            )
+        check_interrupted(store, plan, found)
         if clean:
             remove_partial(store)
             remove_partial(store / PARTS_FOLDER)
         return
     refuse_foreign(store)
-    facts = PlanFacts(
-        plan=digest,
-        num_shards=plan.num_shards,
-        codec=plan.settings.codec,
-        preprocessing=plan.settings.preprocessing,
-        databases=tuple(_facts(plan)),
-    )
+    facts = facts_of(plan)
     try:
         write_json(store / PARTS_FOLDER / PLAN_FILE, facts.model_dump(mode="json"))
     except OSError:
         _release(store, clean=clean)
         raise
-
-
-def _facts(plan: ShardPlan) -> list[DatabaseFacts]:
-    left_out = {listing.database: len(listing) for listing in plan.left_out}
-    return [
-        DatabaseFacts(
-            database=listing.database,
-            listed=len(listing),
-            absent=len(listing.absent),
-            left_out=left_out.get(listing.database, 0),
-            training_folds=listing.training_folds,
-            held_out_folds=listing.held_out_folds,
-            highpass_hz=listing.highpass_hz,
-            notices=listing.notices,
-        )
-        for listing in plan.listings
-    ]
 
 
 def _release(store: Path, *, clean: bool) -> None:

@@ -24,6 +24,8 @@ from ecgjepa.version import __version__
 
 Folds = Literal["train", "all"] | Sequence[int]
 RECORDS_PER_SHARD = 2048
+# Those whose plans said in ``parts/`` only by their hash which version had made them.
+_VERSIONS_IN_DIGESTS = ("0.1.0",)
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,29 @@ class ShardPlan:
             store, number, tuple(pieces), settings.preprocessing, settings.on_bad, settings.codec
         )
 
-    def digest(self) -> str:
-        """Return a hash of everything that determines the store's bytes, save the signals."""
+    @property
+    def roots(self) -> dict[str, Path]:
+        """Each database's folder."""
+        return {listing.database: listing.root for listing in self.listings}
+
+    def answers(self, digest: str, software_version: str | None) -> bool:
+        """Return whether a digest is of this request, by this or an earlier version.
+
+        Earlier ones took their own version into it.
+        """
+        versions = dict.fromkeys([software_version or __version__, *_VERSIONS_IN_DIGESTS])
+        return digest == self.digest() or any(digest == self.digest(one) for one in versions)
+
+    def digest(self, software_version: str | None = None) -> str:
+        """Return a hash of everything that determines the store's bytes, save the signals.
+
+        The files that hold the signals are looked at apart, see `ecgjepa.databases.source_files`.
+
+        Args:
+            software_version: A version that took itself into the hash.
+        """
         digest = hashlib.sha256()
-        digest.update(json.dumps(self._head(), sort_keys=True).encode())
+        digest.update(json.dumps(self._head(software_version), sort_keys=True).encode())
         for listing in (*self.listings, *self.left_out):
             digest.update(json.dumps([listing.database, listing.highpass_hz]).encode())
             for batch in listing.to_arrow().to_batches(max_chunksize=65_536):
@@ -94,11 +115,11 @@ class ShardPlan:
                 digest.update(stream.getvalue())
         return digest.hexdigest()
 
-    def _head(self) -> list[Any]:
+    def _head(self, software_version: str | None) -> list[Any]:
         settings = self.settings
         return [
             FORMAT_VERSION,
-            __version__,
+            *([] if software_version is None else [software_version]),
             settings.preprocessing.model_dump(mode="json"),
             settings.records_per_shard,
             settings.on_bad,

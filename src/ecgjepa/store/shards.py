@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing, Skip
+from ecgjepa.databases.source_files import SCHEMA as FILES_SCHEMA
+from ecgjepa.databases.source_files import Notes
 from ecgjepa.errors import RecordError
 from ecgjepa.files import replacing, write_json
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -86,7 +88,7 @@ class ShardJob(NamedTuple):
 def write_shard(job: ShardJob) -> Iterator[None]:
     """Read, preprocess and write the records of one shard; yield once per record.
 
-    Three files appear in the store, the JSON last: it marks the shard as complete.
+    Four files appear in the store, the JSON last: it marks the shard as complete.
 
     Raises:
         RecordError: At the first unusable record, with ``on_bad="raise"``.
@@ -95,6 +97,7 @@ def write_shard(job: ShardJob) -> Iterator[None]:
     guard = Guard.of(job.store)
     batches = _RowBatches(schema)
     skipped: list[tuple[str, Skip]] = []
+    notes = Notes()
     digest = hashlib.sha256()
     offset = 0
     # Products are small: threads of a linear-algebra library would only wait for each other.
@@ -105,6 +108,7 @@ def write_shard(job: ShardJob) -> Iterator[None]:
     ):
         for piece in job.pieces:
             for entry in piece.entries():
+                notes.add(piece, entry)
                 try:
                     found = ingest(piece, entry, job.config, job.on_bad)
                     guard.refuse_copy(found)
@@ -125,6 +129,7 @@ def write_shard(job: ShardJob) -> Iterator[None]:
     rows_path, facts_path = part_paths(job.store, job.number)
     with replacing(rows_path) as stream:
         pq.write_table(batches.table(), stream)
+    write_notes(notes_path(job.store, job.number), notes.table())
     write_json(
         facts_path,
         {
@@ -200,10 +205,34 @@ def part_paths(store: Path, number: int) -> tuple[Path, Path]:
     return parts / f"{number:05d}.parquet", parts / f"{number:05d}.json"
 
 
+def notes_path(store: Path, number: int | None) -> Path:
+    """Return where it is noted which files a finished shard, or what is held out, came from."""
+    name = "held-out" if number is None else f"{number:05d}"
+    return store / PARTS_FOLDER / f"{name}.source-files.parquet"
+
+
+def write_notes(path: Path, table: pa.Table) -> None:
+    """Write what files looked like; see `ecgjepa.databases.source_files`."""
+    with replacing(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
+
+
+def read_notes(path: Path) -> pa.Table | None:
+    """Return what files looked like, or None where nobody noted it."""
+    return pq.read_table(path, schema=FILES_SCHEMA) if path.is_file() else None
+
+
 def is_written(store: Path, number: int, codec: Codec) -> bool:
     """Return whether a shard and its parts are complete."""
     rows, facts = part_paths(store, number)
     return facts.is_file() and rows.is_file() and (store / shard_name(number, codec)).is_file()
+
+
+def forget_shard(store: Path, number: int, codec: Codec) -> None:
+    """Remove a finished shard and its parts; the file that marks it as complete goes first."""
+    rows, facts = part_paths(store, number)
+    for path in (facts, rows, notes_path(store, number), store / shard_name(number, codec)):
+        path.unlink(missing_ok=True)
 
 
 def read_part(store: Path, number: int) -> tuple[pa.Table, dict[str, Any]]:

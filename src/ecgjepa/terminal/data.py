@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ecgjepa.terminal.screen import as_hours, as_records, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from ecgjepa.checking.verify import Verification
     from ecgjepa.databases.catalogue import DatabaseDescription
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.store.manifest import Manifest
-    from ecgjepa.store.verify import Verification
 
 
 def database_as_json(database: "DatabaseDescription") -> dict[str, Any]:

@@ -8,21 +8,25 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from ecgjepa.checking.duplicates import find_duplicates
+from ecgjepa.checking.leaks import find_leaks
+from ecgjepa.databases.source_files import find_changes
+from ecgjepa.errors import StoreError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.measures import measure
 from ecgjepa.signals.quality import limb_lead_issues
 from ecgjepa.store.codecs import shard_name
-from ecgjepa.store.duplicates import find_duplicates
-from ecgjepa.store.leaks import find_leaks
 from ecgjepa.store.manifest import (
     HELD_OUT_FILE,
     INDEX_FILE,
     MANIFEST_FILE,
+    SOURCE_FILES,
     Manifest,
     read_manifest,
 )
 from ecgjepa.store.reading import Store
+from ecgjepa.store.shards import read_notes
 
 Progress = Callable[[int, int], None]
 _SAMPLE = 500
@@ -45,6 +49,7 @@ def verify(
     store: str | Path,
     *,
     held_out: Mapping[str, str | Path] | None = None,
+    data: Mapping[str, str | Path] | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Re-hash every file of a store, recount its index, and look for leaks and duplicates.
@@ -56,13 +61,17 @@ def verify(
         store: Folder of the store.
         held_out: Databases, as for `ecgjepa.prepare`, whose validation and test folds must not be
             in the store under any name. What the store's own databases left out is known anyway.
+        data: Folders of the store's own databases, by name: do their files still hold what was read
+            from them? Sizes and times decide, contents where those differ.
         progress: Called with (shards done, shards in all).
 
     Raises:
-        StoreError: If there is no readable manifest.
+        StoreError: If there is no readable manifest, or ``data`` names a database that is not in
+            the store.
     """
     store = Path(store)
     manifest = read_manifest(store)
+    _refuse_strangers(store, manifest, data or {})
     faults = list(_hash_all(store, manifest, progress))
     if not faults:
         faults += _recount(store, manifest)
@@ -72,13 +81,42 @@ def verify(
             faults += _reread_some(reader)
             faults += find_leaks(reader, held_out or {})
             notes += [*_reserved_folds(manifest), *_duplicates(reader)]
-    known = {*manifest.shards, INDEX_FILE, MANIFEST_FILE, HELD_OUT_FILE}
+    if data:
+        found = _changed_files(store, {name: Path(root) for name, root in data.items()})
+        faults += found.faults
+        notes += found.notes
+    known = {*manifest.shards, INDEX_FILE, MANIFEST_FILE, HELD_OUT_FILE, SOURCE_FILES}
     faults += [
         f"{path.name} is not in the manifest"
         for path in sorted(store.iterdir())
         if path.name not in known
     ]
     return Verification(faults, notes)
+
+
+def _refuse_strangers(store: Path, manifest: Manifest, data: Mapping[str, str | Path]) -> None:
+    if strangers := sorted(set(data) - set(manifest.databases)):
+        raise StoreError(
+            f"{store}: holds {', '.join(manifest.databases)}, but a folder is given for "
+            f"{', '.join(strangers)}"
+        )
+    for name, root in data.items():
+        if not Path(root).is_dir():
+            raise StoreError(f"{name}: folder {root} does not exist")
+
+
+def _changed_files(store: Path, roots: Mapping[str, Path]) -> Verification:
+    """Compare the files of databases with what was noted of them when the store was made."""
+    noted = read_notes(store / SOURCE_FILES)
+    if noted is None:
+        words = "nothing was noted of the files that the store was made from; not compared"
+        return Verification([], [words])
+    faults = []
+    for name, root in roots.items():
+        changes = find_changes(noted, {name: root})
+        if changes.changed:
+            faults.append(f"{name}: files differ from those that were read: {changes.describe()}")
+    return Verification(faults, [])
 
 
 def _hash_all(store: Path, manifest: Manifest, progress: Progress | None) -> Iterator[str]:

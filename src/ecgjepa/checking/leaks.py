@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ecgjepa.checking.duplicates import near_pairs
 from ecgjepa.databases import list_all, original, ptb_xl
 from ecgjepa.databases.listing import Listing
 from ecgjepa.signals.measures import measure
-from ecgjepa.store.duplicates import near_pairs
 from ecgjepa.store.held_out import SCHEMA, Fingerprints, fingerprints, is_alike, write_held_out
 from ecgjepa.store.manifest import HELD_OUT_FILE, INDEX_FILE
 from ecgjepa.store.reading import Store

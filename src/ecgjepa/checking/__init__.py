@@ -1,0 +1,1 @@
+"""Prove what a store holds: its bytes, its sources, no held-out record, no record twice."""

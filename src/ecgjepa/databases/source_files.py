@@ -1,0 +1,171 @@
+"""Which files records lie in, and whether those files still hold what was read from them.
+
+Sizes and times decide quickly. Where they differ, contents are hashed before anything is concluded,
+so that a database that was copied or moved is still the same one.
+"""
+
+import hashlib
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from ecgjepa.databases.listing import Entry, Listing
+from ecgjepa.io.description import FOLDER_DESCRIPTION
+
+# A row per file; size and time are -1 where there was no file.
+SCHEMA = pa.schema(
+    [
+        ("database", pa.string()),
+        ("path", pa.string()),  # relative to the database's folder
+        ("size", pa.int64()),
+        ("time_ns", pa.int64()),  # of the last change of content, name or rights
+        ("digest", pa.binary(16)),  # first half of the content's SHA-256
+    ]
+)
+_NO_FILE = (-1, -1)
+_NO_DIGEST = bytes(16)
+# A longer header is refused by its reader, so its files do not matter.
+_MOST_HEADER_BYTES = 1_000_000
+_EXAMPLES = 3
+
+
+class Changes(NamedTuple):
+    """How files differ from what was noted of them.
+
+    Attributes:
+        changed: Database and path of files with another content, and of those that have gone or
+            come.
+        table: What was noted, with the sizes and times of now.
+        is_refreshed: Whether some of those differ although the contents do not.
+    """
+
+    changed: list[tuple[str, str]]
+    table: pa.Table
+    is_refreshed: bool
+
+    def describe(self) -> str:
+        """Return in words which files have changed: a count and some names."""
+        some = ", ".join(f"{path} of {database}" for database, path in self.changed[:_EXAMPLES])
+        more = " …" if len(self.changed) > _EXAMPLES else ""
+        files = "1 file" if len(self.changed) == 1 else f"{len(self.changed):,} files"
+        return f"{files} ({some}{more})"
+
+
+class Notes:
+    """Collects what the files of records look like, each file once."""
+
+    def __init__(self) -> None:
+        """Begin with nothing noted."""
+        self._rows: dict[tuple[str, str], tuple[int, int, bytes]] = {}
+
+    def add(self, listing: Listing, entry: Entry) -> None:
+        """Note the files of one record, before it is read."""
+        for path in files_of(listing.root, entry.path):
+            if (listing.database, path) not in self._rows:
+                place = listing.root / path
+                size, time = _look(place)
+                self._rows[listing.database, path] = (size, time, _digest(place, size, time))
+
+    def table(self) -> pa.Table:
+        """Return what was noted, as a table of `SCHEMA`."""
+        rows: list[dict[str, Any]] = [
+            {"database": database, "path": path, "size": size, "time_ns": time, "digest": digest}
+            for (database, path), (size, time, digest) in self._rows.items()
+        ]
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def files_of(root: Path, path: str) -> list[str]:
+    """Return the files that a record lies in, relative to ``root``, as far as they can be told.
+
+    Those of a WFDB record are its header and what the header names, those of an array or table the
+    file and its descriptions, whether they are there or not. Of ``exams.hdf5#3`` it is the HDF5.
+    """
+    if "#" in path and not (root / path).exists():
+        path = path.rpartition("#")[0]
+    if path.endswith(".hea"):
+        return list(dict.fromkeys((path, *_named_in_header(root, path))))
+    folder = path.rpartition("/")[0]
+    beside = (f"{path}.json", f"{folder}/{FOLDER_DESCRIPTION}" if folder else FOLDER_DESCRIPTION)
+    return [path, *(name for name in beside if (root / name).is_file())]
+
+
+def find_changes(noted: pa.Table, roots: Mapping[str, Path]) -> Changes:
+    """Compare files with what was noted of them, but for those of databases without a root.
+
+    Args:
+        noted: A table of `SCHEMA`.
+        roots: Database to the folder that its files should be in.
+    """
+    changed: list[tuple[str, str]] = []
+    columns = [noted[name].to_pylist() for name in SCHEMA.names]
+    times = columns[SCHEMA.names.index("time_ns")].copy()
+    for row, (database, path, size, time, digest) in enumerate(zip(*columns, strict=True)):
+        if database not in roots:
+            continue
+        place = roots[database] / path
+        if (found := _look(place)) == (size, time):
+            continue
+        if found[0] != size or _digest(place, *found) != digest:
+            changed.append((database, path))
+        times[row] = found[1]
+    place_of_times = SCHEMA.names.index("time_ns")
+    table = noted.set_column(place_of_times, SCHEMA.field("time_ns"), pa.array(times, pa.int64()))
+    return Changes(changed, table, is_refreshed=not changed and not table.equals(noted))
+
+
+def join_notes(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return one table of several; of a file that several name, what the first noted."""
+    whole = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    first: dict[tuple[str, str], int] = {}
+    pairs = zip(whole["database"].to_pylist(), whole["path"].to_pylist(), strict=True)
+    for row, pair in enumerate(pairs):
+        first.setdefault(pair, row)
+    return whole.take(pa.array(first.values(), pa.int64()))
+
+
+def _named_in_header(root: Path, path: str, *, is_segment: bool = False) -> Iterator[str]:
+    """Yield what a WFDB header names, without judging it: that is its reader's to do."""
+    try:
+        with (root / path).open("rb") as stream:
+            text = stream.read(_MOST_HEADER_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    folder = f"{path.rpartition('/')[0]}/" if "/" in path else ""
+    for name in dict.fromkeys(line.split()[0] for line in lines[1:]):
+        if "/" in name or "\0" in name or name == "~":
+            continue
+        segment = f"{folder}{name}.hea"
+        if not is_segment and (root / segment).is_file() and segment != path:
+            yield segment
+            yield from _named_in_header(root, segment, is_segment=True)
+        else:
+            yield folder + name
+
+
+def _look(path: Path) -> tuple[int, int]:
+    """Return size and time of a regular file; both are -1 where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # missing, out of reach, or a name that no file can have
+        return _NO_FILE
+    if not stat.S_ISREG(found.st_mode):
+        return _NO_FILE
+    return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, time: int) -> bytes:
+    """Return the first half of the content's SHA-256; zeros where there is no readable file."""
+    if (size, time) == _NO_FILE:
+        return _NO_DIGEST
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()[:16]
+    except OSError:
+        return _NO_DIGEST
