@@ -6,7 +6,8 @@ import torch
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import ModelConfig, NormalisationConfig, PretrainingFacts, save_model
+from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ecgjepa
-from ecgjepa.model.folder import NormalisationConfig
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 

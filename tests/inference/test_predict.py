@@ -13,8 +13,9 @@ from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
 from ecgjepa.inference.windows import CHUNK, record_windows
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import ModelConfig, NormalisationConfig, PretrainingFacts, save_model
+from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig

@@ -18,7 +18,6 @@ from ecgjepa.model.distribution import (
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
-    NormalisationConfig,
     PretrainingFacts,
     load_distribution,
     load_model_folder,
@@ -26,6 +25,7 @@ from ecgjepa.model.folder import (
     save_model,
 )
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 

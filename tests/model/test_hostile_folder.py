@@ -9,13 +9,9 @@ from small_encoders import describe, small_encoder
 
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import sha256_of_file
-from ecgjepa.model.folder import (
-    NormalisationConfig,
-    load_model_folder,
-    read_model_config,
-    save_model,
-)
+from ecgjepa.model.folder import load_model_folder, read_model_config, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
 from ecgjepa.model.weights import save_tensors
 

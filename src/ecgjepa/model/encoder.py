@@ -10,8 +10,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig
-from ecgjepa.model.layers import Block, PatchEmbedding, gather_tokens, initialise_weights
-from ecgjepa.model.lead_patches import LeadPatchEmbedding
+from ecgjepa.model.layers import (
+    Block,
+    LeadPatchEmbedding,
+    PatchEmbedding,
+    gather_tokens,
+    initialise_weights,
+)
 from ecgjepa.model.positions import Positions, token_index
 
 

@@ -9,10 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from pydantic import Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 
 from ecgjepa.config import (
@@ -22,7 +20,7 @@ from ecgjepa.config import (
     describe_validation_error,
     short_repr,
 )
-from ecgjepa.config.networks import MOST_LEADS, MOST_WINDOW_SAMPLES, MOST_WINDOW_SECONDS
+from ecgjepa.config.networks import MOST_WINDOW_SAMPLES, MOST_WINDOW_SECONDS
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
 from ecgjepa.model.distribution import (
@@ -34,7 +32,7 @@ from ecgjepa.model.distribution import (
 )
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
-from ecgjepa.model.normalisation import Normaliser
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
 from ecgjepa.model.weights import load_finite, read_shapes, save_tensors
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -46,29 +44,6 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 # Of config.json: a task of 10,000 labels has 1 MB.
 _MOST_CONFIG_BYTES = 16_000_000
-
-
-class NormalisationConfig(Section):
-    """Per-lead constants in mV, and the cut in standard deviations."""
-
-    mean: tuple[float, ...] = Field(max_length=MOST_LEADS)
-    std: tuple[PositiveFloat, ...] = Field(max_length=MOST_LEADS)
-    clip: float = Field(5.0, gt=0)
-
-    @classmethod
-    def of(
-        cls, mean: Float[np.ndarray, " leads"], std: Float[np.ndarray, " leads"], clip: float
-    ) -> "NormalisationConfig":
-        """Return the constants of some records; a lead without deviation is only centred."""
-        means, deviations = np.nan_to_num(mean), np.nan_to_num(std)
-        scales = np.where(deviations > 0, deviations, 1.0)
-        return cls(mean=tuple(means.tolist()), std=tuple(scales.tolist()), clip=clip)
-
-    def build(self) -> Normaliser:
-        """Return the module that applies them."""
-        return Normaliser(
-            np.array([self.mean], np.float32), np.array([self.std], np.float32), clip=self.clip
-        )
 
 
 class WindowConfig(Section):

@@ -3,8 +3,11 @@
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int16, Int64
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
+from ecgjepa.config import Section
+from ecgjepa.config.networks import MOST_LEADS
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 
@@ -52,3 +55,26 @@ class Normaliser(nn.Module):
         normalised = normalised.clamp_(-self.clip, self.clip)
         normalised = normalised.masked_fill_(signal == INVALID_MICROVOLT, 0.0)
         return normalised.transpose(1, 2).contiguous()
+
+
+class NormalisationConfig(Section):
+    """Per-lead constants in mV, and the cut in standard deviations."""
+
+    mean: tuple[float, ...] = Field(max_length=MOST_LEADS)
+    std: tuple[PositiveFloat, ...] = Field(max_length=MOST_LEADS)
+    clip: float = Field(5.0, gt=0)
+
+    @classmethod
+    def of(
+        cls, mean: Float[np.ndarray, " leads"], std: Float[np.ndarray, " leads"], clip: float
+    ) -> "NormalisationConfig":
+        """Return the constants of some records; a lead without deviation is only centred."""
+        means, deviations = np.nan_to_num(mean), np.nan_to_num(std)
+        scales = np.where(deviations > 0, deviations, 1.0)
+        return cls(mean=tuple(means.tolist()), std=tuple(scales.tolist()), clip=clip)
+
+    def build(self) -> Normaliser:
+        """Return the module that applies them."""
+        return Normaliser(
+            np.array([self.mean], np.float32), np.array([self.std], np.float32), clip=self.clip
+        )

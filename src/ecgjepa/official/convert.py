@@ -20,11 +20,11 @@ from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     CONFIG_FILE,
     ModelConfig,
-    NormalisationConfig,
     PretrainingFacts,
     load_model_folder,
     save_model,
 )
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.weights import load_finite
 from ecgjepa.objectives.jepa import Jepa
 from ecgjepa.official.checkpoint import OfficialCheckpoint, read_official, write_official

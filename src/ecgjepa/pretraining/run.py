@@ -15,12 +15,8 @@ from ecgjepa.errors import CheckpointError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json, write_text
 from ecgjepa.locks import LOCK_FILE
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import (
-    ModelConfig,
-    NormalisationConfig,
-    PretrainingFacts,
-    save_model,
-)
+from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.pretraining.trackers import Tracker
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.store.reading import Store

@@ -18,7 +18,7 @@ import torch
 
 from ecgjepa.files import default_cache, move_into_place, replacing, temporary_name
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import NormalisationConfig
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.protocols.features import Features, Windows, encode, tokens_shape
 from ecgjepa.store.reading import Store
 

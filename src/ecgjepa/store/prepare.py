@@ -181,11 +181,7 @@ def prepare_cached(
 
 @contextmanager
 def _working_on(store: Path, share: tuple[int, int]) -> Iterator[None]:
-    """Keep other processes out of an unfinished store; jobs of an array share it.
-
-    Raises:
-        StoreError: If another process is at work there, or the folder is no store.
-    """
+    """Keep other processes out of an unfinished store; jobs of an array share it."""
     if (store / MANIFEST_FILE).is_file():  # It may lie on a disk that cannot be written to.
         yield
         return

@@ -14,7 +14,8 @@ from ecgjepa.databases import list_all, original, ptb_xl
 from ecgjepa.errors import TaskError
 from ecgjepa.files import default_cache
 from ecgjepa.metrics.bootstrap import patient_ids
-from ecgjepa.model.folder import ModelConfig, NormalisationConfig
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import TaskConfig, TaskKind
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare_cached
