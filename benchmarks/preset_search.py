@@ -28,7 +28,9 @@ from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.protocols.features import encode, grid_windows
 from ecgjepa.protocols.linear import fit_linear_probe
-from ecgjepa.tasks.records import EvaluationData, open_data
+from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.opening import open_data
+from ecgjepa.tasks.records import EvaluationData
 
 
 def validation_score(
@@ -40,7 +42,7 @@ def validation_score(
     rows = records.rows(np.concatenate(parts))
     windows = grid_windows(records.store, rows, size=size, stride=stride)
     means = encode(
-        encoder, records.normalisation.build(), records.store, windows, torch.device("cpu")
+        encoder, records.normalisation.build(), windows, torch.device("cpu")
     ).record_means()
     train, validation = np.split(means, [len(parts[0])])
     return fit_linear_probe(
@@ -84,9 +86,8 @@ def measure(
     run = ecgjepa.pretrain(store, out / name, preset=preset, overrides=overrides)
     seconds = time.perf_counter() - started
     encoder, model = load_encoder(run)
-    records = open_data(
-        {"ptb-xl": data}, model, task="superdiagnostic", split=split, cache=out / "cache"
-    )
+    cohort = Cohort(task="superdiagnostic", split=split)
+    records = open_data({"ptb-xl": data}, model, cohort, cache=out / "cache")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     dim = config.encoder.dim
     return {

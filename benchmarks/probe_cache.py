@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import machine
 import numpy as np
@@ -29,8 +30,9 @@ from ecgjepa.model.heads import HeadConfig, build_head
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.protocols.attentive import stored_tokens
 from ecgjepa.protocols.features import Features, Windows
-from ecgjepa.protocols.fit import fit
+from ecgjepa.protocols.fit import Examples, fit
 from ecgjepa.protocols.settings import PROTOCOLS, load_protocol
+from ecgjepa.store.reading import Store
 
 LABELS, WINDOWS, WINDOW, LEADS = 71, 7, 1250, 12
 AIM = 1 / 10
@@ -52,6 +54,7 @@ def made_up_features(path: Path, num_records: int, encoder: VisionTransformer) -
         part[:] = rng.standard_normal(part.shape, dtype=np.float32)
     out.flush()
     windows = Windows(
+        store=cast(Store, None),  # the features are made up: nothing is read
         rows=np.repeat(np.arange(num_records), WINDOWS),
         starts=np.tile(np.arange(WINDOWS) * (WINDOW // 2), num_records),
         record_index=np.repeat(np.arange(num_records), WINDOWS),
@@ -100,13 +103,14 @@ def seconds_per_step(
     fit(
         build_head(HeadConfig(kind="attentive", num_labels=LABELS), encoder),
         load_protocol("attentive", [f"steps={total}", f"validate_every={total}"]),
-        inputs=timed,
-        targets=targets,
-        kind="multi-label",
-        validate=lambda: rng.random(judged.shape),
-        validation_targets=judged,
+        Examples(
+            inputs=timed,
+            targets=targets,
+            kind="multi-label",
+            validate=lambda: rng.random(judged.shape),
+            validation_targets=judged,
+        ),
         seed=0,
-        device=_CPU,
     )
     return (begun[-1] - begun[warmup]) / steps
 

@@ -20,9 +20,11 @@ import ecgjepa
 from ecgjepa.config import load_preset
 from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
-from ecgjepa.tasks.records import open_data
+from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.opening import open_data
 
 SPLIT = ecgjepa.Split((1, 2, 3, 4, 5, 6, 7), (8,), (9,))
+COHORT = Cohort(task="superdiagnostic", split=SPLIT)
 
 
 def seed_result(
@@ -36,7 +38,7 @@ def seed_result(
     ecgjepa.pretrain(store, run, preset=preset, overrides=overrides)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     encoder, model = load_encoder(run)
-    records = open_data({"ptb-xl": ptb_xl}, model, task="superdiagnostic", split=SPLIT, cache=cache)
+    records = open_data({"ptb-xl": ptb_xl}, model, COHORT, cache=cache)
     dim, batch = config.encoder.dim, config.train.batch_size
     signs = [CollapseSigns(line["spread"], line["effective_rank"], dim) for line in lines]
     result = {

@@ -17,6 +17,7 @@ import ecgjepa
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.run import run_protocol
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.leakage import open_unseen
 
 
@@ -37,7 +38,8 @@ def main() -> None:
     for seed, model in enumerate(options.model):
         _, config = load_encoder(model)
         data = {"ptb-xl": options.data}
-        records = open_unseen(data, config, task="superdiagnostic", split=split, cache=cache)
+        cohort = Cohort(task="superdiagnostic", split=split)
+        records = open_unseen(data, config, cohort, cache=cache)
         targets = records.targets(records.parts.validation)
         for fraction in options.label_fractions:
             begin = time.monotonic()

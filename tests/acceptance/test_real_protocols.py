@@ -9,8 +9,9 @@ from small_encoders import save_encoder
 
 import ecgjepa
 from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.opening import open_data
 from ecgjepa.tasks.ptb_xl import NUM_LABELS
-from ecgjepa.tasks.records import open_data
 from ecgjepa.tasks.task import TASKS
 
 pytestmark = pytest.mark.realdata
@@ -118,9 +119,9 @@ def test_code_15_and_the_ages_of_a_database(encoder, real_data, cache):
     """Ten exams are enough to read the task; a score needs more."""
     split = ecgjepa.Split((1, 4), (3, 9), (6, 8))
     data = {"code-15": real_data / "code-15"}
-    records = open_data(data, encoder[1], task="age", split=split, cache=cache)
+    records = open_data(data, encoder[1], Cohort(task="age", split=split), cache=cache)
     assert len(np.concatenate(records.parts)) == 10
-    records.store.close()
+    records.close()
     for protocol in ("linear", "knn", "attentive", "finetune"):
         check(run(encoder, data, cache, protocol, task="code-15", split=split))
 

@@ -12,8 +12,9 @@ import ecgjepa
 from ecgjepa.errors import ConfigError, TaskError
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.store.prepare import prepare
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.leakage import refuse_seen
-from ecgjepa.tasks.records import open_data
+from ecgjepa.tasks.opening import open_data
 
 FAST = ["steps=4", "validate_every=2"]  # the batch of 128 stays: it is larger than what is there
 
@@ -254,7 +255,7 @@ def test_typos_do_not_pass_for_records_that_a_copy_lacks(encoder, tmp_path):
     def open_task(data, names):
         task = write(tmp_path / "t.csv", names, x=folds.index[::2])
         split = ecgjepa.Split()
-        return open_data(data, config, task=task, split=split, cache=tmp_path / "c").task
+        return open_data(data, config, Cohort(task=task, split=split), cache=tmp_path / "c").task
 
     typos = folds.rename(index={ecg_id: ecg_id + 700 for ecg_id in absent[:4]})
     for data in ({"ptb-xl": root}, tmp_path / "s"):
@@ -278,14 +279,17 @@ def test_a_database_that_pretraining_saw_whole(tmp_path):
     """It has no folds, so any test record was among what the encoder was trained on."""
     folder = save_encoder(tmp_path / "m", folds={"georgia": None, "ptb-xl": tuple(range(1, 9))})
     _, config = load_encoder(folder)
-    split = ecgjepa.Split()
     with pytest.raises(TaskError, match=r"pre-trained on all records of georgia, .* --allow-seen"):
-        refuse_seen(config, {"georgia": "."}, split)
-    refuse_seen(config, {"georgia": "."}, split, allow_seen=True)
-    refuse_seen(config, {"ningbo": ".", "ptb-xl": "."}, split)
+        refuse_seen(config, ["georgia"], Cohort())
+    refuse_seen(config, ["georgia"], Cohort(allow_seen=True))
+    refuse_seen(config, ["ningbo", "ptb-xl"], Cohort())
     # Training folds of the tested database are judged as test folds.
     with pytest.raises(TaskError, match="pre-trained on folds"):
-        refuse_seen(config, {"ningbo": ".", "ptb-xl": "."}, split._replace(test=(1,)), ["ptb-xl"])
+        refuse_seen(
+            config,
+            ["ningbo", "ptb-xl"],
+            Cohort(split=ecgjepa.Split(test=(1,)), test_on=("ptb-xl",)),
+        )
 
 
 def test_unknown_databases_to_test_on(probe):

@@ -11,7 +11,7 @@ import yaml
 from conftest import SMALL_MODEL, copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
 
 from ecgjepa.comparing import cells
-from ecgjepa.comparing.compare import compare, refuse_leak
+from ecgjepa.comparing.compare import compare, refuse_leaking_store
 from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, plan_names
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
@@ -22,7 +22,6 @@ from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.planning.costs import count_flops
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
-from ecgjepa.tasks.records import EvaluationData
 
 OVERRIDES = [item for item in SMALL_MODEL if not item.startswith("train.batch")]
 OVERRIDES += ["train.batch_size=8", "train.log_every=2"]
@@ -139,12 +138,8 @@ def test_differences_are_paired_and_runs_are_not_patients(done):
 def test_what_is_done_is_not_repeated_and_what_is_missing_is(done, setting, monkeypatch):
     before = (done.path / "comparison.json").read_bytes()
     called = []
-    real = cells.run_protocol
-    monkeypatch.setattr(
-        cells,
-        "run_protocol",
-        lambda run, *given, **rest: called.append(run.name) or real(run, *given, **rest),
-    )
+    real = cells.load_encoder
+    monkeypatch.setattr(cells, "load_encoder", lambda run: called.append(run.name) or real(run))
     cache = setting[3].parent / "cache"
     compare(*setting, cache=cache, device="cpu")
     assert called == []
@@ -166,7 +161,7 @@ def test_what_another_process_is_at_work_on_is_waited_for(done, setting, monkeyp
         cell.write_bytes(content)
 
     monkeypatch.setattr(time, "sleep", other_process_finishes)
-    monkeypatch.setattr(cells, "run_protocol", None)  # nothing is left for this one
+    monkeypatch.setattr(cells, "run", None)  # nothing is left for this one
     with holding(done.path / "locks" / "results-superdiagnostic-linear-100-MAE-1"):
         compare(*setting, cache=setting[3].parent / "cache", device="cpu")
     assert len(slept) == 1
@@ -268,7 +263,7 @@ def test_a_store_of_copies_of_the_test_is_refused_too(setting, source, tmp_path,
             {"challenge-ptb-xl": tmp_path / "copies"}, store, tables=tables, folds=folds
         )
         assert manifest.databases["challenge-ptb-xl"].stored
-        refuse_leak(load_plan(setting[0]), store)
+        refuse_leaking_store(load_plan(setting[0]), store)
 
     found = r"folds \[8, 9\]" if table else "12 records"
     related = r"challenge-ptb-xl \(which shares patients and folds with ptb-xl\)"
@@ -285,7 +280,7 @@ def test_a_database_of_which_nothing_was_stored_is_no_leak(setting, source, tmp_
     databases = {"challenge-ptb-xl": tmp_path / "copies", "mine": tmp_path / "mine"}
     manifest = prepare(databases, tmp_path / "store")
     assert manifest.databases["challenge-ptb-xl"].stored == 0
-    refuse_leak(load_plan(setting[0]), tmp_path / "store")
+    refuse_leaking_store(load_plan(setting[0]), tmp_path / "store")
     with pytest.raises(ConfigError, match="evaluates ptb-xl; found code-15"):
         compare(setting[0], setting[1], {"code-15": source}, tmp_path / "out")
 
@@ -314,28 +309,16 @@ def test_models_without_pretraining_stand_beside_the_best_fine_tuning(protocols,
         assert plan.arms_of("finetune-after-probe") == ["JEPA", "MAE"]
 
 
-def test_the_probe_before_a_fine_tuning_is_the_plans(monkeypatch, tmp_path):
+def test_the_probe_before_a_fine_tuning_is_the_plans():
     protocols = [
         {"name": "attentive", "overrides": ["steps=7"]},
         {"name": "finetune-after-probe", "overrides": ["steps=9"]},
     ]
     plan = ComparisonPlan.model_validate({**PLAN, "baselines": {}, "protocols": protocols})
-    given = {}
-
-    class Seen(Exception):
-        pass
-
-    def run_protocol(*_, **options):
-        given.update(options)
-        raise Seen
-
-    monkeypatch.setattr(cells, "run_protocol", run_protocol)
     cell = cells.Cell("JEPA", 0, "superdiagnostic", "finetune-after-probe", 1.0)
-    nothing = EvaluationData._make([None] * len(EvaluationData._fields))
-    with pytest.raises(Seen):
-        cells.evaluate(plan, cell, nothing, tmp_path, cache=None, device="cpu")
-    assert given["overrides"] == ("steps=9",)
-    assert given["probe_overrides"] == ("steps=7",)
+    request = cells.request_of(plan, cell)
+    assert request.settings.steps == 9
+    assert (request.probe.protocol, request.probe.settings.steps) == ("attentive", 7)
     assert plan.settings_of("linear") == ()
 
 

@@ -1,6 +1,5 @@
 """Repeats go on where they stopped, and never in a folder of something else."""
 
-import functools
 import json
 import logging
 
@@ -48,16 +47,15 @@ def called(monkeypatch):
     class Called(list):
         fail_at = None
 
-    seen, probe = Called(), repeats.probe
+    seen, probe_cohort = Called(), repeats.probe_cohort
 
-    @functools.wraps(probe)
-    def counting(*arguments, seed, **options):
-        if seed == seen.fail_at:
+    def counting(model, data, out, cohort, request, work):
+        if request.seed == seen.fail_at:
             raise KeyboardInterrupt
-        seen.append(seed)
-        return probe(*arguments, seed=seed, **options)
+        seen.append(request.seed)
+        return probe_cohort(model, data, out, cohort, request, work)
 
-    monkeypatch.setattr(repeats, "probe", counting)
+    monkeypatch.setattr(repeats, "probe_cohort", counting)
     return seen
 
 

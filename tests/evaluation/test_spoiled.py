@@ -24,6 +24,7 @@ from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import load_model_folder, read_model_config
 from ecgjepa.model.heads import tokens_of_layers
 from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.signals.faults import (
     FAULTS,
     add_noise,
@@ -296,8 +297,7 @@ def test_other_leads_than_the_twelve_are_not_spoiled(encoder, ptb_xl, cache):
         result.records,
         fit_outlier_detector(result.means.train, result.means.validation),
         result.means.test,
-        device=torch.device("cpu"),
-        cache=cache,
+        Workspace(torch.device("cpu"), cache),
     )
     assert found["spoiled"] == {}
     assert 0 <= found["share_above_threshold"] <= 1

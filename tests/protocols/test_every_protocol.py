@@ -17,8 +17,9 @@ from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import hashed_fold
-from ecgjepa.tasks.records import open_data
+from ecgjepa.tasks.opening import open_data
 
 FAST = ["steps=4", "validate_every=2", "batch_size=16"]
 TUNE = [*FAST, "warmup_steps=1"]
@@ -206,7 +207,7 @@ def test_a_database_without_folds_gets_them_by_hash(encoder, georgia, cache, pro
     table = records.table
     assert table["fold"].tolist() == [hashed_fold("georgia", name) for name in table["record_id"]]
     assert set(table["fold"].iloc[records.rows(records.parts.test)]) == {10}
-    assert records.facts["folds"]["georgia"].startswith("ten, by SHA-256")
+    assert records.folds["georgia"].startswith("ten, by SHA-256")
 
 
 def test_code_15(encoder, cache, tmp_path):
@@ -337,8 +338,7 @@ def test_labels_opened_once_serve_many_runs(encoder, ptb_xl, cache):
     records = open_data(
         {"ptb-xl": ptb_xl},
         loaded[1],
-        task="superdiagnostic",
-        split=ecgjepa.Split(),
+        Cohort(task="superdiagnostic"),
         cache=cache,
     )
     half = run(loaded, records, cache, "linear", label_fraction=0.5)
@@ -352,14 +352,13 @@ def test_all_labels_again_are_said_to_be_all(encoder, ptb_xl, cache):
     records = open_data(
         {"ptb-xl": ptb_xl},
         load_encoder(encoder)[1],
-        task="superdiagnostic",
-        split=ecgjepa.Split(),
+        Cohort(task="superdiagnostic"),
         cache=cache,
     )
     again = records.with_labels(0.5, draw=2).with_labels(1.0, draw=3)
     assert len(again.parts.train) == len(records.parts.train)
     assert again.facts == records.facts
-    assert (again.facts["label_fraction"], again.facts["label_draw"]) == (1.0, 0)
+    assert (again.cohort.label_fraction, again.cohort.label_draw) == (1.0, 0)
 
 
 def test_the_command(encoder, georgia, ningbo, cache, tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from ecgjepa.model.heads import (
 )
 from ecgjepa.protocols.feature_cache import cached_features
 from ecgjepa.protocols.features import encode, grid_windows
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 from ecgjepa.store.reading import Store
@@ -49,7 +50,7 @@ def cached(store, cache, *, encoder=None, rows=20, stride=125, **options):
     windows = grid_windows(store, np.arange(rows), size=250, stride=stride)
     normalisation = options.pop("normalisation", describe().normalisation)
     encoder = encoder or small_encoder()
-    return cached_features(encoder, normalisation, store, windows, CPU, cache=cache, **options)
+    return cached_features(encoder, normalisation, windows, Workspace(CPU, cache), **options)
 
 
 def test_the_second_time_costs_no_encoder_pass(store, tmp_path, forwards):
@@ -59,7 +60,7 @@ def test_the_second_time_costs_no_encoder_pass(store, tmp_path, forwards):
     assert forwards[0] == 20 * 7
     assert isinstance(again.tokens, np.memmap)
     np.testing.assert_array_equal(again.tokens, first.tokens)
-    plain = encode(small_encoder(), describe().normalisation.build(), store, first.windows, CPU)
+    plain = encode(small_encoder(), describe().normalisation.build(), first.windows, CPU)
     np.testing.assert_array_equal(again.tokens, plain.tokens)
 
 
@@ -118,11 +119,11 @@ def test_no_room_means_memory(store, tmp_path, monkeypatch):
     assert not (tmp_path / "features").exists()
 
 
-def test_features_that_are_no_numbers_are_refused(store, tmp_path):
+def test_features_that_are_not_finite_are_refused(store, tmp_path):
     encoder = small_encoder()
     with torch.no_grad():
         encoder.norm.weight[3] = float("nan")
-    with pytest.raises(FeatureError, match="features of 140 windows are no finite numbers, first"):
+    with pytest.raises(FeatureError, match="features of 140 windows are not finite, first"):
         cached(store, tmp_path, encoder=encoder)
     assert list((tmp_path / "features").iterdir()) == []
 

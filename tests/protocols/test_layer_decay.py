@@ -7,7 +7,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.pretraining.optim import parameter_groups, set_hyper_parameters
-from ecgjepa.protocols.fit import fit, layer_groups
+from ecgjepa.protocols.fit import Examples, fit, layer_groups
 from ecgjepa.protocols.settings import PROTOCOLS, load_protocol
 
 
@@ -75,13 +75,14 @@ def test_the_first_step_of_a_fit_moves_each_layer_by_its_own_rate():
     fit(
         model,
         config,
-        inputs=lambda chosen, _: signal[chosen],
-        targets=targets,
-        kind="multi-label",
-        validate=lambda: rng.random((16, 2)),
-        validation_targets=targets,
+        Examples(
+            inputs=lambda chosen, _: signal[chosen],
+            targets=targets,
+            kind="multi-label",
+            validate=lambda: rng.random((16, 2)),
+            validation_targets=targets,
+        ),
         seed=0,
-        device=torch.device("cpu"),
     )
     for name, value in model.state_dict().items():
         (scale,) = [scale for start, scale in SCALES.items() if name.startswith(start)]

@@ -1,5 +1,6 @@
 """PTB-XL and the Challenge's copy of it are one database to whoever must not be tested on it."""
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -10,8 +11,9 @@ from small_encoders import describe, save_encoder, small_encoder
 import ecgjepa
 from ecgjepa.errors import TaskError
 from ecgjepa.protocols.run import run_protocol
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.leakage import open_unseen, refuse_leak, refuse_seen
-from ecgjepa.tasks.records import open_data
+from ecgjepa.tasks.opening import open_data
 
 ORIGINAL, COPY, TABLE = "ptb-xl", "challenge-ptb-xl", "ptbxl_database.csv"
 TRAINING = tuple(range(1, 9))
@@ -52,18 +54,17 @@ def cache(tmp_path_factory):
 @pytest.mark.parametrize(("one", "other"), [(COPY, ORIGINAL), (ORIGINAL, COPY)])
 def test_folds_of_one_are_folds_of_the_other(one, other):
     config = seen({one: TRAINING, "georgia": None})
-    data = {other: "."}
     both = rf"folds \[1, 2, .* 8\] of {one} \(which shares patients and folds with {other}\)"
     with pytest.raises(TaskError, match=both + r", which include \[8\]"):
-        refuse_seen(config, data, ecgjepa.Split((1,), (9,), (8,)))
+        refuse_seen(config, [other], Cohort(split=ecgjepa.Split((1,), (9,), (8,))))
     with pytest.raises(TaskError, match=both):
-        refuse_seen(config, data, ecgjepa.Split((1,), (8,), (9,)))
-    refuse_seen(config, data, ecgjepa.Split((1,), (9,), (10,)))
+        refuse_seen(config, [other], Cohort(split=ecgjepa.Split((1,), (8,), (9,))))
+    refuse_seen(config, [other], Cohort(split=ecgjepa.Split((1,), (9,), (10,))))
     # In a transfer, each is judged by what it is used for.
     transfer = ecgjepa.Split(TRAINING, (9,), (1,))
-    refuse_seen(config, {"ningbo": ".", other: "."}, transfer, ["ningbo"])
+    refuse_seen(config, ["ningbo", other], Cohort(split=transfer, test_on=("ningbo",)))
     with pytest.raises(TaskError, match=both):
-        refuse_seen(config, {"ningbo": ".", other: "."}, transfer, [other])
+        refuse_seen(config, ["ningbo", other], Cohort(split=transfer, test_on=(other,)))
 
 
 def test_copies_of_unknown_folds_may_be_any_record():
@@ -95,9 +96,7 @@ def test_labels_of_one_are_labels_of_the_other(one, other):
 
 
 def open_copies(config, copies, cache, **options):
-    return open_unseen(
-        {COPY: copies}, config, task="age", split=ecgjepa.Split(), cache=cache, **options
-    )
+    return open_unseen({COPY: copies}, config, Cohort(task="age", **options), cache=cache)
 
 
 def test_folds_by_hash_are_not_those_of_ptb_xl(source, copies, cache, tmp_path):
@@ -159,7 +158,7 @@ def labels(folder, names):
 
 def test_a_patient_of_both_is_one_patient(source, copies, cache):
     data, config = {ORIGINAL: source, COPY: copies}, describe()
-    opened = open_data(data, config, task="age", split=ecgjepa.Split(), cache=cache)
+    opened = open_data(data, config, Cohort(task="age"), cache=cache)
     tested = opened.patients(opened.parts.test)
     patients = pd.read_csv(source / TABLE).query("strat_fold == 10")["patient_id"]
     assert len(tested) == 2 * len(patients)
@@ -169,7 +168,10 @@ def test_a_patient_of_both_is_one_patient(source, copies, cache):
 @pytest.mark.parametrize("tested", [ORIGINAL, COPY])
 def test_a_transfer_does_not_test_patients_it_trained_on(source, copies, cache, tested):
     data = {ORIGINAL: source, COPY: copies}
-    options = {"task": "age", "cache": cache, "test_on": [tested]}
+    transfer = Cohort(task="age", test_on=(tested,))
+    overlapping = dataclasses.replace(transfer, split=ecgjepa.Split(TRAINING, (9,), (8,)))
     with pytest.raises(TaskError, match=r"patient ptb-xl/\d+ is in the train and the test folds"):
-        open_data(data, describe(), split=ecgjepa.Split(TRAINING, (9,), (8,)), **options)
-    assert open_data(data, describe(), split=ecgjepa.Split(), **options).tested == (tested,)
+        open_data(data, describe(), overlapping, cache=cache)
+    opened = open_data(data, describe(), transfer, cache=cache)
+    other = ORIGINAL if tested == COPY else COPY
+    assert (opened.trained, opened.tested) == ((other,), (tested,))

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecgjepa.comparing.plan import ComparisonPlan, Evaluated, file_name, task_folder
-from ecgjepa.evaluation.predictions import PREDICTIONS_FILE, predictions_table
+from ecgjepa.comparing.plan import ComparisonPlan, file_name, task_folder
+from ecgjepa.evaluation.folder import PREDICTIONS_FILE
+from ecgjepa.evaluation.predictions import predictions_table
 from ecgjepa.files import as_json, replacing, write_json
 from ecgjepa.metrics.classification import macro_auroc
-from ecgjepa.model.folder import CONFIG_FILE
+from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER
 from ecgjepa.pretraining.loop import pretrain
-from ecgjepa.pretraining.run import MODEL_FOLDER
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.outcome import EvaluationResult
-from ecgjepa.protocols.run import Protocol, run_protocol
+from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.run import run
+from ecgjepa.protocols.settings import Protocol
+from ecgjepa.tasks.leakage import unseen_records
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.version import __version__
 
@@ -46,7 +50,7 @@ class Cell(NamedTuple):
     arm: str
     seed: int
     task: str
-    protocol: Evaluated
+    protocol: Protocol
     label_fraction: float
 
     @property
@@ -95,9 +99,7 @@ def evaluate(
     cell: Cell,
     records: EvaluationData,
     out: Path,
-    *,
-    cache: Path | None,
-    device: str,
+    work: Workspace,
 ) -> None:
     """Evaluate a cell on the records of its task and write its predictions.
 
@@ -106,30 +108,33 @@ def evaluate(
     folder = out / cell.folder
     logger.info("%s, seed %d: %s", cell.arm, cell.seed, cell.folder.parent.relative_to("results"))
     begin = time.monotonic()
-    baseline = plan.baselines.get(cell.arm)
-    protocol: Protocol = cell.protocol
-    if baseline is not None and baseline.kind == "scratch":
-        protocol = "scratch"
-    result = run_protocol(
-        out / run_of(plan, cell).folder,
-        records,
-        protocol=protocol,
-        seed=cell.seed,
-        untrained=baseline is not None and baseline.kind == "untrained",
-        label_fraction=cell.label_fraction,
-        label_draw=cell.seed,
-        network="" if baseline is None else baseline.network,
-        overrides=plan.settings_of(cell.protocol),
-        probe_overrides=plan.settings_of("attentive"),
-        cache=cache,
-        device=device,
-    )
+    encoder = load_encoder(out / run_of(plan, cell).folder)
+    request = request_of(plan, cell)
+    request.check_encoder(encoder.config)
+    labelled = unseen_records(records, encoder.config).with_labels(cell.label_fraction, cell.seed)
+    result = run(encoder, labelled, request, work)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / PREDICTIONS_FILE) as stream:
         table = predictions_table(result.records, {cell.arm: result.outcome})
         table.to_parquet(stream, index=False)
     content = {**cell._asdict(), **_describe_result(result), "seconds": time.monotonic() - begin}
     write_json(folder / CELL_FILE, as_json(content))  # last: it says that the cell is done
+
+
+def request_of(plan: ComparisonPlan, cell: Cell) -> ProtocolRequest:
+    """Return what a cell asks of its protocol."""
+    baseline = plan.baselines.get(cell.arm)
+    protocol: Protocol = cell.protocol
+    if baseline is not None and baseline.kind == "scratch":
+        protocol = "scratch"
+    return request_protocol(
+        protocol,
+        plan.settings_of(cell.protocol),
+        seed=cell.seed,
+        untrained=baseline is not None and baseline.kind == "untrained",
+        network="" if baseline is None else baseline.network,
+        probe_overrides=plan.settings_of("attentive"),
+    )
 
 
 def read_cell(out: Path, cell: Cell) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,14 +30,18 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.files import claim, write_json, write_text
 from ecgjepa.locks import holding
 from ecgjepa.metrics.classification import FEW_POSITIVES
+from ecgjepa.model.compute import choose_device
 from ecgjepa.planning.costs import count_flops
 from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.store.manifest import read_manifest
 from ecgjepa.store.shard_plan import Settings, make_plan
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.leakage import open_unseen, relation
-from ecgjepa.tasks.records import EvaluationData, check_databases
+from ecgjepa.tasks.opening import check_databases
+from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.task import is_table
 from ecgjepa.tasks.treatment import one_treatment
 
@@ -100,8 +105,7 @@ def compare(
         check_databases(data, task)
     refuse_leaking_store(chosen, store)
     _claim(out, chosen, _describe_data(chosen, store, data))
-    where = None if cache is None else Path(cache)
-    _work(chosen, store, data, out, where, device)
+    _work(chosen, store, data, out, Workspace(choose_device(device), cache))
     entries = tabulate(chosen, out)
     notes = describe_plan(chosen)
     write_text(out / TABLE_FILE, as_markdown(entries, notes))
@@ -123,30 +127,29 @@ def _work(
     store: Path,
     data: Mapping[str, str | Path],
     out: Path,
-    cache: Path | None,
-    device: str,
+    work: Workspace,
 ) -> None:
     """Do all runs and cells that no other process does, until all are done."""
     opened: dict[str, EvaluationData] = {}
 
-    def do(piece: Run | Cell) -> None:
-        if isinstance(piece, Run):
-            pretrain_arm(plan, piece, store, out, device)
-            return
-        if piece.task not in opened:
-            _, config = load_encoder(out / run_of(plan, piece).folder)
-            opened[piece.task] = open_unseen(
-                data, config, task=piece.task, split=plan.split, kind=plan.kind, cache=cache
-            )
-        evaluate(plan, piece, opened[piece.task], out, cache=cache, device=device)
+    with ExitStack() as until_done:
 
-    pieces: list[Run | Cell] = [*list_runs(plan), *list_cells(plan)]
-    while pieces := [piece for piece in pieces if not piece.is_done(out)]:
-        done = [_done_here(piece, plan, out, do) for piece in pieces]
-        if not any(done):
-            time.sleep(_PAUSE)
-    for records in opened.values():
-        records.store.close()
+        def do(piece: Run | Cell) -> None:
+            if isinstance(piece, Run):
+                pretrain_arm(plan, piece, store, out, str(work.device))
+                return
+            if piece.task not in opened:
+                config = load_encoder(out / run_of(plan, piece).folder).config
+                cohort = Cohort(task=piece.task, kind=plan.kind, split=plan.split)
+                records = open_unseen(data, config, cohort, cache=work.cache)
+                opened[piece.task] = until_done.enter_context(records)
+            evaluate(plan, piece, opened[piece.task], out, work)
+
+        pieces: list[Run | Cell] = [*list_runs(plan), *list_cells(plan)]
+        while pieces := [piece for piece in pieces if not piece.is_done(out)]:
+            done = [_done_here(piece, plan, out, do) for piece in pieces]
+            if not any(done):
+                time.sleep(_PAUSE)
 
 
 def _done_here(

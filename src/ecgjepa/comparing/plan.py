@@ -18,22 +18,21 @@ from ecgjepa.config import (
 from ecgjepa.errors import ConfigError
 from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.model.heads import check_head
+from ecgjepa.model.outputs import ClassificationKind
 from ecgjepa.model.xresnet import check_network
 from ecgjepa.planning.costs import count_flops
-from ecgjepa.protocols.run import FROZEN
-from ecgjepa.protocols.settings import load_settings
+from ecgjepa.protocols.settings import (
+    FROM_SCRATCH_PROTOCOLS,
+    FROZEN,
+    TUNING,
+    Protocol,
+    load_settings,
+)
 from ecgjepa.tasks.split import Split, check_split
 from ecgjepa.tasks.task import REGRESSIONS, check_task
 
-# What an arm may be evaluated by.
-Evaluated = Literal[
-    "linear", "attentive", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
-]
 # Which arms without an objective belong to the protocols that train all of a network.
 _BASELINE_OF = {"finetune": "scratch", "scratch": "scratch", "supervised": "network"}
-# Protocols of arms without pre-training, and what they compare with, the best first.
-_FROM_LABELS_ALONE = ("scratch", "supervised")
-_FINE_TUNED: tuple[Evaluated, ...] = ("finetune-after-probe", "finetune")
 _WARMUP = 0.1  # share of the steps
 
 
@@ -71,7 +70,7 @@ class EvaluationSpec(Section):
         label_fractions: Shares of the training patients whose labels are used.
     """
 
-    name: Evaluated
+    name: Protocol
     overrides: tuple[str, ...] = ()
     label_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1.0,), min_length=1)
 
@@ -107,7 +106,7 @@ class ComparisonPlan(Section):
     database: str = "ptb-xl"
     folds: Folds
     tasks: tuple[str, ...] = Field(min_length=1)
-    kind: Literal["multi-label", "single-label"] = "multi-label"
+    kind: ClassificationKind = "multi-label"
     arms: dict[str, Arm] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     pretraining_seeds: tuple[int, ...] | None = Field(None, min_length=1)
@@ -177,9 +176,9 @@ class ComparisonPlan(Section):
         steps = affordable_steps(load_preset(chosen.preset, seeded), self.budget_teraflop)
         return [*seeded, f"train.steps={steps}", f"train.warmup_steps={int(_WARMUP * steps)}"]
 
-    def arms_of(self, protocol: Evaluated) -> list[str]:
+    def arms_of(self, protocol: Protocol) -> list[str]:
         """Return the names of the arms that a protocol evaluates, pre-trained ones first."""
-        trained = [] if protocol in _FROM_LABELS_ALONE else list(self.arms)
+        trained = [] if protocol in FROM_SCRATCH_PROTOCOLS else list(self.arms)
         kind = "untrained" if protocol in FROZEN else _BASELINE_OF.get(protocol)
         return trained + [name for name, one in self.baselines.items() if one.kind == kind]
 
@@ -189,12 +188,12 @@ class ComparisonPlan(Section):
             return arm
         return self.baselines[arm].like or next(iter(self.arms))
 
-    def shown_with(self, protocol: Evaluated) -> Evaluated:
+    def shown_with(self, protocol: Protocol) -> Protocol:
         """Return in whose column a protocol's results stand, beside the arms they compare with."""
-        if protocol not in _FROM_LABELS_ALONE:
+        if protocol not in FROM_SCRATCH_PROTOCOLS:
             return protocol
         names = {one.name for one in self.protocols}
-        return next((name for name in _FINE_TUNED if name in names), protocol)
+        return next((name for name in TUNING if name in names), protocol)
 
     def pretraining_seed(self, seed: int) -> int:
         """Return the seed of the pre-training whose encoder an evaluation has."""
@@ -202,7 +201,7 @@ class ComparisonPlan(Section):
             return seed
         return self.pretraining_seeds[self.seeds.index(seed) % len(self.pretraining_seeds)]
 
-    def settings_of(self, protocol: Evaluated) -> tuple[str, ...]:
+    def settings_of(self, protocol: Protocol) -> tuple[str, ...]:
         """Return what differs from a protocol's settings: nothing, if it is not in the plan.
 
         Those of the attentive probe hold for the one before a fine-tuning, too.

@@ -3,22 +3,22 @@
 ``repeats.json`` tells what a folder repeats; a ``case.json``, that its evaluation is finished.
 """
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.results import RESULTS_FILE
-from ecgjepa.evaluation.saving import MODEL_FOLDER
+from ecgjepa.evaluation.folder import RESULTS_FILE
 from ecgjepa.files import claim, sha256_of_file
-from ecgjepa.model.folder import CONFIG_FILE
+from ecgjepa.model.folder import CONFIG_FILE, find_model
 from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.store.reading import Store
+from ecgjepa.store.manifest import store_fingerprint
 from ecgjepa.store.shard_plan import Settings, make_plan
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.label_table import digest_of_table
-from ecgjepa.tasks.records import Data
+from ecgjepa.tasks.opening import Data
 from ecgjepa.tasks.task import is_table
 from ecgjepa.tasks.treatment import one_treatment
 from ecgjepa.version import __version__
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 REQUEST_FILE = "repeats.json"
 CASE_FILE = "case.json"
-# What changes no number (the device: none but by rounding).
-_NO_SETTINGS = {"out", "cache", "device", "progress"}
 
 
 class Case(NamedTuple):
@@ -38,6 +36,15 @@ class Case(NamedTuple):
     label_fraction: float
     label_draw: int
     seed: int
+
+    def choose(self, cohort: Cohort) -> Cohort:
+        """Return a cohort with the databases and labels of this evaluation."""
+        return replace(
+            cohort,
+            test_on=self.test_on,
+            label_fraction=self.label_fraction,
+            label_draw=self.label_draw,
+        )
 
     def folder(self) -> str:
         """Return a name that tells it from the others."""
@@ -58,23 +65,21 @@ def list_cases(
 
 
 def describe_request(
-    verb: Callable[..., object],
     model: str | Path,
     data: Data,
-    settings: dict[str, Any],
+    cohort: Cohort,
+    settings: Mapping[str, Any],
     cases: list[Case],
 ) -> dict[str, Any]:
-    """Return all that decides the numbers."""
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(verb).parameters.items()
-        if parameter.default is not parameter.empty
-    }
-    settings = {
-        name: value._asdict() if hasattr(value, "_asdict") else value
-        for name, value in {**defaults, **settings}.items()
-        if name not in _NO_SETTINGS
-    }
+    """Return all that decides the numbers, as JSON content.
+
+    Args:
+        model: Run, checkpoint or model folder.
+        data: Databases, or a store.
+        cohort: Labels and folds; what differs between the cases is taken from those.
+        settings: Protocol and what differs from its settings.
+        cases: All evaluations.
+    """
     ranges = {
         name: list(dict.fromkeys(values))
         for name, values in zip(Case._fields, zip(*cases, strict=True), strict=True)
@@ -83,7 +88,8 @@ def describe_request(
         "software_version": __version__,
         "model": _digest_of_model(Path(model)),
         "records": _digest_of_records(model, data),
-        "labels": digest_of_table(settings["task"]) if is_table(settings["task"]) else None,
+        "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
+        **cohort.as_request(),
         **settings,
         **ranges,
     }
@@ -91,7 +97,7 @@ def describe_request(
 
 def _digest_of_model(path: Path) -> dict[str, str]:
     """Return hashes of the files that a model is loaded from."""
-    folder = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
+    folder = find_model(path)
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
     return {file.name: sha256_of_file(file) for file in sorted(files)}
 
@@ -99,8 +105,8 @@ def _digest_of_model(path: Path) -> dict[str, str]:
 def _digest_of_records(model: str | Path, data: Data) -> str:
     """Return a hash of which records are evaluated, and of how they are prepared."""
     if not isinstance(data, Mapping):
-        return Store(data).fingerprint
-    preprocessing = one_treatment(load_encoder(model)[1].preprocessing, data)
+        return store_fingerprint(Path(data))
+    preprocessing = one_treatment(load_encoder(model).config.preprocessing, data)
     return make_plan(data, "all", Settings(preprocessing), own_filters=False).digest()
 
 

@@ -2,39 +2,32 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.out_of_distribution import fit_outlier_detector
-from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
-from ecgjepa.evaluation.saving import (
-    MODEL_FOLDER,
-    refuse_to_overwrite,
-    result_folder,
-    save_classifier,
-)
-from ecgjepa.evaluation.spoiled import evaluate_spoiled
+from ecgjepa.evaluation.folder import FROM_SCRATCH, PRE_TRAINED
+from ecgjepa.evaluation.probe import probe_records
+from ecgjepa.evaluation.results import Evaluation
+from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_evaluation
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
-from ecgjepa.model.heads import Classifier, HeadConfig, check_head
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, find_model, load_model_folder
+from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
-from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
-from ecgjepa.protocols.features import encode_parts
-from ecgjepa.protocols.finetuning import build_classifier, train_classifier
-from ecgjepa.protocols.settings import load_protocol, load_rival
+from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.run import run
+from ecgjepa.protocols.settings import TUNING, TuningProtocol, check_protocol
+from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen
-from ecgjepa.tasks.records import Data, EvaluationData
+from ecgjepa.tasks.opening import Data
+from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
-from ecgjepa.tasks.task import is_table
 
 logger = logging.getLogger(__name__)
 
 # How much of the labels a probe was given, where it does not say.
 _ALL_LABELS = {"label_fraction": 1.0, "label_draw": 0}
-
-FinetuneProtocol = Literal["finetune-after-probe", "finetune"]
 
 
 def finetune(
@@ -43,7 +36,7 @@ def finetune(
     out: str | Path | None = None,
     *,
     task: str = "all",
-    protocol: FinetuneProtocol = "finetune-after-probe",
+    protocol: TuningProtocol = "finetune-after-probe",
     split: Split = PAPER_SPLIT,
     overrides: Sequence[str] = (),
     from_scratch: bool = True,
@@ -83,100 +76,65 @@ def finetune(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
-    out = result_folder(model, out, task, protocol)
-    refuse_to_overwrite(out, model, task, protocol)
-    settings = load_protocol(protocol, overrides)
-    encoder, config = load_encoder(model)
-    check_head(settings.head, config.encoder.num_registers)
-    rival = load_rival(protocol, overrides, num_registers=config.encoder.num_registers)
-    start = _probed(model, task)
-    records = open_unseen(
-        data,
-        config,
+    check_protocol(protocol, TUNING)
+    cohort = Cohort(
         task=task,
-        split=split,
         kind=kind,
+        split=split,
         label_fraction=label_fraction,
         label_draw=label_draw,
-        test_on=test_on,
+        test_on=database_names(test_on),
         allow_seen=allow_seen,
-        cache=cache,
-        progress=progress,
     )
-    if protocol == "finetune-after-probe" and start is None:
-        logger.info("no attentive probe of task %s given: running one first", task)
-        probe(
-            model,
-            data,
-            out / "probe",
-            task=task,
-            split=split,
-            seed=seed,
-            kind=kind,
-            label_fraction=label_fraction,
-            label_draw=label_draw,
-            test_on=test_on,
-            allow_seen=allow_seen,
-            cache=cache,
-            device=device,
-        )
-        start = _probed(out / "probe", task)
-    where = choose_device(device)
-
-    logger.info("fine-tuning the pre-trained encoder")
-    head_config = HeadConfig(kind=settings.head, num_labels=len(records.task.labels))
-    if protocol == "finetune-after-probe":
-        assert start is not None
-        probed, described = start
-        _check_fits(model, described, records)
-        head_config = head_config.model_copy(update={"layers": probed.layers})
-    classifier = build_classifier(encoder, head_config, settings, seed)
-    if protocol == "finetune-after-probe":
-        classifier.load_state_dict(probed.state_dict(), strict=True)
-    outcomes = {"pre-trained": train_classifier(classifier, records, config, settings, seed, where)}
-    if from_scratch:
-        logger.info("training the same encoder from scratch")
-        fresh = build_classifier(
-            untrained_encoder(config),
-            HeadConfig(kind=rival.head, num_labels=len(records.task.labels)),
-            rival,
-            seed,
-        )
-        outcomes["from scratch"] = train_classifier(fresh, records, config, rival, seed, where)
-    means = encode_parts(classifier.encoder, config, records, where, classifier.layers)
-    known = fit_outlier_detector(means.train, means.validation)
-    detection = evaluate_spoiled(
-        classifier, config, records, known, means.test, device=where, cache=cache
-    )
-    used = settings.model_dump(mode="json")
-    if head_config.layers:
-        used["layers"] = list(head_config.layers)
-    result = write_evaluation(
-        out,
-        records,
-        config,
-        outcomes,
-        trained={
-            "pre-trained": TrainingRecipe(protocol, used),
-            "from scratch": TrainingRecipe("finetune", rival.model_dump(mode="json")),
-        },
-        seed=seed,
-        out_of_distribution=detection,
-    )
-    save_classifier(out, classifier.cpu(), head_config, config, records, result, known)
-    records.store.close()
-    return result
+    request = request_protocol(protocol, overrides, seed=seed)
+    work = Workspace(choose_device(device), cache, progress)
+    return finetune_cohort(model, data, out, cohort, request, work, from_scratch=from_scratch)
 
 
-def _probed(path: str | Path, task: str) -> tuple[Classifier, ModelConfig] | None:
-    """Return the classifier of an attentive probe of the task, if ``path`` holds one.
+def finetune_cohort(
+    model: str | Path,
+    data: Data,
+    out: str | Path | None,
+    cohort: Cohort,
+    request: ProtocolRequest,
+    work: Workspace,
+    *,
+    from_scratch: bool = True,
+) -> Evaluation:
+    """Do what `finetune` does, for a request that was checked already."""
+    folder = result_folder(model, out, cohort.task, request.protocol)
+    refuse_to_overwrite(folder, model, cohort.task, request.protocol)
+    encoder = load_encoder(model)
+    request.check_encoder(encoder.config)
+    rival = request.rival(encoder.config)
+    given = None if request.probe is None else _find_probe(model, cohort)
+    with open_unseen(
+        data, encoder.config, cohort, cache=work.cache, progress=work.progress
+    ) as records:
+        if request.probe is not None and given is None:
+            logger.info("no attentive probe of task %s given: running one first", cohort.task)
+            probed = probe_records(encoder, records, folder / "probe", request.probe, work)
+            given = _find_probe(probed.path, cohort)
+        start = None
+        if given is not None:
+            start, described = given
+            _check_fits(model, described, records)
+            request = replace(request, layers=start.layers)
+        logger.info("fine-tuning the pre-trained encoder")
+        results = {PRE_TRAINED: run(encoder, records, request, work, start=start)}
+        if from_scratch:
+            logger.info("training the same encoder from scratch")
+            results[FROM_SCRATCH] = run(encoder, records, rival, work)
+        return save_evaluation(folder, encoder.config, results, work)
+
+
+def _find_probe(path: str | Path, cohort: Cohort) -> tuple[Classifier, ModelConfig] | None:
+    """Return the classifier of an attentive probe of the task, if ``path`` leads to one.
 
     Raises:
         TaskError: If it is a probe of another task.
     """
-    folder = Path(path)
-    if not (folder / CONFIG_FILE).is_file():
-        folder = folder / MODEL_FOLDER
+    folder = find_model(path)
     if not (folder / CONFIG_FILE).is_file():
         return None
     model, config = load_model_folder(folder)
@@ -184,11 +142,10 @@ def _probed(path: str | Path, task: str) -> tuple[Classifier, ModelConfig] | Non
         return None
     if config.head.kind != "attentive":
         return None
-    name = Path(task).stem if is_table(task) else task
-    if config.task.name != name:
+    if config.task.name != cohort.task_name:
         raise TaskError(
-            f"{folder}: is a probe of task {config.task.name!r}, not {name!r}; give the encoder, "
-            "or a probe of the same task"
+            f"{folder}: is a probe of task {config.task.name!r}, not {cohort.task_name!r}; give "
+            "the encoder, or a probe of the same task"
         )
     return model, config
 
@@ -202,7 +159,7 @@ def _check_fits(path: str | Path, config: ModelConfig, records: EvaluationData) 
             f"records have {records.task.kind} {', '.join(records.task.labels)}"
         )
     used = [config.training.get(key, value) for key, value in _ALL_LABELS.items()]
-    asked = [records.facts[key] for key in _ALL_LABELS]
+    asked = [records.cohort.label_fraction, records.cohort.label_draw]
     if used != asked:
         raise TaskError(
             f"{path}: is a probe with {100 * used[0]:g} % of the labels, draw {used[1]}; asked is "

@@ -19,7 +19,7 @@ Described = tuple[dict[str, Any], Float[np.ndarray, " resamples"]]
 
 
 def score_regression(
-    data: "EvaluationData", outcome: "Outcome", bootstrap: PatientBootstrap
+    data: EvaluationData, outcome: Outcome, bootstrap: PatientBootstrap
 ) -> Described:
     """Return what ``results.json`` says of one model of a regression, and its resampled mean R²."""
     test = data.targets(data.parts.test)

@@ -15,11 +15,11 @@ from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
 from ecgjepa.protocols.features import Windows, encode_means, grid_windows
 from ecgjepa.protocols.linear import fit_linear_probe
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import is_published
-from ecgjepa.tasks.leakage import refuse_leak, refuse_other_folds
-from ecgjepa.tasks.records import EvaluationData, open_data
+from ecgjepa.tasks.leakage import open_unseen
+from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
-from ecgjepa.tasks.task import check_task
 
 # Fewer than in a final probe, and around those that one chooses: this is done again and again.
 _STRENGTHS = (1e-2, 1.0, 100.0)
@@ -49,20 +49,17 @@ def online_probe(
     Raises:
         TaskError: If there is no such task.
     """
-    check_task(task)
     split = Split(train_folds, validation_folds, ())
+    cohort = Cohort(task=task, split=split, is_tested=False)
 
     def start(config: ModelConfig) -> OnlineProbe:
-        for database in data:
-            refuse_leak(config, database, split)
-        records = open_data(data, config, task=task, split=split, cache=cache, progress=progress)
-        refuse_other_folds(config, records.facts["folds"])
+        records = open_unseen(data, config, cohort, cache=cache, progress=progress)
         size, stride = window_size(config)
         chosen = records.rows(np.concatenate((records.parts.train, records.parts.validation)))
         windows = grid_windows(records.store, chosen, size=size, stride=stride)
         score = partial(_score, records=records, windows=windows)
-        published = all(map(is_published, records.facts["folds"].values()))
-        return OnlineProbe(score, records.database, task, validation_folds, published)
+        published = all(map(is_published, records.folds.values()))
+        return OnlineProbe(score, "+".join(records.tested), task, validation_folds, published)
 
     return start
 
@@ -98,7 +95,7 @@ def _record_means(
     return encode_means(
         encoder,
         records.normalisation.build(),
-        windows.read_chunks(records.store),
+        windows.read_chunks(),
         windows.num_records,
         next(encoder.parameters()).device,
     )

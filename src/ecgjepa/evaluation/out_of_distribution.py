@@ -21,6 +21,7 @@ from ecgjepa.model.distribution import (
     Features,
     check_finite,
 )
+from ecgjepa.protocols.features import standardise
 
 
 class OutlierDetector(NamedTuple):
@@ -56,11 +57,8 @@ def fit_distribution(features: Features) -> FeatureDistribution:
     check_finite(features, "training")
     if len(features) < 2:
         raise ScoreError(f"{len(features)} training records; a covariance takes at least 2")
-    features = features.astype(np.float64)
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    # What varies by no more than rounding is constant.
-    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
-    fitted = LedoitWolf(assume_centered=True).fit((features - mean) / scale)
+    standardised, mean, scale = standardise(features)
+    fitted = LedoitWolf(assume_centered=True).fit(standardised)
     covariance = fitted.covariance_
     if not fitted.shrinkage_:  # a constant feature would leave it singular
         covariance = covariance + 1e-9 * np.trace(covariance) / len(covariance) * np.eye(len(mean))

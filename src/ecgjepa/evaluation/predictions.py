@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
 from ecgjepa.errors import ScoreError
+from ecgjepa.evaluation.folder import PRE_TRAINED, PREDICTIONS_FILE
 from ecgjepa.metrics.bootstrap import NUM_RESAMPLES, Method, PatientBootstrap, patient_ids
 from ecgjepa.metrics.classification import Scores
 from ecgjepa.metrics.paired import Comparison, choose_metric, compare
@@ -46,7 +47,7 @@ def compare_predictions(
     first: str | Path | Sequence[str | Path],
     second: str | Path | Sequence[str | Path],
     *,
-    model: str = "pre-trained",
+    model: str = PRE_TRAINED,
     second_model: str | None = None,
     metric: str | None = None,
     method: Method = "percentile",
@@ -129,7 +130,7 @@ def _read_runs(
     return [(str(path), read_predictions(path, model)) for path in listed]
 
 
-def read_predictions(path: str | Path, model: str = "pre-trained") -> Predictions:
+def read_predictions(path: str | Path, model: str = PRE_TRAINED) -> Predictions:
     """Read one model's test predictions from an evaluation.
 
     Args:
@@ -141,7 +142,7 @@ def read_predictions(path: str | Path, model: str = "pre-trained") -> Prediction
             label is neither 0 nor 1, or a truth or prediction is no finite number.
     """
     file = Path(path)
-    file = file / "predictions.parquet" if file.is_dir() else file
+    file = file / PREDICTIONS_FILE if file.is_dir() else file
     try:
         table = pd.read_parquet(file)
     except FileNotFoundError:
@@ -270,9 +271,6 @@ def _align(run: Predictions, reference: Predictions, name: str) -> Predictions:
         targets,
         run.outputs[rows][:, columns],
     )
-
-
-PREDICTIONS_FILE = "predictions.parquet"
 
 
 def predictions_table(data: EvaluationData, outcomes: dict[str, Outcome]) -> pd.DataFrame:

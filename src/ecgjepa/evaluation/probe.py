@@ -6,31 +6,25 @@ is a strong feature extractor, and a score says little without its score.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from ecgjepa.evaluation.out_of_distribution import fit_outlier_detector
-from ecgjepa.evaluation.results import (
-    Evaluation,
-    TrainingRecipe,
-    write_embeddings,
-    write_evaluation,
-)
-from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_classifier
-from ecgjepa.evaluation.spoiled import evaluate_spoiled
+from ecgjepa.evaluation.folder import PRE_TRAINED, UNTRAINED
+from ecgjepa.evaluation.results import Evaluation, write_embeddings
+from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_evaluation
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.heads import check_layers
 from ecgjepa.model.outputs import TaskKind
-from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.protocols.run import run_protocol
-from ecgjepa.protocols.settings import load_settings
+from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
+from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.run import run
+from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
+from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen
-from ecgjepa.tasks.records import Data
+from ecgjepa.tasks.opening import Data
+from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
 
 logger = logging.getLogger(__name__)
-
-ProbeProtocol = Literal["attentive", "linear", "knn"]
 
 
 def probe(
@@ -39,7 +33,7 @@ def probe(
     out: str | Path | None = None,
     *,
     task: str = "all",
-    protocol: ProbeProtocol = "attentive",
+    protocol: FrozenProtocol = "attentive",
     split: Split = PAPER_SPLIT,
     overrides: Sequence[str] = (),
     seed: int = 0,
@@ -80,62 +74,56 @@ def probe(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
-    out = result_folder(model, out, task, protocol)
-    refuse_to_overwrite(out, model, task, protocol)
-    load_settings(protocol, overrides)  # of the wrong ones nothing is begun
-    encoder, config = load_encoder(model)
-    check_layers(layers, config.encoder.depth)
-    where = choose_device(device)
-    records = open_unseen(
-        data,
-        config,
+    check_protocol(protocol, FROZEN)
+    cohort = Cohort(
         task=task,
-        split=split,
         kind=kind,
+        split=split,
         label_fraction=label_fraction,
         label_draw=label_draw,
-        test_on=test_on,
+        test_on=database_names(test_on),
         allow_seen=allow_seen,
-        cache=cache,
-        progress=progress,
     )
+    request = request_protocol(protocol, overrides, seed=seed, layers=layers)
+    work = Workspace(choose_device(device), cache, progress)
+    return probe_cohort(model, data, out, cohort, request, work)
+
+
+def probe_cohort(
+    model: str | Path,
+    data: Data,
+    out: str | Path | None,
+    cohort: Cohort,
+    request: ProtocolRequest,
+    work: Workspace,
+) -> Evaluation:
+    """Do what `probe` does, for a request that was checked already."""
+    folder = result_folder(model, out, cohort.task, request.protocol)
+    refuse_to_overwrite(folder, model, cohort.task, request.protocol)
+    encoder = load_encoder(model)
+    request.check_encoder(encoder.config)
+    with open_unseen(
+        data, encoder.config, cohort, cache=work.cache, progress=work.progress
+    ) as records:
+        return probe_records(encoder, records, folder, request, work)
+
+
+def probe_records(
+    encoder: DescribedEncoder,
+    records: EvaluationData,
+    out: Path,
+    request: ProtocolRequest,
+    work: Workspace,
+) -> Evaluation:
+    """Probe an encoder and the untrained one on open records, and write what came of it."""
     results = {}
-    for name in ("pre-trained", "untrained"):
-        logger.info("%s probe of the %s encoder", protocol, name)
-        results[name] = run_protocol(
-            (encoder, config),
-            records,
-            protocol=protocol,
-            seed=seed,
-            untrained=name == "untrained",
-            layers=layers,
-            overrides=overrides,
-            allow_seen=allow_seen,
-            cache=cache,
-            device=device,
-            progress=progress,
-        )
-    first = results["pre-trained"]
-    known, detection = None, None
-    if first.classifier is not None and first.means is not None:
-        known = fit_outlier_detector(first.means.train, first.means.validation)
-        detection = evaluate_spoiled(
-            first.classifier, config, records, known, first.means.test, device=where, cache=cache
-        )
-    result = write_evaluation(
-        out,
-        records,
-        config,
-        {name: item.outcome for name, item in results.items()},
-        trained={name: TrainingRecipe(protocol, item.settings) for name, item in results.items()},
-        seed=seed,
-        out_of_distribution=detection,
-    )
+    for name in (PRE_TRAINED, UNTRAINED):
+        logger.info("%s probe of the %s encoder", request.protocol, name)
+        one = replace(request, untrained=name == UNTRAINED)
+        results[name] = run(encoder, records, one, work)
+    written = save_evaluation(out, encoder.config, results, work)
     embeddings = {
         name: item.embeddings for name, item in results.items() if item.embeddings is not None
     }
     write_embeddings(out, records, embeddings)
-    if first.classifier is not None and first.head is not None and known is not None:
-        save_classifier(out, first.classifier.cpu(), first.head, config, records, result, known)
-    records.store.close()
-    return result
+    return written

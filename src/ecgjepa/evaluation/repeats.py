@@ -8,6 +8,7 @@ The same command again does only what is left.
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,21 +17,31 @@ import pandas as pd
 
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_request, list_cases
-from ecgjepa.evaluation.finetune import finetune
-from ecgjepa.evaluation.probe import probe
-from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
+from ecgjepa.evaluation.finetune import finetune_cohort
+from ecgjepa.evaluation.folder import RESULTS_FILE, SUMMARY_FILE
+from ecgjepa.evaluation.probe import probe_cohort
+from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder
 from ecgjepa.files import as_json, write_json
-from ecgjepa.protocols.run import FROZEN, Protocol
-from ecgjepa.protocols.settings import WITHOUT_SETTINGS, load_settings
-from ecgjepa.store.reading import Store
-from ecgjepa.tasks.records import Data
-from ecgjepa.tasks.task import check_task
+from ecgjepa.model.compute import choose_device
+from ecgjepa.model.outputs import TaskKind
+from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.settings import (
+    FROZEN,
+    TUNING,
+    WITHOUT_SETTINGS,
+    FrozenProtocol,
+    Protocol,
+    TuningProtocol,
+    check_protocol,
+)
+from ecgjepa.tasks.cohort import Cohort, database_names
+from ecgjepa.tasks.opening import Data, names_of
+from ecgjepa.tasks.split import PAPER_SPLIT, Split
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_FILE = "summary.json"
 FORMAT_VERSION = 1
 # What tells one evaluation from another; the means are over the seeds and draws.
 _KEYS = ("test_on", "label_fraction", "model")
@@ -60,15 +71,22 @@ def repeat(
     out: str | Path | None = None,
     *,
     task: str = "all",
-    protocol: Protocol = "attentive",
+    protocol: FrozenProtocol | TuningProtocol = "attentive",
     runs: int = 1,
     seed: int = 0,
     label_fractions: Sequence[float] = (1.0,),
     label_draws: int = 1,
     test_on: Sequence[str] = (),
     each_database: bool = False,
+    split: Split = PAPER_SPLIT,
+    overrides: Sequence[str] = (),
+    kind: TaskKind = "multi-label",
+    layers: tuple[int, ...] = (),
+    from_scratch: bool = True,
+    allow_seen: bool = False,
+    cache: str | Path | None = None,
+    device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,  # noqa: ANN401
 ) -> Repeats:
     """Run a protocol for several seeds, shares of the labels, or databases left out.
 
@@ -86,69 +104,99 @@ def repeat(
         label_draws: Choices of those patients; all of the labels are one choice.
         test_on: Databases that are tested and not trained on.
         each_database: Leave each database out in turn: test on it, train on all others.
+        split: See `ecgjepa.probe`.
+        overrides: See `ecgjepa.probe` and `ecgjepa.finetune`.
+        kind: See `ecgjepa.probe`.
+        layers: See `ecgjepa.probe`; not for fine-tuning.
+        from_scratch: See `ecgjepa.finetune`; not for probes.
+        allow_seen: See `ecgjepa.probe`.
+        cache: See `ecgjepa.probe`.
+        device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (done, in all) within a run.
-        options: Passed to `ecgjepa.probe` or `ecgjepa.finetune`.
 
     Raises:
-        ConfigError: If a number is less than 1, the protocol is none of these, or the folder holds
-            something else.
+        ConfigError: If a number is less than 1, the protocol is none of these or takes none of the
+            options given, or the folder holds something else.
         EcgjepaError: As `ecgjepa.probe` and `ecgjepa.finetune`.
     """
-    known = (*FROZEN, "finetune", "finetune-after-probe")
-    if protocol not in known:
-        raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(known)}")
-    if min(runs, label_draws) < 1 or not label_fractions:
+    check_protocol(protocol, (*FROZEN, *TUNING))
+    _check_options(protocol, runs, label_draws, layers, from_scratch)
+    if not label_fractions:
+        raise ConfigError("no share of the labels is given; expected one or more")
+    targets = _targets(data, database_names(test_on), each_database)
+    cohort = Cohort(task=task, kind=kind, split=split, test_on=targets[0], allow_seen=allow_seen)
+    request = request_protocol(protocol, overrides, seed=seed, layers=layers)
+    work = Workspace(choose_device(device), cache, progress)
+    folder = result_folder(model, out, task, f"{protocol}-repeats")
+    cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
+    settings = request.as_request()
+    if protocol in TUNING:
+        del settings["layers"]
+        settings["from_scratch"] = from_scratch
+    claim_folder(folder, describe_request(model, data, cohort, settings, cases), cases)
+
+    def evaluate(case: Case, to: Path) -> Evaluation:
+        one, asked = case.choose(cohort), _seeded(request, case.seed)
+        if protocol in FROZEN:
+            return probe_cohort(model, data, to, one, asked, work)
+        return finetune_cohort(model, data, to, one, asked, work, from_scratch=from_scratch)
+
+    evaluations = []
+    for number, case in enumerate(cases, start=1):
+        place = folder / case.folder()
+        if not (place / CASE_FILE).is_file():
+            logger.info("[%d/%d] %s", number, len(cases), case.folder())
+            evaluations.append(evaluate(case, place))
+            write_json(place / CASE_FILE, case._asdict())  # last: it says that the case is done
+        else:
+            evaluations.append(_read(place))
+    summary = _summarise(protocol, cases, evaluations)
+    write_json(folder / SUMMARY_FILE, summary)
+    return Repeats(folder, evaluations, summary)
+
+
+def _check_options(
+    protocol: Protocol, runs: int, label_draws: int, layers: tuple[int, ...], from_scratch: bool
+) -> None:
+    """Raise `ConfigError` if a number is less than 1, or a protocol takes no such option."""
+    if min(runs, label_draws) < 1:
         raise ConfigError(f"runs is {runs} and label draws {label_draws}; expected 1 or more")
-    check_task(task)
-    load_settings(protocol, options.get("overrides", ()))
-    out = result_folder(model, out, task, f"{protocol}-repeats")
+    if layers and protocol in TUNING:
+        raise ConfigError(
+            f"layers {list(layers)}: protocol {protocol} has those of its probe, or none"
+        )
+    if not from_scratch and protocol in FROZEN:
+        raise ConfigError(f"from_scratch: protocol {protocol} trains no encoder from scratch")
     if runs > 1 and protocol in WITHOUT_SETTINGS:
         logger.warning(
             "protocol %s is the same with every seed: its %d runs are one, repeated", protocol, runs
         )
-    verb: Callable[..., Evaluation] = probe if protocol in FROZEN else finetune
-    targets = _targets(data, tuple(test_on), each_database)
-    cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
-    settings = {**options, "task": task, "protocol": protocol}
-    claim_folder(out, describe_request(verb, model, data, settings, cases), cases)
-    evaluations: list[Evaluation] = []
-    rows: list[dict[str, Any]] = []
-    for number, case in enumerate(cases, start=1):
-        folder = out / case.folder()
-        if (folder / CASE_FILE).is_file():
-            result = _read(folder)
-        else:
-            logger.info("[%d/%d] %s", number, len(cases), case.folder())
-            result = verb(
-                model,
-                data,
-                folder,
-                task=task,
-                protocol=protocol,
-                seed=case.seed,
-                label_fraction=case.label_fraction,
-                label_draw=case.label_draw,
-                test_on=case.test_on,
-                progress=progress,
-                **options,
-            )
-            write_json(folder / CASE_FILE, case._asdict())  # last: it says that the case is done
-        evaluations.append(result)
-        rows += _rows(case, result)
-    summary = as_json(
+
+
+def _seeded(request: ProtocolRequest, seed: int) -> ProtocolRequest:
+    """Return a request with another seed, for the probe before a fine-tuning too."""
+    probe = None if request.probe is None else replace(request.probe, seed=seed)
+    return replace(request, seed=seed, probe=probe)
+
+
+def _summarise(
+    protocol: Protocol, cases: list[Case], evaluations: list[Evaluation]
+) -> dict[str, Any]:
+    """Return the content of ``summary.json``."""
+    rows = [row for case, one in zip(cases, evaluations, strict=True) for row in _rows(case, one)]
+    first = evaluations[0].results
+    return as_json(
         {
             "format_version": FORMAT_VERSION,
             "software_version": __version__,
             "protocol": protocol,
-            "task": evaluations[0].results["task"]["name"],
-            "measure": evaluations[0].results["measure"],
+            "task": first["task"]["name"],
+            "measure": first["measure"],
             "rows": rows,
             "means": means(rows),
             "std": "over runs and draws, with n - 1; it says nothing about patients",
         }
     )
-    write_json(out / SUMMARY_FILE, summary)
-    return Repeats(out, evaluations, summary)
 
 
 def _read(folder: Path) -> Evaluation:
@@ -175,7 +223,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _targets(data: Data, test_on: tuple[str, ...], each: bool) -> list[tuple[str, ...]]:
     if not each:
         return [test_on]
-    names = list(data) if isinstance(data, Mapping) else list(Store(data).manifest.databases)
+    names = names_of(data)
     if len(names) < 2:
         raise ConfigError(
             f"leaving a database out needs two or more; found {', '.join(names) or 'none'}"

@@ -7,12 +7,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ecgjepa.evaluation.folder import (
+    EMBEDDINGS_FILE,
+    PRE_TRAINED,
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    SPLIT_FILE,
+)
 from ecgjepa.evaluation.model_scores import (
     differences_between,
     score_classification,
     score_regression,
 )
-from ecgjepa.evaluation.predictions import PREDICTIONS_FILE, predictions_table
+from ecgjepa.evaluation.predictions import predictions_table
 from ecgjepa.files import as_json, replacing, write_json
 from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap
 from ecgjepa.metrics.classification import check_scores
@@ -23,9 +30,6 @@ from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.version import __version__
 
-RESULTS_FILE = "results.json"
-EMBEDDINGS_FILE = "embeddings.npz"
-SPLIT_FILE = "split.csv"
 FORMAT_VERSION = 1
 
 
@@ -47,12 +51,12 @@ class Evaluation(NamedTuple):
     path: Path
     results: dict[str, Any]
 
-    def macro_auroc(self, model: str = "pre-trained") -> Interval:
+    def macro_auroc(self, model: str = PRE_TRAINED) -> Interval:
         """Return a model's macro AUROC on the test records with its 95 % interval."""
         value, low, high = self.results["models"][model]["macro_auroc"]
         return Interval(value, low, high)
 
-    def score(self, model: str = "pre-trained") -> Interval:
+    def score(self, model: str = PRE_TRAINED) -> Interval:
         """Return what the task is judged by: macro AUROC, or the mean R² of a regression."""
         return Interval(*self.results["models"][model][self.results["measure"]])
 
@@ -127,9 +131,7 @@ def write_evaluation(
             },
             "encoder": config.encoder.model_dump(mode="json"),
             "pretraining": config.pretraining.model_dump(mode="json"),
-            "database": data.store.manifest.databases[data.database.split("+")[0]].model_dump(
-                mode="json"
-            ),
+            "database": data.store.manifest.databases[data.tested[0]].model_dump(mode="json"),
             "store": str(data.store.path),
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},

@@ -1,20 +1,22 @@
-"""What probing and fine-tuning share: crops, probabilities, and the classifier's folder."""
+"""What probing and fine-tuning write: results, predictions and the classifier's folder."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.out_of_distribution import OutlierDetector
-from ecgjepa.evaluation.results import RESULTS_FILE, Evaluation
+from ecgjepa.evaluation.folder import PRE_TRAINED, RESULTS_FILE
+from ecgjepa.evaluation.out_of_distribution import OutlierDetector, fit_outlier_detector
+from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
+from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.metrics.scoring import MEASURES
-from ecgjepa.model.folder import ModelConfig, save_model
-from ecgjepa.model.heads import Classifier, HeadConfig
+from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
 from ecgjepa.model.outputs import CalibrationConfig
+from ecgjepa.protocols.features import encode_parts
+from ecgjepa.protocols.outcome import EvaluationResult
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.tasks.folds import is_published
-from ecgjepa.tasks.records import EvaluationData
-
-MODEL_FOLDER = "model"
 
 
 def result_folder(model: str | Path, out: str | Path | None, task: str, protocol: str) -> Path:
@@ -45,52 +47,83 @@ def refuse_to_overwrite(folder: Path, model: str | Path, task: str, protocol: st
             )
 
 
-def save_classifier(
-    out: Path,
-    classifier: Classifier,
-    head: HeadConfig,
-    config: ModelConfig,
-    records: EvaluationData,
-    result: Evaluation,
-    known: OutlierDetector,
+def save_evaluation(
+    out: Path, config: ModelConfig, results: Mapping[str, EvaluationResult], work: Workspace
+) -> Evaluation:
+    """Score what a protocol made of each model, and write results, predictions and the classifier.
+
+    Args:
+        out: Folder of the evaluation.
+        config: Description of the encoder.
+        results: By model name, `PRE_TRAINED` first: it is compared with each other one, and its
+            classifier is kept.
+        work: Where its features are computed, to know records unlike the training ones.
+    """
+    first = results[PRE_TRAINED]
+    records, classifier = first.records, first.classifier
+    detector, detection = None, None
+    if classifier is not None:
+        means = first.means or encode_parts(
+            classifier.encoder, config, records, work.device, classifier.layers
+        )
+        detector = fit_outlier_detector(means.train, means.validation)
+        detection = evaluate_spoiled(classifier, config, records, detector, means.test, work)
+    written = write_evaluation(
+        out,
+        records,
+        config,
+        {name: item.outcome for name, item in results.items()},
+        trained={
+            name: TrainingRecipe(item.request.protocol, item.settings)
+            for name, item in results.items()
+        },
+        seed=first.request.seed,
+        out_of_distribution=detection,
+    )
+    if detector is not None:
+        _save_classifier(first, config, written, detector)
+    return written
+
+
+def _save_classifier(
+    trained: EvaluationResult, config: ModelConfig, result: Evaluation, detector: OutlierDetector
 ) -> None:
     """Write the trained classifier as a model folder with the results in its card.
 
     Args:
-        out: Folder of the evaluation.
-        classifier: What was trained.
-        head: Its head.
-        config: Of the encoder.
-        records: What it was trained on.
-        result: How it did.
-        known: What the training records' features look like.
+        trained: The classifier, and the records that it was trained on.
+        config: Description of the encoder.
+        result: How the classifier did.
+        detector: What the training records' features look like.
     """
+    assert trained.classifier is not None
+    records = trained.records
     stages = [
         {
             "database": database,
             "train": list(records.split.train),
             "validation": list(records.split.validation),
-            "published": is_published(records.facts["folds"][database]),
+            "published": is_published(records.folds[database]),
         }
         for database in records.trained
     ]
-    measure, scores = result.results["measure"], result.results["models"]["pre-trained"]
+    measure, scores = result.results["measure"], result.results["models"][PRE_TRAINED]
     described = config.model_copy(
         update={
-            "head": head,
+            "head": trained.head,
             "task": records.task_config(),
             "preprocessing": records.preprocessing,
             "normalisation": records.normalisation,
             "calibration": None
             if records.task.kind == "regression"
             else CalibrationConfig.model_validate(scores["calibration"]["applied"]),
-            "distribution": known.config,
+            "distribution": detector.config,
             "training": {
                 "protocol": result.results["protocol"],
                 "settings": result.results["settings"],
-                "database": "+".join(records.trained),
-                "label_fraction": records.facts["label_fraction"],
-                "label_draw": records.facts["label_draw"],
+                "databases": list(records.trained),
+                "label_fraction": records.cohort.label_fraction,
+                "label_draw": records.cohort.label_draw,
                 "split": {name: list(folds) for name, folds in records.split._asdict().items()},
                 "selected": scores["selected"],
                 "seen": [*config.training.get("seen", []), *stages],
@@ -98,8 +131,13 @@ def save_classifier(
             },
         }
     )
-    card = _card(described, result.results["out_of_distribution"])
-    save_model(out / MODEL_FOLDER, classifier, described, card, distribution=known.distribution)
+    save_model(
+        result.path / MODEL_FOLDER,
+        trained.classifier,
+        described,
+        _card(described, result.results["out_of_distribution"]),
+        distribution=detector.distribution,
+    )
 
 
 def _card(config: ModelConfig, detection: dict[str, Any]) -> str:
@@ -113,7 +151,8 @@ def _card(config: ModelConfig, detection: dict[str, Any]) -> str:
     return (
         f"# ECG classifier: {task.name} ({training['protocol']})\n\n"
         "For research use only; not a medical device.\n\n"
-        f"Trained on {training['database']}, folds {training['split']['train']}; selected on "
+        f"Trained on {', '.join(training['databases'])}, folds {training['split']['train']}; "
+        f"selected on "
         f"{training['split']['validation']}; tested on {training['split']['test']}: {words} "
         f"{value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
         f"Input: {', '.join(config.preprocessing.leads)} at "

@@ -6,7 +6,6 @@ exchanged, a record looks like that of another heart.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
 from ecgjepa.protocols.feature_cache import cached_means, digest_request
 from ecgjepa.protocols.features import encode_means, grid_windows
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.signals.faults import FAULTS
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.tasks.records import EvaluationData
@@ -40,9 +40,7 @@ def evaluate_spoiled(
     records: EvaluationData,
     known: OutlierDetector,
     test: Float32[np.ndarray, "test dim"],
-    *,
-    device: torch.device,
-    cache: str | Path | None = None,
+    work: Workspace,
 ) -> dict[str, Any]:
     """Return how well spoiled test records are told from the same records as they are.
 
@@ -54,8 +52,7 @@ def evaluate_spoiled(
         records: Records and split.
         known: The training records' features, and the threshold.
         test: Mean features of all test records.
-        device: Where to encode.
-        cache: Folder.
+        work: Device and cache.
 
     Returns:
         For ``results.json``: the threshold, the share of all test records above it, the detection
@@ -71,7 +68,7 @@ def evaluate_spoiled(
         return {**facts, "spoiled": {}, "hardly_detected": []}
     chosen = np.linspace(0, len(test) - 1, min(len(test), MAX_RECORDS)).round().astype(np.int64)
     part = records.parts.test[chosen]
-    features = _spoiled_means(classifier, config, records, records.rows(part), device, cache)
+    features = _spoiled_means(classifier, config, records, records.rows(part), work)
     patients = records.patients(part)
     spoiled = {
         name: {
@@ -96,8 +93,7 @@ def _spoiled_means(
     config: ModelConfig,
     records: EvaluationData,
     rows: Int64[np.ndarray, " chosen"],
-    device: torch.device,
-    cache: str | Path | None,
+    work: Workspace,
 ) -> Float32[np.ndarray, "faults chosen dim"]:
     encoder, layers = classifier.encoder, classifier.layers
     size, stride = window_size(config)
@@ -110,7 +106,7 @@ def _spoiled_means(
                     records.normalisation.build(),
                     _spoiled_windows(records, rows, number, size, stride),
                     len(rows),
-                    device,
+                    work.device,
                     layers=layers,
                 )
                 for number in range(len(FAULTS))
@@ -118,8 +114,8 @@ def _spoiled_means(
         )
 
     windows = grid_windows(records.store, rows, size=size, stride=stride)
-    digest = digest_request(encoder, records.normalisation, records.store, windows, layers)
-    return cached_means(f"{digest}-spoiled-{_VERSION}", compute, cache=cache)
+    digest = digest_request(encoder, records.normalisation, windows, layers)
+    return cached_means(f"{digest}-spoiled-{_VERSION}", compute, cache=work.cache)
 
 
 def _spoiled_windows(

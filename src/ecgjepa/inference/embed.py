@@ -11,7 +11,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.inference.windows import record_windows
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
+from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
 
 
@@ -37,10 +37,7 @@ def embed(
         ConfigError: If the model cannot encode these leads.
         RecordError: At the first file that cannot be used.
     """
-    path = Path(model)
-    if not (path / CONFIG_FILE).is_file() and (path / "model" / CONFIG_FILE).is_file():
-        path = path / "model"
-    loaded, config = load_model_folder(path)
+    loaded, config = load_model_folder(find_model(model))
     encoder = loaded.encoder if isinstance(loaded, Classifier) else loaded
     where = choose_device(device)
     encoder, normaliser = encoder.to(where), config.normalisation.build().to(where)

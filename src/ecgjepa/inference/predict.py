@@ -13,7 +13,12 @@ from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, r
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
-from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_distribution, load_model_folder
+from ecgjepa.model.folder import (
+    ModelConfig,
+    find_model,
+    load_distribution,
+    load_model_folder,
+)
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.record import Issue, Record
@@ -131,9 +136,7 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
     Raises:
         ModelFolderError: If it is damaged, or is an encoder without labels.
     """
-    path = Path(folder)
-    if not (path / CONFIG_FILE).is_file() and (path / "model" / CONFIG_FILE).is_file():
-        path = path / "model"
+    path = find_model(folder)
     model, config = load_model_folder(path)
     if not isinstance(model, Classifier) or config.task is None:
         raise ModelFolderError(

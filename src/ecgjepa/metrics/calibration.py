@@ -16,9 +16,8 @@ from scipy.special import expit, log_softmax
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.metrics.classification import FEW_POSITIVES, Scores, Targets, check_scores
-from ecgjepa.model.outputs import CalibrationConfig, logits_of
+from ecgjepa.model.outputs import CalibrationConfig, ClassificationKind, logits_of
 
-Kind = Literal["multi-label", "single-label"]
 Logits = Float[np.ndarray, "records labels"]
 
 # A temperature beyond these would be the sign of something else.
@@ -31,7 +30,7 @@ def fit_calibration(
     probabilities: Scores,
     labels: tuple[str, ...],
     *,
-    kind: Kind,
+    kind: ClassificationKind,
     method: Literal["temperature", "platt"] | None = None,
     folds: tuple[int, ...] = (),
 ) -> CalibrationConfig:
@@ -95,7 +94,7 @@ def _too_little(
     return "scores do not vary" if np.ptp(scores) == 0 else ""
 
 
-def _fit_temperature(targets: Targets, logits: Logits, kind: Kind) -> float:
+def _fit_temperature(targets: Targets, logits: Logits, kind: ClassificationKind) -> float:
     """Return the temperature of least log-loss."""
 
     def multi_label(log_temperature: float) -> float:

@@ -26,8 +26,7 @@ from ecgjepa.metrics.classification import (
 )
 from ecgjepa.metrics.conformal import fit_label_sets, fit_single_label_sets, measure_coverage
 from ecgjepa.metrics.thresholds import SPECIFICITY, best_f1_thresholds, specificity_thresholds
-
-Kind = Literal["multi-label", "single-label"]
+from ecgjepa.model.outputs import ClassificationKind
 
 # Share of true labels that the conformal label sets are to hold.
 COVERAGE = 0.9
@@ -62,7 +61,11 @@ class Scored(NamedTuple):
 
 
 def score(
-    validation: Part, test: Part, labels: tuple[str, ...], kind: Kind, bootstrap: PatientBootstrap
+    validation: Part,
+    test: Part,
+    labels: tuple[str, ...],
+    kind: ClassificationKind,
+    bootstrap: PatientBootstrap,
 ) -> Scored:
     """Score the test records, at thresholds chosen on the validation records.
 
@@ -176,7 +179,11 @@ def _whole(test: Part, bootstrap: PatientBootstrap) -> dict[str, Any]:
 
 
 def calibrate(
-    validation: Part, test: Part, labels: tuple[str, ...], kind: Kind, folds: tuple[int, ...]
+    validation: Part,
+    test: Part,
+    labels: tuple[str, ...],
+    kind: ClassificationKind,
+    folds: tuple[int, ...],
 ) -> dict[str, Any]:
     """Fit calibrations on the validation records and say what they do to the test records.
 
@@ -208,7 +215,11 @@ def calibrate(
 
 
 def label_sets(
-    validation: Part, test: Part, labels: tuple[str, ...], kind: Kind, bootstrap: PatientBootstrap
+    validation: Part,
+    test: Part,
+    labels: tuple[str, ...],
+    kind: ClassificationKind,
+    bootstrap: PatientBootstrap,
 ) -> dict[str, Any]:
     """Fit conformal label sets on the validation records and measure them on the test records."""
     if kind == "single-label":

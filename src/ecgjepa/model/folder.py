@@ -39,6 +39,8 @@ from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
 FORMAT_VERSION = 1
+# Name of the model folder within the folder of a run, probe or fine-tuning.
+MODEL_FOLDER = "model"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -179,6 +181,21 @@ def save_model(
             described = described.model_copy(update={"distribution": facts})
         write_json(partial / CONFIG_FILE, described.model_dump(mode="json"))
         write_text(partial / CARD_FILE, card)
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the model folder that a path leads to.
+
+    Args:
+        path: A model folder, or the folder of a run, probe or fine-tuning that holds one.
+
+    Returns:
+        The model folder; the path itself where there is none.
+    """
+    folder = Path(path)
+    inside = folder / MODEL_FOLDER
+    is_inside = not (folder / CONFIG_FILE).is_file() and (inside / CONFIG_FILE).is_file()
+    return inside if is_inside else folder
 
 
 def read_model_config(folder: Path) -> ModelConfig:

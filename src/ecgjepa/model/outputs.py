@@ -9,7 +9,8 @@ from scipy.special import expit, logit, softmax
 
 from ecgjepa.config import Section
 
-TaskKind = Literal["multi-label", "single-label", "regression"]
+ClassificationKind = Literal["multi-label", "single-label"]
+TaskKind = Literal[ClassificationKind, "regression"]
 
 
 class TaskConfig(Section):
@@ -26,7 +27,7 @@ class TaskConfig(Section):
     """
 
     name: str
-    kind: Literal["multi-label", "single-label", "regression"]
+    kind: TaskKind
     labels: tuple[str, ...] = Field(min_length=1)
     descriptions: tuple[str, ...]
     centre: tuple[float, ...] = ()
@@ -64,7 +65,7 @@ class CalibrationConfig(Section):
     """
 
     method: Literal["temperature", "platt"]
-    kind: Literal["multi-label", "single-label"]
+    kind: ClassificationKind
     scale: tuple[PositiveFloat, ...]
     shift: tuple[FiniteFloat, ...]
     folds: tuple[int, ...] = ()

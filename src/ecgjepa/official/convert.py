@@ -19,6 +19,7 @@ from ecgjepa.files import sha256_of_file
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     CONFIG_FILE,
+    MODEL_FOLDER,
     ModelConfig,
     PretrainingFacts,
     load_model_folder,
@@ -44,7 +45,6 @@ from ecgjepa.pretraining.checkpoint import (
 )
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
-    MODEL_FOLDER,
     describe_encoder,
     read_run_config,
 )

@@ -14,6 +14,7 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, DivergenceError, StoreError
 from ecgjepa.locks import working_in
 from ecgjepa.model.compute import autocast, keep_freed_memory
+from ecgjepa.model.folder import MODEL_FOLDER
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.build import Objective, ObjectiveOutput, build_objective
 from ecgjepa.pretraining import schedules
@@ -31,7 +32,6 @@ from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.pretraining.run import (
     CHECKPOINTS_FOLDER,
-    MODEL_FOLDER,
     check_run,
     claim_run,
     describe_start,

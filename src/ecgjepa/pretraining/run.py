@@ -15,7 +15,7 @@ from ecgjepa.errors import CheckpointError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json, write_text
 from ecgjepa.locks import LOCK_FILE
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
+from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.pretraining.trackers import Tracker
 from ecgjepa.store.manifest import MANIFEST_FILE
@@ -27,7 +27,6 @@ CONFIG_FILE = "config.yaml"
 STORE_FILE = "store.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS_FOLDER = "checkpoints"
-MODEL_FOLDER = "model"
 BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"
 _NAMES = {"jepa": "JEPA", "simclr": "SimCLR", "byol": "BYOL", "mae": "a masked autoencoder"}

@@ -1,5 +1,6 @@
-"""The attentive probe: the paper's head with one learned query, trained on frozen tokens."""
+"""Protocol ``attentive``: the paper's head with one learned query, trained on frozen tokens."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -10,11 +11,10 @@ from torch import Tensor
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
 from ecgjepa.model.heads import AttentiveHead, Classifier, HeadConfig, build_head, tokens_of_layers
 from ecgjepa.protocols.features import Features, random_crops
-from ecgjepa.protocols.fit import fit
+from ecgjepa.protocols.fit import Examples, fit
 from ecgjepa.protocols.frozen import Frozen
 from ecgjepa.protocols.outcome import Outcome, ProbeResult
 from ecgjepa.protocols.settings import ProtocolConfig
-from ecgjepa.tasks.records import standardised
 
 
 def read_attentive(
@@ -29,24 +29,21 @@ def read_attentive(
         torch.manual_seed(seed)
         head = build_head(head_config, frozen.encoder).to(device)
     assert isinstance(head, AttentiveHead)
-    result = fit(
-        head,
-        settings,
+    examples = Examples(
         inputs=_token_source(frozen, settings, device),
-        targets=standardised(records, parts.train),
+        targets=records.scaled_targets(parts.train),
         kind=records.task.kind,
         validate=lambda: _score_head(head, frozen, parts.validation, device),
         validation_targets=records.targets(parts.validation),
-        seed=seed,
-        device=device,
     )
+    result = fit(head, settings, examples, seed=seed)
     outcome = Outcome(
         validation=_score_head(head, frozen, parts.validation, device),
         test=_score_head(head, frozen, parts.test, device),
         fit=result,
         selected=f"step {result.best_step:,}",
     )
-    classifier = Classifier(frozen.encoder.cpu(), head.cpu(), frozen.layers)
+    classifier = Classifier(frozen.encoder, head.cpu(), frozen.layers)
     return ProbeResult(outcome, classifier, head_config)
 
 
@@ -80,10 +77,11 @@ def _token_source(
     train_rows = records.rows(records.parts.train)
     size = window_size(frozen.config)[0]
 
+    encoder = copy.deepcopy(frozen.encoder).to(device)
+
     @torch.no_grad()
     def encoded_anew(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
         signal = random_crops(records, train_rows[chosen], size, rng)
-        encoder = frozen.encoder.to(device)
         return tokens_of_layers(encoder, normaliser(signal.to(device)), frozen.layers)
 
     return encoded_anew

@@ -1,19 +1,31 @@
 """Find the encoder a user points at: a run, a checkpoint or a model folder."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
+from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.objectives.build import kept_encoder_name
 from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
-from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, MODEL_FOLDER, describe_encoder
+from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder
 
 
-def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
+class DescribedEncoder(NamedTuple):
+    """An encoder without a head, and its description."""
+
+    encoder: VisionTransformer
+    config: ModelConfig
+
+    def without_training(self) -> "DescribedEncoder":
+        """Return the encoder as it was before the first step of its pre-training."""
+        return DescribedEncoder(untrained_encoder(self.config), self.config)
+
+
+def load_encoder(path: str | Path) -> DescribedEncoder:
     """Return an encoder in evaluation mode and its description, without a head.
 
     Args:
@@ -31,20 +43,20 @@ def load_encoder(path: str | Path) -> tuple[VisionTransformer, ModelConfig]:
         encoder = VisionTransformer(config.encoder)
         name = kept_encoder_name(config.pretraining.objective)
         encoder.load_state_dict(load_encoder_weights(path, name), strict=True)
-        return encoder.eval(), config
-    if (path / MODEL_FOLDER / CONFIG_FILE).is_file():
-        path = path / MODEL_FOLDER
-    elif (path / CHECKPOINTS_FOLDER).is_dir():
+        return DescribedEncoder(encoder.eval(), config)
+    folder = find_model(path)
+    if folder == path and (path / CHECKPOINTS_FOLDER).is_dir():
         raise ModelFolderError(
             f"{path}: this run is not finished; continue it with 'ecgjepa pretrain', or name one "
             f"of its checkpoints, {path / CHECKPOINTS_FOLDER}/step-…"
         )
-    model, config = load_model_folder(path)
+    model, config = load_model_folder(folder)
     encoder = model.encoder if isinstance(model, Classifier) else model
     # What the weights have seen stays known: see `ecgjepa.tasks.leakage`.
     training = {"seen": config.training["seen"]} if "seen" in config.training else {}
     dropped = dict.fromkeys(("head", "task", "calibration", "distribution"))
-    return encoder, config.model_copy(update={**dropped, "training": training})
+    described = config.model_copy(update={**dropped, "training": training})
+    return DescribedEncoder(encoder, described)
 
 
 def untrained_encoder(config: ModelConfig) -> VisionTransformer:

@@ -20,7 +20,7 @@ from ecgjepa.files import default_cache, move_into_place, replacing, temporary_n
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.protocols.features import Features, Windows, encode, tokens_shape
-from ecgjepa.store.reading import Store
+from ecgjepa.protocols.request import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -37,30 +37,25 @@ _RESERVE = 1 << 30
 def cached_features(
     encoder: VisionTransformer,
     normalisation: NormalisationConfig,
-    store: Store,
     windows: Windows,
-    device: torch.device,
+    work: Workspace,
     *,
     layers: tuple[int, ...] = (),
-    cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Return the tokens of all windows, from the disk if they were encoded before.
 
     Where the disk has no room for them, or the limit allows none, they stay in memory.
 
     Args:
-        encoder: Encoder.
+        encoder: Encoder; it stays as it is.
         normalisation: Constants that scale the leads.
-        store: Where the signals are.
-        windows: Which parts of them.
-        device: Where to encode.
+        windows: What to encode.
+        work: Device, cache and progress.
         layers: See `ecgjepa.model.heads.tokens_of_layers`.
-        cache: Folder; the user's cache folder by default.
-        progress: Called with (windows done, windows in all) while encoding.
     """
+    cache, device, progress = work.cache, work.device, work.progress
     folder = Path(cache or default_cache()) / FOLDER
-    path = folder / f"{digest_request(encoder, normalisation, store, windows, layers)}.npy"
+    path = folder / f"{digest_request(encoder, normalisation, windows, layers)}.npy"
     shape = tokens_shape(encoder, windows)
     if (tokens := _read(path, shape)) is not None:
         logger.info("features were encoded before: %s", path.name)
@@ -70,13 +65,11 @@ def cached_features(
     size = 2 * int(np.prod(shape))
     if not _has_room(folder, size):
         logger.info("features of %.1f GB are kept in memory: no room in %s", size / 1e9, folder)
-        return encode(encoder, normaliser, store, windows, device, layers=layers, progress=progress)
+        return encode(encoder, normaliser, windows, device, layers=layers, progress=progress)
     temporary = temporary_name(path)
     try:
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        encode(
-            encoder, normaliser, store, windows, device, layers=layers, progress=progress, out=out
-        )
+        encode(encoder, normaliser, windows, device, layers=layers, progress=progress, out=out)
         out.flush()
         move_into_place(temporary, path)
     finally:
@@ -113,7 +106,6 @@ def cached_means(
 def digest_request(
     encoder: VisionTransformer,
     normalisation: NormalisationConfig,
-    store: Store,
     windows: Windows,
     layers: tuple[int, ...],
 ) -> str:
@@ -123,7 +115,7 @@ def digest_request(
         "version": FORMAT_VERSION,
         "encoder": encoder.config.model_dump(mode="json"),
         "normalisation": normalisation.model_dump(mode="json"),
-        "store": store.fingerprint,
+        "store": windows.store.fingerprint,
         "window": windows.size,
         "layers": layers,
     }

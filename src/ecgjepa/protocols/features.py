@@ -1,11 +1,12 @@
 """Frozen features: every window of every record is encoded once."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, Int16, Int64
+from jaxtyping import Float, Float16, Float32, Float64, Int16, Int64
 from torch import Tensor
 
 from ecgjepa.errors import FeatureError
@@ -22,9 +23,10 @@ _CHUNK = 256
 
 
 class Windows(NamedTuple):
-    """Where the windows of some records are.
+    """The windows of some records of a store.
 
     Attributes:
+        store: Where the signals are.
         rows: Store row of each window.
         starts: First sample of each window.
         record_index: Position of the window's record in the list of records.
@@ -32,6 +34,7 @@ class Windows(NamedTuple):
         size: Samples per window.
     """
 
+    store: Store
     rows: Int64[np.ndarray, " windows"]
     starts: Int64[np.ndarray, " windows"]
     record_index: Int64[np.ndarray, " windows"]
@@ -48,11 +51,11 @@ class Windows(NamedTuple):
         """Number of each record's first window; the others follow it."""
         return np.searchsorted(self.record_index, np.arange(self.num_records))
 
-    def read(self, store: Store, chosen: slice) -> Int16[Tensor, "chosen samples leads"]:
+    def read(self, chosen: slice) -> Int16[Tensor, "chosen samples leads"]:
         """Return the samples of some windows, in µV."""
         rows = self.rows[chosen]
-        out = torch.empty(len(rows), self.size, store.num_leads, dtype=torch.int16)
-        store.read(rows, self.starts[chosen], out.numpy())
+        out = torch.empty(len(rows), self.size, self.store.num_leads, dtype=torch.int16)
+        self.store.read(rows, self.starts[chosen], out.numpy())
         return out
 
     def chunks(self) -> Iterator[slice]:
@@ -61,11 +64,11 @@ class Windows(NamedTuple):
             yield slice(start, min(start + _CHUNK, len(self.rows)))
 
     def read_chunks(
-        self, store: Store
+        self,
     ) -> Iterator[tuple[Int16[Tensor, "_ samples leads"], Int64[np.ndarray, " _"]]]:
         """Yield all windows, some at a time, in µV, with the position of each one's record."""
         for chunk in self.chunks():
-            yield self.read(store, chunk), self.record_index[chunk]
+            yield self.read(chunk), self.record_index[chunk]
 
 
 def grid_windows(
@@ -77,6 +80,7 @@ def grid_windows(
     ]
     counts = np.array([len(found) for found in starts], np.int64)
     return Windows(
+        store=store,
         rows=np.repeat(rows, counts),
         starts=np.concatenate(starts).astype(np.int64),
         record_index=np.repeat(np.arange(len(rows)), counts),
@@ -111,11 +115,19 @@ def tokens_shape(encoder: VisionTransformer, windows: Windows) -> tuple[int, int
     return len(windows.rows), num_tokens, config.dim
 
 
-@torch.inference_mode()
+@contextmanager
+def _lent(encoder: VisionTransformer, device: torch.device) -> Iterator[VisionTransformer]:
+    """Lend an encoder to a device, in evaluation mode; afterwards it is where and as it was."""
+    home, was_training = next(encoder.parameters()).device, encoder.training
+    try:
+        yield encoder.to(device).eval()
+    finally:
+        encoder.to(home).train(was_training)
+
+
 def encode(
     encoder: VisionTransformer,
     normaliser: Normaliser,
-    store: Store,
     windows: Windows,
     device: torch.device,
     *,
@@ -128,34 +140,40 @@ def encode(
     ViT-XS on full PTB-XL (21,799 records, 7 windows of 51 tokens) takes 3 GB.
 
     Args:
-        encoder: Encoder.
+        encoder: Encoder; it stays as it is.
         normaliser: Scales the leads.
-        store: Where the signals are.
-        windows: Which parts of them.
+        windows: What to encode.
         device: Where to encode.
         layers: See `ecgjepa.model.heads.tokens_of_layers`.
         progress: Called with (windows done, windows in all).
         out: Filled, where it is given.
 
     Raises:
-        FeatureError: If a token is no finite number in half precision.
+        FeatureError: If a token is not finite in half precision.
     """
-    encoder, normaliser = encoder.to(device).eval(), normaliser.to(device)
+    normaliser = normaliser.to(device)
     tokens = np.empty(tokens_shape(encoder, windows), np.float16) if out is None else out
-    for chunk in windows.chunks():
-        signal = normaliser(windows.read(store, chunk).to(device))
-        tokens[chunk] = tokens_of_layers(encoder, signal, layers).half().cpu().numpy()
-        if not np.isfinite(tokens[chunk]).all():
-            bad = ~np.isfinite(tokens[chunk]).all(axis=(1, 2))
-            row = int(windows.rows[chunk][bad][0])
-            raise FeatureError(
-                f"the encoder's features of {int(bad.sum())} windows are no finite numbers, first "
-                f"of record {store.table()['record_id'].iloc[row]!r}; are its weights damaged, or "
-                "did its training diverge?"
-            )
-        if progress:
-            progress(chunk.stop, len(windows.rows))
+    with _lent(encoder, device) as lent, torch.inference_mode():
+        for chunk in windows.chunks():
+            signal = normaliser(windows.read(chunk).to(device))
+            tokens[chunk] = tokens_of_layers(lent, signal, layers).half().cpu().numpy()
+            _check_finite(tokens, windows, chunk)
+            if progress:
+                progress(chunk.stop, len(windows.rows))
     return Features(windows, tokens, encoder.config.num_registers)
+
+
+def _check_finite(
+    tokens: Float16[np.ndarray, "windows tokens dim"], windows: Windows, chunk: slice
+) -> None:
+    finite = np.isfinite(tokens[chunk]).all(axis=(1, 2))
+    if not finite.all():
+        row = int(windows.rows[chunk][~finite][0])
+        raise FeatureError(
+            f"the encoder's features of {int((~finite).sum())} windows are not finite, first of "
+            f"record {windows.store.table()['record_id'].iloc[row]!r}; are its weights damaged, or "
+            "did its training diverge?"
+        )
 
 
 class PartMeans(NamedTuple):
@@ -180,7 +198,7 @@ def encode_parts(
     means = encode_means(
         encoder,
         records.normalisation.build(),
-        windows.read_chunks(records.store),
+        windows.read_chunks(),
         windows.num_records,
         device,
         layers=layers,
@@ -202,21 +220,20 @@ def encode_means(
     """Return the mean over patches and windows of each record; tokens are not kept.
 
     Args:
-        encoder: Encoder; it gets back to training if it was there.
+        encoder: Encoder; it stays as it is.
         normaliser: Scales the leads.
         chunks: Windows in µV, with the number of each one's record.
         num_records: How many there are.
         device: Where to encode.
         layers: See `ecgjepa.model.heads.tokens_of_layers`.
     """
-    was_training = encoder.training
-    encoder, normaliser = encoder.to(device).eval(), normaliser.to(device)
+    normaliser = normaliser.to(device)
     means, numbers = [], []
-    for signal, record_index in chunks:
-        tokens = tokens_of_layers(encoder, normaliser(signal.to(device)), layers)
-        means.append(tokens[:, encoder.config.num_registers :].mean(dim=1).float().cpu())
-        numbers.append(record_index)
-    encoder.train(was_training)
+    with _lent(encoder, device) as lent:
+        for signal, record_index in chunks:
+            tokens = tokens_of_layers(lent, normaliser(signal.to(device)), layers)
+            means.append(tokens[:, encoder.config.num_registers :].mean(dim=1).float().cpu())
+            numbers.append(record_index)
     return average_over_windows(
         torch.cat(means), torch.from_numpy(np.concatenate(numbers)), num_records=num_records
     ).numpy()
@@ -233,3 +250,29 @@ def random_crops(
     out = torch.empty(len(rows), size, records.store.num_leads, dtype=torch.int16)
     records.store.read(rows, rng.integers(0, room + 1), out.numpy())
     return out
+
+
+class Standardised(NamedTuple):
+    """Features of mean 0 and standard deviation 1, and what made them so.
+
+    Attributes:
+        values: Features, as double-precision numbers.
+        mean: Mean of each feature before.
+        scale: Standard deviation of each feature before; 1 where it is constant.
+    """
+
+    values: Float64[np.ndarray, "records dim"]
+    mean: Float64[np.ndarray, " dim"]
+    scale: Float64[np.ndarray, " dim"]
+
+
+def standardise(features: Float[np.ndarray, "records dim"]) -> Standardised:
+    """Return features in units of their standard deviations; a constant one keeps its own unit.
+
+    Double precision: in single precision, solvers do not settle once regularisation is weak.
+    """
+    features = features.astype(np.float64)
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    # What varies by no more than rounding is constant; to scale it up would blow up weights on it.
+    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
+    return Standardised((features - mean) / scale, mean, scale)

@@ -1,4 +1,8 @@
-"""Encoder and head trained together on random crops."""
+"""Protocols that train a whole network on random crops.
+
+``finetune`` and ``finetune-after-probe`` train a pre-trained encoder with its head, ``scratch`` the
+same encoder untrained, and ``supervised`` a residual network.
+"""
 
 import numpy as np
 import torch
@@ -9,11 +13,62 @@ from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, w
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
+from ecgjepa.model.xresnet import build_xresnet
+from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.features import Windows, grid_windows, random_crops
-from ecgjepa.protocols.fit import fit
-from ecgjepa.protocols.outcome import Outcome
+from ecgjepa.protocols.fit import Examples, fit
+from ecgjepa.protocols.outcome import Outcome, ProbeResult
+from ecgjepa.protocols.request import ProtocolRequest
 from ecgjepa.protocols.settings import ProtocolConfig
-from ecgjepa.tasks.records import EvaluationData, standardised
+from ecgjepa.tasks.records import EvaluationData
+
+
+def finetune_encoder(
+    model: DescribedEncoder,
+    records: EvaluationData,
+    request: ProtocolRequest,
+    device: torch.device,
+    *,
+    start: Classifier | None = None,
+) -> ProbeResult:
+    """Train a copy of the encoder together with a head.
+
+    Args:
+        model: Encoder; it stays as it is.
+        records: Records, labels and split.
+        request: Settings, seed and layers.
+        device: Where to train.
+        start: Classifier of the same head whose weights are the first; fresh ones by default.
+    """
+    settings = request.settings
+    assert settings is not None
+    head = HeadConfig(
+        kind=settings.head, num_labels=len(records.task.labels), layers=request.layers
+    )
+    classifier = build_classifier(model.encoder, head, settings, request.seed)
+    if start is not None:
+        classifier.load_state_dict(start.state_dict(), strict=True)
+    outcome = train_classifier(classifier, records, model.config, settings, request.seed, device)
+    return ProbeResult(outcome, classifier.cpu(), head)
+
+
+def train_residual_network(
+    config: ModelConfig, records: EvaluationData, request: ProtocolRequest, device: torch.device
+) -> ProbeResult:
+    """Train a residual network as fine-tuning trains the encoder.
+
+    Args:
+        config: Description of the encoder, whose windows the network gets.
+        records: Records, labels and split.
+        request: Network, settings and seed.
+        device: Where to train.
+    """
+    assert request.settings is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)
+        fresh = build_xresnet(request.network, records.store.num_leads, len(records.task.labels))
+    outcome = train_classifier(fresh, records, config, request.settings, request.seed, device)
+    return ProbeResult(outcome, None, None)
 
 
 def build_classifier(
@@ -58,19 +113,16 @@ def train_classifier(
         windows = grid_windows(records.store, records.rows(part), size=size, stride=stride)
         return _score(classifier, windows, records, device)
 
+    examples = Examples(
+        inputs=crops,
+        targets=records.scaled_targets(records.parts.train),
+        kind=records.task.kind,
+        validate=lambda: score(records.parts.validation),
+        validation_targets=records.targets(records.parts.validation),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # of dropout
-        result = fit(
-            classifier,
-            settings,
-            inputs=crops,
-            targets=standardised(records, records.parts.train),
-            kind=records.task.kind,
-            validate=lambda: score(records.parts.validation),
-            validation_targets=records.targets(records.parts.validation),
-            seed=seed,
-            device=device,
-        )
+        result = fit(classifier, settings, examples, seed=seed)
     return Outcome(
         validation=score(records.parts.validation),
         test=score(records.parts.test),
@@ -86,8 +138,7 @@ def _score(
     """Return probabilities or values: logits averaged over each record's windows."""
     normaliser = records.normalisation.build().to(device)
     logits = [
-        classifier(normaliser(windows.read(records.store, chunk).to(device))).cpu()
-        for chunk in windows.chunks()
+        classifier(normaliser(windows.read(chunk).to(device))).cpu() for chunk in windows.chunks()
     ]
     averaged = average_over_windows(
         torch.cat(logits),

@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,104 +26,129 @@ from ecgjepa.tasks.split import check_selectable
 logger = logging.getLogger(__name__)
 
 
-def fit(
-    model: nn.Module,
-    config: ProtocolConfig,
-    *,
-    inputs: Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor],
-    targets: Shaped[np.ndarray, "train labels"],
-    kind: TaskKind,
-    validate: Callable[[], Float[np.ndarray, "validation labels"]],
-    validation_targets: Shaped[np.ndarray, "validation labels"],
-    seed: int,
-    device: torch.device,
-) -> FitResult:
-    """Train ``model`` in place and leave it at the step with the best validation macro AUROC.
+class Examples(NamedTuple):
+    """What a model is trained and judged by.
 
-    Args:
-        model: Gives logits of what ``inputs`` returns.
-        config: The protocol.
+    Attributes:
         inputs: Returns the model's input for some training records, on the device.
         targets: Labels of the training records; of a regression, values of mean 0 and spread 1.
         kind: Chooses the loss: binary cross-entropy of each label, cross-entropy over the labels,
             or squared error; and the score, macro AUROC or mean R².
         validate: Returns the validation records' scores of the model as it is.
         validation_targets: Labels of the validation records.
+    """
+
+    inputs: Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor]
+    targets: Shaped[np.ndarray, "train labels"]
+    kind: TaskKind
+    validate: Callable[[], Float[np.ndarray, "validation labels"]]
+    validation_targets: Shaped[np.ndarray, "validation labels"]
+
+
+def fit(
+    model: nn.Module,
+    config: ProtocolConfig,
+    examples: Examples,
+    *,
+    seed: int,
+) -> FitResult:
+    """Train ``model`` in place and leave it at the step with the best validation score.
+
+    Args:
+        model: Gives logits of what ``examples.inputs`` returns.
+        config: The protocol.
+        examples: Inputs, labels and what the model is judged by.
         seed: Of order and crops.
-        device: Where the model is.
 
     Raises:
         TaskError: If no label has both kinds of validation records, so nothing can be selected.
-        DivergenceError: If the loss stops being a number.
+        DivergenceError: If the loss, or every validation score, is not finite.
     """
-    check_selectable(validation_targets, "validation")
+    check_selectable(examples.validation_targets, "validation")
+    optimizer = _optimizer(model, config)
+    best, best_weights = Validation(0, float("nan"), -math.inf), None
+    history: list[Validation] = []
+    losses: list[Tensor] = []
+    model.train()
+    for step, chosen in enumerate(_batches(len(examples.targets), config, seed)):
+        rng = np.random.default_rng([seed, 1, step])
+        _set_rates(optimizer, config, step)
+        losses.append(_train_step(model, optimizer, config, examples, (chosen, rng)))
+        done = step + 1
+        if done % config.validate_every and done != config.steps:
+            continue
+        model.eval()
+        score = selection_score(examples.kind, examples.validation_targets, examples.validate())
+        model.train()
+        history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
+        losses = []
+        logger.info(
+            "step %d/%d  loss %.4f  validation score %.4f",
+            done,
+            config.steps,
+            history[-1].train_loss,
+            score,
+        )
+        if score > best.score:
+            best, best_weights = history[-1], copy.deepcopy(model.state_dict())
+        elif done - best.step >= config.patience:
+            logger.info("no better for %d steps: stopping", config.patience)
+            break
+    if best_weights is None:
+        raise DivergenceError(
+            "the validation score was not finite at any step; try a lower learning_rate"
+        )
+    model.load_state_dict(best_weights)
+    model.eval()
+    return FitResult(best.step, best.score, history)
+
+
+def _optimizer(model: nn.Module, config: ProtocolConfig) -> torch.optim.AdamW:
     if config.warmup_steps >= config.steps:
         logger.warning(
             "warmup_steps is %d of %d steps: the learning rate never reaches its peak",
             config.warmup_steps,
             config.steps,
         )
-    optimizer = torch.optim.AdamW(
+    return torch.optim.AdamW(
         layer_groups(model, weight_decay=config.weight_decay, layer_decay=config.layer_decay),
         lr=config.learning_rate,
         betas=config.betas,
         fused=True,
     )
-    best, best_weights = Validation(0, float("nan"), -math.inf), None
-    history: list[Validation] = []
-    losses: list[Tensor] = []
-    model.train()
-    for step, chosen in enumerate(_batches(len(targets), config, seed)):
-        set_hyper_parameters(
-            optimizer,
-            learning_rate=warmup_cosine(
-                step,
-                steps=config.steps,
-                warmup_steps=config.warmup_steps,
-                start=1e-6,
-                peak=config.learning_rate,
-                final=config.final_learning_rate,
-            ),
-            weight_decay=config.weight_decay,
-        )
-        wanted = torch.from_numpy(targets[chosen]).to(device, torch.float32)
-        x = inputs(chosen, np.random.default_rng([seed, 1, step]))
-        with autocast(device, "auto"):
-            logits = model(x).float()
-        loss = _loss(logits, wanted, kind)
-        loss.backward()
-        if config.gradient_clip > 0:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.detach())
 
-        done = step + 1
-        if done % config.validate_every == 0 or done == config.steps:
-            model.eval()
-            score = selection_score(kind, validation_targets, validate())
-            model.train()
-            history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
-            losses = []
-            logger.info(
-                "step %d/%d  loss %.4f  validation score %.4f",
-                done,
-                config.steps,
-                history[-1].train_loss,
-                score,
-            )
-            if score > best.score:
-                best, best_weights = history[-1], copy.deepcopy(model.state_dict())
-            elif done - best.step >= config.patience:
-                logger.info("no better for %d steps: stopping", config.patience)
-                break
-    if best_weights is None:
-        raise DivergenceError(
-            "the validation score was no number at any step; try a lower learning_rate"
-        )
-    model.load_state_dict(best_weights)
-    model.eval()
-    return FitResult(best.step, best.score, history)
+
+def _set_rates(optimizer: torch.optim.AdamW, config: ProtocolConfig, step: int) -> None:
+    rate = warmup_cosine(
+        step,
+        steps=config.steps,
+        warmup_steps=config.warmup_steps,
+        start=1e-6,
+        peak=config.learning_rate,
+        final=config.final_learning_rate,
+    )
+    set_hyper_parameters(optimizer, learning_rate=rate, weight_decay=config.weight_decay)
+
+
+def _train_step(
+    model: nn.Module,
+    optimizer: torch.optim.AdamW,
+    config: ProtocolConfig,
+    examples: Examples,
+    batch: tuple[Int64[np.ndarray, " batch"], np.random.Generator],
+) -> Float[Tensor, ""]:
+    """Take one step on some training records and return their loss before it."""
+    x = examples.inputs(*batch)
+    targets = torch.from_numpy(examples.targets[batch[0]]).to(x.device, torch.float32)
+    with autocast(x.device, "auto"):
+        logits = model(x).float()
+    loss = _loss(logits, targets, examples.kind)
+    loss.backward()
+    if config.gradient_clip > 0:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
 
 
 def _finite(loss: Tensor, step: int) -> float:
@@ -151,13 +176,13 @@ def _batches(
 
 
 def _loss(
-    logits: Float[Tensor, "batch labels"], wanted: Float[Tensor, "batch labels"], kind: TaskKind
+    logits: Float[Tensor, "batch labels"], targets: Float[Tensor, "batch labels"], kind: TaskKind
 ) -> Float[Tensor, ""]:
     if kind == "regression":
-        return F.mse_loss(logits, wanted)
+        return F.mse_loss(logits, targets)
     if kind == "single-label":
-        return F.cross_entropy(logits, wanted)
-    return F.binary_cross_entropy_with_logits(logits, wanted)
+        return F.cross_entropy(logits, targets)
+    return F.binary_cross_entropy_with_logits(logits, targets)
 
 
 def layer_groups(

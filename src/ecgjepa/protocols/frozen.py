@@ -1,27 +1,18 @@
-"""Heads on frozen features: the attentive and the linear probe, and nearest neighbours."""
+"""An encoder's features of all records of a task: what every frozen protocol reads."""
 
-from collections.abc import Callable
-from pathlib import Path
+import copy
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
-from ecgjepa.inference.windows import outputs_of_logits, window_size
+from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.heads import (
-    Classifier,
-    HeadConfig,
-    LinearHead,
-    build_head,
-)
+from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.feature_cache import cached_features
-from ecgjepa.protocols.features import Features, grid_windows
-from ecgjepa.protocols.linear import fit_linear_probe, fit_ridge
-from ecgjepa.protocols.neighbours import fit_neighbours
-from ecgjepa.protocols.outcome import Outcome, ProbeResult
+from ecgjepa.protocols.features import Features, PartMeans, grid_windows
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.tasks.records import EvaluationData
 
 
@@ -29,11 +20,12 @@ class Frozen(NamedTuple):
     """An encoder's features of all records of a task.
 
     Attributes:
-        encoder: The encoder.
-        config: Its description.
+        encoder: A copy of the encoder, in evaluation mode.
+        config: Description of the encoder.
         records: Records, labels and split.
-        features: Of `EvaluationData.whole`: training, validation and test records in this order.
-        layers: Whose features they are.
+        features: Features of `EvaluationData.whole`: training, validation and test records in this
+            order.
+        layers: Blocks whose features they are.
     """
 
     encoder: VisionTransformer
@@ -49,83 +41,37 @@ class Frozen(NamedTuple):
         place[encoded] = np.arange(len(encoded))
         return place[part]
 
+    def means(
+        self,
+    ) -> tuple[list[Float32[np.ndarray, "part dim"]], list[Shaped[np.ndarray, "part labels"]]]:
+        """Return mean features and labels of the training, validation and test records."""
+        means = self.features.record_means()
+        parts = self.records.parts
+        return (
+            [means[self.places(part)] for part in parts],
+            [self.records.targets(part) for part in parts],
+        )
+
+    def whole_means(self) -> PartMeans:
+        """Return mean features of `EvaluationData.whole`."""
+        means = self.features.record_means()
+        return PartMeans(*(means[self.places(part)] for part in self.records.whole))
+
 
 def freeze(
-    encoder: VisionTransformer,
-    config: ModelConfig,
-    records: EvaluationData,
-    device: torch.device,
-    *,
-    layers: tuple[int, ...] = (),
-    cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    model: DescribedEncoder, records: EvaluationData, work: Workspace, layers: tuple[int, ...] = ()
 ) -> Frozen:
-    """Return the features of all records of the task, encoded now or before."""
-    size, stride = window_size(config)
+    """Return the features of all records of the task, encoded now or before.
+
+    Args:
+        model: Encoder; it stays as it is.
+        records: Records, labels and split.
+        work: Device, cache and progress.
+        layers: Blocks, counted from 1, whose outputs are averaged; none for the encoder's output.
+    """
+    size, stride = window_size(model.config)
     rows = records.rows(np.concatenate(records.whole))
     windows = grid_windows(records.store, rows, size=size, stride=stride)
-    features = cached_features(
-        encoder,
-        records.normalisation,
-        records.store,
-        windows,
-        device,
-        layers=layers,
-        cache=cache,
-        progress=progress,
-    )
-    return Frozen(encoder, config, records, features, layers)
-
-
-def read_linear(frozen: Frozen) -> ProbeResult:
-    """Fit logistic or ridge regression on mean features."""
-    records, task = frozen.records, frozen.records.task_config()
-    (train, validation, test), wanted = _means(frozen)
-    if task.kind == "regression":
-        targets = (wanted[0] - task.centre) / task.spread
-        held = (wanted[1] - task.centre) / task.spread
-        fitted = fit_ridge(train, targets, validation, held)
-        selected = f"penalty = {fitted.strength:g}"
-    else:
-        single = task.kind == "single-label"
-        fitted = fit_linear_probe(train, wanted[0], validation, wanted[1], single_label=single)
-        selected = f"C = {fitted.strength:g}"
-    head_config = HeadConfig(
-        kind="mean", num_labels=len(records.task.labels), bias=True, layers=frozen.layers
-    )
-    head = build_head(head_config, frozen.encoder)
-    assert isinstance(head, LinearHead)
-    with torch.no_grad():
-        head.fc.weight.copy_(torch.from_numpy(fitted.weight))
-        head.fc.bias.copy_(torch.from_numpy(fitted.bias))
-    outputs = [
-        outputs_of_logits(torch.from_numpy(fitted.logits(part)), task).numpy()
-        for part in (validation, test)
-    ]
-    classifier = Classifier(frozen.encoder, head, frozen.layers)
-    return ProbeResult(Outcome(outputs[0], outputs[1], None, selected), classifier, head_config)
-
-
-def read_neighbours(frozen: Frozen) -> ProbeResult:
-    """Let the nearest training records vote."""
-    (train, validation, test), wanted = _means(frozen)
-    found = fit_neighbours(train, wanted[0], validation, wanted[1], kind=frozen.records.task.kind)
-    outcome = Outcome(
-        validation=found.predict(validation),
-        test=found.predict(test),
-        fit=None,
-        selected=f"k = {found.k}",
-    )
-    return ProbeResult(outcome, None, None)
-
-
-def _means(
-    frozen: Frozen,
-) -> tuple[list[np.ndarray], list[Shaped[np.ndarray, "part labels"]]]:
-    """Return mean features and labels of the training, validation and test records."""
-    means = frozen.features.record_means()
-    parts = frozen.records.parts
-    return (
-        [means[frozen.places(part)] for part in parts],
-        [frozen.records.targets(part) for part in parts],
-    )
+    features = cached_features(model.encoder, records.normalisation, windows, work, layers=layers)
+    own = copy.deepcopy(model.encoder).eval()
+    return Frozen(own, model.config, records, features, layers)

@@ -1,18 +1,24 @@
-"""The true linear probe: logistic regression on mean-pooled features."""
+"""Protocol ``linear``: logistic or ridge regression on mean-pooled features."""
 
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from scipy.linalg import LinAlgWarning
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from ecgjepa.inference.windows import outputs_of_logits
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.metrics.regression import mean_r2
+from ecgjepa.model.heads import Classifier, HeadConfig, LinearHead, build_head
+from ecgjepa.protocols.features import standardise
+from ecgjepa.protocols.frozen import Frozen
+from ecgjepa.protocols.outcome import Outcome, ProbeResult
 
 # Inverse regularisation strengths; one is chosen for all labels on the validation records.
 # Up to next to none: an untrained encoder's features differ by little and do best with little.
@@ -50,13 +56,8 @@ def fit_linear_probe(
     A linear layer on features averaged over a record's windows gives the average of its windows'
     logits, so this is the paper's evaluation with another head.
     """
-    # In single precision the solver does not settle once regularisation is weak.
-    features = features.astype(np.float64)
+    standardised, mean, scale = standardise(features)
     validation_features = validation_features.astype(np.float64)
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    # What varies by no more than rounding is constant; to scale it up would blow up the weights.
-    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
-    standardised = (features - mean) / scale
     best: LinearProbe | None = None
     for strength in strengths:
         fit = _fit_single_label if single_label else _fit_multi_label
@@ -128,16 +129,12 @@ def fit_ridge(
     targets: Float[np.ndarray, "train labels"],
     validation_features: Float[np.ndarray, "validation dim"],
     validation_targets: Float[np.ndarray, "validation labels"],
-    *,
-    penalties: Sequence[float] = PENALTIES,
 ) -> LinearProbe:
     """Fit ridge regressions on standardised features; choose the penalty by validation R²."""
-    features = features.astype(np.float64)
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
+    standardised, mean, scale = standardise(features)
     best: LinearProbe | None = None
-    for penalty in penalties:
-        model = Ridge(alpha=penalty * len(features)).fit((features - mean) / scale, targets)
+    for penalty in PENALTIES:
+        model = Ridge(alpha=penalty * len(features)).fit(standardised, targets)
         weight = np.reshape(model.coef_, (targets.shape[1], -1)) / scale
         probe = LinearProbe(weight, model.intercept_ - weight @ mean, penalty, float("nan"))
         score = mean_r2(validation_targets, probe.logits(validation_features.astype(np.float64)))
@@ -145,3 +142,31 @@ def fit_ridge(
             best = probe._replace(validation_score=score)
     assert best is not None
     return best
+
+
+def read_linear(frozen: Frozen) -> ProbeResult:
+    """Fit logistic regression, or in a regression ridge regression, on mean features."""
+    records, task = frozen.records, frozen.records.task_config()
+    (train, validation, test), targets = frozen.means()
+    if task.kind == "regression":
+        scaled = [(part - task.centre) / task.spread for part in targets[:2]]
+        fitted = fit_ridge(train, scaled[0], validation, scaled[1])
+        selected = f"penalty = {fitted.strength:g}"
+    else:
+        single = task.kind == "single-label"
+        fitted = fit_linear_probe(train, targets[0], validation, targets[1], single_label=single)
+        selected = f"C = {fitted.strength:g}"
+    head_config = HeadConfig(
+        kind="mean", num_labels=len(records.task.labels), bias=True, layers=frozen.layers
+    )
+    head = build_head(head_config, frozen.encoder)
+    assert isinstance(head, LinearHead)
+    with torch.no_grad():
+        head.fc.weight.copy_(torch.from_numpy(fitted.weight))
+        head.fc.bias.copy_(torch.from_numpy(fitted.bias))
+    outputs = [
+        outputs_of_logits(torch.from_numpy(fitted.logits(part)), task).numpy()
+        for part in (validation, test)
+    ]
+    classifier = Classifier(frozen.encoder, head, frozen.layers)
+    return ProbeResult(Outcome(outputs[0], outputs[1], None, selected), classifier, head_config)

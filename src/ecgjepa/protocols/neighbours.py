@@ -1,4 +1,4 @@
-"""K nearest neighbours: what lies close together without training anything.
+"""Protocol ``knn``, the nearest neighbours: what lies close together without training anything.
 
 Cosine similarity of standardised features, votes weighted by exp(similarity / 0.07) as in Wu et
 al. 2018 (https://arxiv.org/abs/1805.01978, section 3.4); k is chosen on the validation records.
@@ -12,6 +12,9 @@ from jaxtyping import Float, Shaped
 
 from ecgjepa.metrics.regression import selection_score
 from ecgjepa.model.outputs import TaskKind
+from ecgjepa.protocols.features import standardise
+from ecgjepa.protocols.frozen import Frozen
+from ecgjepa.protocols.outcome import Outcome, ProbeResult
 
 COUNTS = (1, 5, 10, 20, 50, 100, 200)
 TEMPERATURE = 0.07
@@ -67,19 +70,14 @@ def fit_neighbours(
     validation_targets: Shaped[np.ndarray, "validation labels"],
     *,
     kind: TaskKind,
-    counts: Sequence[int] = COUNTS,
 ) -> Neighbours:
     """Return the votes of as many neighbours as do best on the validation records.
 
     With fewer training records than neighbours, all vote.
     """
-    features = features.astype(np.float64)
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
-    allowed = sorted({min(count, len(features)) for count in counts})
-    found = Neighbours(
-        _unit((features - mean) / scale), targets.astype(np.float64), mean, scale, allowed[0]
-    )
+    standardised, mean, scale = standardise(features)
+    allowed = sorted({min(count, len(features)) for count in COUNTS})
+    found = Neighbours(_unit(standardised), targets.astype(np.float64), mean, scale, allowed[0])
     scores = [
         selection_score(kind, validation_targets, votes)
         for votes in found._votes(validation_features.astype(np.float64), allowed)
@@ -90,3 +88,16 @@ def fit_neighbours(
 def _unit(features: Float[np.ndarray, "records dim"]) -> Float[np.ndarray, "records dim"]:
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.where(length > 0, length, 1.0)
+
+
+def read_neighbours(frozen: Frozen) -> ProbeResult:
+    """Let the nearest training records vote; there is no head, and so no classifier."""
+    (train, validation, test), targets = frozen.means()
+    found = fit_neighbours(train, targets[0], validation, targets[1], kind=frozen.records.task.kind)
+    outcome = Outcome(
+        validation=found.predict(validation),
+        test=found.predict(test),
+        fit=None,
+        selected=f"k = {found.k}",
+    )
+    return ProbeResult(outcome, None, None)

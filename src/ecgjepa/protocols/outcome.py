@@ -7,6 +7,7 @@ from jaxtyping import Float, Float32
 
 from ecgjepa.model.heads import Classifier, HeadConfig
 from ecgjepa.protocols.features import PartMeans
+from ecgjepa.protocols.request import ProtocolRequest
 from ecgjepa.tasks.records import EvaluationData
 
 
@@ -88,7 +89,7 @@ class EvaluationResult(NamedTuple):
             ``records.targets(records.parts.test)``, their patients
             ``records.patients(records.parts.test)``.
         outcome: Predictions of the validation and test records, and how the training went.
-        settings: Of the protocol, as in ``results.json``.
+        request: Protocol, settings and seed.
         classifier: Encoder with head; None for nearest neighbours and residual networks.
         head: Description of the head, if there is a classifier.
         means: Mean features of `EvaluationData.whole`; None where the encoder was trained.
@@ -96,10 +97,15 @@ class EvaluationResult(NamedTuple):
 
     records: EvaluationData
     outcome: Outcome
-    settings: dict[str, object]
+    request: ProtocolRequest
     classifier: Classifier | None
     head: HeadConfig | None
     means: PartMeans | None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The protocol's settings as ``results.json`` has them."""
+        return self.request.described_settings
 
     @property
     def embeddings(self) -> Float32[np.ndarray, "test dim"] | None:

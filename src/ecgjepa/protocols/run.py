@@ -1,34 +1,32 @@
-"""One protocol, one model, one seed: what a comparison of many repeats."""
+"""The verb: one protocol, one model, one seed; what a comparison of many repeats."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
-import torch
-
-from ecgjepa.errors import ConfigError
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.heads import HeadConfig, check_head, check_layers
+from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
-from ecgjepa.model.xresnet import build_xresnet, check_network
 from ecgjepa.protocols.attentive import read_attentive
-from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
-from ecgjepa.protocols.features import PartMeans
-from ecgjepa.protocols.finetuning import build_classifier, train_classifier
-from ecgjepa.protocols.frozen import Frozen, freeze, read_linear, read_neighbours
+from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
+from ecgjepa.protocols.finetuning import finetune_encoder, train_residual_network
+from ecgjepa.protocols.frozen import Frozen, freeze
+from ecgjepa.protocols.linear import read_linear
+from ecgjepa.protocols.neighbours import read_neighbours
 from ecgjepa.protocols.outcome import EvaluationResult, ProbeResult
-from ecgjepa.protocols.settings import ProtocolConfig, load_protocol, load_settings
-from ecgjepa.tasks.leakage import open_unseen, refuse_other_folds, refuse_seen
-from ecgjepa.tasks.records import Data, EvaluationData
+from ecgjepa.protocols.request import (
+    DEFAULT_NETWORK,
+    ProtocolRequest,
+    Workspace,
+    request_protocol,
+)
+from ecgjepa.protocols.settings import FROZEN, Protocol
+from ecgjepa.tasks.cohort import Cohort, database_names
+from ecgjepa.tasks.leakage import open_unseen, unseen_records
+from ecgjepa.tasks.opening import Data
+from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
-
-Protocol = Literal[
-    "attentive", "linear", "knn", "finetune", "finetune-after-probe", "scratch", "supervised"
-]
-FROZEN = ("attentive", "linear", "knn")
-_PROTOCOLS = (*FROZEN, "finetune", "finetune-after-probe", "scratch", "supervised")
 
 
 def run_protocol(
@@ -43,7 +41,7 @@ def run_protocol(
     label_fraction: float | None = None,
     label_draw: int = 0,
     layers: tuple[int, ...] = (),
-    network: str = "xresnet1d18",
+    network: str = DEFAULT_NETWORK,
     overrides: Sequence[str] = (),
     probe_overrides: Sequence[str] = (),
     kind: TaskKind = "multi-label",
@@ -57,8 +55,8 @@ def run_protocol(
 
     Args:
         model: Run, checkpoint or model folder; or an encoder with its description.
-        data: See `open_data`; or what it returned, to open it once for many runs (its task, split
-            and databases hold then).
+        data: See `ecgjepa.tasks.opening.open_data`; or what it returned, to open it once for many
+            runs: its task, split and databases hold then, and it stays open.
         task: See `ecgjepa.tasks.task`.
         protocol: ``attentive`` (the paper's "linear"), ``linear`` or ``knn`` on frozen features;
             ``finetune`` or ``finetune-after-probe`` (an attentive probe first, then all of it);
@@ -73,8 +71,8 @@ def run_protocol(
         layers: Blocks, counted from 1, whose outputs are averaged into the features.
         network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
         overrides: ``key=value`` items of the protocol; ``linear`` and ``knn`` have none.
-        probe_overrides: The same for the probe of ``finetune-after-probe``.
-        kind: Of a table of labels.
+        probe_overrides: ``key=value`` items of the probe before ``finetune-after-probe``.
+        kind: What the columns of a CSV of labels hold.
         test_on: Databases that are tested and not trained on.
         allow_seen: See `ecgjepa.tasks.leakage.refuse_leak`.
         cache: Folder for prepared records and features.
@@ -84,127 +82,90 @@ def run_protocol(
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
     """
-    if protocol not in _PROTOCOLS:
-        raise ConfigError(f"unknown protocol {protocol!r}: expected one of {', '.join(_PROTOCOLS)}")
-    settings = load_settings(protocol, overrides)
-    if protocol == "finetune-after-probe":
-        load_protocol("attentive", probe_overrides)
-    if protocol == "supervised":
-        check_network(network)
-        if layers:
-            raise ConfigError(f"layers {list(layers)}: a residual network has none to choose from")
-    encoder, config = model if isinstance(model, tuple) else load_encoder(model)
-    check_layers(layers, config.encoder.depth)
-    if settings is not None and protocol in ("finetune", "scratch"):
-        check_head(settings.head, config.encoder.num_registers)
+    request = request_protocol(
+        protocol,
+        overrides,
+        seed=seed,
+        layers=layers,
+        untrained=untrained,
+        network=network,
+        probe_overrides=probe_overrides,
+    )
+    encoder = DescribedEncoder(*model) if isinstance(model, tuple) else load_encoder(model)
+    request.check_encoder(encoder.config)
+    work = Workspace(choose_device(device), cache, progress)
     if isinstance(data, EvaluationData):
-        records = data.for_encoder(config)
-        seen = dict.fromkeys(records.databases, "")
-        refuse_seen(config, seen, records.split, records.tested, allow_seen=allow_seen)
-        refuse_other_folds(config, records.facts["folds"], allow_seen=allow_seen)
+        records = unseen_records(data, encoder.config, allow_seen=allow_seen)
         if label_fraction is not None:
             records = records.with_labels(label_fraction, label_draw)
-    else:
-        records = open_unseen(
-            data,
-            config,
-            task=task,
-            split=split,
-            kind=kind,
-            label_fraction=1.0 if label_fraction is None else label_fraction,
-            label_draw=label_draw,
-            test_on=test_on,
-            allow_seen=allow_seen,
-            cache=cache,
-            progress=progress,
-        )
-    if untrained or protocol == "scratch":
-        encoder = untrained_encoder(config)
-    where = choose_device(device)
-    if settings is None or protocol == "attentive":
-        frozen = freeze(
-            encoder, config, records, where, layers=layers, cache=cache, progress=progress
-        )
-        return _read(frozen, protocol, settings, seed, where)
-    if protocol == "supervised":
-        return _supervised(network, config, records, settings, seed, where)
-    after = probe_overrides if protocol == "finetune-after-probe" else None
-    return _trained(encoder, config, records, settings, seed, layers, after, cache, device)
+        return run(encoder, records, request, work)
+    cohort = Cohort(
+        task=task,
+        kind=kind,
+        split=split,
+        label_fraction=1.0 if label_fraction is None else label_fraction,
+        label_draw=label_draw,
+        test_on=database_names(test_on),
+        allow_seen=allow_seen,
+    )
+    with open_unseen(data, encoder.config, cohort, cache=cache, progress=progress) as records:
+        return run(encoder, records, request, work)
 
 
-def _read(
-    frozen: Frozen,
-    protocol: Protocol,
-    settings: ProtocolConfig | None,
-    seed: int,
-    device: torch.device,
+def run(
+    model: DescribedEncoder,
+    records: EvaluationData,
+    request: ProtocolRequest,
+    work: Workspace,
+    *,
+    start: Classifier | None = None,
 ) -> EvaluationResult:
+    """Run a protocol on open records that the encoder may be judged by.
+
+    Args:
+        model: Encoder; it stays as it is.
+        records: Records, labels and split.
+        request: Protocol, settings, seed and layers.
+        work: Device, cache and progress.
+        start: For ``finetune-after-probe``, the probe whose head it starts from, if there is one;
+            otherwise a probe is run first.
+    """
+    if request.untrained:
+        model = model.without_training()
+    if request.protocol in FROZEN:
+        frozen = freeze(model, records, work, request.layers)
+        return _result(records, request, _read(frozen, request, work), frozen)
+    if request.protocol == "supervised":
+        trained = train_residual_network(model.config, records, request, work.device)
+        return _result(records, request, trained)
+    if request.probe is not None and start is None:
+        start = run(model, records, request.probe, work).classifier
+    return _result(
+        records, request, finetune_encoder(model, records, request, work.device, start=start)
+    )
+
+
+def _read(frozen: Frozen, request: ProtocolRequest, work: Workspace) -> ProbeResult:
     """Read the labels from frozen features."""
-    if settings is not None:
-        read = read_attentive(frozen, settings, seed, device)
-    else:
-        read = read_linear(frozen) if protocol == "linear" else read_neighbours(frozen)
-    found = frozen.features.record_means()
-    means = PartMeans(*(found[frozen.places(part)] for part in frozen.records.whole))
-    described = {} if settings is None else settings.model_dump(mode="json")
-    return _result(frozen.records, read, described, frozen.layers, means)
-
-
-def _trained(
-    encoder: VisionTransformer,
-    config: ModelConfig,
-    records: EvaluationData,
-    settings: ProtocolConfig,
-    seed: int,
-    layers: tuple[int, ...],
-    probe_overrides: Sequence[str] | None,
-    cache: str | Path | None,
-    device: str,
-) -> EvaluationResult:
-    """Train encoder and head together, after a probe if there are overrides for one."""
-    head = HeadConfig(kind=settings.head, num_labels=len(records.task.labels), layers=layers)
-    classifier = build_classifier(encoder, head, settings, seed)
-    if probe_overrides is not None:
-        probed = run_protocol(
-            (encoder, config),
-            records,
-            seed=seed,
-            layers=layers,
-            overrides=probe_overrides,
-            allow_seen=True,  # looked at already
-            cache=cache,
-            device=device,
-        )
-        assert probed.classifier is not None
-        classifier.load_state_dict(probed.classifier.state_dict(), strict=True)
-    outcome = train_classifier(classifier, records, config, settings, seed, choose_device(device))
-    read = ProbeResult(outcome, classifier.cpu(), head)
-    return _result(records, read, settings.model_dump(mode="json"), layers, None)
-
-
-def _supervised(
-    network: str,
-    config: ModelConfig,
-    records: EvaluationData,
-    settings: ProtocolConfig,
-    seed: int,
-    device: torch.device,
-) -> EvaluationResult:
-    """Train a residual network as fine-tuning would train the encoder."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = build_xresnet(network, records.store.num_leads, len(records.task.labels))
-    outcome = train_classifier(fresh, records, config, settings, seed, device)
-    described = {"network": network, **settings.model_dump(mode="json", exclude={"head"})}
-    return _result(records, ProbeResult(outcome, None, None), described, (), None)
+    if request.protocol == "linear":
+        return read_linear(frozen)
+    if request.protocol == "knn":
+        return read_neighbours(frozen)
+    assert request.settings is not None
+    return read_attentive(frozen, request.settings, request.seed, work.device)
 
 
 def _result(
     records: EvaluationData,
+    request: ProtocolRequest,
     read: ProbeResult,
-    settings: dict[str, object],
-    layers: tuple[int, ...],
-    means: PartMeans | None,
+    frozen: Frozen | None = None,
 ) -> EvaluationResult:
-    settings = {**settings, "layers": list(layers)} if layers else settings
-    return EvaluationResult(records, read.outcome, settings, read.classifier, read.head, means)
+    return EvaluationResult(
+        records=records,
+        outcome=read.outcome,
+        request=request,
+        classifier=read.classifier,
+        head=read.head,
+        means=None if frozen is None else frozen.whole_means(),
+    )

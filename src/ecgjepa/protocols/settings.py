@@ -1,12 +1,27 @@
 """How a head, or a whole classifier, is trained: the paper's settings, by name."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
 from ecgjepa.config import Section, describe_validation_error, parse_yaml
 from ecgjepa.errors import ConfigError
+
+# Protocols that read labels from frozen features; ``attentive`` is the paper's "linear".
+FrozenProtocol = Literal["attentive", "linear", "knn"]
+# Protocols that train a pre-trained encoder with its head, the paper's better one first.
+TuningProtocol = Literal["finetune-after-probe", "finetune"]
+# Protocols that train from the labels alone: the same encoder, or a residual network.
+FromScratchProtocol = Literal["scratch", "supervised"]
+Protocol = Literal[FrozenProtocol, TuningProtocol, FromScratchProtocol]
+
+FROZEN: tuple[FrozenProtocol, ...] = get_args(FrozenProtocol)
+TUNING: tuple[TuningProtocol, ...] = get_args(TuningProtocol)
+FROM_SCRATCH_PROTOCOLS: tuple[FromScratchProtocol, ...] = get_args(FromScratchProtocol)
+PROTOCOL_NAMES: tuple[Protocol, ...] = get_args(Protocol)
+# Protocols that fit what they have at once.
+WITHOUT_SETTINGS: tuple[FrozenProtocol, ...] = ("linear", "knn")
 
 
 class ProtocolConfig(Section):
@@ -93,9 +108,6 @@ PROTOCOLS = {
     ),
 }
 
-# Protocols that fit what they have at once.
-WITHOUT_SETTINGS = ("linear", "knn")
-
 _CROPS = "the encoder is trained on random crops in any case; the setting is for attentive"
 # What a protocol cannot follow: the only value that it does, if there is one, and why.
 _FIXED: dict[str, dict[str, tuple[object, str]]] = {
@@ -127,14 +139,19 @@ _FIXED: dict[str, dict[str, tuple[object, str]]] = {
 _SHARED_WITH_RIVAL = ("steps", "batch_size", "validate_every", "patience")
 
 
+def check_protocol(name: str, expected: Sequence[str]) -> None:
+    """Raise `ConfigError` if a protocol is not one of those expected."""
+    if name not in expected:
+        raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(expected)}")
+
+
 def load_protocol(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig:
     """Return a protocol with ``key=value`` overrides applied.
 
     Raises:
         ConfigError: If the name, a key or a value is wrong, or the protocol cannot follow it.
     """
-    if name not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
+    check_protocol(name, tuple(PROTOCOLS))
     given = _parse(overrides)
     content = PROTOCOLS[name].model_dump() | given
     try:
@@ -168,7 +185,7 @@ def load_settings(name: str, overrides: Sequence[str] = ()) -> ProtocolConfig | 
 def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) -> ProtocolConfig:
     """Return the settings of protocol ``finetune`` for the same encoder trained from scratch.
 
-    Beside ``finetune`` they are the same in everything. ``finetune-after-probe`` has a learning
+    For ``finetune`` they are the same in everything. ``finetune-after-probe`` has a learning
     rate and a weight decay for an encoder that is good already, and begins with a trained head; its
     rival has those of ``finetune``, in as many steps and in the same batches, with a warm-up of at
     most a tenth of the steps unless ``warmup_steps`` is among the overrides.

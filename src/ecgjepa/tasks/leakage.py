@@ -1,18 +1,18 @@
 """Open records for an encoder, unless it has seen what it is going to be judged by."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ecgjepa.databases import original
 from ecgjepa.errors import TaskError
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.outputs import TaskKind
-from ecgjepa.store.reading import Store
+from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import is_published
-from ecgjepa.tasks.records import Data, EvaluationData, open_data
-from ecgjepa.tasks.split import Split, check_split
-from ecgjepa.tasks.task import check_task
+from ecgjepa.tasks.opening import Data, names_of, open_data
+from ecgjepa.tasks.records import EvaluationData
+from ecgjepa.tasks.split import Split
 
 _REMEDY = (
     "prepare {} with the table that tells its folds (of the Challenge's PTB-XL, "
@@ -24,64 +24,69 @@ _WORDS = {True: "published ones", False: "made by hash"}
 def open_unseen(
     data: Data,
     config: ModelConfig,
+    cohort: Cohort,
     *,
-    task: str,
-    split: Split,
-    kind: TaskKind = "multi-label",
-    label_fraction: float = 1.0,
-    label_draw: int = 0,
-    test_on: Sequence[str] = (),
-    allow_seen: bool = False,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationData:
-    """Return the labelled records, with the share of the training labels that is asked for.
+    """Return labelled records for an encoder that has not seen what it is judged by.
 
-    What can be refused without reading records is refused first. The arguments are those of
-    `open_data`, `EvaluationData.with_labels` and `refuse_seen`.
+    What can be refused without reading records is refused first.
+
+    Args:
+        data: See `open_data`.
+        config: The encoder.
+        cohort: Labels, folds and databases.
+        cache: Folder for the prepared records; the user's cache folder by default.
+        progress: Called with (records done, records in all) while preparing.
 
     Raises:
-        TaskError: See there.
+        TaskError: See `refuse_seen`, `open_data` and `EvaluationData.with_labels`.
     """
-    check_task(task)
-    check_split(split, transfer=bool(test_on))
-    refuse_seen(config, data, split, test_on, allow_seen=allow_seen)
-    records = open_data(
-        data,
-        config,
-        task=task,
-        split=split,
-        cache=cache,
-        kind=kind,
-        test_on=test_on,
-        progress=progress,
-    )
-    refuse_other_folds(config, records.facts["folds"], allow_seen=allow_seen)
-    return records.with_labels(label_fraction, label_draw)
+    refuse_seen(config, names_of(data), cohort)
+    records = open_data(data, config, cohort, cache=cache, progress=progress)
+    try:
+        refuse_other_folds(config, records.folds, allow_seen=cohort.allow_seen)
+    except TaskError:
+        records.close()
+        raise
+    return records
 
 
-def refuse_seen(
-    config: ModelConfig,
-    data: Data,
-    split: Split,
-    test_on: Sequence[str] = (),
-    *,
-    allow_seen: bool = False,
-) -> None:
+def unseen_records(
+    records: EvaluationData, config: ModelConfig, *, allow_seen: bool = False
+) -> EvaluationData:
+    """Return open records for another encoder, which has not seen what it is judged by.
+
+    Args:
+        records: Labelled records that were opened for some encoder.
+        config: The other encoder.
+        allow_seen: See `refuse_leak`; it holds in place of the one that they were opened with.
+
+    Raises:
+        TaskError: See `refuse_seen` and `refuse_other_folds`; or if the encoder needs records that
+            were prepared with other settings.
+    """
+    found = records.for_encoder(config)
+    refuse_seen(config, found.databases, replace(found.cohort, allow_seen=allow_seen))
+    refuse_other_folds(config, found.folds, allow_seen=allow_seen)
+    return found
+
+
+def refuse_seen(config: ModelConfig, databases: Iterable[str], cohort: Cohort) -> None:
     """Refuse to select or test on what the encoder has seen, in any of the databases.
 
-    In a transfer, those that are not tested are judged by their validation folds alone, and those
-    that are by their test folds.
+    Args:
+        config: The encoder.
+        databases: Names of all databases that take part.
+        cohort: Folds, and which of the databases are tested.
 
     Raises:
         TaskError: See `refuse_leak`.
     """
-    databases = list(data) if isinstance(data, Mapping) else list(Store(data).manifest.databases)
     for database in databases:
-        judged = split
-        if test_on:
-            judged = split._replace(**{"validation" if database in test_on else "test": ()})
-        refuse_leak(config, database, judged, allow_seen=allow_seen)
+        judged = cohort.judged_folds(database)
+        refuse_leak(config, database, judged, allow_seen=cohort.allow_seen)
 
 
 def refuse_leak(

@@ -1,5 +1,6 @@
 """Who is trained, selected and tested on: folds, shares of the labels, no copy in two parts."""
 
+import logging
 import math
 from typing import NamedTuple
 
@@ -8,7 +9,9 @@ import pandas as pd
 from jaxtyping import Bool, Int64, Shaped
 
 from ecgjepa.errors import TaskError
-from ecgjepa.tasks.task import Task, logger
+from ecgjepa.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
@@ -22,15 +25,16 @@ class Split(NamedTuple):
 PAPER_SPLIT = Split()
 
 
-def check_split(split: Split, *, transfer: bool = False) -> None:
+def check_split(split: Split, *, transfer: bool = False, tested: bool = True) -> None:
     """Raise `TaskError` if a fold is in two parts of a split, or a part has none.
 
     Args:
         split: The folds.
         transfer: The test folds are another database's, so they may bear the same numbers.
+        tested: Whether there must be test folds.
     """
     for purpose, folds in zip(Split._fields, split, strict=True):
-        if not folds:
+        if not folds and (tested or purpose != "test"):
             raise TaskError(f"no {purpose} folds are given")
     _check_overlap(split._replace(test=()) if transfer else split)
 
@@ -163,6 +167,12 @@ def check_selectable(targets: Shaped[np.ndarray, "records labels"], part: str) -
             f"none of the {targets.shape[1]} labels has both positive and negative records among "
             f"the {len(targets)} {part} records, so no score exists; choose other folds"
         )
+
+
+def check_share(share: float) -> None:
+    """Raise `TaskError` if a share of the labels is not more than 0, up to 1."""
+    if not 0 < share <= 1:
+        raise TaskError(f"share of labels is {share:g}; expected more than 0, up to 1")
 
 
 def part_of_patients(patients: np.ndarray, share: float, draw: int) -> Bool[np.ndarray, " records"]:

@@ -8,7 +8,6 @@ whatever its likelihood; sub- and superdiagnostic map diagnostic statements to t
 without any label of the task are left out, in all folds; labels are in alphabetical order.
 """
 
-import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,6 @@ from jaxtyping import Int64, Shaped
 
 from ecgjepa.errors import TaskError
 from ecgjepa.model.outputs import TaskKind
-
-logger = logging.getLogger(__name__)
 
 TASKS = (
     "all",

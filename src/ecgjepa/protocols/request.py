@@ -1,0 +1,156 @@
+"""What is asked of a protocol, and where it works."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecgjepa.errors import ConfigError
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.heads import check_head, check_layers
+from ecgjepa.model.xresnet import check_network
+from ecgjepa.protocols.settings import (
+    PROTOCOL_NAMES,
+    Protocol,
+    ProtocolConfig,
+    check_protocol,
+    load_protocol,
+    load_rival,
+    load_settings,
+)
+
+DEFAULT_NETWORK = "xresnet1d18"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a protocol computes and what it keeps there.
+
+    Attributes:
+        device: Where networks run.
+        cache: Folder for prepared records and features; None for the user's cache folder.
+        progress: Called with (done, in all) while preparing and encoding.
+    """
+
+    device: torch.device
+    cache: str | Path | None = None
+    progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class ProtocolRequest:
+    """One protocol, its settings, and what it is applied to; `request_protocol` makes one.
+
+    Attributes:
+        protocol: Name.
+        settings: Its settings; None for ``linear`` and ``knn``, which have none.
+        overrides: ``key=value`` items by which the settings differ from the protocol's own.
+        seed: Of head weights, order, crops and dropout.
+        layers: Blocks, counted from 1, whose outputs are averaged into the features; none for the
+            encoder's output.
+        untrained: Whether the encoder is replaced by the identical one without pre-training.
+        network: Name of the residual network of ``supervised``.
+        probe: For ``finetune-after-probe``, the probe whose head it starts from.
+    """
+
+    protocol: Protocol
+    settings: ProtocolConfig | None
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    layers: tuple[int, ...] = ()
+    untrained: bool = False
+    network: str = DEFAULT_NETWORK
+    probe: "ProtocolRequest | None" = None
+
+    def check_encoder(self, config: ModelConfig) -> None:
+        """Refuse an encoder without the layers, or without the register token, that are needed.
+
+        Raises:
+            ConfigError: If it lacks them.
+        """
+        check_layers(self.layers, config.encoder.depth)
+        if self.settings is not None and self.protocol != "supervised":
+            check_head(self.settings.head, config.encoder.num_registers)
+
+    @property
+    def described_settings(self) -> dict[str, object]:
+        """The settings as ``results.json`` has them."""
+        described: dict[str, object] = {}
+        if self.protocol == "supervised":
+            described["network"] = self.network
+        if self.settings is not None:
+            has_head = self.protocol != "supervised"
+            described |= self.settings.model_dump(
+                mode="json", exclude=None if has_head else {"head"}
+            )
+        return {**described, "layers": list(self.layers)} if self.layers else described
+
+    def as_request(self) -> dict[str, Any]:
+        """Return all that decides how a pre-trained encoder is evaluated, as JSON content."""
+        return {
+            "protocol": self.protocol,
+            "overrides": self.overrides,
+            "seed": self.seed,
+            "layers": self.layers,
+        }
+
+    def rival(self, config: ModelConfig) -> "ProtocolRequest":
+        """Return the request for the same encoder without pre-training, to stand beside.
+
+        Args:
+            config: Description of the encoder.
+        """
+        settings = load_rival(
+            self.protocol, self.overrides, num_registers=config.encoder.num_registers
+        )
+        return ProtocolRequest("finetune", settings, seed=self.seed, untrained=True)
+
+
+def request_protocol(
+    protocol: Protocol,
+    overrides: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    layers: tuple[int, ...] = (),
+    untrained: bool = False,
+    network: str = DEFAULT_NETWORK,
+    probe_overrides: Sequence[str] = (),
+) -> ProtocolRequest:
+    """Return a request for a protocol, checked as far as it can be without an encoder.
+
+    Args:
+        protocol: Name.
+        overrides: ``key=value`` items of the protocol; ``linear`` and ``knn`` have none.
+        seed: See `ProtocolRequest`.
+        layers: See `ProtocolRequest`.
+        untrained: See `ProtocolRequest`.
+        network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
+        probe_overrides: ``key=value`` items of the probe before ``finetune-after-probe``.
+
+    Raises:
+        ConfigError: If the protocol, a setting or the network is unknown or not usable.
+    """
+    check_protocol(protocol, PROTOCOL_NAMES)
+    settings = load_settings(protocol, overrides)
+    probe = None
+    if protocol == "finetune-after-probe":
+        probe_settings = load_protocol("attentive", probe_overrides)
+        probe = ProtocolRequest(
+            "attentive", probe_settings, tuple(probe_overrides), seed=seed, layers=layers
+        )
+    if protocol == "supervised":
+        check_network(network)
+        if layers:
+            raise ConfigError(f"layers {list(layers)}: a residual network has none to choose from")
+    return ProtocolRequest(
+        protocol,
+        settings,
+        tuple(overrides),
+        seed=seed,
+        layers=layers,
+        untrained=untrained or protocol == "scratch",
+        network=network,
+        probe=probe,
+    )

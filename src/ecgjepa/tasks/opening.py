@@ -1,0 +1,192 @@
+"""Open the labelled records of databases, divided for training, selection and test."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from ecgjepa.databases import list_all, original, ptb_xl
+from ecgjepa.errors import TaskError
+from ecgjepa.files import default_cache
+from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.normalisation import NormalisationConfig
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.manifest import read_manifest
+from ecgjepa.store.prepare import prepare_cached
+from ecgjepa.store.reading import Store
+from ecgjepa.tasks.cohort import Cohort, check_test_on
+from ecgjepa.tasks.folds import with_folds
+from ecgjepa.tasks.index_tasks import build_index_task
+from ecgjepa.tasks.label_table import build_table_task
+from ecgjepa.tasks.ptb_xl import build_task
+from ecgjepa.tasks.records import EvaluationData, check_learnable
+from ecgjepa.tasks.split import SplitTask, check_selectable, split_task, without_copies
+from ecgjepa.tasks.task import INDEX_TASKS, Task, is_table
+from ecgjepa.tasks.treatment import check_treatment, one_treatment
+
+logger = logging.getLogger(__name__)
+
+# One database, or several, by name; or the folder of a store.
+Data = Mapping[str, str | Path] | str | Path
+
+
+def names_of(data: Data) -> tuple[str, ...]:
+    """Return the names of the databases.
+
+    Raises:
+        StoreError: If the folder is not a complete store.
+    """
+    if isinstance(data, Mapping):
+        return tuple(data)
+    return tuple(read_manifest(Path(data)).databases)
+
+
+def open_data(
+    data: Data,
+    config: ModelConfig,
+    cohort: Cohort,
+    *,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationData:
+    """Prepare (once) and open the labelled records of databases for an encoder.
+
+    Args:
+        data: Databases, name to folder; or the folder of a store that is prepared already.
+        config: The encoder, whose preprocessing the records get.
+        cohort: Labels, folds and databases.
+        cache: Folder for the prepared records; the user's cache folder by default.
+        progress: Called with (records done, records in all) while preparing.
+
+    Raises:
+        TaskError: If the databases lack the task, or the split leaves nothing to train, select or
+            test on that is no copy.
+    """
+    check_databases(data, cohort.task)
+    with ExitStack() as opened:
+        store, treatment = _open_store(data, config, cache, progress)
+        opened.enter_context(store)
+        table, folds = with_folds(store.table())
+        databases = tuple(sorted(set(table["database"])))
+        if len(databases) > 1:
+            table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
+        table = _with_recorders(table, data)
+        check_test_on(cohort.test_on, databases)
+        task = _build(data, cohort, table, store)
+        parts, num_copies = _divide(task, table, cohort)
+        statistics = store.statistics(task.rows[parts.train])
+        records = EvaluationData(
+            cohort=cohort,
+            trained=tuple(name for name in databases if name not in cohort.test_on),
+            tested=tuple(sorted(cohort.test_on)) or databases,
+            store=store,
+            table=table,
+            folds=folds,
+            task=task,
+            parts=parts,
+            whole=parts,
+            num_copies=num_copies,
+            normalisation=NormalisationConfig.of(
+                statistics.mean, statistics.std, config.normalisation.clip
+            ),
+            preprocessing=treatment,
+        )
+        for notice in task.notices:
+            logger.warning("task %s: %s", task.name, notice)
+        _check_scorable(records)
+        labelled = records.with_labels(cohort.label_fraction, cohort.label_draw)
+        opened.pop_all()
+        return labelled
+
+
+def _divide(task: Task, table: pd.DataFrame, cohort: Cohort) -> tuple[SplitTask, dict[str, int]]:
+    """Return the records of each part, and how many copies were left out of them."""
+    tested = table["database"].isin(cohort.test_on).to_numpy() if cohort.test_on else None
+    parts = split_task(task, table["fold"], table["patient_id"], cohort.split, tested=tested)
+    return without_copies(task, parts, table["sha256"])
+
+
+def _check_scorable(records: EvaluationData) -> None:
+    """Refuse labels that cannot be learned, selected by or scored."""
+    check_learnable(records)
+    for part in ("validation", "test") if records.split.test else ("validation",):
+        check_selectable(records.targets(getattr(records.parts, part)), part)
+
+
+def check_databases(data: Data, task: str) -> None:
+    """Refuse, before anything is read, databases that cannot have the task.
+
+    Raises:
+        TaskError: If they cannot.
+    """
+    if isinstance(data, Mapping) and not data:
+        raise TaskError("no labelled records are given: found nothing. Use --data NAME=DIR")
+    if task in INDEX_TASKS or is_table(task):
+        return
+    found = ", ".join(data) if isinstance(data, Mapping) else f"the store {data}"
+    if not isinstance(data, Mapping) or set(data) != {ptb_xl.NAME}:
+        raise TaskError(
+            f"task {task!r} is defined on {ptb_xl.NAME}, by its scp_statements.csv; found {found}. "
+            f"Use --data {ptb_xl.NAME}=DIR, or another task: {', '.join(INDEX_TASKS)}, or a table"
+        )
+
+
+def _open_store(
+    data: Data,
+    config: ModelConfig,
+    cache: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Store, PreprocessingConfig]:
+    """Return the records' store, and the treatment that all of them got."""
+    if isinstance(data, Mapping):
+        treatment = one_treatment(config.preprocessing, data)
+        folder = prepare_cached(
+            data,
+            cache or default_cache(),
+            folds="all",
+            preprocessing=treatment,
+            progress=progress,
+        )
+        return Store(folder), treatment
+    store = Store(data)
+    treatment = one_treatment(config.preprocessing, store.manifest.databases)
+    check_treatment(store.path, store.manifest, treatment)
+    return store, treatment
+
+
+def _build(data: Data, cohort: Cohort, table: pd.DataFrame, store: Store) -> Task:
+    task = cohort.task
+    if is_table(task):
+        summaries = store.manifest.databases.values()
+        return build_table_task(
+            task,
+            cohort.kind,
+            table,
+            quarantined=frozenset(bad.record_id for one in summaries for bad in one.quarantine),
+            num_absent=sum(one.absent for one in summaries),
+            absent=partial(_absent, data) if isinstance(data, Mapping) else None,
+        )
+    if task in INDEX_TASKS:
+        return build_index_task(task, table)
+    assert isinstance(data, Mapping)
+    return build_task(task, table["labels"], ptb_xl.read_statements(Path(data[ptb_xl.NAME])))
+
+
+def _absent(data: Mapping[str, str | Path]) -> frozenset[tuple[str, str]]:
+    """Return database and name of records that the databases' tables name but the copies lack."""
+    return frozenset(
+        (listing.database, gone.record_id) for listing in list_all(data) for gone in listing.absent
+    )
+
+
+def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return the table with the site and device of PTB-XL's records, where its folder is given."""
+    if not isinstance(data, Mapping) or ptb_xl.NAME not in data:
+        return table
+    found = ptb_xl.read_recorders(Path(data[ptb_xl.NAME]))
+    joined = table.join(found, on="record_id")
+    others = table["database"] != ptb_xl.NAME
+    return joined.assign(**{str(name): joined[name].mask(others) for name in found})
