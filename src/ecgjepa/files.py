@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -46,6 +46,21 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         raise
 
 
+def open_unlinked(path: Path, mode: str) -> IO[bytes]:
+    """Open a binary file to write to, but not if its name is a symbolic link.
+
+    Temporary names can be guessed, and a link under one would have another file overwritten.
+
+    Raises:
+        OSError: If it is a link, or cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+
+    return cast(IO[bytes], open(path, mode, opener=opener))
+
+
 def temporary_name(path: Path) -> Path:
     """Return the name that this process gives a file or folder until it is whole."""
     return path.with_name(f"{PARTIAL_PREFIX}{_HOST}-{os.getpid()}-{path.name}")
@@ -57,7 +72,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with naming_full_disk(path), temporary.open("wb") as stream:
+        with naming_full_disk(path), open_unlinked(temporary, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -32,6 +32,7 @@ class ArchiveServer(ThreadingHTTPServer):
         self.tags = True
         self.ranges = True
         self.heads = True
+        self.told_length: str | None = None  # What HEAD says of every file.
         self.blocked = threading.Event()  # set when a "stall" has sent its bytes
         self.release = threading.Event()
 
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None or not self.server.heads:
             self._send(404 if content is None else 405, b"")
         else:
-            self._start(200, len(content))
+            self._start(200, self.server.told_length or len(content))
             self.end_headers()
 
     def do_GET(self):
@@ -88,6 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.server.files.get(self.path)
         faults = self.server.faults[self.path]
         fault = faults.popleft() if faults else None
+        if _is(fault, "answer"):
+            status, headers = fault[1:]
+            self.send_response(status)
+            for name, value in {"Content-Length": "0", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return
         if isinstance(fault, int):
             self._send(fault, b"not now")
             return
@@ -140,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _tag(self, content: bytes) -> str:
         return f'"{hashlib.sha256(content).hexdigest()[:12]}"'
 
-    def _start(self, status: int, length: int) -> None:
+    def _start(self, status: int, length: int | str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(length))
 

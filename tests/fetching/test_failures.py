@@ -161,16 +161,15 @@ def test_a_disk_that_fills_up_stops_everything(server, georgia, tmp_path, monkey
             super().write(block[:100])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    real = Path.open
+    real = transfer.open_unlinked
 
-    def open_full(path, mode="r", **options):
-        is_mat = path.name.endswith("E00001.mat") and mode in ("wb", "ab")
-        return Full(path, mode) if is_mat else real(path, mode, **options)
+    def open_full(path, mode):
+        return Full(path, mode) if path.name.endswith("E00001.mat") else real(path, mode)
 
-    monkeypatch.setattr(Path, "open", open_full)
+    monkeypatch.setattr(transfer, "open_unlinked", open_full)
     with pytest.raises(DiskFullError, match=r"no space left .*goes on from here"):
         georgia()
-    monkeypatch.setattr(Path, "open", real)
+    monkeypatch.setattr(transfer, "open_unlinked", real)
     assert MAT not in contents(tmp_path / "g")
     assert georgia().failures == ()
     assert server.gets(MAT)[-1].range == "bytes=100-"

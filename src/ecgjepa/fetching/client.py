@@ -4,6 +4,7 @@ Databases of a million small files spend most of their time on new connections o
 """
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -20,6 +21,8 @@ BLOCK = 1 << 20
 # Of silence, after which a connection counts as broken.
 TIMEOUT_SECONDS = 60.0
 _MOST_REDIRECTS = 5
+# A number of bytes or seconds; Python calls ² a digit, too, and reads no number of 5,000 digits.
+NUMBER = re.compile(r"[0-9]{1,18}")
 # Zenodo refuses clients that do not say who they are.
 _HEADERS = {"User-Agent": f"ecgjepa/{__version__}", "Accept-Encoding": "identity"}
 
@@ -78,7 +81,8 @@ class Client:
         for _ in response.body:  # It is empty, but the connection is not free before it was read.
             pass
         length = response.headers.get("Content-Length", "")
-        return int(length) if response.status == 200 and length.isdigit() else None
+        is_known = response.status == 200 and NUMBER.fullmatch(length)
+        return int(length) if is_known else None
 
     def wait(self, seconds: float) -> None:
         """Wait, unless the run is interrupted."""
@@ -102,16 +106,19 @@ class Client:
                     socket.socket.shutdown(line, socket.SHUT_RDWR)
 
     def _request(self, method: str, url: str, headers: dict[str, str]) -> Response:
+        place = _address(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            answer = self._send(method, urlsplit(url), _HEADERS | headers)
+            answer = self._send(method, place, _HEADERS | headers)
             target = answer.getheader("Location")
             if answer.status not in (301, 302, 303, 307, 308) or target is None:
                 return Response(answer.status, answer.headers, self._read(answer))
             self.close()
-            if url.startswith("https:") and not urljoin(url, target).startswith("https:"):
-                raise RefusedError(f"{url} sends to {target}, which is not encrypted")
-            url = urljoin(url, target)
-        raise RefusedError(f"{url}: the server sends from one address to the next")
+            place, before = _follow(place, target), place
+            if before.scheme == "https" and place.scheme != "https":
+                raise RefusedError(
+                    f"{shown(before.geturl())} sends to {shown(target)}, which is not encrypted"
+                )
+        raise RefusedError(f"{shown(url)}: the server sends from one address to the next")
 
     def _send(
         self, method: str, url: SplitResult, headers: dict[str, str]
@@ -129,7 +136,7 @@ class Client:
                 return connection.getresponse()
             except ssl.SSLCertVerificationError as error:
                 raise RefusedError(
-                    f"{url.netloc}: its certificate is not trusted: {error.verify_message}. If "
+                    f"{_host(url)}: its certificate is not trusted: {error.verify_message}. If "
                     "your institution has certificates of its own, name their file in SSL_CERT_FILE"
                 ) from None
             except (OSError, http.client.HTTPException) as error:
@@ -138,7 +145,7 @@ class Client:
                     raise StoppedError from None
                 # A server may close a connection that was idle; only a fresh one tells something.
                 if is_fresh:
-                    raise NetworkError(f"{url.netloc}: {_words(error)}") from None
+                    raise NetworkError(f"{_host(url)}: {_words(error)}") from None
 
     def _read(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         total = left = answer.length
@@ -160,6 +167,46 @@ class Client:
             raise NetworkError(f"the connection was closed after {total - left:,} of {total:,} B")
         # Python before 3.12.2 does not notice by itself that all has been read.
         answer.close()
+
+
+def shown(url: str) -> str:
+    """Return an address as messages show it: without password, key or token, and not too long."""
+    return re.sub(r"\?.*", "?…", re.sub(r"//[^/?#]*@", "//", url), flags=re.DOTALL)[:200]
+
+
+def _address(url: str) -> SplitResult:
+    """Return the parts of an address that can be asked for a file.
+
+    Raises:
+        RefusedError: If it is none: another scheme, no host, an impossible port or letters.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # Raises if it is no number up to 65535.
+    except ValueError as error:
+        raise RefusedError(f"{shown(url)!r} is not an address: {shown(str(error))}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RefusedError(f"{shown(url)!r} is not an address of the web (http or https)")
+    if re.search(r"[^\x21-\x7e]", url):
+        raise RefusedError(f"{shown(url)!r} has blanks or letters that no address has")
+    return parts
+
+
+def _follow(place: SplitResult, target: str) -> SplitResult:
+    """Return where a server sends to; errors as of `_address`."""
+    try:
+        joined = urljoin(place.geturl(), target)
+    except ValueError:
+        joined = target
+    try:
+        return _address(joined)
+    except RefusedError as error:
+        raise RefusedError(f"{_host(place)} sends elsewhere: {error}") from None
+
+
+def _host(url: SplitResult) -> str:
+    """Return a server's name and port, without a password."""
+    return url.netloc.rpartition("@")[2]
 
 
 def _connect(url: SplitResult) -> http.client.HTTPConnection:
@@ -187,7 +234,7 @@ def _target(url: SplitResult, connection: http.client.HTTPConnection) -> str:
     """Return what to ask for: a proxy for plain HTTP wants the whole address."""
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     is_direct = url.scheme == "https" or connection.host == url.hostname
-    return path if is_direct else f"{url.scheme}://{url.netloc}{path}"
+    return path if is_direct else f"{url.scheme}://{_host(url)}{path}"
 
 
 def _words(error: Exception) -> str:

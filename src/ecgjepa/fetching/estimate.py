@@ -162,7 +162,10 @@ def _bytes_left(item: Item, path: Path) -> int:
     if item.size is None:
         return 0
     partial = partial_of(path)
-    done = partial.stat().st_size if partial.exists() else 0
+    try:
+        done = partial.stat().st_size
+    except OSError:  # There is none, or its name is too long.
+        done = 0
     return max(item.size - done, 0)
 
 

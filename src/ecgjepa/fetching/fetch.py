@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ecgjepa.databases.catalogue import DatabaseDescription, describe
 from ecgjepa.errors import FetchError
-from ecgjepa.fetching.client import Client, RefusedError
+from ecgjepa.fetching.client import Client, RefusedError, shown
 from ecgjepa.fetching.estimate import Estimate, estimate, readable, refuse_full_disk
 from ecgjepa.fetching.journal import Journal
 from ecgjepa.fetching.lists import STATE_FOLDER, Item, list_url, read_items, select
@@ -21,6 +22,8 @@ from ecgjepa.fetching.work import Failure, Work
 from ecgjepa.locks import holding
 
 MIRROR_VARIABLE = "ECGJEPA_MIRROR"
+# The longest published list, of 1.6 million files, has 0.2 GB.
+_MOST_LIST_BYTES = 2_000_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +101,10 @@ def fetch(
     def wanted() -> Iterator[Item]:
         return select(read_items(published, description.origin, base), only, limit)
 
+    @cache
+    def listed() -> frozenset[str]:
+        return frozenset(item.path for item in read_items(published, description.origin, base))
+
     with _clients(jobs) as clients, _state_of(folder, dry_run) as state:
         label = f"{database}-{description.origin.version}"
         published = state / f"{label}.list"
@@ -112,7 +119,15 @@ def fetch(
             refuse_full_disk(plan, folder)
             if dry_run:
                 return FetchResult(database, folder, plan)
-            work = Work(folder, journal, clients, unpack, recheck)
+            work = Work(
+                folder,
+                journal,
+                clients,
+                unpack,
+                recheck,
+                listed=listed,
+                most_bytes=2 * description.download_bytes,
+            )
             total = max(plan.num_bytes // 10**6, 1)
             show = progress if progress and plan.num_missing else lambda done, total: None
             # Sizes may be estimates, so it is all there only when it is done.
@@ -134,7 +149,7 @@ def fetch(
 def _base(base_url: str | None) -> str:
     base = base_url or os.environ.get(MIRROR_VARIABLE) or "https://"
     if not base.startswith(("http://", "https://")):
-        raise FetchError(f"mirror {base!r}: expected an address that begins with http")
+        raise FetchError(f"mirror {shown(base)!r}: expected an address that begins with http")
     return base if base.endswith("/") else f"{base}/"
 
 
@@ -176,9 +191,10 @@ def _clients(jobs: int) -> Iterator[list[Client]]:
 
 def _get_list(client: Client, url: str, path: Path) -> None:
     try:
-        fetch_file(client, Item(0, "", url, "", "", None), path, lambda _: None)
+        item = Item(0, "", url, "", "", None)
+        fetch_file(client, item, path, lambda _: None, most_bytes=_MOST_LIST_BYTES)
     except RefusedError as error:
-        raise FetchError(f"{url}, which lists the files: {error}") from None
+        raise FetchError(f"{shown(url)}, which lists the files: {error}") from None
 
 
 @contextmanager

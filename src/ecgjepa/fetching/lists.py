@@ -129,24 +129,32 @@ def _of_physionet(path: Path, origin: Origin, base: str) -> Iterator[Item]:
 def _of_zenodo(path: Path, origin: Origin, base: str) -> Iterator[Item]:
     try:
         files = sorted(json.loads(path.read_bytes())["files"], key=lambda file: str(file["key"]))
-        facts = [(str(file["key"]), str(file["checksum"]), int(file["size"])) for file in files]
-    except (ValueError, KeyError, TypeError) as error:
+        facts = [(str(file["key"]), str(file["checksum"]), _size(file["size"])) for file in files]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FetchError(
-            f"{path}: not the description of a Zenodo record ({error!r}); expected files with key, "
-            "checksum and size"
+            f"{path}: not the description of a Zenodo record ({repr(error)[:200]}); expected files "
+            "with key, checksum and size"
         ) from None
     for number, (name, checksum, size) in enumerate(facts):
         algorithm, _, digest = checksum.partition(":")
         if algorithm not in ("md5", "sha256"):
-            raise FetchError(f"{path}: {name} has no MD5 or SHA-256 checksum but {checksum!r}")
+            raise FetchError(
+                f"{path}: {name[:80]!r} has no MD5 or SHA-256 checksum but {checksum[:80]!r}"
+            )
         _refuse_outside(path, number + 1, name)
         url = f"{list_url(origin, base)}/files/{quote(name, safe='')}/content"
         yield Item(number, name, url, algorithm, digest.lower(), size)
 
 
+def _size(told: object) -> int:
+    if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told < 2**53:
+        raise TypeError(f"size {repr(told)[:40]}")
+    return told
+
+
 def _refuse_outside(path: Path, line: int, name: str) -> None:
     if safe_parts(name) is None:
         raise FetchError(
-            f"{path}, entry {line}: names the file {name!r}, which does not lie inside the "
+            f"{path}, entry {line}: names the file {name[:200]!r}, which does not lie inside the "
             "database's folder; nothing is fetched from such a list"
         )

@@ -6,9 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ecgjepa.fetching.client import Client, NetworkError, RefusedError, Response
+from ecgjepa.fetching.client import NUMBER, Client, NetworkError, RefusedError, Response
 from ecgjepa.fetching.lists import Item
-from ecgjepa.files import PARTIAL_PREFIX, DiskFullError, digest_of_file, move_into_place
+from ecgjepa.files import (
+    PARTIAL_PREFIX,
+    DiskFullError,
+    digest_of_file,
+    move_into_place,
+    open_unlinked,
+)
 
 # Waits before trying again, in seconds; one more failure in a row is reported.
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -30,7 +36,8 @@ class _AgainError(NetworkError):
 
     def __init__(self, message: str, wait: str | None) -> None:
         super().__init__(message)
-        self.wait = min(float(wait), _LONGEST_WAIT) if wait and wait.isdigit() else 0.0
+        is_number = wait is not None and NUMBER.fullmatch(wait)
+        self.wait = min(float(wait or 0), _LONGEST_WAIT) if is_number else 0.0
 
 
 def partial_of(path: Path) -> Path:
@@ -38,7 +45,9 @@ def partial_of(path: Path) -> Path:
     return path.with_name(PARTIAL_PREFIX + path.name)
 
 
-def fetch_file(client: Client, item: Item, path: Path, moved: Callable[[int], None]) -> None:
+def fetch_file(
+    client: Client, item: Item, path: Path, moved: Callable[[int], None], *, most_bytes: int
+) -> None:
     """Fetch one file; an interrupted download goes on where it stopped.
 
     Args:
@@ -46,6 +55,7 @@ def fetch_file(client: Client, item: Item, path: Path, moved: Callable[[int], No
         item: The file.
         path: Where it goes. Before it is verified, it lies beside it under `partial_of` its name.
         moved: Told the number of bytes that arrived, as they arrive.
+        most_bytes: Size that a file may have at most of which the list tells no size.
 
     Raises:
         RefusedError: If it cannot be had, with the reason.
@@ -54,8 +64,11 @@ def fetch_file(client: Client, item: Item, path: Path, moved: Callable[[int], No
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
+    if partial.is_symlink():
+        raise RefusedError(f"{partial.name} beside it is a symbolic link; remove that link")
+    most = item.size if item.size is not None else most_bytes
     for _ in range(MOST_DOWNLOADS):
-        _complete(client, item, partial, moved)
+        _complete(client, item, partial, moved, most)
         if not item.algorithm or digest_of_file(partial, item.algorithm) == item.digest:
             move_into_place(partial, path)
             _tag_file(partial).unlink(missing_ok=True)
@@ -68,12 +81,14 @@ def fetch_file(client: Client, item: Item, path: Path, moved: Callable[[int], No
     )
 
 
-def _complete(client: Client, item: Item, partial: Path, moved: Callable[[int], None]) -> None:
+def _complete(
+    client: Client, item: Item, partial: Path, moved: Callable[[int], None], most: int
+) -> None:
     """Make the partial file whole, trying again as long as that may help."""
     failures, best = 0, _size(partial)
     while True:
         try:
-            return _attempt(client, item, partial, moved)
+            return _attempt(client, item, partial, moved, most)
         except NetworkError as error:
             client.close()
             size = _size(partial)
@@ -84,9 +99,11 @@ def _complete(client: Client, item: Item, partial: Path, moved: Callable[[int], 
             client.wait(max(RETRY_SECONDS[failures - 1], getattr(error, "wait", 0.0)))
 
 
-def _attempt(client: Client, item: Item, partial: Path, moved: Callable[[int], None]) -> None:
+def _attempt(
+    client: Client, item: Item, partial: Path, moved: Callable[[int], None], most: int
+) -> None:
     start = _size(partial)
-    if item.size is not None and start > item.size:
+    if start > most:
         _discard(partial)
         start = 0
     if start and start == item.size:
@@ -96,9 +113,9 @@ def _attempt(client: Client, item: Item, partial: Path, moved: Callable[[int], N
         client.close()
         return  # It was whole already.
     if response.status == 206 and _numbers(response)[:1] == [start]:
-        _write(response, partial, "ab", moved)
+        _write(response, partial, "ab", moved, most - start)
     elif response.status == 200:  # From the beginning: asked for, or all the server can do.
-        _write(response, partial, "wb", moved)
+        _write(response, partial, "wb", moved, most)
     elif response.status in (206, 416):
         _discard(partial)
         raise NetworkError("the server does not send the range that was asked for")
@@ -119,10 +136,17 @@ def _range_headers(partial: Path, start: int) -> dict[str, str]:
     return headers
 
 
-def _write(response: Response, partial: Path, mode: str, moved: Callable[[int], None]) -> None:
+def _write(
+    response: Response, partial: Path, mode: str, moved: Callable[[int], None], most: int
+) -> None:
+    """Write what arrives, up to ``most`` bytes: a server may send without end."""
+    left = most
     try:
-        with partial.open(mode) as stream:
+        with open_unlinked(partial, mode) as stream:
             for block in response.body:
+                left -= len(block)
+                if left < 0:
+                    break
                 stream.write(block)
                 moved(len(block))
     except OSError as error:
@@ -136,18 +160,23 @@ def _write(response: Response, partial: Path, mode: str, moved: Callable[[int], 
     except BaseException:
         tag = response.headers.get("ETag", "")
         if re.fullmatch(r'"[\x21-\x7e]*"', tag):  # Weak tags say nothing about single bytes.
-            _tag_file(partial).write_text(tag, encoding="ascii")
+            with open_unlinked(_tag_file(partial), "wb") as stream:
+                stream.write(tag.encode("ascii"))
         raise
+    if left < 0:
+        _discard(partial)
+        raise NetworkError(f"the server sends more than the {most:,} B that are left to come")
 
 
 def _numbers(response: Response) -> list[int]:
     """Return the numbers in Content-Range: first, last, total, or total alone."""
-    return [int(text) for text in re.findall(r"\d+", response.headers.get("Content-Range", ""))]
+    texts = re.findall(r"[0-9]+", response.headers.get("Content-Range", "")[:200])
+    return [int(text) for text in texts if NUMBER.fullmatch(text)]
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except FileNotFoundError:
         return 0
 

@@ -2,18 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.errors import FetchError
-from ecgjepa.fetching.client import Client, RefusedError
+from ecgjepa.fetching.client import Client, RefusedError, StoppedError
 from ecgjepa.fetching.journal import Journal
 from ecgjepa.fetching.lists import Item
 from ecgjepa.fetching.transfer import fetch_file, partial_of
 from ecgjepa.fetching.unpacking import unpack
-from ecgjepa.files import digest_of_file
+from ecgjepa.files import DiskFullError, digest_of_file
 
 # With so many failures in a row, the server is gone or lacks the database.
 MOST_FAILURES_IN_A_ROW = 20
@@ -42,9 +43,27 @@ class Work:
     """
 
     def __init__(
-        self, folder: Path, journal: Journal, clients: list[Client], unpack: bool, recheck: bool
+        self,
+        folder: Path,
+        journal: Journal,
+        clients: list[Client],
+        unpack: bool,
+        recheck: bool,
+        *,
+        listed: Callable[[], Container[str]],
+        most_bytes: int,
     ) -> None:
-        """Prepare the work; every client makes one worker."""
+        """Prepare the work; every client makes one worker.
+
+        Args:
+            folder: Of the database.
+            journal: Files verified earlier.
+            clients: Connections, for one worker each.
+            unpack: Whether archives are unpacked.
+            recheck: Whether files verified earlier are hashed again.
+            listed: Gives the paths of all files of the list, which no archive may replace.
+            most_bytes: Size that a file may have at most of which the list tells no size.
+        """
         self._folder = folder
         self._journal = journal
         self._clients = clients
@@ -52,6 +71,8 @@ class Work:
         self._most = 4 * len(clients)
         self._unpack = unpack
         self._recheck = recheck
+        self._listed = listed
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self.num_fetched = 0
         self.num_present = 0
@@ -69,7 +90,7 @@ class Work:
 
         Raises:
             FetchError: If a file is listed twice.
-            OSError: If the disk cannot be written to.
+            DiskFullError: If there is no space left.
         """
         in_a_row = 0
         todo = (item for item in items if not self._skip(item))
@@ -78,8 +99,10 @@ class Work:
                 for item, future in _in_parallel(pool, self._settle, todo, self._most, news):
                     try:
                         was_fetched = future.result()
-                    except RefusedError as error:
-                        self.failures.append(Failure(item.path, str(error)))
+                    except (StoppedError, DiskFullError):
+                        raise
+                    except Exception as error:  # Whatever is wrong with one file, others follow.
+                        self.failures.append(Failure(item.path, _words(error)))
                         in_a_row += 1
                     else:
                         self.num_fetched += was_fetched
@@ -114,10 +137,10 @@ class Work:
         try:
             is_there = self._is_there(item, path)
             if not is_there:
-                fetch_file(client, item, path, self._count)
+                fetch_file(client, item, path, self._count, most_bytes=self._most_bytes)
                 self._journal.add(item, path.stat())
             if self._unpack and path.suffix == ".zip":
-                names = unpack(path, self._recheck)
+                names = unpack(path, self._recheck, partial(self._is_taken, item))
                 with self._lock:
                     self.unpacked += names
             return not is_there
@@ -139,6 +162,10 @@ class Work:
         path.replace(partial_of(path))
         return False
 
+    def _is_taken(self, archive: Item, member: str) -> bool:
+        """Return whether a member of an archive has the name of a file of the list."""
+        return (Path(archive.path).parent / member).as_posix() in self._listed()
+
     def _count(self, num_bytes: int) -> None:
         with self._lock:
             self.num_bytes += num_bytes
@@ -147,6 +174,15 @@ class Work:
         for client in self._clients:
             client.abort()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _words(error: Exception) -> str:
+    """Return why a file could not be had; of errors that nobody foresaw, their kind too."""
+    if isinstance(error, RefusedError):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"internal error: {type(error).__name__}: {str(error)[:200]}"
 
 
 def _in_parallel(
