@@ -1,0 +1,1 @@
+"""Formats that recorders and hospital systems write, each read without another package."""
