@@ -28,6 +28,7 @@ IssueCode = Literal[
     "missing_lead",
     "other_channel",
     "other_waveform",
+    "joined_parts",
     "calibration_pulse",
     "limb_lead_residual",
     "out_of_range",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int16
+from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.io.content import make_record, read_bytes
@@ -89,8 +89,7 @@ def read_ishne(path: Path, *, damaged: Damaged = "raise") -> Record:
         issues.append(Issue("other_channel", words))
     signal = np.empty((len(samples), len(kept)), np.float32)
     for column, lead in enumerate(kept):
-        signal[:, column] = samples[:, lead]
-        signal[:, column] *= np.float32(header.nanovolt[lead] / 1e6)
+        signal[:, column] = samples[:, lead] * (header.nanovolt[lead] / 1e6)
     return make_record(
         path,
         signal,
@@ -122,8 +121,7 @@ def _read_header(path: Path, content: bytes) -> _Header:
             f"{start}; expected the text at {_HEADER_BYTES} and the samples after it"
         )
     names = tuple(
-        _LEADS.get(code, f"channel {lead}")
-        for lead, code in enumerate(codes[:num_leads], start=1)
+        _LEADS.get(code, f"channel {lead}") for lead, code in enumerate(codes[:num_leads], start=1)
     )
     return _Header(stored, announced, start, names, tuple(nanovolt[:num_leads]), rate)
 
@@ -156,7 +154,10 @@ def _samples(
     if held and not rest and header.announced < held:
         return samples, [Issue("file_longer_than_header", words)]
     if damaged != "mask" or not held:
-        raise RecordFormatError(f"{path}: truncated: {words}", reason="truncated")
+        raise RecordFormatError(
+            f"{path}: truncated: {words}; read what is there with damaged='mask'",
+            reason="truncated",
+        )
     return samples, [Issue("truncated", words)]
 
 
