@@ -19,6 +19,7 @@ _HOMES = {
     "embed": "ecgjepa.inference.embed",
     "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
+    "formats": "ecgjepa.io.catalogue",
     "load_model": "ecgjepa.inference.predict",
     "merge": "ecgjepa.store.merge",
     "online_probe": "ecgjepa.evaluation.online",
@@ -58,6 +59,7 @@ __all__ = [
     "embed",
     "fetch",
     "finetune",
+    "formats",
     "load_model",
     "merge",
     "online_probe",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record
+    from ecgjepa.io.catalogue import formats as formats
     from ecgjepa.official.convert import convert as convert
     from ecgjepa.planning.plan import plan as plan
     from ecgjepa.pretraining.loop import pretrain as pretrain

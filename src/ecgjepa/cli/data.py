@@ -1,4 +1,4 @@
-"""Verbs for what is trained on: simulate, databases, fetch, prepare, merge, verify."""
+"""Verbs for what is trained on: simulate, databases, formats, fetch, prepare, merge, verify."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,8 @@ from ecgjepa.terminal.data import (
     print_database,
     print_databases,
     print_fetch,
+    print_format,
+    print_formats,
     print_manifest,
     print_verification,
 )
@@ -65,6 +67,28 @@ def describe(
         print_databases(found)
     else:
         print_database(found[0])
+
+
+@app.command()
+def formats(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One of them: what its files can tell.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the file formats this package reads, and what each can and cannot say."""
+    from ecgjepa.io.catalogue import NOT_READ, find_format
+    from ecgjepa.io.catalogue import formats as run
+
+    found = run() if name is None else (find_format(name),)
+    if as_json:
+        not_read = [{"name": each.name, "advice": each.advice} for each in NOT_READ]
+        read = [each._asdict() for each in found]
+        print_json({"read": read, "not_read": not_read} if name is None else read[0])
+    elif name is None:
+        print_formats(found, NOT_READ)
+    else:
+        print_format(found[0])
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """Your own archive: a folder of ECG files, with or without a CSV that describes them.
 
-Formats may be mixed: WFDB, DICOM, HL7 aECG, Philips Sierra and GE MUSE XML, EDF, and arrays with a
-description (see `ecgjepa.io`). Files are listed by name, and what they hold is seen when they are
-read. A record is named by its path without ending, or with it where two files share the rest.
+Formats may be mixed (`ecgjepa.io.catalogue` lists them). Files are listed by name, and what they
+hold is seen when they are read. A record is named by its path without ending, or with it where two
+files share the rest.
 
 The CSV names each record in a column ``record`` (its name, or its path without ending) or ``file``
 (its path), relative to the folder. ``patient``, ``fold`` (whole numbers), ``age`` (years), ``sex``
@@ -24,7 +24,7 @@ from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, simulated_notice
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError, RecordError
-from ecgjepa.io import EXPECTED, PACKAGES, is_described
+from ecgjepa.io import EXPECTED, PACKAGES, is_described, is_fhir
 from ecgjepa.io.description import FOLDER_DESCRIPTION
 from ecgjepa.io.wfdb_header import read_header
 
@@ -37,6 +37,8 @@ _NO, _YES = {"", "0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
 _WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
 # Most tables are no ECG, unless a description says so.
 _TABLES = {".csv", ".parquet"}
+# Endings of recorders' files that WFDB's annotations have too.
+_ANNOTATIONS = {".ecg"}
 # A column with more different words is no label but a comment, a date or an identifier.
 _MOST_WORDS = 50
 # The largest fold number that the store's index can hold.
@@ -131,18 +133,29 @@ def _without(root: Path, paths: list[str], table: str | Path | None) -> list[str
 def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
     """Return which files of one folder are ECGs, and which are neither that nor belong to one."""
     shown = [name for name in names if not name.startswith(".")]
-    has_header = any(name.endswith(".hea") for name in shown)
+    headers = {name for name in shown if name.endswith(".hea")}
+    has_header = bool(headers)
     ecgs: list[str] = []
     others = [name for name in names if name.startswith(".")]
     for name in shown:
         ending = _ending(name)
-        if name.endswith(".hea") or (
-            ending in PACKAGES and (ending not in _TABLES or is_described(folder / name))
-        ):
+        if name.endswith(".hea") or _is_ecg(folder, name, ending, headers):
             ecgs.append(name)
         elif not (has_header and ending in _WFDB_ENDINGS) and not _is_ours(name):
             others.append(name)
     return ecgs, others
+
+
+def _is_ecg(folder: Path, name: str, ending: str, headers: set[str]) -> bool:
+    """Return whether a file of a single-file format is an ECG by its name."""
+    if ending not in PACKAGES or _is_ours(name):
+        return False
+    if ending in _TABLES:
+        return is_described(folder / name)
+    if ending == ".json":
+        return is_fhir(folder / name)
+    # Annotations of WFDB records may have any ending: some databases chose .ecg.
+    return ending not in _ANNOTATIONS or f"{name.rpartition('.')[0]}.hea" not in headers
 
 
 def _segments(root: Path, headers: list[str]) -> set[str]:

@@ -1,8 +1,8 @@
 """Read ECG files of any supported format into a `Record`.
 
 A file is recognised by what it holds, not by its name: an XML file says in its root element whether
-it comes from GE, Philips or is an HL7 aECG. Only WFDB, whose header lies beside the samples, and
-tables of text are known by their names.
+it comes from GE, Philips or is an HL7 aECG. Only WFDB, whose header lies beside the samples, tables
+of text and MFER without a preamble are known by their names. `ecgjepa.io.catalogue` lists all.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,11 @@ from pathlib import Path
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.arrays import read_array, read_csv, read_parquet
+from ecgjepa.io.catalogue import expected, not_read, packages
 from ecgjepa.io.content import named_errors
 from ecgjepa.io.description import is_described as is_described
+from ecgjepa.io.devices import is_fhir as is_fhir
+from ecgjepa.io.devices import recognise_device
 from ecgjepa.io.dicom import read_dicom
 from ecgjepa.io.edf import read_edf
 from ecgjepa.io.wfdb import Damaged as Damaged
@@ -20,18 +23,10 @@ from ecgjepa.io.xml import read_xml
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
 # Endings under which single-file formats go, and the optional package that reads them.
-PACKAGES = {
-    ".dcm": "pydicom",
-    ".dicom": "pydicom",
-    ".xml": "defusedxml",
-    ".edf": "edfio",
-    ".npy": None,
-    ".npz": None,
-    ".parquet": None,
-    ".csv": None,
-}
-EXPECTED = "WFDB (.hea), DICOM (.dcm), HL7 aECG, Philips or GE MUSE (.xml), EDF (.edf), or "
-EXPECTED += "described arrays (.npy, .npz, .csv, .parquet)"
+PACKAGES = packages()
+EXPECTED = expected()
+
+_Reader = Callable[[Path], Record | MicrovoltRecord]
 
 
 def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
@@ -39,13 +34,13 @@ def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
 
     A WFDB record may be named by its header, its signal file, or without an ending. DICOM, XML and
     EDF files need packages: ``pip install 'ecgjepa[formats]'``. Arrays and tables need a JSON file
-    that describes them, see `ecgjepa.io.description`.
+    that describes them, see `ecgjepa.io.description`. `formats` lists what is read.
 
     Args:
         path: The file.
         damaged: ``raise`` refuses samples that contradict the file's own checksums and lengths;
             ``flag`` reads what is there and notes an issue; ``mask`` also marks it invalid. Only
-            WFDB has checksums; other files are refused if they are cut short.
+            WFDB, SCP-ECG and ISHNE have checksums; other files are refused if they are cut short.
 
     Returns:
         Amplitudes in mV, with the file's name without ending as ``record_id``.
@@ -70,7 +65,7 @@ def read_exact(path: str | Path, *, damaged: Damaged = "raise") -> Record | Micr
         raise RecordFormatError(
             f"{path}: no such file (nor a WFDB header beside it)", reason="missing_file"
         )
-    kind, reader = _recognise(path)
+    kind, reader = _recognise(path, damaged)
     with named_errors(path, kind):
         return reader(path)
 
@@ -83,13 +78,20 @@ def _wfdb_header(path: Path) -> Path | None:
     return header if header.is_file() else None
 
 
-def _recognise(path: Path) -> tuple[str, Callable[[Path], Record]]:
+def _recognise(path: Path, damaged: Damaged) -> tuple[str, _Reader]:
     """Return a file's format and its reader."""
     with path.open("rb") as stream:
         head = stream.read(4096)
     text = head.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n")
     if head[128:132] == b"DICM":
         return "DICOM", read_dicom
+    if found := recognise_device(path, head, damaged):
+        return found
+    if unread := not_read(head):
+        raise RecordFormatError(
+            f"{path}: is {unread.name}, which is not read: {unread.advice}",
+            reason="unsupported_format",
+        )
     if text.startswith(b"<"):
         return "XML", read_xml
     if head.startswith(b"0       "):
@@ -100,6 +102,8 @@ def _recognise(path: Path) -> tuple[str, Callable[[Path], Record]]:
         return "Parquet", read_parquet
     if path.suffix.lower() == ".csv":
         return "CSV", read_csv
+    if header := _wfdb_header(path):  # an annotation file, whose ending is another format's
+        return "WFDB", lambda _: read_wfdb_exact(header, damaged=damaged)
     raise RecordFormatError(
         f"{path}: format not recognised; expected {EXPECTED}; a WFDB header "
         f"{path.with_suffix('.hea').name} should lie beside its signal file"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Num
 
-from ecgjepa.errors import EcgjepaError, RecordFormatError, UnitError
+from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 
@@ -75,14 +75,16 @@ def require(path: Path, module: str) -> ModuleType:
 
 @contextmanager
 def named_errors(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a parser raises on a damaged file into a `RecordFormatError`."""
+    """Turn whatever a parser raises on a damaged file into an error that names the file."""
     try:
         with warnings.catch_warnings():
             # What packages warn of is either checked here, or of no concern to the signal.
             warnings.simplefilter("ignore")
             yield
-    except UnitError as error:
-        raise UnitError(f"{path}: {error}") from None
+    except RecordError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}", reason=error.reason) from None
     except EcgjepaError:
         raise
     except Exception as error:  # packages raise whatever their parsing runs into

@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.aecg import read_aecg
 from ecgjepa.io.content import read_bytes, require
+from ecgjepa.io.devices.vendor_xml import (
+    is_schiller,
+    read_cardiosoft,
+    read_mortara,
+    read_schiller,
+)
 from ecgjepa.io.muse import read_muse
 from ecgjepa.io.sierra import read_sierra
 from ecgjepa.signals.record import Record
@@ -16,11 +22,18 @@ if TYPE_CHECKING:
 # An ECG of 10 s takes 0.05 to 0.5 MB; the parsed tree takes some ten times the text.
 MAX_XML_BYTES = 50_000_000
 
-_READERS = {"AnnotatedECG": read_aecg, "restingecgdata": read_sierra, "RestingECG": read_muse}
+_READERS = {
+    "AnnotatedECG": read_aecg,
+    "restingecgdata": read_sierra,
+    "RestingECG": read_muse,
+    "CardiologyXML": read_cardiosoft,
+    "ECG": read_mortara,
+}
+_FHIR = "{http://hl7.org/fhir}"
 
 
 def read_xml(path: Path) -> Record:
-    """Read an HL7 annotated ECG, a Philips Sierra or a GE MUSE file.
+    """Read an HL7 annotated ECG, or a file of Philips, GE, Mortara or Schiller.
 
     Raises:
         RecordFormatError: If defusedxml is missing; if the file is no well-formed XML, defines
@@ -28,6 +41,13 @@ def read_xml(path: Path) -> Record:
     """
     root = _parse(path)
     name = root.tag.rpartition("}")[2]
+    if is_schiller(root):
+        return read_schiller(path, root)
+    if root.tag.startswith(_FHIR):
+        raise RecordFormatError(
+            f"{path}: is FHIR {name} as XML, which is not read; export it as JSON",
+            reason="unsupported_format",
+        )
     if name not in _READERS:
         raise RecordFormatError(
             f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.checking.verify import Verification
     from ecgjepa.databases.catalogue import DatabaseDescription
     from ecgjepa.fetching.fetch import FetchResult
+    from ecgjepa.io.catalogue import Format, NotRead
     from ecgjepa.store.manifest import Manifest
 
 
@@ -36,6 +38,31 @@ def print_databases(databases: "list[DatabaseDescription]") -> None:
             f"{item.licence:<11}{item.access}"
         )
     print("\n`ecgjepa databases NAME` has citations and sources; `ecgjepa fetch` gets one.")
+
+
+def print_formats(formats: "Sequence[Format]", not_read: "Sequence[NotRead]") -> None:
+    """Print one line per format, and what is only recognised."""
+    print(f"{'format':<18}{'endings':<20}{'needs':<12}recognised by")
+    for each in formats:
+        endings = " ".join(each.endings)
+        print(f"{each.name:<18}{endings:<20}{each.package or '-':<12}{each.known_by}")
+    names = ", ".join(each.name for each in not_read)
+    print()
+    print(textwrap.fill(f"Recognised, and refused with advice: {names}.", width=79))
+    print("`ecgjepa formats NAME` says what a file can tell; ecgjepa[formats] has all needs.")
+
+
+def print_format(each: "Format") -> None:
+    """Print what a file of a format can and cannot say."""
+    facts = {
+        "format": each.name,
+        "endings": " ".join(each.endings),
+        "recognised by": each.known_by,
+        "needs": each.package or "nothing else",
+        **{name: getattr(each, name) for name in ("units", "leads", "rate", "patient", "gaps")},
+    }
+    for key, text in facts.items():
+        print_wrapped(key, text)
 
 
 def print_database(database: "DatabaseDescription") -> None:

@@ -1,7 +1,6 @@
 """The checksum that SCP-ECG and ISHNE share: CRC-CCITT, polynomial 0x1021, start 0xFFFF."""
 
 from binascii import crc_hqx
-from pathlib import Path
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.wfdb import Damaged
@@ -16,12 +15,11 @@ def checksum(content: bytes | memoryview) -> int:
 
 
 def compare_checksum(
-    path: Path, part: str, stored: int, content: bytes | memoryview, damaged: Damaged
+    part: str, stored: int, content: bytes | memoryview, damaged: Damaged
 ) -> list[Issue]:
     """Compare a stored checksum with the bytes it covers.
 
     Args:
-        path: The file, for messages.
         part: What the checksum covers, for messages.
         stored: The checksum in the file.
         content: The bytes it covers.
@@ -37,7 +35,7 @@ def compare_checksum(
     words = f"checksum of {part} is {found}, the stored one {stored}"
     if damaged != "flag":
         raise RecordFormatError(
-            f"{path}: {words}; the file is damaged, or read it with damaged='flag'",
+            f"{words}; the file is damaged, or read it with damaged='flag'",
             reason="checksum_mismatch",
         )
     return [Issue("checksum_mismatch", words)]

@@ -69,8 +69,8 @@ def read_fhir(path: Path) -> Record:
     try:
         resource = json.loads(read_bytes(path, _MOST_BYTES))
     except RecursionError:
-        raise RecordFormatError(f"{path}: its JSON is nested too deeply") from None
-    observation = _observation(path, resource)
+        raise RecordFormatError("its JSON is nested too deeply") from None
+    observation = _observation(resource)
     leads: dict[str, list[_Part]] = {}
     others: list[str] = []
     for component in _list(observation, "component") or [observation]:
@@ -80,17 +80,17 @@ def read_fhir(path: Path) -> Record:
         if parse_lead(name) is None:
             others.append(name)
             continue
-        leads.setdefault(name, []).append(_part(path, name, component["valueSampledData"]))
+        leads.setdefault(name, []).append(_part(name, component["valueSampledData"]))
     if not leads:
         raise LeadError(
-            f"{path}: none of the components with SampledData {others} is one of the twelve leads; "
+            f"none of the components with SampledData {others} is one of the twelve leads; "
             f"expected codes such as {_MDC_POTENTIAL + 1} (I) of {_MDC_SYSTEMS[0]}"
         )
     issues = [Issue("other_channel", f"{name!r} is not one of the 12 leads") for name in others]
     return _record(path, leads, issues)
 
 
-def _observation(path: Path, resource: Any) -> Json:  # noqa: ANN401
+def _observation(resource: Any) -> Json:  # noqa: ANN401
     """Return the one Observation that holds samples."""
     kind = resource.get("resourceType") if isinstance(resource, dict) else None
     found = [resource] if kind == "Observation" else []
@@ -100,7 +100,7 @@ def _observation(path: Path, resource: Any) -> Json:  # noqa: ANN401
         found = [each for each in resources if isinstance(each, dict) and _has_samples(each)]
     if len(found) != 1:
         raise RecordFormatError(
-            f"{path}: is FHIR {kind} with {len(found)} Observations of SampledData; expected one "
+            f"is FHIR {kind} with {len(found)} Observations of SampledData; expected one "
             "Observation a file"
         )
     return found[0]
@@ -133,12 +133,12 @@ def _lead(code: Any) -> str:  # noqa: ANN401
     return next((word for word in words if parse_lead(word)), words[0] if words else "no code")
 
 
-def _part(path: Path, name: str, data: Any) -> _Part:  # noqa: ANN401
+def _part(name: str, data: Any) -> _Part:  # noqa: ANN401
     if not isinstance(data, dict) or not isinstance(data.get("data"), str):
-        raise RecordFormatError(f"{path}: lead {name} has SampledData without data")
+        raise RecordFormatError(f"lead {name} has SampledData without data")
     if data.get("dimensions", 1) != 1 or "offsets" in data or "codeMap" in data:
         raise RecordFormatError(
-            f"{path}: lead {name} has SampledData of {data.get('dimensions', 1)} dimensions, or "
+            f"lead {name} has SampledData of {data.get('dimensions', 1)} dimensions, or "
             "with offsets or codes, which are not read",
             reason="unsupported_variant",
         )
@@ -155,13 +155,13 @@ def _part(path: Path, name: str, data: Any) -> _Part:  # noqa: ANN401
     valid = np.array([token not in _NO_NUMBER for token in tokens], np.bool_)
     numbers = np.array([token if token not in _NO_NUMBER else "0" for token in tokens], np.float64)
     if not np.isfinite(numbers).all():
-        raise RecordFormatError(f"{path}: lead {name} holds what is not a finite number")
+        raise RecordFormatError(f"lead {name} holds what is not a finite number")
     factor, zero = _float(data, "factor", 1.0), _float(origin, "value", 0.0)
-    _check_limits(path, name, data, zero + factor * numbers[valid])
-    return _Part((zero + factor * numbers) * scale, valid, _rate(path, name, data))
+    _check_limits(name, data, zero + factor * numbers[valid])
+    return _Part((zero + factor * numbers) * scale, valid, _rate(name, data))
 
 
-def _check_limits(path: Path, name: str, data: Json, values: np.ndarray) -> None:
+def _check_limits(name: str, data: Json, values: np.ndarray) -> None:
     """Refuse amplitudes beyond what the file says the device can measure.
 
     The example of the standard itself gives as origin the number that stands for 0.
@@ -169,18 +169,18 @@ def _check_limits(path: Path, name: str, data: Json, values: np.ndarray) -> None
     low, high = (_float(data, f"{side}Limit", sign * np.inf) for side, sign in _LIMITS)
     if len(values) and not low <= np.median(values) <= high:
         raise RecordFormatError(
-            f"{path}: lead {name} has a median of {np.median(values):.6g}, outside of its own "
+            f"lead {name} has a median of {np.median(values):.6g}, outside of its own "
             f"limits {low:g} to {high:g}: is its origin the number for 0, and not what is added?"
         )
 
 
-def _rate(path: Path, name: str, data: Json) -> float:
+def _rate(name: str, data: Json) -> float:
     """Return the rate in Hz: R4 gives a period in ms, R5 and R6 an interval and its unit."""
     unit = data.get("intervalUnit", "ms") if "interval" in data else "ms"
     interval = _float(data, "interval" if "interval" in data else "period", 0.0)
     if unit not in _PER_SECOND or not interval > 0:
         raise RecordFormatError(
-            f"{path}: lead {name} has an interval of {interval:g} {unit!r} from sample to sample; "
+            f"lead {name} has an interval of {interval:g} {unit!r} from sample to sample; "
             f"expected a positive number of {', '.join(_PER_SECOND)}"
         )
     return _PER_SECOND[unit] / interval
@@ -198,7 +198,7 @@ def _record(path: Path, leads: dict[str, list[_Part]], issues: list[Issue]) -> R
     rates = {part.sampling_rate for parts in leads.values() for part in parts}
     if len(lengths) > 1 or len(rates) > 1:
         raise RecordFormatError(
-            f"{path}: leads differ in rate ({sorted(rates)} Hz) or in the number of samples "
+            f"leads differ in rate ({sorted(rates)} Hz) or in the number of samples "
             f"({sorted(lengths)})"
         )
     sizes = lengths.pop()

@@ -76,14 +76,13 @@ def read_ishne(path: Path, *, damaged: Damaged = "raise") -> Record:
     content = read_bytes(path, _MOST_BYTES)
     if content.startswith(_ANNOTATIONS):
         raise RecordFormatError(
-            f"{path}: holds ISHNE annotations; expected the recording, which begins with "
-            f"{_MAGIC.decode()}",
+            f"holds ISHNE annotations; expected the recording, which begins with {_MAGIC.decode()}",
             reason="no_rhythm",
         )
-    header = _read_header(path, content)
-    issues = _check(path, content, header, damaged)
-    samples, notes = _samples(path, content, header, damaged)
-    kept = _calibrated(path, header)
+    header = _read_header(content)
+    issues = _check(content, header, damaged)
+    samples, notes = _samples(content, header, damaged)
+    kept = _calibrated(header)
     if left_out := [name for lead, name in enumerate(header.names) if lead not in kept]:
         words = f"channel {', '.join(left_out)} has no resolution and is left out"
         issues.append(Issue("other_channel", words))
@@ -100,10 +99,10 @@ def read_ishne(path: Path, *, damaged: Damaged = "raise") -> Record:
     )
 
 
-def _read_header(path: Path, content: bytes) -> _Header:
+def _read_header(content: bytes) -> _Header:
     if len(content) < _HEADER_BYTES:
         raise RecordFormatError(
-            f"{path}: truncated: {len(content)} bytes of a header of {_HEADER_BYTES}",
+            f"truncated: {len(content)} bytes of a header of {_HEADER_BYTES}",
             reason="truncated",
         )
     stored, text_bytes, announced, text_at, start = struct.unpack_from("<Hiiii", content, 8)
@@ -112,12 +111,12 @@ def _read_header(path: Path, content: bytes) -> _Header:
     (rate,) = struct.unpack_from("<h", content, 272)
     if not 0 < num_leads <= _MOST_LEADS or rate <= 0:
         raise RecordFormatError(
-            f"{path}: header gives {num_leads} leads at {rate} Hz; expected 1 to {_MOST_LEADS}, "
+            f"header gives {num_leads} leads at {rate} Hz; expected 1 to {_MOST_LEADS}, "
             "and a rate above 0"
         )
     if text_bytes < 0 or text_at != _HEADER_BYTES or start != _HEADER_BYTES + text_bytes:
         raise RecordFormatError(
-            f"{path}: header puts {text_bytes} bytes of text at {text_at} and the samples at "
+            f"header puts {text_bytes} bytes of text at {text_at} and the samples at "
             f"{start}; expected the text at {_HEADER_BYTES} and the samples after it"
         )
     names = tuple(
@@ -126,18 +125,18 @@ def _read_header(path: Path, content: bytes) -> _Header:
     return _Header(stored, announced, start, names, tuple(nanovolt[:num_leads]), rate)
 
 
-def _check(path: Path, content: bytes, header: _Header, damaged: Damaged) -> list[Issue]:
+def _check(content: bytes, header: _Header, damaged: Damaged) -> list[Issue]:
     if header.stored == 0:
         return [Issue("no_checksum", "the header's checksum is 0: the writer computed none")]
     covered = memoryview(content)[10 : header.start]
     found = checksum(covered)
     # The specification does not say in which order its two bytes are stored.
     stored = header.stored if found != header.stored >> 8 | (header.stored & 255) << 8 else found
-    return compare_checksum(path, "the header", stored, covered, damaged)
+    return compare_checksum("the header", stored, covered, damaged)
 
 
 def _samples(
-    path: Path, content: bytes, header: _Header, damaged: Damaged
+    content: bytes, header: _Header, damaged: Damaged
 ) -> tuple[Int16[np.ndarray, "samples leads"], list[Issue]]:
     """Return the samples as stored, and what is odd about their number."""
     num_leads, available = len(header.names), len(content) - header.start
@@ -155,13 +154,13 @@ def _samples(
         return samples, [Issue("file_longer_than_header", words)]
     if damaged != "mask" or not held:
         raise RecordFormatError(
-            f"{path}: truncated: {words}; read what is there with damaged='mask'",
+            f"truncated: {words}; read what is there with damaged='mask'",
             reason="truncated",
         )
     return samples, [Issue("truncated", words)]
 
 
-def _calibrated(path: Path, header: _Header) -> list[int]:
+def _calibrated(header: _Header) -> list[int]:
     """Return the leads that have a resolution: all of the twelve must."""
     without = [lead for lead, step in enumerate(header.nanovolt) if step <= 0]
     wanted = [header.names[lead] for lead in without if parse_lead(header.names[lead])]

@@ -60,15 +60,12 @@ def read_mfer(path: Path) -> Record:
         LeadError: If no channel is one of the twelve leads.
     """
     content = read_bytes(path, _MOST_BYTES)
-    try:
-        walked = tags.walk(content)
-        parts, issues = _parts(walked.frames)
-    except RecordFormatError as error:
-        raise RecordFormatError(f"{path}: {error}", reason=error.reason) from None
+    walked = tags.walk(content)
+    parts, issues = _parts(walked.frames)
     if any(content[walked.end :]):
         words = f"holds {len(content) - walked.end:,} bytes after its end"
         issues.append(Issue("file_longer_than_header", words))
-    leads = [_leads(path, part) for part in parts]
+    leads = [_leads(part) for part in parts]
     waveforms = [
         Waveform(
             tuple(part.channels[i].name for i in kept),
@@ -81,8 +78,7 @@ def read_mfer(path: Path) -> Record:
     chosen, notes = choose_waveforms(path, waveforms)
     if len(chosen) > 1:
         raise RecordFormatError(
-            f"{path}: its leads lie in {len(chosen)} frames of different definitions, which are "
-            "not joined",
+            f"its leads lie in {len(chosen)} frames of different definitions, which are not joined",
             reason="leads_apart",
         )
     part, kept = parts[chosen[0]], leads[chosen[0]]
@@ -149,7 +145,7 @@ def _columns(channels: tuple[Channel, ...], frame: tags.Frame) -> list[np.ndarra
     return [samples[str(i)].reshape(-1) for i in range(len(channels))]
 
 
-def _leads(path: Path, part: _Part) -> list[int]:
+def _leads(part: _Part) -> list[int]:
     """Return which channels are leads of the twelve, in volt."""
     kept = [
         i
@@ -158,14 +154,12 @@ def _leads(path: Path, part: _Part) -> list[int]:
     ]
     if not kept:
         raise LeadError(
-            f"{path}: none of the channels {[channel.name for channel in part.channels]} is one "
+            f"none of the channels {[channel.name for channel in part.channels]} is one "
             "of the twelve leads in volt"
         )
     facts = {(part.channels[i].sampling_rate, len(part.columns[i])) for i in kept}
     if len(facts) > 1:
-        raise RecordFormatError(
-            f"{path}: leads differ in rate (Hz) or number of samples: {sorted(facts)}"
-        )
+        raise RecordFormatError(f"leads differ in rate (Hz) or number of samples: {sorted(facts)}")
     return kept
 
 

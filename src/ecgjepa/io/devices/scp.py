@@ -61,21 +61,16 @@ def read_scp(path: Path, *, damaged: Damaged = "raise") -> Record:
         UnitError: If no resolution is given.
     """
     content = read_bytes(path, _MOST_BYTES)
-    issues = _check_record(path, content, damaged)
-    sections = _sections(path, content)
+    issues = _check_record(content, damaged)
+    sections = _sections(content)
     if _RHYTHM not in sections:
-        _refuse_without_rhythm(path, sections)
+        _refuse_without_rhythm(sections)
     for section in sections.values():
         if section.number in _USED:
             part = f"section {section.number}"
             (stored,) = struct.unpack_from("<H", section.content)
-            issues += compare_checksum(path, part, stored, section.content[2:], damaged)
-    try:
-        return _read(path, sections, issues)
-    except RecordFormatError as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise RecordFormatError(f"{path}: {error}", reason=error.reason) from None
+            issues += compare_checksum(part, stored, section.content[2:], damaged)
+    return _read(path, sections, issues)
 
 
 def _read(path: Path, sections: dict[int, _Section], issues: list[Issue]) -> Record:
@@ -99,23 +94,23 @@ def _read(path: Path, sections: dict[int, _Section], issues: list[Issue]) -> Rec
     return make_record(path, millivolt, leads.names, rate, issues=[*issues, *notes])
 
 
-def _check_record(path: Path, content: bytes, damaged: Damaged) -> list[Issue]:
+def _check_record(content: bytes, damaged: Damaged) -> list[Issue]:
     """Compare the record's size and checksum with its header's."""
     stored, size = struct.unpack_from("<HI", content)
     if size > len(content):
         raise RecordFormatError(
-            f"{path}: truncated: holds {len(content):,} of {size:,} bytes", reason="truncated"
+            f"truncated: holds {len(content):,} of {size:,} bytes", reason="truncated"
         )
     if size < _RECORD_HEADER + _SECTION_HEADER:
-        raise RecordFormatError(f"{path}: its header announces a record of {size} bytes")
-    issues = compare_checksum(path, "the record", stored, memoryview(content)[2:size], damaged)
+        raise RecordFormatError(f"its header announces a record of {size} bytes")
+    issues = compare_checksum("the record", stored, memoryview(content)[2:size], damaged)
     if more := len(content) - size:
         words = f"holds {more:,} bytes more than the header announces"
         issues.append(Issue("file_longer_than_header", words))
     return issues
 
 
-def _sections(path: Path, content: bytes) -> dict[int, _Section]:
+def _sections(content: bytes) -> dict[int, _Section]:
     """Return the sections that are there, as section 0 lists them."""
     (size,) = struct.unpack_from("<I", content, _RECORD_HEADER + 4)
     first = _RECORD_HEADER + _SECTION_HEADER
@@ -127,28 +122,28 @@ def _sections(path: Path, content: bytes) -> dict[int, _Section]:
             continue
         start = index - 1
         if number in sections:
-            raise RecordFormatError(f"{path}: section {number} is listed twice")
+            raise RecordFormatError(f"section {number} is listed twice")
         if start < 0 or length < _SECTION_HEADER or start + length > len(content):
             raise RecordFormatError(
-                f"{path}: section {number} should lie at byte {index:,} and have {length:,} "
+                f"section {number} should lie at byte {index:,} and have {length:,} "
                 f"bytes; the file has {len(content):,}"
             )
         section = _Section(number, content[start : start + length])
         if struct.unpack_from("<H", section.content, 2)[0] != number:
-            raise RecordFormatError(f"{path}: section {number} is not where section 0 says")
+            raise RecordFormatError(f"section {number} is not where section 0 says")
         sections[number] = section
     return sections
 
 
-def _refuse_without_rhythm(path: Path, sections: dict[int, _Section]) -> None:
+def _refuse_without_rhythm(sections: dict[int, _Section]) -> None:
     if _LONG_TERM in sections:
         raise RecordFormatError(
-            f"{path}: is SCP-ECG 3, whose rhythm in section 12 is not read; export it as "
+            "is SCP-ECG 3, whose rhythm in section 12 is not read; export it as "
             "SCP-ECG 2, DICOM or HL7 aECG",
             reason="unsupported_variant",
         )
     raise RecordFormatError(
-        f"{path}: has no section 6, which holds the rhythm (found sections "
+        f"has no section 6, which holds the rhythm (found sections "
         f"{', '.join(map(str, sorted(sections)))})",
         reason="no_rhythm",
     )
