@@ -1,6 +1,8 @@
 """Shared fixtures: small ECG folders written on the spot, and real records where they are."""
 
+import logging
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +16,19 @@ from ecgjepa.signals.leads import LEADS
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
+
+# A shell starts background jobs with SIGINT ignored, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Undo what a test did to the root logger; the command logs to a stream that is closed then."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
 
 # Overrides that make a preset small enough to train within a test.
 SMALL_MODEL = [

@@ -1,7 +1,6 @@
 """The command as people call it: exit codes, messages, and files left behind."""
 
 import json
-import logging
 import re
 import sys
 
@@ -22,7 +21,6 @@ TINY = [
 @pytest.fixture
 def ecgjepa(monkeypatch, capsys):
     """Return a function that runs the command: exit code, stdout, stderr."""
-    before = logging.getLogger().handlers[:]
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["ecgjepa", *map(str, arguments)])
@@ -34,8 +32,7 @@ def ecgjepa(monkeypatch, capsys):
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    yield run
-    logging.getLogger().handlers[:] = before
+    return run
 
 
 def sets(overrides) -> list[str]:
