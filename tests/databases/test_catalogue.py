@@ -6,7 +6,8 @@ import re
 import pytest
 
 from ecgjepa.databases import database_names
-from ecgjepa.databases.catalogue import CATALOGUE, DatabaseDescription, describe
+from ecgjepa.databases.catalogue import CATALOGUE, describe
+from ecgjepa.databases.description import DatabaseDescription
 from ecgjepa.errors import DatabaseError
 
 ALL = list(CATALOGUE.values())

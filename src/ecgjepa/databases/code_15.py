@@ -5,7 +5,6 @@ are padded with zeros on both sides to 4096 samples. There are no folds. Reading
 ``pip install 'ecgjepa[code-15]'``. Licence and citation: see `catalogue`.
 """
 
-import json
 import math
 import os
 import re
@@ -19,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecgjepa.databases.code_15_table import TABLE_FILE, read_exams
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import size_notices
-from ecgjepa.databases.tables import identifiers, numbers, read_table, require_columns
 from ecgjepa.errors import DatabaseError, RecordFormatError
 from ecgjepa.io import Damaged
 from ecgjepa.signals.record import Record
@@ -29,7 +28,6 @@ from ecgjepa.signals.record import Record
 NAME = "code-15"
 # Baseline wander is strong in this database, and the paper removes it.
 HIGHPASS_HZ = 0.5
-TABLE_FILE = "exams.csv"
 NUM_EXAMS = 345_779
 NUM_PARTS = 18
 SAMPLING_RATE = 400.0
@@ -50,11 +48,6 @@ MILLIVOLT_PER_UNIT = 1.0
 _LEAST_BYTES = 64
 _MOST_CHUNK_BYTES = 2**28
 
-_ABNORMALITIES = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
-_FLAGS = {name: name for name in _ABNORMALITIES} | {"normal_ecg": "NORM"}
-_COLUMNS = ("exam_id", "age", "is_male", *_FLAGS, "patient_id", "trace_file")
-_YES, _NO = ("true", "1", "1.0"), ("false", "0", "0.0")
-
 
 def list_records(root: Path) -> Listing:
     """List a copy of CODE-15%, whole or partial.
@@ -66,7 +59,7 @@ def list_records(root: Path) -> Listing:
         DatabaseError: If h5py or a file is missing, a file is damaged or not laid out as expected,
             or an exam appears twice.
     """
-    exams = _read_exams(root / TABLE_FILE)
+    exams = read_exams(root / TABLE_FILE)
     rows, num_phantoms = _read_rows(root)
     is_absent = ~exams["exam_id"].isin(rows["exam_id"])
     table = rows.merge(exams, on="exam_id", how="left", validate="one_to_one", indicator=True)
@@ -162,52 +155,6 @@ def require_h5py() -> ModuleType:
 @lru_cache(maxsize=NUM_PARTS)
 def _open(path: Path, process: int) -> Any:  # noqa: ANN401
     return require_h5py().File(path, "r")
-
-
-def _read_exams(path: Path) -> pd.DataFrame:
-    """Return ``exams.csv`` with the columns of `Entry` that it gives, exam_id and trace_file."""
-    if not path.is_file():
-        raise DatabaseError(
-            f"{NAME}: {path} is missing; expected the folder that holds {TABLE_FILE} and "
-            "exams_part0.hdf5"
-        )
-    cells = read_table(path, dtype=str)
-    require_columns(path, cells, _COLUMNS)
-    return pd.DataFrame(
-        {
-            "exam_id": identifiers(path, cells["exam_id"]),
-            "patient_id": cells["patient_id"],
-            "age": numbers(path, cells["age"]),
-            "sex": _flags(path, cells["is_male"]).map({1.0: "male", 0.0: "female"}),
-            "labels": _labels_as_json(path, cells),
-            "trace_file": cells["trace_file"],
-        }
-    )
-
-
-def _flags(path: Path, cells: pd.Series) -> pd.Series:
-    """Return the cells as 1.0 or 0.0, empty ones as NaN."""
-    flags = cells.str.lower().map(dict.fromkeys(_YES, 1.0) | dict.fromkeys(_NO, 0.0))
-    wrong = flags.isna() & cells.notna()
-    if wrong.any():
-        raise DatabaseError(
-            f"{path}: {cells.name} is {cells[wrong].iloc[0]!r}; expected True or False"
-        )
-    return flags
-
-
-def _labels_as_json(path: Path, cells: pd.DataFrame) -> list[str]:
-    """Few of the combinations of flags occur, so each is written once."""
-    held = np.column_stack([_flags(path, cells[column]) == 1.0 for column in _FLAGS])
-    combinations, which = np.unique(held, axis=0, return_inverse=True)
-    texts = [
-        json.dumps(
-            {code: 100.0 for code, yes in zip(_FLAGS.values(), row, strict=True) if yes},
-            sort_keys=True,
-        )
-        for row in combinations
-    ]
-    return [texts[index] for index in which]
 
 
 def _read_rows(root: Path) -> tuple[pd.DataFrame, int]:

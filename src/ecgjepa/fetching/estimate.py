@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecgjepa.databases.catalogue import DatabaseDescription
+from ecgjepa.databases.description import DatabaseDescription
 from ecgjepa.errors import DiskSpaceError
 from ecgjepa.fetching.client import Client, NetworkError, RefusedError
 from ecgjepa.fetching.journal import Journal

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ecgjepa.databases.catalogue import DatabaseDescription, describe
+from ecgjepa.databases.catalogue import describe
+from ecgjepa.databases.description import DatabaseDescription
 from ecgjepa.errors import FetchError
 from ecgjepa.fetching.client import Client, RefusedError, shown
 from ecgjepa.fetching.estimate import Estimate, estimate, readable, refuse_full_disk

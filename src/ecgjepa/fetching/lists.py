@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ecgjepa.databases.catalogue import Origin
+from ecgjepa.databases.description import Origin
 from ecgjepa.errors import FetchError
 from ecgjepa.files import PARTIAL_PREFIX
 

@@ -24,8 +24,6 @@ from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 from ecgjepa.signals.units import UNIT_SPELLINGS, millivolt_per_unit, unit_name
 
 _INVALID_16 = -32768
-
-
 Damaged = Literal["raise", "flag", "mask"]
 DAMAGED = get_args(Damaged)
 

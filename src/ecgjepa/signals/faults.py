@@ -11,8 +11,6 @@ from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # What the store can hold, in µV.
 _MOST = 32767
-
-
 # Samples of all of `LEADS`, in this order.
 Samples = Int16[np.ndarray, "samples leads"]
 

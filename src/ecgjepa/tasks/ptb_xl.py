@@ -18,8 +18,6 @@ NUM_LABELS = {
     "rhythm": 12,
     "st-mem": 5,
 }
-
-
 SUPERCLASS_DESCRIPTIONS = {
     "NORM": "normal ECG",
     "MI": "myocardial infarction",

@@ -10,7 +10,7 @@ from ecgjepa.terminal.screen import as_hours, as_records, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.checking.verify import Verification
-    from ecgjepa.databases.catalogue import DatabaseDescription
+    from ecgjepa.databases.description import DatabaseDescription
     from ecgjepa.fetching.fetch import FetchResult
     from ecgjepa.io.catalogue import Format, NotRead
     from ecgjepa.store.manifest import Manifest

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from ecgjepa.databases.code_15 import LEADS, NUM_SAMPLES, SAMPLING_RATE, TABLE_FILE, require_h5py
+from ecgjepa.databases.code_15 import LEADS, NUM_SAMPLES, SAMPLING_RATE, require_h5py
+from ecgjepa.databases.code_15_table import TABLE_FILE
 from ecgjepa.files import naming_full_disk, write_text
 from ecgjepa.simulation.heart.patients import generator
 from ecgjepa.simulation.heart.recorder import (
