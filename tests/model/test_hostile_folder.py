@@ -80,7 +80,6 @@ INFINITY = float("inf")
         ("preprocessing.leads", ["x" * 10_000, *"ABCDEFGHIJK"]),
         ("normalisation.mean", [0.0] * 3),
         ("normalisation.std", [1.0]),
-        ("normalisation.std", [0.0] * 12),
         ("normalisation.std", [-1.0] * 12),
         ("normalisation.std", [float("nan")] * 12),
         ("task.kind", "regression"),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgjepa.databases.archive_table import _ALIASES, described, undescribed
+from ecgjepa.databases.archive_table import described, undescribed
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, simulated_notice
 from ecgjepa.errors import DatabaseError, RecordError
@@ -23,7 +23,6 @@ from ecgjepa.io import EXPECTED, PACKAGES, is_described, is_fhir
 from ecgjepa.io.description import FOLDER_DESCRIPTION
 from ecgjepa.io.wfdb_header import read_header
 
-_ALIASES |= {"label": "labels", "strat_fold": "fold"}
 # Beside a header they are its signals and annotations.
 _WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
 # Most tables are no ECG, unless a description says so.

@@ -18,6 +18,7 @@ from ecgjepa.errors import DatabaseError
 
 _KNOWN = ("record", "file", "patient", "fold", "age", "sex", "labels")
 _ALIASES = {"record_id": "record", "path": "file", "filename": "file", "patient_id": "patient"}
+_ALIASES |= {"label": "labels", "strat_fold": "fold"}
 _SEX = {"male": "male", "m": "male", "female": "female", "f": "female"}
 _NO, _YES = {"", "0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
 # A column with more different words is no label but a comment, a date or an identifier.

@@ -75,7 +75,7 @@ def list_records(root: Path) -> Listing:
                 "fold": None,
                 "age": table["age"],
                 "sex": table["sex"],
-                "labels": table["labels"].fillna("{}"),
+                "labels": table["labels"].astype(object).fillna("{}"),
             },
             columns=list(Entry._fields),
         ),
@@ -239,7 +239,7 @@ def _describe(file: Any, name: str) -> str:  # noqa: ANN401
 
 
 def _absent(missing: pd.DataFrame, present: set[str]) -> tuple[Skip, ...]:
-    files = missing["trace_file"].fillna("its file")
+    files = missing["trace_file"].astype(object).fillna("its file")
     details = np.where(
         files.isin(present), files + " has no row for it", files + " is not in this copy"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int16, Int64
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from ecgjepa.config import Section
@@ -58,10 +58,13 @@ class Normaliser(nn.Module):
 
 
 class NormalisationConfig(Section):
-    """Per-lead constants in mV, and the cut in standard deviations."""
+    """Per-lead constants in mV, and the cut in standard deviations.
+
+    A standard deviation of 0 stands for a lead that was constant; such a lead is only centred.
+    """
 
     mean: tuple[float, ...] = Field(max_length=MOST_LEADS)
-    std: tuple[PositiveFloat, ...] = Field(max_length=MOST_LEADS)
+    std: tuple[NonNegativeFloat, ...] = Field(max_length=MOST_LEADS)
     clip: float = Field(5.0, gt=0)
 
     @classmethod
