@@ -6,17 +6,19 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import r2_score
 from small_encoders import save_encoder
 
 import ecgjepa
 from ecgjepa import cli
-from ecgjepa.errors import ConfigError, TaskError
+from ecgjepa.errors import ConfigError, DivergenceError, TaskError
 from ecgjepa.evaluation.repeats import means
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
+from ecgjepa.store.reading import Store
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import hashed_fold
 from ecgjepa.tasks.opening import open_data
@@ -345,6 +347,46 @@ def test_labels_opened_once_serve_many_runs(encoder, ptb_xl, cache):
     whole = run(loaded, records, cache, "linear")
     assert len(half.records.parts.train) < len(whole.records.parts.train)
     assert np.abs(half.outcome.test - whole.outcome.test).max() > 0.01
+
+
+@pytest.mark.parametrize("protocol", ["attentive", "linear", "knn", "finetune-after-probe"])
+def test_the_callers_encoder_stays_as_it_was(encoder, ptb_xl, cache, protocol):
+    """It may be in training elsewhere: its mode and weights are not the protocol's to change."""
+    loaded = load_encoder(encoder)
+    loaded.encoder.train()
+    before = {name: value.clone() for name, value in loaded.encoder.state_dict().items()}
+    result = run(loaded, {"ptb-xl": ptb_xl}, cache, protocol, task="superdiagnostic")
+    assert all(module.training for module in loaded.encoder.modules())
+    for name, value in loaded.encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    if result.classifier is not None:
+        assert not result.classifier.encoder.training
+        own = {id(parameter) for parameter in loaded.encoder.parameters()}
+        assert not own & {id(parameter) for parameter in result.classifier.parameters()}
+
+
+def test_a_store_that_a_verb_opened_is_closed(encoder, ptb_xl, cache, tmp_path, monkeypatch):
+    opened, closed = [], []
+    for name, seen in (("__init__", opened), ("close", closed)):
+        real = getattr(Store, name)
+        monkeypatch.setattr(
+            Store,
+            name,
+            lambda self, *args, real=real, seen=seen, **options: (
+                seen.append(id(self)),
+                real(self, *args, **options),
+            )[1],
+        )
+    data, given = {"ptb-xl": ptb_xl}, {"task": "superdiagnostic", "cache": cache}
+    run(encoder, data, cache, "linear", task="superdiagnostic")
+    with pytest.raises(DivergenceError):
+        ecgjepa.probe(
+            encoder, data, tmp_path / "p", **given, overrides=[*FAST, "learning_rate=1e38"]
+        )
+    with pytest.raises(TaskError, match="share|copies|fold"):
+        run(encoder, data, cache, "linear", split=ecgjepa.Split((1,), (2,), (30,)))
+    assert len(opened) >= 3
+    assert set(opened) == set(closed)
 
 
 def test_all_labels_again_are_said_to_be_all(encoder, ptb_xl, cache):

@@ -465,3 +465,17 @@ def test_fewer_records_than_a_batch_do_not_hang():
 def test_every_record_comes_up_once_per_epoch():
     batches = list(_batches(10, load_protocol("attentive", ["steps=5", "batch_size=4"]), seed=0))
     assert sorted(np.concatenate(batches).tolist()) == sorted([*range(10)] * 2)
+
+
+@pytest.mark.parametrize("num_records", [5, 7, 10, 33])
+@pytest.mark.parametrize("size", [2, 4, 5, 9])
+def test_no_record_comes_twice_in_a_batch(num_records, size):
+    """Where one permutation ends and the next begins, both may begin with the same records."""
+    settings = load_protocol("attentive", ["steps=200", f"batch_size={size}"])
+    batches = list(_batches(num_records, settings, seed=3))
+    assert {len(batch) for batch in batches} == {min(size, num_records)}
+    assert all(len(set(batch.tolist())) == len(batch) for batch in batches)
+    # However it is cut into batches, each epoch has every record once.
+    drawn = np.concatenate(batches)
+    counts = np.bincount(drawn[: len(drawn) // num_records * num_records], minlength=num_records)
+    assert (counts == len(drawn) // num_records).all()

@@ -163,16 +163,24 @@ def _finite(loss: Tensor, step: int) -> float:
 def _batches(
     num_records: int, config: ProtocolConfig, seed: int
 ) -> Iterator[Int64[np.ndarray, " batch"]]:
-    """Yield batches from one permutation after another; a short training set is no problem."""
+    """Yield batches from one permutation after another, in none of which a record comes twice.
+
+    A batch may begin with the last records of one permutation; those of them that come first in the
+    next one are put off until the batch is full. A training set may be shorter than a batch.
+    """
     queue = np.empty(0, np.int64)
     epoch = 0
     size = min(config.batch_size, num_records)
     for _ in range(config.steps):
-        while len(queue) < size:
-            order = np.random.default_rng([seed, 0, epoch]).permutation(num_records)
-            queue, epoch = np.concatenate((queue, order)), epoch + 1
-        yield queue[:size]
-        queue = queue[size:]
+        if len(queue) >= size:
+            yield queue[:size]
+            queue = queue[size:]
+            continue
+        order = np.random.default_rng([seed, 0, epoch]).permutation(num_records)
+        epoch += 1
+        others = order[~np.isin(order, queue)][: size - len(queue)]
+        yield np.concatenate((queue, others))
+        queue = order[~np.isin(order, others)]
 
 
 def _loss(
