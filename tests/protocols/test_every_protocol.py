@@ -383,7 +383,7 @@ def test_a_store_that_a_verb_opened_is_closed(encoder, ptb_xl, cache, tmp_path, 
         ecgjepa.probe(
             encoder, data, tmp_path / "p", **given, overrides=[*FAST, "learning_rate=1e38"]
         )
-    with pytest.raises(TaskError, match="share|copies|fold"):
+    with pytest.raises(TaskError, match=r"share|copies|fold"):
         run(encoder, data, cache, "linear", split=ecgjepa.Split((1,), (2,), (30,)))
     assert len(opened) >= 3
     assert set(opened) == set(closed)

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import traceback
 from typing import Annotated
 
 import typer
@@ -23,6 +22,9 @@ app = typer.Typer(
 FELL_SHORT, WRONG_USE = 1, 2
 
 
+logger = logging.getLogger(__name__)
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -34,10 +36,8 @@ def _common(
         stream=sys.stderr,
         force=True,
     )
-    _options["debug"] = debug
-
-
-_options = {"debug": False}
+    # This logger alone: other libraries say a great deal at that level.
+    logger.setLevel(logging.DEBUG if debug else logging.NOTSET)
 
 
 def main() -> None:
@@ -51,8 +51,7 @@ def main() -> None:
 
 
 def _fail(error: BaseException, code: int) -> None:
-    if _options["debug"]:
-        traceback.print_exc()
+    logger.debug("%s", type(error).__name__, exc_info=error)
     text = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
     print_error(text)
     sys.exit(code)

@@ -1,7 +1,9 @@
 """Verbs that evaluate: probe, finetune, compare, compare-predictions."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -29,108 +31,107 @@ from ecgjepa.cli.options import (
     ValidationFolds,
     split_of_folds,
 )
+from ecgjepa.cli.sharing import sharing
+from ecgjepa.evaluation.folder import PRE_TRAINED
 from ecgjepa.terminal.results import print_comparison, print_evaluations, print_repeats
 from ecgjepa.terminal.screen import Progress, print_json
 
+if TYPE_CHECKING:
+    from ecgjepa.evaluation.repeats import Repeats
+    from ecgjepa.evaluation.results import Evaluation
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What a probe and a fine-tuning have in common."""
+
+    model: ModelOption
+    data: DataOption = None
+    store: StoreDataOption = None
+    out: OutOption = None
+    task: TaskOption = "all"
+    kind: KindOption = "multi-label"
+    runs: RunsOption = 1
+    label_fraction: FractionOption = "100%"
+    label_draws: DrawsOption = 1
+    test_on: TestOnOption = ""
+    allow_seen: AllowSeenOption = False
+    train_folds: TrainFolds = "1-8"
+    validation_folds: ValidationFolds = "9"
+    test_folds: TestFolds = "10"
+    overrides: SetOption = None
+    seed: SeedOption = 0
+    cache: CacheOption = None
+    device: DeviceOption = "auto"
+    as_json: JsonOption = False
+
+    @property
+    def leaves_each_out(self) -> bool:
+        """Whether each database is left out in turn."""
+        return self.test_on == "each"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what every verb of the package is given.
+
+        Raises:
+            BadParameter: If the data, the kind or the folds are not like that.
+        """
+        from ecgjepa.model.outputs import TaskKind
+
+        _check_word(self.kind, get_args(TaskKind), "--kind")
+        each = self.leaves_each_out
+        return {
+            "model": self.model,
+            "data": _data(self.data, self.store),
+            "out": self.out,
+            "task": self.task,
+            "kind": self.kind,
+            "split": split_of_folds(self.train_folds, self.validation_folds, self.test_folds),
+            "overrides": self.overrides or (),
+            "seed": self.seed,
+            "test_on": () if each else tuple(name for name in self.test_on.split(",") if name),
+            "allow_seen": self.allow_seen,
+            "cache": self.cache,
+            "device": self.device,
+        }
+
 
 @app.command()
+@sharing(EvaluationOptions)
 def probe(
-    model: ModelOption,
-    data: DataOption = None,
-    store: StoreDataOption = None,
-    out: OutOption = None,
-    task: TaskOption = "all",
-    kind: KindOption = "multi-label",
+    shared: EvaluationOptions,
     protocol: Annotated[
         str, typer.Option("--protocol", help="attentive, linear or knn.")
     ] = "attentive",
     layers: Annotated[
         str, typer.Option("--layers", help="Average these layers, e.g. 4 or 5-8.")
     ] = "",
-    runs: RunsOption = 1,
-    label_fraction: FractionOption = "100%",
-    label_draws: DrawsOption = 1,
-    test_on: TestOnOption = "",
-    allow_seen: AllowSeenOption = False,
-    train_folds: TrainFolds = "1-8",
-    validation_folds: ValidationFolds = "9",
-    test_folds: TestFolds = "10",
-    overrides: SetOption = None,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
 ) -> None:
     """Evaluate a frozen encoder, beside the same one untrained."""
-    _check_word(protocol, ("attentive", "linear", "knn"), "--protocol")
-    _check_word(kind, ("multi-label", "single-label", "regression"), "--kind")
-    _evaluate(
-        "encoding",
-        as_json,
-        _Repetition(runs, parse_fractions(label_fraction), label_draws, seed, test_on),
-        model=model,
-        data=_data(data, store),
-        out=out,
-        task=task,
-        kind=kind,
-        protocol=protocol,
-        split=split_of_folds(train_folds, validation_folds, test_folds),
-        overrides=overrides or (),
-        allow_seen=allow_seen,
-        cache=cache,
-        device=device,
-        layers=parse_layers(layers),
-    )
+    from ecgjepa.evaluation.probe import probe as run
+    from ecgjepa.protocols.settings import FROZEN
+
+    _check_word(protocol, FROZEN, "--protocol")
+    _evaluate(run, shared, "encoding", protocol=protocol, layers=parse_layers(layers))
 
 
 @app.command()
+@sharing(EvaluationOptions)
 def finetune(
-    model: ModelOption,
-    data: DataOption = None,
-    store: StoreDataOption = None,
-    out: OutOption = None,
-    task: TaskOption = "all",
-    kind: KindOption = "multi-label",
+    shared: EvaluationOptions,
     protocol: Annotated[
         str, typer.Option("--protocol", help="finetune-after-probe or finetune.")
     ] = "finetune-after-probe",
     from_scratch: Annotated[
         bool, typer.Option(help="Also train the untrained encoder, to compare.")
     ] = True,
-    runs: RunsOption = 1,
-    label_fraction: FractionOption = "100%",
-    label_draws: DrawsOption = 1,
-    test_on: TestOnOption = "",
-    allow_seen: AllowSeenOption = False,
-    train_folds: TrainFolds = "1-8",
-    validation_folds: ValidationFolds = "9",
-    test_folds: TestFolds = "10",
-    overrides: SetOption = None,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
 ) -> None:
     """Train encoder and head together."""
-    _check_word(protocol, ("finetune-after-probe", "finetune"), "--protocol")
-    _check_word(kind, ("multi-label", "single-label", "regression"), "--kind")
-    _evaluate(
-        "preparing",
-        as_json,
-        _Repetition(runs, parse_fractions(label_fraction), label_draws, seed, test_on),
-        model=model,
-        data=_data(data, store),
-        out=out,
-        task=task,
-        kind=kind,
-        protocol=protocol,
-        split=split_of_folds(train_folds, validation_folds, test_folds),
-        overrides=overrides or (),
-        allow_seen=allow_seen,
-        cache=cache,
-        device=device,
-        from_scratch=from_scratch,
-    )
+    from ecgjepa.evaluation.finetune import finetune as run
+    from ecgjepa.protocols.settings import TUNING
+
+    _check_word(protocol, TUNING, "--protocol")
+    _evaluate(run, shared, "preparing", protocol=protocol, from_scratch=from_scratch)
 
 
 @app.command()
@@ -169,7 +170,7 @@ def compare_predictions(
     ],
     model: Annotated[
         str, typer.Option("--model", help="Whose predictions to take from the files.")
-    ] = "pre-trained",
+    ] = PRE_TRAINED,
     second_model: Annotated[
         str | None, typer.Option("--second-model", help="The same in --against, if it differs.")
     ] = None,
@@ -193,62 +194,47 @@ def compare_predictions(
         print_comparison(comparison)
 
 
-class _Repetition(NamedTuple):
-    """How often an evaluation is done."""
-
-    runs: int
-    label_fractions: tuple[float, ...]
-    label_draws: int
-    seed: int
-    test_on: str
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it is one evaluation."""
-        draws = 1 if self.label_fractions == (1.0,) else self.label_draws
-        return self.runs * len(self.label_fractions) * draws == 1 and self.test_on != "each"
-
-
-def _evaluate(words: str, as_json: bool, how: _Repetition, **options: Any) -> None:  # noqa: ANN401
+def _evaluate(
+    verb: Callable[..., "Evaluation"],
+    shared: EvaluationOptions,
+    words: str,
+    **own: Any,  # noqa: ANN401
+) -> None:
     """Probe or fine-tune, once or repeatedly, and print what came of it."""
-    from ecgjepa.evaluation.finetune import finetune
-    from ecgjepa.evaluation.probe import probe
     from ecgjepa.evaluation.repeats import repeat
 
-    test_on = tuple(name for name in how.test_on.split(",") if name and how.test_on != "each")
+    given = shared.arguments() | own
+    fractions = parse_fractions(shared.label_fraction)
+    draws = 1 if fractions == (1.0,) else shared.label_draws
     with Progress(words) as progress:
-        if not how.is_single:
-            found = repeat(
-                **options,
-                runs=how.runs,
-                seed=how.seed,
-                label_fractions=how.label_fractions,
-                label_draws=how.label_draws,
-                test_on=test_on,
-                each_database=how.test_on == "each",
+        if shared.runs * len(fractions) * draws > 1 or shared.leaves_each_out:
+            repeated = repeat(
+                **given,
+                runs=shared.runs,
+                label_fractions=fractions,
+                label_draws=shared.label_draws,
+                each_database=shared.leaves_each_out,
                 progress=progress,
             )
+            result = None
         else:
-            verb: Any = probe if options["protocol"] in ("attentive", "linear", "knn") else finetune
-            result = verb(
-                **options,
-                seed=how.seed,
-                label_fraction=how.label_fractions[0],
-                test_on=test_on,
-                progress=progress,
-            )
-    if not how.is_single:
-        if as_json:
-            print_json(found.summary)
-        else:
-            print_repeats(found.summary)
-            print(f"\nresults: {found.path}")
-    elif as_json:
+            result = verb(**given, label_fraction=fractions[0], progress=progress)
+    if result is None:
+        _show_repeats(repeated, shared.as_json)
+    elif shared.as_json:
         print_json(result.results)
     else:
         print_evaluations([result])
-        what = "results" if options["protocol"] == "knn" else "results and model"
+        what = "results" if own["protocol"] == "knn" else "results and model"
         print(f"\n{what}: {result.path}")
+
+
+def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
+    if as_json:
+        print_json(repeated.summary)
+    else:
+        print_repeats(repeated.summary)
+        print(f"\nresults: {repeated.path}")
 
 
 def _data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401
@@ -257,6 +243,6 @@ def _data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401
     return named_folders(data or []) if store is None else store
 
 
-def _check_word(word: str, known: tuple[str, ...], option: str) -> None:
+def _check_word(word: str, known: Sequence[str], option: str) -> None:
     if word not in known:
         raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
