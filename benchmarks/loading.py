@@ -34,6 +34,7 @@ import official
 
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.model.normalisation import Normaliser
+from ecgjepa.objectives.build import objective_of
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.store.reading import Store
 
@@ -52,10 +53,12 @@ start = time.perf_counter()
 import torch
 after_torch = time.perf_counter()
 from ecgjepa.config import load_preset
+from ecgjepa.objectives.build import objective_of
 from ecgjepa.sampling.batches import BatchReader
 from ecgjepa.store.reading import Store
 imported = time.perf_counter()
-BatchReader(Store(sys.argv[1]), load_preset("paper-vit-s-ptbxl")).read(0, 0)
+config = load_preset("paper-vit-s-ptbxl")
+BatchReader(Store(sys.argv[1]), config, objective_of(config).draw).read(0, 0)
 end = time.perf_counter()
 # Not getrusage: its maximum counts the process this one was forked from.
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -127,11 +130,11 @@ def batches(folder: Path, config: PretrainConfig) -> dict[str, float]:
     rates = {}
     for threads in THREADS:
         with Store(folder, num_threads=threads) as store:
-            reader = BatchReader(store, config, pin_memory=True)
+            reader = BatchReader(store, config, objective_of(config).draw, pin_memory=True)
             steps = reader.steps(0, SKIPPED + TIMED)
             rates[f"batches, {threads} threads"] = steady_rate(steps)
     with Store(folder) as store:
-        reader = BatchReader(store, config, pin_memory=True)
+        reader = BatchReader(store, config, objective_of(config).draw, pin_memory=True)
         normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip)
         steps = reader.steps(0, SKIPPED + TIMED)
         rates["batches, normalised"] = steady_rate(
@@ -139,7 +142,8 @@ def batches(folder: Path, config: PretrainConfig) -> dict[str, float]:
         )
     shuffled = config.data.model_copy(update={"sampling": "shuffle"})
     with Store(folder) as store:
-        reader = BatchReader(store, config.model_copy(update={"data": shuffled}), pin_memory=True)
+        config = config.model_copy(update={"data": shuffled})
+        reader = BatchReader(store, config, objective_of(config).draw, pin_memory=True)
         rates["batches, shuffled"] = steady_rate(reader.steps(0, SKIPPED + TIMED))
     return rates
 

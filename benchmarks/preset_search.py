@@ -24,7 +24,6 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.protocols.features import encode, grid_windows
 from ecgjepa.protocols.linear import fit_linear_probe
@@ -100,10 +99,7 @@ def measure(
         "loss": [lines[0]["loss"], lines[-1]["loss"]],
         "least_spread": min(line["spread"] for line in lines),
         "least_rank_share": min(line["effective_rank"] for line in lines) / dim,
-        "warnings": sum(
-            collapse_warning(CollapseSigns(line["spread"], line["effective_rank"], dim)) is not None
-            for line in lines
-        ),
+        "warnings": sum(line["collapsed"] for line in lines),
     }
 
 

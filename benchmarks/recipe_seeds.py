@@ -18,7 +18,6 @@ from preset_search import validation_score
 
 import ecgjepa
 from ecgjepa.config import load_preset
-from ecgjepa.pretraining.collapse import CollapseSigns, collapse_warning
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.opening import open_data
@@ -40,15 +39,14 @@ def seed_result(
     encoder, model = load_encoder(run)
     records = open_data({"ptb-xl": ptb_xl}, model, COHORT, cache=cache)
     dim, batch = config.encoder.dim, config.train.batch_size
-    signs = [CollapseSigns(line["spread"], line["effective_rank"], dim) for line in lines]
     result = {
         "seed": config.train.seed,
         "fold 8, pre-trained": round(validation_score(encoder, model, records), 4),
         "fold 8, untrained": round(validation_score(untrained_encoder(model), model, records), 4),
         "loss": [round(lines[0]["loss"], 4), round(lines[-1]["loss"], 4)],
-        "least spread": round(min(sign.spread for sign in signs), 3),
-        "least rank share": round(min(sign.effective_rank for sign in signs) / dim, 3),
-        "lines with a collapse warning": sum(collapse_warning(sign) is not None for sign in signs),
+        "least spread": round(min(line["spread"] for line in lines), 3),
+        "least rank share": round(min(line["effective_rank"] for line in lines) / dim, 3),
+        "lines with a collapse warning": sum(line["collapsed"] for line in lines),
         "minutes of training": round(
             sum(batch * config.train.log_every / line["records_per_second"] / 60 for line in lines),
             1,

@@ -20,7 +20,8 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.io import read_record
 from ecgjepa.model.compute import autocast, choose_device
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.pretraining.loop import initial_objective
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.pretraining.loop import initial_networks
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.masking import sample_masks
@@ -43,17 +44,15 @@ def simulate_signals() -> None:
 def pretraining_step(store: Store, config: PretrainConfig) -> Callable[[], None]:
     """Return a function that does one whole step: read, forward, backward, update."""
     device = choose_device("auto")
-    jepa = initial_objective(config).to(device)
+    jepa = initial_networks(config).to(device)
     optimizer = build_optimizer(jepa, config.train)
     normalise = Normaliser(*normalisation_tables(store), clip=config.data.clip).to(device)
-    reader = BatchReader(store, config)
+    reader = BatchReader(store, config, objective_of(config).draw)
 
     def step() -> None:
         batch = reader.read(0, 0).to(device)
         with autocast(device, config.train.precision):
-            output = jepa(
-                normalise(batch.signal, batch.database), batch.context_index, batch.target_index
-            )
+            output = jepa(normalise(batch.signal, batch.database), *batch.inputs)
         output.loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -91,7 +90,7 @@ def measure(folder: Path) -> dict[str, float]:
     for name, config, path in (("paper", paper, "store-0"), ("tiny", tiny, f"store-{REPEATS}")):
         size = config.train.batch_size // config.train.gradient_accumulation_steps
         with Store(folder / path) as store:
-            reader = BatchReader(store, config)
+            reader = BatchReader(store, config, objective_of(config).draw)
             rates[f"batches of {name}"] = rate(
                 size * 5, lambda given=reader: [given.read(step, 0) for step in range(5)]  # type: ignore[misc]
             )  # fmt: skip

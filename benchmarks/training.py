@@ -33,7 +33,8 @@ import torch
 
 import ecgjepa
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.planning.costs import count_flops, part_size
+from ecgjepa.objectives.costs import part_size
+from ecgjepa.planning.costs import count_flops
 from ecgjepa.planning.measure import matmul_rate
 from ecgjepa.sampling.batches import normalisation_tables
 from ecgjepa.store.reading import Store

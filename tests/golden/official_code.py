@@ -151,7 +151,7 @@ def official_losses(
 
 def shapes_of(size: str) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all our tensors of a size, by name."""
-    from ecgjepa.objectives.jepa import Jepa
+    from ecgjepa.objectives.networks.jepa import Jepa
 
     config = setup.parity_config(size)
     with torch.device("meta"):

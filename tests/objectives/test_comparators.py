@@ -8,20 +8,17 @@ import torch
 
 from ecgjepa.config import EncoderConfig, MaeConfig, load_preset
 from ecgjepa.errors import CollapseError
-from ecgjepa.objectives.build import build_objective, kept_encoder_name
-from ecgjepa.objectives.byol import regression_loss
-from ecgjepa.objectives.mae import Mae, normalise_patches
-from ecgjepa.objectives.simclr import contrastive_loss
-from ecgjepa.objectives.views import make_views, pooled, white_noise
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.networks.byol import regression_loss
+from ecgjepa.objectives.networks.mae import Mae, normalise_patches
+from ecgjepa.objectives.networks.simclr import contrastive_loss
+from ecgjepa.objectives.networks.views import make_views, pooled, white_noise
 from ecgjepa.pretraining.collapse import CollapseWatch
-from ecgjepa.pretraining.loop import initial_objective
-from ecgjepa.pretraining.monitor import batch_signs
+from ecgjepa.pretraining.loop import initial_networks
 from ecgjepa.sampling.augmentation import Augmentation
-from ecgjepa.sampling.inputs import sample_batch_inputs
 
 SMALL = ["encoder.dim=16", "encoder.depth=1", "predictor.dim=8", "predictor.depth=1"]
 ENCODER = EncoderConfig(patch_size=5, dim=16, depth=1, num_heads=4)
-NOWHERE = torch.empty((0, 0), dtype=torch.int64)
 OBJECTIVES = ["jepa", "simclr", "byol", "mae", "mae-lead-time"]
 
 
@@ -33,9 +30,8 @@ def small_config(name: str):
 
 def batch(config, size=6, seed=0):
     """Return normalised signals and what the objective takes beside them."""
-    context, target, augmentation = sample_batch_inputs(config, seed, 0, 0, size=size)
     signal = torch.randn(size, 12, 250, generator=torch.Generator().manual_seed(seed))
-    return signal, *((context, target) if augmentation is None else (augmentation,))
+    return signal, *objective_of(config).draw(seed, 0, 0, size=size)
 
 
 def unchanged(size: int, **changes) -> Augmentation:
@@ -78,13 +74,13 @@ def test_byol_is_the_published_sum():
     """BYOL, equations 2 and 3: squared distances of unit vectors, both ways."""
     config = small_config("byol")
     torch.manual_seed(0)
-    byol = build_objective(config)
+    byol = objective_of(config).networks()
     with torch.no_grad():
         for parameter in byol.target_encoder.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    signal, augmentation = batch(config)
-    loss = byol(signal, augmentation).loss
-    one, two = make_views(signal, augmentation)
+    signal, *augmentation = batch(config)
+    loss = byol(signal, *augmentation).loss
+    one, two = make_views(signal, Augmentation(*augmentation))
     total = torch.zeros(())
     for seen, other in ((one, two), (two, one)):
         q = byol.predictor(byol.projector(pooled(byol.encoder, seen)))
@@ -96,7 +92,7 @@ def test_byol_is_the_published_sum():
 
 
 def test_byol_targets_get_no_gradient_and_move_by_the_momentum():
-    byol = build_objective(small_config("byol"))
+    byol = objective_of(small_config("byol")).networks()
     byol(*batch(small_config("byol"))).loss.backward()
     targets = [*byol.target_encoder.parameters(), *byol.target_projector.parameters()]
     online = [*byol.encoder.parameters(), *byol.projector.parameters()]
@@ -132,10 +128,10 @@ def test_reconstruction_is_scored_on_hidden_patches_alone(normalised):
 def test_hidden_samples_reach_the_encoder_in_neither_masking():
     for name in ("mae", "mae-lead-time"):
         config = small_config(name)
-        mae = build_objective(config)
+        mae = objective_of(config).networks()
         signal, context, target = batch(config)
         before = mae(signal, context, target).features
-        hidden = torch.zeros(6, config.num_maskable).scatter(1, target, 1.0)
+        hidden = torch.zeros(6, objective_of(config).num_maskable).scatter(1, target, 1.0)
         hidden = hidden.view(6, 25, -1).expand(-1, -1, 12).transpose(1, 2)
         changed = signal + 10 * hidden.repeat_interleave(10, dim=2)
         assert torch.equal(mae(changed, context, target).features, before)
@@ -144,7 +140,7 @@ def test_hidden_samples_reach_the_encoder_in_neither_masking():
 
 def test_single_lead_patches_are_numbered_patch_by_patch():
     config = small_config("mae-lead-time")
-    mae = build_objective(config)
+    mae = objective_of(config).networks()
     signal = torch.arange(12 * 250.0).view(1, 12, 250)
     patches = mae._patches(signal)
     assert torch.equal(patches[0, 3 * 12 + 7], signal[0, 7, 30:40])
@@ -215,7 +211,7 @@ def test_noise_is_white_and_a_function_of_its_seed():
 
 
 def test_all_objectives_start_from_the_same_encoder():
-    encoders = [initial_objective(small_config(name)).encoder_to_keep for name in OBJECTIVES]
+    encoders = [initial_networks(small_config(name)).encoder_to_keep for name in OBJECTIVES]
     first = encoders[0].state_dict()
     for encoder in encoders[1:]:
         state = encoder.state_dict()
@@ -226,8 +222,8 @@ def test_all_objectives_start_from_the_same_encoder():
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_one_batch_can_be_learned_and_everything_takes_part(name):
     config = small_config(name)
-    objective = initial_objective(config)
-    kept = f"{kept_encoder_name(config.objective)}."
+    objective = initial_networks(config)
+    kept = f"{objective_of(config).kept_encoder}."
     held = {key.removeprefix(kept) for key in objective.state_dict() if key.startswith(kept)}
     assert held == set(objective.encoder_to_keep.state_dict())
     optimizer = torch.optim.AdamW(
@@ -244,36 +240,42 @@ def test_one_batch_can_be_learned_and_everything_takes_part(name):
         objective.update_target(0.99)
         losses.append(output.loss.item())
     assert losses[-1] < 0.9 * losses[0]
-    indices = inputs[1:] if len(inputs) == 3 else (NOWHERE, NOWHERE)
-    signs = batch_signs(output, *indices, normalise_targets=True)
+    signs = output.signs()
     assert np.isfinite(list(signs.values())).all()
+    assert list(signs) == [sign.name for sign in objective_of(config).signs]
 
 
 def test_signs_of_views_and_of_reconstruction():
     config = small_config("simclr")
-    simclr = build_objective(config)
+    simclr = objective_of(config).networks()
     signal = batch(config)[0]
-    output = simclr(signal, unchanged(6))
-    signs = batch_signs(output, NOWHERE, NOWHERE, normalise_targets=False)
+    output = simclr(signal, *unchanged(6))
+    signs = output.signs()
     assert signs["positive_similarity"] == pytest.approx(1, abs=1e-3)
-    same = simclr(signal[:1].expand(6, -1, -1), unchanged(6))
-    collapsed = batch_signs(same, NOWHERE, NOWHERE, normalise_targets=False)
+    same = simclr(signal[:1].expand(6, -1, -1), *unchanged(6))
+    collapsed = same.signs()
     assert collapsed["spread"] < 0.01
     mae_config = small_config("mae")
-    mae = build_objective(mae_config)
+    mae = objective_of(mae_config).networks()
     with torch.no_grad():
         mae.decoder.proj.weight.zero_()  # predicts the mean
-    signs = batch_signs(mae(*batch(mae_config)), NOWHERE, NOWHERE, normalise_targets=False)
+    signs = mae(*batch(mae_config)).signs()
     assert signs["reconstruction_r2"] == pytest.approx(0, abs=1e-6)
 
 
 def test_embeddings_that_are_all_alike_raise_the_alarm(caplog):
-    watch = CollapseWatch(dim=96, stop=True, objective="byol")
-    healthy = {"spread": 0.1, "effective_rank": 2.9, "negative_similarity": 0.5}
+    objective, watch = objective_of(small_config("byol")), CollapseWatch(stop=True)
+    healthy = {
+        "spread": 0.1,
+        "effective_rank": 0.1,
+        "positive_similarity": 0.9,
+        "negative_similarity": 0.5,
+        "uniformity": -2.0,
+    }
     for step in range(5):
-        watch.look(step, healthy)
+        watch.look(step, objective.find_collapse(healthy))
     assert not caplog.records
-    bad = {**healthy, "negative_similarity": 0.95}
+    bad = objective.find_collapse({**healthy, "negative_similarity": 0.95})
     watch.look(6, bad)
     watch.look(7, bad)
     with pytest.raises(CollapseError, match=r"different records have a mean cosine of 0\.95"):

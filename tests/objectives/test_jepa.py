@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from ecgjepa.config import EncoderConfig, MaskConfig, PredictorConfig
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.positions import token_index
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.sampling.masking import sample_masks
 
 ENCODER = EncoderConfig(patch_size=5, dim=16, depth=2, num_heads=4)

@@ -175,7 +175,7 @@ def test_a_model_folder_becomes_a_target_encoder(run, tmp_path):
 def test_registers_may_be_absent(tmp_path):
     config = load_preset("paper-vit-xs-ptbxl", ["encoder.num_registers=0", *FAST])
     official = to_official_config(config)
-    from ecgjepa.objectives.jepa import Jepa
+    from ecgjepa.objectives.networks.jepa import Jepa
 
     jepa = Jepa(config.encoder, config.predictor)
     path = write_official(tmp_path / "a.pt", OfficialCheckpoint(official, jepa.state_dict()))
@@ -251,12 +251,12 @@ def test_the_official_code_continues_our_run(official, run, tmp_path):
     their_optimizer.load_state_dict(content["optimizer"])
 
     from ecgjepa.pretraining.checkpoint import restore_checkpoint
-    from ecgjepa.pretraining.loop import initial_objective
+    from ecgjepa.pretraining.loop import initial_networks
     from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
     from ecgjepa.pretraining.run import read_run_config
 
     settings = read_run_config(run)
-    ours = initial_objective(settings)
+    ours = initial_networks(settings)
     optimizer = build_optimizer(ours, settings.train)
     restore_checkpoint(run / "checkpoints/step-000002", ours, optimizer)
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from make_official_outputs import sample
 
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import ks_2samp
 
 from ecgjepa.config import load_preset
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.official.checkpoint import tensor_names
 from ecgjepa.official.config import to_official_config
 from ecgjepa.pretraining import schedules

@@ -12,18 +12,18 @@ from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, StoreError
 from ecgjepa.model import layers
 from ecgjepa.model.compute import autocast
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.costs import part_size
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.planning.costs import (
     count_bytes,
-    count_flops,
     count_parameters,
     estimate_disk,
     estimate_memory,
-    part_size,
 )
 from ecgjepa.planning.measure import Measurement
 from ecgjepa.planning.plan import plan
-from ecgjepa.pretraining.loop import initial_objective
+from ecgjepa.pretraining.loop import initial_networks
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -74,7 +74,7 @@ def test_operations_are_those_that_pytorch_counts(monkeypatch, name, num_context
     signal, context, target = batch(config, 1, num_context)
     with FlopCounterMode(display=False) as counter:
         jepa(signal.float().transpose(1, 2), context, target).loss.backward()
-    counted = count_flops(config, num_context).total
+    counted = objective_of(config).flops_with(num_context).total
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.02)
     if published:
         assert counted == pytest.approx(published, rel=0.02)
@@ -82,7 +82,7 @@ def test_operations_are_those_that_pytorch_counts(monkeypatch, name, num_context
 
 def peak_bytes(config, precision: str) -> int:
     """Return the most bytes that a second step has allocated at once, on the CPU."""
-    jepa = initial_objective(config)
+    jepa = initial_networks(config)
     optimizer = build_optimizer(jepa, config.train)
     num_context = int(config.mask.max_keep_ratio * config.num_patches) + 1
     num_context *= config.encoder.tokens_per_patch

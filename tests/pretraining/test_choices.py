@@ -16,12 +16,13 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError, ConfigError, RecordFormatError
 from ecgjepa.model import layers
 from ecgjepa.model.folder import load_model_folder
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.planning.costs import count_bytes, count_flops, count_parameters
 from ecgjepa.planning.plan import plan
-from ecgjepa.pretraining.loop import initial_objective, pretrain
+from ecgjepa.pretraining.loop import initial_networks, pretrain
 from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.sampling.inputs import sample_batch_inputs
+from ecgjepa.sampling.inputs import draw_block_masks
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -109,7 +110,7 @@ def test_a_run_resumes_bit_for_bit(store, tmp_path, monkeypatch, choice):
     assert weights.keys() == cut_weights.keys()
     assert all(torch.equal(value, cut_weights[name]) for name, value in weights.items())
     # Learned tables take part in training, and the target encoder follows.
-    start = initial_objective(load_preset("tiny", overrides)).state_dict()
+    start = initial_networks(load_preset("tiny", overrides)).state_dict()
     assert weights.keys() == start.keys()
     for name, value in weights.items():
         if "positions" in name:
@@ -203,11 +204,12 @@ def test_operations_are_those_that_pytorch_counts(monkeypatch, choice):
     )
     overrides = [item for item in CHOICES[choice] if "lead_dropout" not in item]
     config = load_preset("tiny", [*overrides, "encoder.depth=2", "predictor.depth=2"])
-    context, target, _ = sample_batch_inputs(config, 0, 0, 0, size=1)
+    context, target = draw_block_masks(config, 0, 0, 0, size=1)
     jepa = Jepa(config.encoder, config.predictor)
     with FlopCounterMode(display=False) as counter:
         jepa(torch.randn(1, 12, 250), context, target).loss.backward()
-    counted = count_flops(config, context.shape[1] / config.encoder.tokens_per_patch).total
+    visible = context.shape[1] / config.encoder.tokens_per_patch
+    counted = objective_of(config).flops_with(visible).total
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.02)
     assert count_bytes(config).device == 250 * 12 * 2 + 8 * (1 + context.numel() + target.numel())
 

@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
+from ecgjepa.objectives.networks.signs import collapse_signs
 from ecgjepa.pretraining.checkpoint import list_checkpoints
 from ecgjepa.pretraining.distributed import World
-from ecgjepa.pretraining.loop import initial_objective, pretrain
-from ecgjepa.pretraining.monitor import collapse_signs
+from ecgjepa.pretraining.loop import initial_networks, pretrain
 from ecgjepa.pretraining.origin import describe_changes, origin_here
 from ecgjepa.pretraining.rendezvous import agree
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -45,7 +45,7 @@ SETTINGS = [
 # What every process of a run does; something may happen to process 1 right after its fourth step.
 PROGRAM = """
 import os, signal, sys, torch
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.pretraining import loop
 
 def incident(jepa):
@@ -67,7 +67,7 @@ def main():
 # Checkpoints are written after steps 3 and 6.
 KILLED = """
 import os, signal, sys
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.pretraining import loop
 
 fate = {"0": ("1", 2), "1": ("0", 5), "2": ("1", 4)}.get(os.environ["TORCHELASTIC_RESTART_COUNT"])
@@ -85,7 +85,7 @@ loop.pretrain(store, out, overrides=overrides, device="cpu")
 # Process 1 asks torchrun to end, and goes on when torchrun has told it to.
 ASKED = """
 import os, signal, sys, time
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.pretraining import loop, stopping
 
 asked, make = [], stopping.StopRequest.make
@@ -422,7 +422,7 @@ def test_what_computed_a_checkpoint_is_compared_by_name():
 
 def test_the_first_networks_are_the_same_in_every_process():
     config = load_preset("tiny", SETTINGS)
-    a, b = (initial_objective(config).state_dict() for _ in range(2))
+    a, b = (initial_networks(config).state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # and nobody left a handler behind
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError, CollapseError, ConfigError, DivergenceError, StoreError
 from ecgjepa.locks import LOCK_FILE, working_in
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa, JepaOutput
 from ecgjepa.pretraining import loop
 from ecgjepa.pretraining.checkpoint import (
     CheckpointState,
@@ -26,7 +26,7 @@ from ecgjepa.pretraining.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
-from ecgjepa.pretraining.loop import initial_objective, pretrain
+from ecgjepa.pretraining.loop import initial_networks, pretrain
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.pretraining.stopping import RunStopped, stop_on_signal
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
@@ -255,7 +255,7 @@ def read_signs(monkeypatch, spreads: list[float]) -> None:
     """Make the monitor see these spreads."""
     readings = iter(spreads)
     monkeypatch.setattr(
-        loop, "batch_signs", lambda *_, **__: {"spread": next(readings), "effective_rank": 10.0}
+        JepaOutput, "signs", lambda *_: {"spread": next(readings), "effective_rank": 10.0}
     )
 
 
@@ -349,7 +349,7 @@ def test_impossible_masks_are_refused_before_anything_is_written(store, tmp_path
 @pytest.fixture
 def saved(tmp_path):
     config = load_preset("tiny", FAST)
-    jepa = initial_objective(config)
+    jepa = initial_networks(config)
     optimizer = build_optimizer(jepa, config.train)
     for step in (5, 10, 15):
         save_checkpoint(tmp_path, jepa, optimizer, CheckpointState(step, "abc"))
@@ -432,7 +432,7 @@ def test_a_checkpoint_can_be_evaluated_and_its_start_rebuilt(store, tmp_path):
         {f"target_encoder.{k}": v for k, v in encoder.state_dict().items()},
         {k: v for k, v in weights(run, 5).items() if k.startswith("target_encoder.")},
     )
-    start = initial_objective(load_preset("tiny", FAST)).context_encoder
+    start = initial_networks(load_preset("tiny", FAST)).context_encoder
     assert equal(untrained_encoder(config).state_dict(), start.state_dict())
     assert load_encoder(run)[1].pretraining.steps == 10
 

@@ -11,17 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError, ConfigError
 from ecgjepa.model import layers
-from ecgjepa.objectives.build import build_objective, kept_encoder_name
-from ecgjepa.objectives.byol import Byol
-from ecgjepa.objectives.mae import Mae
-from ecgjepa.objectives.simclr import SimClr
+from ecgjepa.objectives.build import OBJECTIVES, objective_of
+from ecgjepa.objectives.networks.byol import Byol
+from ecgjepa.objectives.networks.mae import Mae
+from ecgjepa.objectives.networks.simclr import SimClr
 from ecgjepa.official.convert import convert
 from ecgjepa.planning.costs import count_flops, count_parameters
 from ecgjepa.planning.plan import plan
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.sampling.batches import BatchReader
-from ecgjepa.sampling.inputs import sample_batch_inputs
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 from ecgjepa.store.reading import Store
@@ -89,7 +88,7 @@ def test_the_kept_encoder_can_be_evaluated(store, tmp_path, name):
     assert config.pretraining.objective == name
     at_end, _ = load_encoder(run / "checkpoints/step-000006")
     assert equal(encoder.state_dict(), at_end.state_dict())
-    prefix = f"{kept_encoder_name(name)}."
+    prefix = f"{OBJECTIVES[name].kept_encoder}."
     saved = {k.removeprefix(prefix): v for k, v in weights(run, 6).items() if k.startswith(prefix)}
     assert equal(encoder.state_dict(), saved)
     start = untrained_encoder(config).state_dict()
@@ -124,13 +123,14 @@ def test_a_run_folder_from_before_there_were_objectives_goes_on(store, tmp_path)
 def test_processes_together_read_what_one_would(store, name):
     config = load_preset(f"tiny-{name}", FAST)
     with Store(store) as records:
-        whole = BatchReader(records, config).read(3, 0)
+        draw = objective_of(config).draw
+        whole = BatchReader(records, config, draw).read(3, 0)
         shares = [
-            BatchReader(records, config, rank=rank, world_size=4).read(3, 0) for rank in range(4)
+            BatchReader(records, config, draw, rank=rank, world_size=4).read(3, 0)
+            for rank in range(4)
         ]
-    for number, values in enumerate(whole.inputs[0] if name == "simclr" else whole.inputs):
-        parts = [s.inputs[0][number] if name == "simclr" else s.inputs[number] for s in shares]
-        assert torch.equal(torch.cat(parts), values)
+    for number, values in enumerate(whole.inputs):
+        assert torch.equal(torch.cat([share.inputs[number] for share in shares]), values)
 
 
 @pytest.mark.parametrize("name", [*CLASSES, "mae-lead-time"])
@@ -142,13 +142,12 @@ def test_costs_are_those_that_pytorch_counts(monkeypatch, name):
     objective, _, masking = name.partition("-")
     extra = [f"mae.masking={masking}"] if masking else []
     config = load_preset(f"tiny-{objective}", ["train.batch_size=4", *extra])
-    networks = build_objective(config)
-    context, target, augmentation = sample_batch_inputs(config, 0, 0, 0, size=4)
-    inputs = (context, target) if augmentation is None else (augmentation,)
+    networks = objective_of(config).networks()
+    inputs = objective_of(config).draw(0, 0, 0, size=4)
     with FlopCounterMode(display=False) as counter:
         networks(torch.randn(4, 12, 250), *inputs).loss.backward()
     counted = counter.get_total_flops()
-    if augmentation is not None:  # of the failure signals, which no loss needs
+    if objective in ("simclr", "byol"):  # of the failure signals, which no loss needs
         width = getattr(config, objective).projection_dim
         counted -= 2 * 2 * 4 * 4 * width
     assert 4 * count_flops(config).total == pytest.approx(counted, rel=0.005)
@@ -172,9 +171,9 @@ def test_objectives_are_settings_like_others():
     for name in CLASSES:
         preset = load_preset(f"tiny-{name}")
         assert (preset.objective, preset.encoder, preset.data) == (name, tiny.encoder, tiny.data)
-    with pytest.raises(ConfigError, match=r"objective: .*found 'moco'"):
-        load_preset("tiny", ["objective=moco"])
+    with pytest.raises(ConfigError, match=r"objective: .*found 'moco'; expected one of jepa, sim"):
+        plan("tiny", overrides=["objective=moco"])
     with pytest.raises(ConfigError, match="needs at least 2; found 1"):
-        load_preset("tiny-byol", ["train.gradient_accumulation_steps=64"])
+        plan("tiny-byol", overrides=["train.gradient_accumulation_steps=64"])
     with pytest.raises(ConfigError, match="hides a part of at least 2 patches"):
         plan("tiny-mae", overrides=["encoder.patch_size=250", "mae.masking=time"])

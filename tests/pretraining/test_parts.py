@@ -9,11 +9,11 @@ from torch import nn
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.compute import choose_device
-from ecgjepa.objectives.jepa import JepaOutput
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.networks.jepa import JepaOutput
+from ecgjepa.objectives.networks.signs import CollapseSigns, collapse_signs
 from ecgjepa.pretraining import schedules
-from ecgjepa.pretraining.collapse import collapse_warning
-from ecgjepa.pretraining.loop import initial_objective
-from ecgjepa.pretraining.monitor import batch_signs, collapse_signs
+from ecgjepa.pretraining.loop import initial_networks
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
 
 TRAIN = load_preset("paper-vit-xs-all").train
@@ -53,7 +53,7 @@ def test_momentum_is_linear_and_clamped():
 
 
 def test_decay_is_on_weights_of_linear_and_convolution_layers_only():
-    jepa = initial_objective(load_preset("tiny"))
+    jepa = initial_networks(load_preset("tiny"))
     optimizer = build_optimizer(jepa, TRAIN)
     decayed, free = (set(map(id, group["params"])) for group in optimizer.param_groups)
     for name, parameter in jepa.named_parameters():
@@ -91,6 +91,13 @@ def features(rng, *, batch=32, patches=20, dim=24, rank=24, position=0.0, record
     values += position * rng.standard_normal((1, patches, dim))
     values += constant * rng.standard_normal((1, 1, dim))
     return torch.from_numpy(values.astype(np.float32))
+
+
+def collapse_warning(signs: CollapseSigns) -> str | None:
+    """Return what JEPA says of its target encoder's signs."""
+    config = load_preset("tiny", [f"encoder.dim={signs.dim}", "encoder.num_heads=1"])
+    others = {"context_spread": 1.0, "context_effective_rank": 9.0, "loss_to_mean": 1.0}
+    return objective_of(config).find_collapse({**signs._asdict(), **others})
 
 
 def test_healthy_features_raise_no_alarm(rng):
@@ -152,8 +159,14 @@ def test_predicting_the_mean_has_a_relative_loss_of_one(rng, normalise):
     context_index, target_index = index[:, :5], index[:, 5:]
     wanted = seen.gather(1, target_index[:, :, None].expand(-1, -1, 24))
     mean = seen.mean(0)[target_index]
-    output = JepaOutput((wanted - mean).abs().mean(), target, target[:, :5])
-    signs = batch_signs(output, context_index, target_index, normalise_targets=normalise)
+    signs = JepaOutput(
+        (wanted - mean).abs().mean(),
+        target,
+        target[:, :5],
+        context_index,
+        target_index,
+        normalise_targets=normalise,
+    ).signs()
     assert signs["loss_to_mean"] == pytest.approx(1.0, rel=1e-5)
     assert signs["spread"] == collapse_signs(target).spread
 
@@ -166,8 +179,8 @@ def test_the_loss_is_compared_with_the_same_loss_of_the_mean(loss):
     index = torch.arange(6).expand(64, -1)
     mean = target.mean(0, keepdim=True).expand_as(target)
     function = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}[loss]
-    output = JepaOutput(function((target + mean) / 2, target), target, target)
-    signs = batch_signs(output, index, index, normalise_targets=False, loss=loss)
+    output = JepaOutput(function((target + mean) / 2, target), target, target, index, index, loss)
+    signs = output.signs()
     expected = function((target + mean) / 2, target) / function(mean, target)
     assert signs["loss_to_mean"] == pytest.approx(expected.item(), rel=1e-5)
     if loss != "smooth-l1":

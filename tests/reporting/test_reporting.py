@@ -7,7 +7,6 @@ from ecgjepa.reporting.ecg_paper import draw_ecg, plot
 from ecgjepa.reporting.figures import (
     as_data_uri,
     draw_embeddings,
-    draw_masks,
     save_figure,
 )
 from ecgjepa.reporting.score_figures import (
@@ -16,7 +15,6 @@ from ecgjepa.reporting.score_figures import (
     draw_label_efficiency,
     draw_roc,
 )
-from ecgjepa.sampling.masking import MaskIndices
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import Record
 
@@ -98,15 +96,6 @@ def test_the_same_figure_gives_the_same_file(rng, tmp_path):
         save_figure(draw_ecg(ecg), tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert as_data_uri(draw_ecg(ecg)) == as_data_uri(draw_ecg(ecg))
-
-
-def test_masked_patches_are_the_shaded_ones(rng):
-    masks = MaskIndices(np.array([[0, 4], [3, 4]]), np.array([[1, 2, 3], [0, 1, 2]]))
-    figure = draw_masks(
-        rng.standard_normal((50, 1)), ["II"], masks, sampling_rate=10.0, patch_size=10
-    )
-    spans = sorted(patch.get_x() for patch in figure.axes[0].patches)
-    assert spans == [1.0, 2.0, 3.0]
 
 
 def test_roc_curves_of_the_frequent_labels(rng):

@@ -8,6 +8,7 @@ from conftest import write_ptb_xl
 from ecgjepa.config import load_preset
 from ecgjepa.databases.paper_statistics import PAPER_STATISTICS
 from ecgjepa.errors import ConfigError, DatabaseError, StoreError
+from ecgjepa.objectives.build import objective_of
 from ecgjepa.sampling.batches import BatchReader, normalisation_tables
 from ecgjepa.sampling.mixture import Mixture
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -31,26 +32,33 @@ def store(tmp_path_factory):
     return Store(folder / "store")
 
 
+def reader_of(store, *overrides, **options) -> BatchReader:
+    config = load_preset("tiny", [*SMALL, *overrides])
+    return BatchReader(store, config, objective_of(config).draw, **options)
+
+
+def tensors(batch) -> list[torch.Tensor]:
+    return [batch.signal, batch.database, *batch.inputs]
+
+
 def same(a, b) -> bool:
     return all(
-        x.shape == y.shape and (x == y).all()
-        for x, y in zip(tuple(a)[:4], tuple(b)[:4], strict=True)
+        x.shape == y.shape and (x == y).all() for x, y in zip(tensors(a), tensors(b), strict=True)
     )
 
 
 def test_a_batch_is_a_function_of_seed_and_step(store):
-    config = load_preset("tiny", SMALL)
-    one, two = BatchReader(store, config), BatchReader(store, config)
+    one, two = reader_of(store), reader_of(store)
     two.read(3, 0)  # what was read before does not matter
     assert same(one.read(7, 0), two.read(7, 0))
     assert not same(one.read(7, 0), one.read(8, 0))
-    other = BatchReader(store, load_preset("tiny", [*SMALL, "train.seed=1"]))
+    other = reader_of(store, "train.seed=1")
     assert not same(one.read(7, 0), other.read(7, 0))
 
 
 def test_crops_are_what_the_store_holds(store):
     config = load_preset("tiny", SMALL)
-    batch = BatchReader(store, config).read(0, 0)
+    batch = BatchReader(store, config, objective_of(config).draw).read(0, 0)
     draw = Mixture(store, config.data).draw(0, 0, 12)
     for window, row, start in zip(batch.signal.numpy(), draw.rows, draw.starts, strict=True):
         np.testing.assert_array_equal(window, store.read_record(int(row))[start : start + 200])
@@ -59,8 +67,7 @@ def test_crops_are_what_the_store_holds(store):
 
 
 def test_reading_ahead_changes_nothing(store):
-    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=3"])
-    reader = BatchReader(store, config)
+    reader = reader_of(store, "train.gradient_accumulation_steps=3")
     ahead = list(reader.steps(4, 9))
     assert [len(parts) for parts in ahead] == [3] * 5
     for step, parts in enumerate(ahead, start=4):
@@ -135,42 +142,39 @@ def test_other_leads_are_refused(store):
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_processes_share_the_batch_of_one(store, world_size, parts, choice):
     """Records, crops and masks, bit for bit and in order."""
-    config = load_preset("tiny", [*SMALL, f"train.gradient_accumulation_steps={parts}", *choice])
-    alone = BatchReader(store, config)
+    overrides = [f"train.gradient_accumulation_steps={parts}", *choice]
+    alone = reader_of(store, *overrides)
     shared = [
-        BatchReader(store, config, rank=rank, world_size=world_size) for rank in range(world_size)
+        reader_of(store, *overrides, rank=rank, world_size=world_size) for rank in range(world_size)
     ]
     for part in range(parts):
         batches = [reader.read(5, part) for reader in shared]
         assert {len(batch.signal) for batch in batches} == {12 // parts // world_size}
-        assert same(
-            alone.read(5, part),
-            (torch.cat(tensors) for tensors in zip(*(b[:4] for b in batches), strict=True)),
-        )
+        for whole, *shares in zip(
+            tensors(alone.read(5, part)), *map(tensors, batches), strict=True
+        ):
+            assert torch.equal(whole, torch.cat(shares))
 
 
 def test_parts_share_the_records_of_a_step(store):
     """Accumulating gradients changes the masks (one share of patches per part), not the records."""
-    whole = BatchReader(store, load_preset("tiny", SMALL)).read(2, 0)
-    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=3"])
-    reader = BatchReader(store, config)
+    whole = reader_of(store).read(2, 0)
+    reader = reader_of(store, "train.gradient_accumulation_steps=3")
     parts = [reader.read(2, part) for part in range(3)]
     assert torch.equal(whole.signal, torch.cat([part.signal for part in parts]))
-    assert not torch.equal(parts[0].context_index, parts[1].context_index)
+    assert not torch.equal(parts[0].inputs[0], parts[1].inputs[0])
 
 
 def test_processes_that_cannot_share_evenly_are_refused(store):
-    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=2"])
     with pytest.raises(ConfigError, match="12 in 2 parts is not a multiple of 4 processes"):
-        BatchReader(store, config, rank=0, world_size=4)
+        reader_of(store, "train.gradient_accumulation_steps=2", rank=0, world_size=4)
 
 
 # ---------------------------------------------------------------- reused buffers
 
 
 def test_reused_buffers_hold_what_new_ones_do(store):
-    config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=2"])
-    reader = BatchReader(store, config, pin_memory=True)
+    reader = reader_of(store, "train.gradient_accumulation_steps=2", pin_memory=True)
     for step, parts in enumerate(reader.steps(3, 11), start=3):
         for part, batch in enumerate(parts):
             assert same(batch, reader.read(step, part))
@@ -178,7 +182,7 @@ def test_reused_buffers_hold_what_new_ones_do(store):
 
 def test_a_buffer_is_left_alone_until_the_next_step_is_asked_for(store, monkeypatch):
     """Three take turns: while one is computed with, another is filled, and one rests."""
-    reader = BatchReader(store, load_preset("tiny", SMALL), pin_memory=True)
+    reader = reader_of(store, pin_memory=True)
     filled: list[int] = []
     read, ready = Store.read, Semaphore(0)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgjepa.config import load_preset
-from ecgjepa.sampling.inputs import sample_batch_inputs
+from ecgjepa.sampling.inputs import draw_block_masks
 from ecgjepa.sampling.lead_dropout import mean_leads, sample_leads
 from ecgjepa.sampling.masking import sample_masks
 from ecgjepa.sampling.mixture import leads_rng, masks_rng
@@ -44,7 +44,7 @@ def test_the_same_stretches_are_masked_in_all_leads():
     config = load_preset("tiny", [*SMALL, "train.lead_dropout=0.5"])
     numbers = set()
     for step in range(8):
-        context, target, _ = sample_batch_inputs(config, config.train.seed, step, 0, size=5)
+        context, target = draw_block_masks(config, config.train.seed, step, 0, size=5)
         patches = sample_masks(config.mask, masks_rng(0, step), batch_size=5, num_patches=25)
         kept = sample_leads(0.5, leads_rng(0, step), batch_size=5, num_leads=3)
         numbers.add(kept.shape[1])
@@ -61,11 +61,11 @@ def test_the_same_stretches_are_masked_in_all_leads():
 def test_masks_are_a_function_of_seed_step_and_part():
     config = load_preset("tiny", [*SMALL, "train.lead_dropout=0.5"])
     draws = {
-        (step, part): sample_batch_inputs(config, 0, step, part, size=4)[:2]
+        (step, part): draw_block_masks(config, 0, step, part, size=4)
         for step in range(3)
         for part in range(2)
     }
-    again = sample_batch_inputs(config, 0, 2, 1, size=4)[:2]
+    again = draw_block_masks(config, 0, 2, 1, size=4)
     assert all((a == b).all() for a, b in zip(again, draws[2, 1], strict=True))
     contents = {tuple(context.flatten().tolist()) for context, _ in draws.values()}
     assert len(contents) == len(draws)
@@ -77,5 +77,5 @@ def test_masks_are_a_function_of_seed_step_and_part():
     assert any(leads(step, 0) != leads(step, 1) for step in range(3))
     assert any(leads(0, part) != leads(1, part) for part in range(2))
     # Dropping leads leaves the stretches of time as they are.
-    whole = sample_batch_inputs(load_preset("tiny", SMALL), 0, 1, 1, size=4)[:2]
+    whole = draw_block_masks(load_preset("tiny", SMALL), 0, 1, 1, size=4)
     assert (whole[1] == draws[1, 1][1]).all()

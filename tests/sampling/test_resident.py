@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
+from ecgjepa.objectives.build import objective_of
 from ecgjepa.sampling import resident as module
 from ecgjepa.sampling.batches import BatchReader
 from ecgjepa.sampling.resident import ResidentStore, open_resident
@@ -56,17 +57,22 @@ def test_windows_are_those_of_the_files_also_beyond_the_end(store, held, data):
     assert (expected[beyond] == INVALID_MICROVOLT).all()
 
 
+def tensors(batch) -> list[torch.Tensor]:
+    return [batch.signal, batch.database, *batch.inputs]
+
+
 def test_batches_are_the_same(store):
     config = load_preset("tiny", [*SMALL, "train.gradient_accumulation_steps=2"])
     wanted = load_preset("tiny", [*SMALL, "data.resident=true"])
     held = open_resident(store, wanted, CPU)
     assert held is not None
+    draw = objective_of(config).draw
     for rank in range(2):
-        files = BatchReader(store, config, rank=rank, world_size=2)
-        memory = BatchReader(store, config, rank=rank, world_size=2, resident=held)
+        files = BatchReader(store, config, draw, rank=rank, world_size=2)
+        memory = BatchReader(store, config, draw, rank=rank, world_size=2, resident=held)
         for read, kept in zip(files.steps(3, 6), memory.steps(3, 6), strict=True):
             for one, two in zip(read, kept, strict=True):
-                assert all(torch.equal(a, b) for a, b in zip(one[:4], two[:4], strict=True))
+                assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(two), strict=True))
 
 
 def test_a_cpu_holds_a_store_only_if_asked(store):

@@ -10,7 +10,6 @@ from ecgjepa.config.objectives import (
     AugmentConfig,
     ByolConfig,
     MaeConfig,
-    ObjectiveName,
     SimclrConfig,
 )
 from ecgjepa.config.presets import load_preset, parse_config, preset_names, to_yaml
@@ -27,7 +26,6 @@ __all__ = [
     "Loss",
     "MaeConfig",
     "MaskConfig",
-    "ObjectiveName",
     "OnlineProbeConfig",
     "PredictorConfig",
     "PretrainConfig",

@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from ecgjepa.config.networks import PredictorConfig, check_width
 from ecgjepa.config.section import Section
 
-ObjectiveName = Literal["jepa", "simclr", "byol", "mae"]
-
 
 class AugmentConfig(Section):
     """How the two views of a record differ, for the invariance-based objectives.
@@ -51,11 +49,11 @@ class MaeConfig(Section):
     Attributes:
         masking: ``time`` hides patches of all leads, which the encoder skips; ``lead-time`` hides
             patches of single leads, which the encoder sees as 0 (docs/decisions/0027).
-        mask_ratio: Share that is hidden.
+        mask_ratio: Share of the patches that is hidden.
         normalise_targets: Reconstruct each patch scaled to its own mean and deviation.
         decoder_dim: Width of the decoder.
-        decoder_depth: Its blocks.
-        decoder_heads: Its attention heads.
+        decoder_depth: Number of blocks of the decoder.
+        decoder_heads: Attention heads of the decoder.
     """
 
     masking: Literal["time", "lead-time"] = "time"

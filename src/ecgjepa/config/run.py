@@ -1,6 +1,6 @@
 """A whole pre-training run."""
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ecgjepa.config.networks import (
     DataConfig,
@@ -13,7 +13,6 @@ from ecgjepa.config.objectives import (
     AugmentConfig,
     ByolConfig,
     MaeConfig,
-    ObjectiveName,
     SimclrConfig,
 )
 from ecgjepa.config.section import Section
@@ -24,10 +23,11 @@ class PretrainConfig(Section):
     """A whole pre-training run.
 
     ``mask`` and ``predictor`` are JEPA's, ``augment`` is SimCLR's and BYOL's, ``simclr``, ``byol``
-    and ``mae`` are what their names say; the objective decides which of them are used.
+    and ``mae`` are what their names say; the objective decides which of them are used. Which
+    objectives there are, and which settings suit them, `ecgjepa.objectives.build` knows.
     """
 
-    objective: ObjectiveName = "jepa"
+    objective: str = Field("jepa", max_length=64)
     data: DataConfig
     mask: MaskConfig = MaskConfig()
     encoder: EncoderConfig
@@ -41,12 +41,6 @@ class PretrainConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":
-        part = self.train.batch_size // self.train.gradient_accumulation_steps
-        if self.compares_views and part < 2:
-            raise ValueError(
-                f"objective {self.objective} compares the records of a batch (or of a part, with "
-                f"gradient accumulation), so it needs at least 2; found {part}"
-            )
         if len(self.data.leads) != self.encoder.num_leads:
             raise ValueError(
                 f"encoder.num_leads is {self.encoder.num_leads} but data.leads names "
@@ -57,13 +51,6 @@ class PretrainConfig(Section):
                 f"a window of {self.data.window_seconds} s at {self.data.sampling_rate} Hz has "
                 f"{self.data.window_samples} samples, which patches of "
                 f"{self.encoder.patch_size} samples do not fill evenly"
-            )
-        if self.objective != "jepa" and (
-            self.encoder.lead_patches or self.encoder.positions != "sinusoidal"
-        ):
-            raise ValueError(
-                f"objective {self.objective} with encoder.lead_patches or other "
-                "encoder.positions than sinusoidal: these choices are for jepa only"
             )
         if self.encoder.positions == "rotary":
             check_rotary(self.predictor.dim, self.predictor.num_heads)
@@ -88,14 +75,3 @@ class PretrainConfig(Section):
     def num_tokens(self) -> int:
         """Tokens per training window, registers aside."""
         return self.num_patches * self.encoder.tokens_per_patch
-
-    @property
-    def num_maskable(self) -> int:
-        """What a masked autoencoder chooses from: patches, or patches of single leads."""
-        per_lead = self.mae.masking == "lead-time"
-        return self.num_patches * (self.encoder.num_leads if per_lead else 1)
-
-    @property
-    def compares_views(self) -> bool:
-        """Whether the objective compares two augmented views of each record."""
-        return self.objective in ("simclr", "byol")

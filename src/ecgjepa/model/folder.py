@@ -13,13 +13,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 
-from ecgjepa.config import (
-    EncoderConfig,
-    ObjectiveName,
-    Section,
-    describe_validation_error,
-    short_repr,
-)
+from ecgjepa.config import EncoderConfig, Section, describe_validation_error, short_repr
 from ecgjepa.config.networks import MOST_WINDOW_SAMPLES, MOST_WINDOW_SECONDS
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
@@ -59,7 +53,7 @@ class PretrainingFacts(Section):
     """Where an encoder's weights come from.
 
     Attributes:
-        objective: What they were trained for.
+        objective: Name of the objective they were trained for.
         steps: Optimizer steps; 0 for random weights, None if unknown.
         seed: Of the initial weights; None if unknown.
         store: Fingerprint of the store, or what is known instead of it.
@@ -68,7 +62,7 @@ class PretrainingFacts(Section):
         official: Configuration of the official checkpoint that the weights were taken from.
     """
 
-    objective: ObjectiveName = "jepa"
+    objective: str = "jepa"
     steps: int | None
     seed: int | None
     store: str

@@ -1,1 +1,1 @@
-"""Pre-training objectives: model, loss, and what happens after an optimizer step."""
+"""Pre-training objectives: their words, what they draw, what they cost, and their networks."""

@@ -1,44 +1,42 @@
-"""Which objective a configuration asks for.
+"""The build table: which objectives there are, and which one a configuration asks for.
 
-Each is a module with
-
-- ``forward(signal, *inputs)``, where `ecgjepa.sampling.batches.Batch.inputs` gives the inputs: its
-  output has the loss and what `ecgjepa.pretraining.monitor` looks at;
-- ``update_target(momentum)``, after each optimizer step;
-- ``encoder_to_keep``, what probing and fine-tuning start from.
-
-Its encoder is made first, so that the same seed gives all objectives the same initial encoder.
+To add an objective, write a subclass of `ecgjepa.objectives.objective.Objective` in a file of its
+own, give it a section of settings in `ecgjepa.config`, if it has any, and add the class to
+`OBJECTIVES`. A program that uses this package may add a class of its own to that table before it
+trains; it then trains, is monitored, planned and reported as the others are.
 """
 
-from ecgjepa.config import ObjectiveName, PretrainConfig
-from ecgjepa.objectives.byol import Byol
-from ecgjepa.objectives.jepa import Jepa, JepaOutput
-from ecgjepa.objectives.mae import Mae, MaeOutput
-from ecgjepa.objectives.simclr import SimClr
-from ecgjepa.objectives.views import ViewsOutput
+from ecgjepa.config import PretrainConfig
+from ecgjepa.errors import ConfigError
+from ecgjepa.objectives.byol import ByolObjective
+from ecgjepa.objectives.jepa import JepaObjective
+from ecgjepa.objectives.mae import MaeObjective
+from ecgjepa.objectives.objective import Objective
+from ecgjepa.objectives.simclr import SimclrObjective
 
-Objective = Jepa | SimClr | Byol | Mae
-ObjectiveOutput = JepaOutput | ViewsOutput | MaeOutput
-
-
-def build_objective(config: PretrainConfig) -> Objective:
-    """Return the networks of a run, with fresh weights."""
-    match config.objective:
-        case "jepa":
-            return Jepa(
-                config.encoder,
-                config.predictor,
-                normalise_targets=config.train.normalise_targets,
-                loss=config.train.loss,
-            )
-        case "simclr":
-            return SimClr(config.encoder, config.simclr)
-        case "byol":
-            return Byol(config.encoder, config.byol)
-        case "mae":
-            return Mae(config.encoder, config.mae)
+# Classes by their names in the configuration.
+OBJECTIVES: dict[str, type[Objective]] = {
+    kind.name: kind for kind in (JepaObjective, SimclrObjective, ByolObjective, MaeObjective)
+}
 
 
-def kept_encoder_name(objective: ObjectiveName) -> str:
-    """Return under which name a checkpoint holds ``encoder_to_keep``."""
-    return "target_encoder" if objective == "jepa" else "encoder"
+def objective_of(config: PretrainConfig) -> Objective:
+    """Return the objective of a run.
+
+    Raises:
+        ConfigError: If there is none of that name, or the settings do not suit it.
+    """
+    return objective_class(config.objective)(config)
+
+
+def objective_class(name: str) -> type[Objective]:
+    """Return the objective of a name, without the settings of a run.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(
+            f"objective: unknown name, found {name!r}; expected one of {', '.join(OBJECTIVES)}"
+        )
+    return OBJECTIVES[name]

@@ -1,80 +1,56 @@
-"""BYOL: predict a moving average's embedding of another view of the same record; no negatives.
+"""BYOL: predict a moving average's embedding of another view (https://arxiv.org/abs/2006.07733)."""
 
-Grill et al. 2020, https://arxiv.org/abs/2006.07733; for ECGs Mehari & Strodthoff,
-https://arxiv.org/abs/2103.12676.
-"""
+from typing import TYPE_CHECKING
 
-import copy
-
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from ecgjepa.config import ByolConfig, EncoderConfig
-from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.objectives.views import (
-    ViewsOutput,
-    describe_views,
-    gather_records,
-    make_views,
-    pooled,
-    projector,
+from ecgjepa.objectives.costs import (
+    Flops,
+    Parameters,
+    embedding_flops,
+    encoder_parameters,
+    head_flops,
+    head_parameters,
 )
-from ecgjepa.sampling.augmentation import Augmentation
+from ecgjepa.objectives.views import ViewsObjective
+
+if TYPE_CHECKING:
+    from ecgjepa.objectives.networks.byol import Byol
 
 
-class Byol(nn.Module):
-    """Encoder, projector and predictor; moving averages of the first two."""
+class ByolObjective(ViewsObjective):
+    """BYOL, with the settings of one run."""
 
-    def __init__(self, encoder: EncoderConfig, config: ByolConfig) -> None:
-        super().__init__()
-        width = config.projection_dim
-        self.encoder = VisionTransformer(encoder)
-        self.projector = projector(encoder.dim, config.hidden_dim, width)
-        self.predictor = projector(width, config.hidden_dim, width)
-        self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
+    name = "byol"
+    title = "BYOL"
+    moving_average = True
+    loss_note = (
+        "The loss is no measure of quality: it also falls when features collapse, and transfer may "
+        "peak before it stops falling."
+    )
+    advice = "Try a lower train.learning_rate, or a train.momentum closer to 1"
 
-    def forward(
-        self, signal: Float[Tensor, "batch leads samples"], augmentation: Augmentation
-    ) -> ViewsOutput:
-        """Return the loss of predicting each view from the other."""
-        views = torch.cat(make_views(signal, augmentation))
-        features = pooled(self.encoder, views)
-        with torch.no_grad():
-            target_features = pooled(self.target_encoder, views)
-        with torch.autocast(signal.device.type, enabled=False):
-            # Each view has its own batch statistics, as published.
-            gathered = [gather_records(view) for view in features.chunk(2)]
-            predicted = [self.predictor(self.projector(view)) for view in gathered]
-            with torch.no_grad():
-                wanted = [
-                    self.target_projector(gather_records(view)) for view in target_features.chunk(2)
-                ]
-            loss = regression_loss(predicted[0], wanted[1]) + regression_loss(
-                predicted[1], wanted[0]
-            )
-            return describe_views(loss, gathered[0], predicted[0], wanted[1])
+    def networks(self) -> "Byol":
+        """Return encoder, projector, predictor and the moving averages with fresh weights."""
+        from ecgjepa.objectives.networks.byol import Byol
+
+        return Byol(self.config.encoder, self.config.byol)
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
-        """The one that is trained, as published; not its moving average."""
-        return self.encoder
+    def loss_name(self) -> str:
+        """Name of the loss."""
+        return "squared distance of unit vectors"
 
-    @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
-        """Move the target's encoder and projector: once per optimizer step."""
-        for target, online in (
-            (self.target_encoder, self.encoder),
-            (self.target_projector, self.projector),
-        ):
-            for mean, parameter in zip(target.parameters(), online.parameters(), strict=True):
-                mean.lerp_(parameter, 1.0 - momentum)
+    def parameters(self) -> Parameters:
+        """Return the exact numbers of parameters."""
+        byol, encoder = self.config.byol, encoder_parameters(self.config)
+        width = byol.projection_dim
+        head = head_parameters(self.config.encoder.dim, byol.hidden_dim, width)
+        second = head_parameters(width, byol.hidden_dim, width)
+        return Parameters(encoder, head + second, encoder + head)
 
-
-def regression_loss(
-    predicted: Float[Tensor, "records dim"], wanted: Float[Tensor, "records dim"]
-) -> Float[Tensor, ""]:
-    """Return the mean squared distance of the normalised vectors: 2 - 2 cosine (equation 2)."""
-    return (2 - 2 * F.cosine_similarity(predicted, wanted, dim=1)).mean()
+    def flops(self) -> Flops:
+        """Return the operations per record and step: two views, also by the target networks."""
+        byol, width = self.config.byol, self.config.byol.projection_dim
+        head = head_flops(self.config.encoder.dim, byol.hidden_dim, width)
+        second = head_flops(width, byol.hidden_dim, width)
+        target = 2 * (embedding_flops(self.config) + self.encoder_flops() + head)
+        return Flops(self.online_flops(), target, 2 * 3 * (head + second))

@@ -1,88 +1,193 @@
-"""JEPA: predict the latent features of masked stretches of the signal.
+"""JEPA: predict the latent features of masked stretches (https://arxiv.org/abs/2410.13867)."""
 
-Weimann & Conrad, https://arxiv.org/abs/2410.13867, section 3. The target encoder, a moving average
-of the context encoder, sees the whole record; the context encoder sees the visible patches; the
-predictor fills in the target encoder's features at the masked positions. No augmentation, no
-signal reconstruction.
-"""
+from typing import TYPE_CHECKING
 
-import copy
-from typing import NamedTuple
+import numpy as np
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from ecgjepa.errors import ConfigError
+from ecgjepa.objectives.costs import (
+    INDEX_BYTES,
+    Flops,
+    Numbers,
+    Parameters,
+    blocks_flops,
+    embedding_flops,
+    encoder_parameters,
+    masked_activation_bytes,
+    narrow_parameters,
+)
+from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
+from ecgjepa.objectives.words import Panel, Picture, Sign, Span
+from ecgjepa.sampling.lead_dropout import mean_leads
+from ecgjepa.sampling.masking import check_mask_size, sample_masks
 
-from ecgjepa.config import EncoderConfig, Loss, PredictorConfig
-from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.layers import gather_tokens
-from ecgjepa.model.predictor import Predictor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# Of predicted and wanted features, averaged; smooth L1 turns from square to line at an error of 1.
-LOSSES = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}
+    from ecgjepa.objectives.networks.jepa import Jepa
 
-
-class JepaOutput(NamedTuple):
-    """The loss, and the features of both encoders, for the collapse monitor."""
-
-    loss: Float[Tensor, ""]
-    target: Float[Tensor, "batch patches dim"]
-    context: Float[Tensor, "batch context dim"]
+_LOSS_NAMES = {
+    "l1": "mean absolute error",
+    "smooth-l1": "smooth L1",
+    "l2": "mean squared error",
+}
+_EXAMPLES = 13  # masks of the picture: one on an ECG and twelve strips
 
 
-class Jepa(nn.Module):
-    """Context encoder, target encoder and predictor.
+class JepaObjective(Objective):
+    """JEPA, with the settings of one run."""
 
-    Args:
-        encoder: Architecture of both encoders.
-        predictor: Architecture of the predictor.
-        normalise_targets: Layer norm without parameters on the targets (I-JEPA); off in the paper.
-        loss: How far the predicted features are from the wanted ones; ``l1`` in the paper.
-    """
+    name = "jepa"
+    title = "JEPA"
+    kept_encoder = "target_encoder"
+    kept_weights = "the target encoder (moving average of the context encoder)"
+    others = "predictor"
+    moving_average = True
+    any_tokens = True
+    loss_note = (
+        "The loss is no measure of quality: it also falls when features collapse, and transfer may "
+        "peak before it stops falling."
+    )
+    features = "target features"
+    advice = (
+        "Try a lower train.learning_rate, a train.momentum closer to 1, or "
+        "train.normalise_targets=true"
+    )
 
-    def __init__(
-        self,
-        encoder: EncoderConfig,
-        predictor: PredictorConfig,
-        *,
-        normalise_targets: bool = False,
-        loss: Loss = "l1",
-    ) -> None:
-        super().__init__()
-        self.context_encoder = VisionTransformer(encoder)
-        self.predictor = Predictor(predictor, encoder)
-        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.normalise_targets = normalise_targets
-        self.loss = LOSSES[loss]
+    def check(self) -> None:
+        """Refuse a window that is too short for its masks, too."""
+        super().check()
+        try:
+            check_mask_size(self.config.mask, self.config.num_patches)
+        except ValueError as error:
+            raise ConfigError(f"mask: {error}") from None
 
-    def forward(
-        self,
-        signal: Float[Tensor, "batch leads samples"],
-        context_index: Int64[Tensor, "batch context"],
-        target_index: Int64[Tensor, "batch target"],
-    ) -> JepaOutput:
-        """Return the loss of the predicted features: by default their mean absolute error."""
-        num_registers = self.context_encoder.config.num_registers
-        with torch.no_grad():
-            target = self.target_encoder(signal)[:, num_registers:].float()
-            wanted = gather_tokens(target, target_index)
-            if self.normalise_targets:
-                wanted = F.layer_norm(wanted, wanted.shape[-1:])
-        context = self.context_encoder(signal, context_index)[:, num_registers:]
-        predicted = self.predictor(context, context_index, target_index, num_tokens=target.shape[1])
-        return JepaOutput(self.loss(predicted.float(), wanted), target, context.detach())
+    def draw(self, seed: int, step: int, part: int, *, size: int) -> "tuple[Tensor, ...]":
+        """Return the tokens that the context encoder sees, and those to predict."""
+        from ecgjepa.sampling.inputs import draw_block_masks
+
+        return draw_block_masks(self.config, seed, step, part, size=size)
+
+    def networks(self) -> "Jepa":
+        """Return context encoder, target encoder and predictor with fresh weights."""
+        from ecgjepa.objectives.networks.jepa import Jepa
+
+        train = self.config.train
+        return Jepa(
+            self.config.encoder,
+            self.config.predictor,
+            normalise_targets=train.normalise_targets,
+            loss=train.loss,
+        )
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
-        """The target encoder, which the paper evaluates."""
-        return self.target_encoder
+    def loss_name(self) -> str:
+        """Name of the loss, by ``train.loss``."""
+        name = _LOSS_NAMES[self.config.train.loss]
+        return f"{name}, normalised" if self.config.train.normalise_targets else name
 
-    @torch.no_grad()
-    def update_target(self, momentum: float) -> None:
-        """Move the target encoder towards the context encoder: once per optimizer step."""
-        pairs = zip(
-            self.target_encoder.parameters(), self.context_encoder.parameters(), strict=True
+    @property
+    def signs(self) -> tuple[Sign, ...]:
+        """Signs of both encoders, and how the loss compares with predicting the mean."""
+        dim, context = self.config.encoder.dim, "context encoder's features"
+        return (
+            spread_sign(self.features, alarms=True),
+            rank_sign(self.features, dim, alarms=True),
+            spread_sign(context, alarms=False).model_copy(
+                update={"name": "context_spread", "label": "spread, context encoder"}
+            ),
+            rank_sign(context, dim, alarms=False).model_copy(
+                update={
+                    "name": "context_effective_rank",
+                    "label": f"effective rank (of {dim}), context encoder",
+                }
+            ),
+            Sign(
+                name="loss_to_mean",
+                label="loss relative to predicting the mean",
+                meaning="loss divided by that of predicting the mean at every position; "
+                "1 means that nothing about a record was predicted",
+                least=0,
+            ),
         )
-        for target, context in pairs:
-            target.lerp_(context, 1.0 - momentum)
+
+    def picture(self) -> Picture:
+        """Return masks as they are drawn, first the one of most visible stretches."""
+        config = self.config
+        masks = sample_masks(
+            config.mask,
+            np.random.default_rng(0),
+            batch_size=_EXAMPLES,
+            num_patches=config.num_patches,
+        )
+        # A picture of a single block explains little.
+        stretches = (np.diff(masks.context_index, axis=1) > 1).sum(axis=1)
+        order = np.argsort(-stretches, kind="stable")
+        panels = [
+            Panel(
+                spans=tuple(
+                    Span(start=patch / config.num_patches, end=(patch + 1) / config.num_patches)
+                    for patch in row.tolist()
+                )
+            )
+            for row in masks.target_index[order]
+        ]
+        dropped = (
+            f" Each lead is also left out with probability {config.train.lead_dropout:g}."
+            if config.train.lead_dropout
+            else ""
+        )
+        return Picture(
+            caption="Shaded patches are hidden from the context encoder; the predictor fills in "
+            "their features, not the signal. Below, twelve more masks as they are drawn." + dropped,
+            panels=tuple(panels[:1]),
+            strips=tuple(panels[1:]),
+            strips_title="more\nmasks",
+        )
+
+    def parameters(self) -> Parameters:
+        """Return the exact numbers of parameters."""
+        encoder = encoder_parameters(self.config)
+        predictor = narrow_parameters(self.config, self.config.predictor, self.config.encoder.dim)
+        return Parameters(encoder, predictor, encoder)
+
+    def flops(self) -> Flops:
+        """Return the operations per record and step, with the mean number of visible patches."""
+        mask = self.config.mask
+        ratio = (mask.min_keep_ratio + mask.max_keep_ratio) / 2
+        # A uniform share of all patches, rounded up.
+        return self.flops_with(ratio * self.config.num_patches + 0.5)
+
+    def flops_with(self, visible: float) -> Flops:
+        """Return the operations per record with this number of visible patches."""
+        config, encoder, predictor = self.config, self.config.encoder, self.config.predictor
+        context = visible * self._mean_context_leads()
+        hidden = (config.num_patches - visible) * encoder.tokens_per_patch
+        tokens = context + hidden  # of the predictor
+        seen, whole = context + encoder.num_registers, config.num_tokens + encoder.num_registers
+        embedding = embedding_flops(config)
+        projections = 2 * encoder.dim * predictor.dim * tokens  # visible in, masked out
+        return Flops(
+            # A backward pass is two products for each of the forward pass; the signal has no
+            # gradient.
+            context_encoder=2 * embedding + 3 * blocks_flops(encoder, seen, encoder.mlp_ratio),
+            target_encoder=embedding + blocks_flops(encoder, whole, encoder.mlp_ratio),
+            predictor=3 * (projections + blocks_flops(predictor, tokens, encoder.mlp_ratio)),
+        )
+
+    def _mean_context_leads(self) -> float:
+        """Return the mean number of the context's tokens for a visible patch."""
+        encoder = self.config.encoder
+        if not encoder.lead_patches:
+            return 1
+        return mean_leads(self.config.train.lead_dropout, encoder.num_leads)
+
+    def input_bytes(self) -> int:
+        """Return the bytes of the positions of a record's tokens."""
+        return INDEX_BYTES * self.config.num_tokens
+
+    def activation_bytes(self, numbers: Numbers) -> float:
+        """Return the bytes per record at the largest number of visible patches."""
+        config = self.config
+        context = config.mask.max_keep_ratio * config.num_tokens + config.encoder.tokens_per_patch
+        return masked_activation_bytes(config, config.predictor, context, numbers)

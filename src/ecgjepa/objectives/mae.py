@@ -1,119 +1,170 @@
-"""Masked autoencoder: reconstruct the samples of hidden patches.
+"""Masked autoencoder: reconstruct hidden patches (https://arxiv.org/abs/2111.06377)."""
 
-He et al. 2021, https://arxiv.org/abs/2111.06377. Hidden are patches of all leads (``time``), or of
-single leads (``lead-time``), as ST-MEM has it (https://arxiv.org/abs/2402.09450).
-"""
+from typing import TYPE_CHECKING
 
-from typing import NamedTuple
+import numpy as np
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from ecgjepa.errors import ConfigError
+from ecgjepa.objectives.costs import (
+    INDEX_BYTES,
+    Flops,
+    Numbers,
+    Parameters,
+    blocks_flops,
+    embedding_flops,
+    encoder_parameters,
+    masked_activation_bytes,
+    narrow_parameters,
+    patch_values,
+)
+from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
+from ecgjepa.objectives.words import Panel, Picture, Sign, Span
+from ecgjepa.sampling.masking import kept_of, sample_random_masks
 
-from ecgjepa.config import EncoderConfig, MaeConfig
-from ecgjepa.model.decoder import Decoder
-from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.layers import gather_tokens
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_EPS = 1e-6  # of the published code, added to a patch's variance
+    from ecgjepa.objectives.networks.mae import Mae
 
-
-class MaeOutput(NamedTuple):
-    """The loss and what tells of a failure.
-
-    Attributes:
-        loss: Mean squared error of the hidden patches.
-        baseline: That of predicting the mean, which is 0 after normalisation.
-        features: The encoder's, of the patches it saw.
-        positions: Theirs; None for all.
-        num_patches: Of a window.
-    """
-
-    loss: Float[Tensor, ""]
-    baseline: Float[Tensor, ""]
-    features: Float[Tensor, "batch visible dim"]
-    positions: Int64[Tensor, "batch visible"] | None
-    num_patches: int
+_EXAMPLES = 13  # masks of the picture
 
 
-class Mae(nn.Module):
-    """Encoder and decoder; the decoder is thrown away after training."""
+class MaeObjective(Objective):
+    """The masked autoencoder, with the settings of one run."""
 
-    def __init__(self, encoder: EncoderConfig, config: MaeConfig) -> None:
-        super().__init__()
-        self.encoder = VisionTransformer(encoder)
-        self.per_lead = config.masking == "lead-time"
-        self.decoder = Decoder(config.decoder, encoder, skips=not self.per_lead)
-        self.normalise_targets = config.normalise_targets
+    name = "mae"
+    title = "a masked autoencoder"
+    others = "decoder"
+    loss_note = (
+        "The loss tells how well hidden samples are drawn, which is not what a probe needs: "
+        "transfer may peak before it stops falling."
+    )
+    features = "features"
+    advice = "Try a lower train.learning_rate, or a higher mae.mask_ratio"
 
-    def forward(
-        self,
-        signal: Float[Tensor, "batch leads samples"],
-        context_index: Int64[Tensor, "batch context"],
-        target_index: Int64[Tensor, "batch target"],
-    ) -> MaeOutput:
-        """Return the mean squared error over the hidden patches.
-
-        Args:
-            signal: Normalised amplitudes.
-            context_index: Visible patches; with ``lead-time``, numbered patch by patch and within
-                each lead by lead.
-            target_index: Hidden ones, likewise.
-        """
-        size = self.encoder.config
-        patches = self._patches(signal)
-        num_patches = signal.shape[2] // size.patch_size
-        if self.per_lead:
-            seen = _blank(signal, target_index, size.patch_size)
-            index, features = None, self.encoder(seen)
-        else:
-            index, features = context_index, self.encoder(signal, context_index)
-        features = features[:, size.num_registers :]
-        drawn = self.decoder(features, index, num_patches).float().view(patches.shape)
-        wanted = gather_tokens(patches, target_index)
-        if self.normalise_targets:
-            wanted = normalise_patches(wanted)
-        return MaeOutput(
-            F.mse_loss(gather_tokens(drawn, target_index), wanted),
-            wanted.square().mean(),
-            features.detach(),
-            index,
-            num_patches,
-        )
+    def check(self) -> None:
+        """Refuse a window of which nothing can be hidden, too."""
+        super().check()
+        if self.num_maskable < 2:
+            raise ConfigError(
+                "objective mae hides a part of at least 2 patches, found 1: take a longer "
+                "data.window_seconds or a smaller encoder.patch_size"
+            )
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
-        """The only one."""
-        return self.encoder
+    def per_lead(self) -> bool:
+        """Whether patches of single leads are hidden."""
+        return self.config.mae.masking == "lead-time"
 
-    def update_target(self, momentum: float) -> None:
-        """There is no target encoder."""
+    @property
+    def num_maskable(self) -> int:
+        """Number of patches, or of patches of single leads, of which a part is hidden."""
+        return self.config.num_patches * (self.config.encoder.num_leads if self.per_lead else 1)
 
-    def _patches(self, signal: Float[Tensor, "batch leads samples"]) -> Tensor:
-        """Return (batch, patches, values): of all leads together, or of each lead."""
-        batch, leads, _ = signal.shape
-        size = self.encoder.config.patch_size
-        cut = signal.unflatten(2, (-1, size)).transpose(1, 2)  # batch, patches, leads, samples
-        return cut.reshape(batch, -1, size if self.per_lead else leads * size)
+    @property
+    def num_visible(self) -> int:
+        """Number of patches that go through the encoder."""
+        patches = self.config.num_patches
+        return patches if self.per_lead else kept_of(patches, self.config.mae.mask_ratio)
+
+    def draw(self, seed: int, step: int, part: int, *, size: int) -> "tuple[Tensor, ...]":
+        """Return the visible and the hidden patches."""
+        from ecgjepa.sampling.inputs import draw_random_masks
+
+        ratio = self.config.mae.mask_ratio
+        return draw_random_masks(ratio, self.num_maskable, seed, step, part, size=size)
+
+    def networks(self) -> "Mae":
+        """Return encoder and decoder with fresh weights."""
+        from ecgjepa.objectives.networks.mae import Mae
+
+        return Mae(self.config.encoder, self.config.mae)
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss, by ``mae.normalise_targets``."""
+        name = "mean squared error"
+        return f"{name}, each patch scaled" if self.config.mae.normalise_targets else name
+
+    @property
+    def signs(self) -> tuple[Sign, ...]:
+        """Signs of the encoder, and how much of what is hidden is explained."""
+        return (
+            spread_sign(self.features, alarms=True),
+            rank_sign(self.features, self.config.encoder.dim, alarms=True),
+            Sign(
+                name="reconstruction_r2",
+                label="explained share of hidden samples",
+                meaning="share of the hidden samples' variance that the reconstruction explains; "
+                "0 means no better than the mean",
+                most=1,
+            ),
+        )
+
+    def picture(self) -> Picture:
+        """Return masks as they are drawn."""
+        draw = self._masks_of_leads if self.per_lead else self._masks_of_time
+        return draw(np.random.default_rng(0))
+
+    def _masks_of_time(self, rng: np.random.Generator) -> Picture:
+        patches = self.config.num_patches
+        masks = sample_random_masks(
+            self.config.mae.mask_ratio, rng, batch_size=_EXAMPLES, num_patches=patches
+        )
+        panels = [
+            Panel(spans=tuple(_span(patch, patches) for patch in row))
+            for row in masks.target_index.tolist()
+        ]
+        return Picture(
+            caption="Shaded patches are hidden from the encoder, in all leads; the decoder draws "
+            "their samples. Below, twelve more masks as they are drawn.",
+            panels=tuple(panels[:1]),
+            strips=tuple(panels[1:]),
+            strips_title="more\nmasks",
+        )
+
+    def _masks_of_leads(self, rng: np.random.Generator) -> Picture:
+        patches, leads = self.config.num_patches, self.config.data.leads
+        masks = sample_random_masks(
+            self.config.mae.mask_ratio, rng, batch_size=1, num_patches=self.num_maskable
+        )
+        hidden: dict[str, list[Span]] = {lead: [] for lead in leads}
+        for place in masks.target_index[0].tolist():
+            patch, lead = divmod(place, len(leads))
+            hidden[leads[lead]].append(_span(patch, patches, (leads[lead],)))
+        return Picture(
+            caption="Shaded patches of single leads are hidden: the encoder sees 0 there, and the "
+            "decoder draws their samples. Below, the same mask in all leads.",
+            panels=(Panel(spans=tuple(span for spans in hidden.values() for span in spans)),),
+            strips=tuple(Panel(title=lead, spans=tuple(spans)) for lead, spans in hidden.items()),
+            strips_title="all\nleads",
+        )
+
+    def parameters(self) -> Parameters:
+        """Return the exact numbers of parameters."""
+        config, decoder = self.config, self.config.mae.decoder
+        unused = decoder.dim if self.per_lead else 0  # the mask token
+        drawing = narrow_parameters(config, decoder, patch_values(config)) - unused
+        return Parameters(encoder_parameters(config), drawing, 0)
+
+    def flops(self) -> Flops:
+        """Return the operations per record and step: visible patches, then all in the decoder."""
+        config, encoder, decoder = self.config, self.config.encoder, self.config.mae.decoder
+        visible, patches, ratio = self.num_visible, config.num_patches, encoder.mlp_ratio
+        blocks = blocks_flops(encoder, visible + encoder.num_registers, ratio)
+        ends = 2 * decoder.dim * (visible * encoder.dim + patches * patch_values(config))
+        inner = blocks_flops(decoder, patches, ratio)
+        return Flops(2 * embedding_flops(config) + 3 * blocks, 0.0, 3 * (ends + inner))
+
+    def input_bytes(self) -> int:
+        """Return the bytes of the positions of a record's patches."""
+        return INDEX_BYTES * self.num_maskable
+
+    def activation_bytes(self, numbers: Numbers) -> float:
+        """Return an estimate of the bytes per record."""
+        config = self.config
+        return masked_activation_bytes(config, config.mae.decoder, self.num_visible, numbers)
 
 
-def normalise_patches(
-    patches: Float[Tensor, "batch patches values"],
-) -> Float[Tensor, "batch patches values"]:
-    """Scale each patch to its own mean and deviation; sample variance, as the published code."""
-    mean = patches.mean(dim=2, keepdim=True)
-    variance = patches.var(dim=2, keepdim=True)
-    return (patches - mean) / (variance + _EPS).sqrt()
-
-
-def _blank(
-    signal: Float[Tensor, "batch leads samples"],
-    hidden: Int64[Tensor, "batch hidden"],
-    patch_size: int,
-) -> Float[Tensor, "batch leads samples"]:
-    """Return the signal with 0, the mean, in the hidden patches of single leads."""
-    batch, leads, samples = signal.shape
-    keep = torch.ones(batch, samples // patch_size * leads, device=signal.device)
-    keep = keep.scatter(1, hidden, 0.0).view(batch, -1, leads).transpose(1, 2)
-    return signal * keep.repeat_interleave(patch_size, dim=2)
+def _span(patch: int, patches: int, leads: tuple[str, ...] = ()) -> Span:
+    return Span(start=patch / patches, end=(patch + 1) / patches, leads=leads)

@@ -1,62 +1,53 @@
-"""SimCLR: two views of a record are to be more alike than views of different records.
+"""SimCLR: tell the views of a record from those of others (https://arxiv.org/abs/2002.05709)."""
 
-Chen et al. 2020, https://arxiv.org/abs/2002.05709; for ECGs Mehari & Strodthoff,
-https://arxiv.org/abs/2103.12676.
-"""
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from ecgjepa.config import EncoderConfig, SimclrConfig
-from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.objectives.views import (
-    ViewsOutput,
-    describe_views,
-    gather_records,
-    make_views,
-    pooled,
-    projector,
+from ecgjepa.objectives.costs import (
+    Flops,
+    Parameters,
+    encoder_parameters,
+    head_flops,
+    head_parameters,
+    part_size,
 )
-from ecgjepa.sampling.augmentation import Augmentation
+from ecgjepa.objectives.views import ViewsObjective
+
+if TYPE_CHECKING:
+    from ecgjepa.objectives.networks.simclr import SimClr
 
 
-class SimClr(nn.Module):
-    """Encoder and projector; the projector is thrown away after training."""
+class SimclrObjective(ViewsObjective):
+    """SimCLR, with the settings of one run."""
 
-    def __init__(self, encoder: EncoderConfig, config: SimclrConfig) -> None:
-        super().__init__()
-        self.encoder = VisionTransformer(encoder)
-        self.projector = projector(encoder.dim, config.hidden_dim, config.projection_dim)
-        self.temperature = config.temperature
+    name = "simclr"
+    title = "SimCLR"
+    loss_note = (
+        "The loss tells how well the views of a record are found among those of a batch: it grows "
+        "with the batch, and transfer may peak before it stops falling."
+    )
+    advice = "Try a lower train.learning_rate, a larger train.batch_size, or stronger views"
 
-    def forward(
-        self, signal: Float[Tensor, "batch leads samples"], augmentation: Augmentation
-    ) -> ViewsOutput:
-        """Return the contrastive loss of two views of each record."""
-        features = pooled(self.encoder, torch.cat(make_views(signal, augmentation)))
-        with torch.autocast(signal.device.type, enabled=False):
-            gathered = [gather_records(view) for view in features.chunk(2)]
-            first, second = self.projector(torch.cat(gathered)).chunk(2)
-            loss = contrastive_loss(first, second, self.temperature)
-            return describe_views(loss, gathered[0], first, second)
+    def networks(self) -> "SimClr":
+        """Return encoder and projector with fresh weights."""
+        from ecgjepa.objectives.networks.simclr import SimClr
+
+        return SimClr(self.config.encoder, self.config.simclr)
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
-        """The only one."""
-        return self.encoder
+    def loss_name(self) -> str:
+        """Name of the loss."""
+        return "NT-Xent"
 
-    def update_target(self, momentum: float) -> None:
-        """There is no target encoder."""
+    def parameters(self) -> Parameters:
+        """Return the exact numbers of parameters."""
+        simclr, dim = self.config.simclr, self.config.encoder.dim
+        head = head_parameters(dim, simclr.hidden_dim, simclr.projection_dim)
+        return Parameters(encoder_parameters(self.config), head, 0)
 
-
-def contrastive_loss(
-    first: Float[Tensor, "records dim"], second: Float[Tensor, "records dim"], temperature: float
-) -> Float[Tensor, ""]:
-    """Return NT-Xent: each view is to find its partner among all other views (equation 1)."""
-    views = F.normalize(torch.cat((first, second)), dim=1)
-    logits = views @ views.T / temperature
-    logits = logits.masked_fill(torch.eye(len(views), dtype=torch.bool, device=views.device), -1e9)
-    partner = torch.arange(len(views), device=views.device).roll(len(first))
-    return F.cross_entropy(logits, partner)
+    def flops(self) -> Flops:
+        """Return the operations per record and step: two views, and their comparison."""
+        simclr, dim = self.config.simclr, self.config.encoder.dim
+        head = head_flops(dim, simclr.hidden_dim, simclr.projection_dim)
+        # Each of a record's two views against both views of all records of a part.
+        compared = 2 * 2 * 2 * part_size(self.config) * simclr.projection_dim
+        return Flops(self.online_flops(), 0.0, 3 * (2 * head + compared))

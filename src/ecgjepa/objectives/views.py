@@ -1,157 +1,133 @@
-"""What the invariance-based objectives share: two views of each record, a head, failure signals."""
+"""What SimCLR and BYOL share: two augmented views of each record, and their failure signs."""
 
-import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+import numpy as np
 
-from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.sampling.augmentation import Augmentation
+from ecgjepa.objectives.costs import (
+    FLOAT_BYTES,
+    INDEX_BYTES,
+    Numbers,
+    block_bytes,
+    blocks_flops,
+    embedding_flops,
+)
+from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
+from ecgjepa.objectives.words import Panel, Picture, Sign, Span
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of embeddings of different records: trials had 0 to 0.56, a collapse has 1.
+MAX_SIMILARITY = 0.9
+_CUT, _BLANKED, _LEAD = "outside of the crop", "set to 0", "lead set to 0"
 
 
-class ViewsOutput(NamedTuple):
-    """The loss and what tells of a failure; of all processes' records, the same on each.
+class ViewsObjective(Objective):
+    """An objective that compares two augmented views of each record.
 
-    Attributes:
-        loss: To be minimised.
-        features: Of the first view, before the projector: what a probe will read.
-        positive_similarity: Mean cosine of a record's two views: low if nothing is learned.
-        negative_similarity: Of views of different records: near 1 in a collapse.
-        uniformity: log mean exp(-2 |u - v|²) over the first views of different records: 0 in a
-            collapse, the lower the better spread (Wang & Isola, https://arxiv.org/abs/2005.10242).
+    What a probe reads of these objectives is a mean over patches: healthy runs spread it over
+    fewer directions than JEPA its patches, so its rank and spread alarm nobody
+    (docs/decisions/0027).
     """
 
-    loss: Float[Tensor, ""]
-    features: Float[Tensor, "records dim"]
-    positive_similarity: Float[Tensor, ""]
-    negative_similarity: Float[Tensor, ""]
-    uniformity: Float[Tensor, ""]
+    least_records = 2
+    features = "features"
 
+    def draw(self, seed: int, step: int, part: int, *, size: int) -> "tuple[Tensor, ...]":
+        """Return the fields of the augmentation of two views."""
+        from ecgjepa.sampling.inputs import draw_views
 
-def make_views(
-    signal: Float[Tensor, "batch leads samples"], augmentation: Augmentation
-) -> tuple[Float[Tensor, "batch leads samples"], Float[Tensor, "batch leads samples"]]:
-    """Return two views of normalised signals: cropped and stretched, scaled, noisy, blanked."""
-    return _view(signal, augmentation, 0), _view(signal, augmentation, 1)
+        config = self.config
+        leads = len(config.data.leads)
+        return draw_views(config.augment, leads, seed, step, part, size=size)
 
+    @property
+    def signs(self) -> tuple[Sign, ...]:
+        """Signs of the encoder, and how alike the embeddings of views are."""
+        return (
+            spread_sign(self.features, alarms=False),
+            rank_sign(self.features, self.config.encoder.dim, alarms=False),
+            Sign(
+                name="positive_similarity",
+                label="cosine, views of the same record",
+                meaning="mean cosine of a record's two views; low if nothing is learned",
+                most=1,
+            ),
+            Sign(
+                name="negative_similarity",
+                label="cosine, views of different records",
+                meaning="mean cosine of views of different records; near 1 in a collapse",
+                above=MAX_SIMILARITY,
+                alarm="views of different records have a mean cosine of {value:.2f}",
+                most=1,
+            ),
+            Sign(
+                name="uniformity",
+                label="uniformity",
+                meaning="log of the mean of exp(-2 distance²) over different records; 0 in a "
+                "collapse, the lower the better spread",
+                most=0,
+            ),
+        )
 
-def _view(
-    signal: Float[Tensor, "batch leads samples"], augmentation: Augmentation, number: int
-) -> Float[Tensor, "batch leads samples"]:
-    chosen = Augmentation(*(values[:, number] for values in augmentation))
-    samples = signal.shape[2]
-    # Where in the window, from 0 to 1, each sample of the view lies.
-    place = torch.arange(samples, device=signal.device) / (samples - 1)
-    shown = chosen.crop_start[:, None] + chosen.crop_width[:, None] * place
-    view = _interpolate(signal, (samples - 1) * shown) * chosen.scale[:, None, None]
-    view = view + chosen.noise[:, None, None] * white_noise(chosen.noise_seed, signal.shape)
-    after = place - chosen.mask_start[:, None]
-    blank = (after >= 0) & (after < chosen.mask_width[:, None])
-    return view.masked_fill(blank[:, None, :] | ~chosen.keep_lead[:, :, None], 0.0)
+    def picture(self) -> Picture:
+        """Return what the two views of a record show of it."""
+        from ecgjepa.sampling.augmentation import sample_augmentation
 
+        augment, leads = self.config.augment, self.config.data.leads
+        drawn = sample_augmentation(
+            augment, np.random.default_rng(0), batch_size=1, num_leads=len(leads)
+        )
+        panels = []
+        for view in range(2):
+            start, width = float(drawn.crop_start[0, view]), float(drawn.crop_width[0, view])
+            # The blanked stretch is a share of the view, which the crop is stretched to.
+            blank = start + width * float(drawn.mask_start[0, view])
+            length = width * float(drawn.mask_width[0, view])
+            keep = drawn.keep_lead[0, view].tolist()
+            absent = tuple(lead for lead, stays in zip(leads, keep, strict=True) if not stays)
+            spans = [
+                Span(start=0.0, end=start, kind=_CUT),
+                Span(start=start + width, end=1.0, kind=_CUT),
+                Span(start=blank, end=blank + length, kind=_BLANKED),
+                *(
+                    Span(start=start, end=start + width, leads=(lead,), kind=_LEAD)
+                    for lead in absent
+                ),
+            ]
+            factor = float(drawn.scale[0, view])
+            noise = float(drawn.noise[0, view])
+            title = f"view {view + 1}: amplitudes times {factor:.2f}, noise of {noise:.2f} std"
+            if absent:
+                title += f"; without {', '.join(absent)}"
+            shown = tuple(span for span in spans if span.end > span.start)
+            panels.append(Panel(title=title, spans=shown))
+        return Picture(
+            caption="Two views of one record, as they are drawn: each shows a part of the window, "
+            "stretched over the whole, with a stretch and some leads set to 0, other amplitudes "
+            "and added noise. The views of a record are to be recognised as the same.",
+            panels=tuple(panels),
+        )
 
-def _interpolate(
-    signal: Float[Tensor, "batch leads samples"], place: Float[Tensor, "batch samples"]
-) -> Float[Tensor, "batch leads samples"]:
-    """Return the signal between its samples, on straight lines."""
-    left = place.long().clamp(0, signal.shape[2] - 2)
-    share = (place - left).unsqueeze(1)
-    left = left.unsqueeze(1).expand(-1, signal.shape[1], -1)
-    return torch.lerp(signal.gather(2, left), signal.gather(2, left + 1), share)
+    def encoder_flops(self) -> float:
+        """Return the operations of the encoder on one view, forward, without its embedding."""
+        encoder = self.config.encoder
+        tokens = self.config.num_patches + encoder.num_registers
+        return blocks_flops(encoder, tokens, encoder.mlp_ratio)
 
+    def online_flops(self) -> float:
+        """Return the operations of the trained encoder on two views, forward and backward."""
+        return 2 * (2 * embedding_flops(self.config) + 3 * self.encoder_flops())
 
-def white_noise(
-    seed: Int64[Tensor, " batch"], shape: torch.Size
-) -> Float[Tensor, "batch leads samples"]:
-    """Return noise of mean 0 and deviation 1, a function of each record's 32-bit seed alone.
+    def input_bytes(self) -> int:
+        """Return the bytes of the augmentation of a record's two views."""
+        return 2 * (6 * FLOAT_BYTES + INDEX_BYTES + self.config.encoder.num_leads)
 
-    Four bytes of a hash of (seed, place) added up are close to normal, and the same on every
-    device. The hash is Wellons' lowbias32 (https://nullprogram.com/blog/2018/07/31/).
-    """
-    place = torch.arange(shape[1:].numel(), device=seed.device)
-    bits = _hash(_hash(seed)[:, None] ^ place)
-    total = (bits & 0xFF) + (bits >> 8 & 0xFF) + (bits >> 16 & 0xFF) + (bits >> 24)
-    deviation = math.sqrt(4 * (256**2 - 1) / 12)
-    return ((total - 4 * 127.5) / deviation).view(shape)
-
-
-def _hash(bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """Mix 32 bits; what overflows 64 is cut off with the rest."""
-    bits = ((bits ^ (bits >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
-    bits = ((bits ^ (bits >> 15)) * 0x846CA68B) & 0xFFFFFFFF
-    return bits ^ (bits >> 16)
-
-
-def pooled(
-    encoder: VisionTransformer, signal: Float[Tensor, "batch leads samples"]
-) -> Float[Tensor, "batch dim"]:
-    """Return the mean over the patches, without registers, in float32: as the probes take it."""
-    return encoder(signal)[:, encoder.config.num_registers :].float().mean(dim=1)
-
-
-def projector(dim: int, hidden_dim: int, out_dim: int) -> nn.Sequential:
-    """Return the multilayer perceptron of both objectives: linear, batch norm, ReLU, linear.
-
-    Batch norm always uses the batch, in pre-training there is nothing else, and keeps no averages.
-    """
-    return nn.Sequential(
-        nn.Linear(dim, hidden_dim, bias=False),
-        nn.BatchNorm1d(hidden_dim, track_running_stats=False),
-        nn.ReLU(),
-        nn.Linear(hidden_dim, out_dim, bias=False),
-    )
-
-
-def describe_views(
-    loss: Float[Tensor, ""],
-    features: Float[Tensor, "records dim"],
-    first: Float[Tensor, "records width"],
-    second: Float[Tensor, "records width"],
-) -> ViewsOutput:
-    """Return the output with its failure signals, of the embeddings that the loss compares."""
-    first, second = F.normalize(first.detach(), dim=1), F.normalize(second.detach(), dim=1)
-    similarity, records = first @ second.T, len(first)
-    positive = similarity.diagonal().mean()
-    pairs = records * (records - 1)
-    distance = (2 - 2 * first @ first.T).exp().pow(-2)
-    return ViewsOutput(
-        loss,
-        features.detach(),
-        positive,
-        (similarity.sum() - similarity.diagonal().sum()) / pairs,
-        ((distance.sum() - distance.diagonal().sum()) / pairs).log(),
-    )
-
-
-def gather_records(rows: Float[Tensor, "share dim"]) -> Float[Tensor, "records dim"]:
-    """Return the rows of all processes in order; what is computed from them is the same on each.
-
-    Batch norms and the negatives of a loss so see the whole batch, whatever the number of
-    processes.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    return _Gather.apply(rows)  # type: ignore[no-untyped-call]
-
-
-class _Gather(torch.autograd.Function):
-    """All rows forward, and backward this process' part of the gradient.
-
-    Every process computes the same loss of all rows, so each knows the whole gradient. It is
-    multiplied by their number, because the processes' gradients will be averaged, not added.
-    """
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        size = dist.get_world_size()
-        return gradient.chunk(size)[dist.get_rank()] * size
+    def activation_bytes(self, numbers: Numbers) -> float:
+        """Return an estimate of the bytes per record that leaves out heads and augmentation."""
+        config, encoder = self.config, self.config.encoder
+        whole = config.num_tokens + encoder.num_registers
+        view = (FLOAT_BYTES + numbers.copy) * config.data.window_samples * encoder.num_leads
+        blocks = encoder.depth * block_bytes(config, encoder, whole, numbers)
+        return 2 * (view + 2 * FLOAT_BYTES * whole * encoder.dim + blocks)

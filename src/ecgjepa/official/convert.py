@@ -27,7 +27,7 @@ from ecgjepa.model.folder import (
 )
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.weights import load_finite
-from ecgjepa.objectives.jepa import Jepa
+from ecgjepa.objectives.networks.jepa import Jepa
 from ecgjepa.official.checkpoint import OfficialCheckpoint, read_official, write_official
 from ecgjepa.official.config import (
     encoder_config,

@@ -19,11 +19,10 @@ from ecgjepa.model.compute import (
     keep_freed_memory,
 )
 from ecgjepa.model.normalisation import Normaliser
-from ecgjepa.objectives.build import build_objective
-from ecgjepa.planning.costs import Precision, part_size
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.costs import Precision, part_size
 from ecgjepa.pretraining.optim import build_optimizer
 from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
-from ecgjepa.sampling.inputs import sample_batch_inputs
 from ecgjepa.store.reading import Store
 
 # Seconds that a timed pass should take at least, and how often it is repeated.
@@ -99,8 +98,8 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
 
     The batch is doubled until a pass takes long enough, or is as large as in the run.
     """
-    objective = build_objective(config).to(device)
-    optimizer = build_optimizer(objective, config.train)
+    networks = objective_of(config).networks().to(device)
+    optimizer = build_optimizer(networks, config.train)
     leads = len(config.data.leads)
     normalise = Normaliser(
         np.zeros((1, leads), np.float32), np.ones((1, leads), np.float32), clip=config.data.clip
@@ -109,14 +108,14 @@ def _time_step(config: PretrainConfig, device: torch.device) -> tuple[float, int
     def forward_backward(batch: Batch) -> None:
         moved = batch.to(device)
         with autocast(device, config.train.precision):
-            output = objective(normalise(moved.signal, moved.database), *moved.inputs)
+            output = networks(normalise(moved.signal, moved.database), *moved.inputs)
         output.loss.backward()
         output.loss.item()  # waits for the device
 
     def update() -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        objective.update_target(0.99)
+        networks.update_target(0.99)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
@@ -140,7 +139,7 @@ def _noise(config: PretrainConfig, size: int) -> Batch:
     return Batch(
         torch.from_numpy(rng.integers(-500, 500, shape, dtype=np.int16)),
         torch.zeros(size, dtype=torch.int64),
-        *sample_batch_inputs(config, 0, 0, 0, size=size),
+        objective_of(config).draw(0, 0, 0, size=size),
     )
 
 
@@ -148,7 +147,7 @@ def _reading_rate(config: PretrainConfig, path: Path) -> float:
     """Return the records per second that the store's threads read, masks drawn."""
     with Store(path) as store:
         normalisation_tables(store)
-        reader = BatchReader(store, config)
+        reader = BatchReader(store, config, objective_of(config).draw)
         steps, started = 0, time.perf_counter()
         while (seconds := time.perf_counter() - started) < _ENOUGH or steps < 2:
             reader.read(steps, 0)

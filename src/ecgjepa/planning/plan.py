@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import ConfigError
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.costs import Flops, Parameters, Precision
 from ecgjepa.planning.costs import (
     Disk,
-    Flops,
     Memory,
-    Parameters,
-    Precision,
     RecordBytes,
     count_bytes,
     count_flops,
@@ -24,7 +23,6 @@ from ecgjepa.planning.costs import (
     estimate_disk,
     estimate_memory,
 )
-from ecgjepa.sampling.masking import check_masks
 from ecgjepa.store.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:  # measuring needs torch, counting does not
@@ -129,7 +127,7 @@ def plan(
         StoreError: If the store is unusable.
     """
     config = load_preset(preset, overrides)
-    check_masks(config)
+    objective_of(config)  # refuses what cannot be trained
     if measure and (tflops is not None or memory_gb is not None):
         raise ConfigError("measure is for this machine, tflops and memory for another; choose one")
     if tflops is not None and tflops <= 0:

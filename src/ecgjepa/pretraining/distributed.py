@@ -117,10 +117,16 @@ class World:
         return distributed
 
     def synchronising(self, module: nn.Module, wanted: bool) -> AbstractContextManager[None]:
-        """Return the context of a forward and backward pass, with or without that averaging."""
-        if wanted or not isinstance(module, DistributedDataParallel):
+        """Return the context of a forward and backward pass, with or without that averaging.
+
+        Args:
+            module: What `distribute` returned, or a wrapper of it as `torch.compile` makes one.
+            wanted: Whether this pass averages, because it is the last of a step.
+        """
+        if wanted or self.size == 1:
             return nullcontext()
-        return module.no_sync()
+        distributed = (m for m in module.modules() if isinstance(m, DistributedDataParallel))
+        return next(distributed).no_sync()
 
     def barrier(self) -> None:
         """Wait until all processes are here."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ecgjepa.config import PretrainConfig
 from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.objectives.objective import Objective
 from ecgjepa.pretraining.collapse import CollapseWatch
 from ecgjepa.pretraining.run import MetricsLog
 from ecgjepa.pretraining.selection import OnlineProbe, Selection
@@ -17,21 +17,20 @@ class Follower:
     def __init__(
         self,
         run: Path,
-        config: PretrainConfig,
+        objective: Objective,
         probe: OnlineProbe | None,
         *,
         first_step: int,
     ) -> None:
-        """Go on after ``first_step``."""
-        train = config.train
+        """Follow a run of an objective that resumes after ``first_step``."""
+        self._objective = objective
+        config, train = objective.config, objective.config.train
         trackers = open_trackers(run, config, first_step=first_step)
         self._metrics = MetricsLog(
             run, first_step=first_step, total_steps=train.steps, trackers=trackers
         )
         self._selection = Selection(run, probe, every=config.probe.every, last_step=train.steps)
-        self._watch = CollapseWatch(
-            dim=config.encoder.dim, stop=train.stop_on_collapse, objective=config.objective
-        )
+        self._watch = CollapseWatch(stop=train.stop_on_collapse)
 
     def begin(self, untrained: VisionTransformer) -> None:
         """Let the probe score the encoder as it is before the first step, if it never has."""
@@ -43,8 +42,10 @@ class Follower:
         Raises:
             CollapseError: If the collapse lasts and the run is to be stopped.
         """
-        self._metrics.write({**values, **self._selection.look(encoder, step)})
-        self._watch.look(step, values)
+        probed = self._selection.look(encoder, step)
+        warning = self._objective.find_collapse(values)
+        self._metrics.write({**values, "collapsed": warning is not None, **probed})
+        self._watch.look(step, warning)
 
     def close(self) -> None:
         """Finish the trackers."""

@@ -17,6 +17,8 @@ from ecgjepa.locks import LOCK_FILE
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.normalisation import NormalisationConfig
+from ecgjepa.objectives.build import objective_class, objective_of
+from ecgjepa.objectives.words import WORDS_FILE
 from ecgjepa.pretraining.trackers import Tracker
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.store.reading import Store
@@ -29,8 +31,6 @@ METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS_FOLDER = "checkpoints"
 BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"
-_NAMES = {"jepa": "JEPA", "simclr": "SimCLR", "byol": "BYOL", "mae": "a masked autoencoder"}
-_WEIGHTS = {"jepa": "the target encoder (moving average of the context encoder)"}
 # Settings that change what is written about a run, but nothing in it: a resumed run may differ.
 _FREE = {"data.resident", "train.trackers", "train.stop_on_collapse", "probe.every"}
 
@@ -70,6 +70,10 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
     check_run(run, config, store)
     remove_partial(run)
     path = run / CONFIG_FILE
+    if not ((run / WORDS_FILE).is_file() or (run / MODEL_FOLDER).is_dir()):
+        # Of a new run, or of one that an older version began and did not finish.
+        words = objective_of(config).words()
+        write_json(run / WORDS_FILE, words.model_dump(mode="json"))
     if not path.is_file():
         write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
         description = describe_start(config, store).model_dump(mode="json")
@@ -79,7 +83,7 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
 
 def _is_begun(path: Path) -> bool:
     """Return whether a file is what an interrupted claim leaves behind."""
-    ours = (STORE_FILE, _DESCRIPTION_FILE, LOCK_FILE)
+    ours = (STORE_FILE, _DESCRIPTION_FILE, WORDS_FILE, LOCK_FILE)
     return path.name in ours or path.name.startswith(PARTIAL_PREFIX)
 
 
@@ -203,10 +207,11 @@ def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
 
 def _card(config: ModelConfig) -> str:
     facts = config.pretraining
+    objective = objective_class(facts.objective)
     records = ", ".join(f"{name} ({count:,} records)" for name, count in facts.records.items())
     size = config.encoder
     return (
-        f"# ECG encoder pre-trained with {_NAMES[facts.objective]}\n\n"
+        f"# ECG encoder pre-trained with {objective.title}\n\n"
         "For research use only; not a medical device.\n\n"
         f"- Vision Transformer, width {size.dim}, depth {size.depth}, {size.num_heads} heads; "
         f"patches of {1000 * size.patch_size / config.preprocessing.sampling_rate:.0f} ms"
@@ -214,5 +219,5 @@ def _card(config: ModelConfig) -> str:
         f"- Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; everything else about it is in config.json.\n"
         f"- Pre-trained for {facts.steps:,} steps on {records}.\n"
-        f"- Weights: {_WEIGHTS.get(facts.objective, 'the trained encoder')}.\n"
+        f"- Weights: {objective.kept_weights}.\n"
     )

@@ -9,7 +9,7 @@ from ecgjepa.errors import ModelFolderError
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
-from ecgjepa.objectives.build import kept_encoder_name
+from ecgjepa.objectives.build import objective_class
 from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder
 
@@ -41,7 +41,7 @@ def load_encoder(path: str | Path) -> DescribedEncoder:
         state = check_checkpoint(path)
         config = describe_encoder(path.parent.parent, steps=state.step)
         encoder = VisionTransformer(config.encoder)
-        name = kept_encoder_name(config.pretraining.objective)
+        name = objective_class(config.pretraining.objective).kept_encoder
         encoder.load_state_dict(load_encoder_weights(path, name), strict=True)
         return DescribedEncoder(encoder.eval(), config)
     folder = find_model(path)

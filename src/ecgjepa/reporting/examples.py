@@ -1,4 +1,4 @@
-"""ECGs on the page: what the encoder sees of one, and test records with their predictions."""
+"""ECGs on the page: what an objective hides of one, and test records with their predictions."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,44 +9,40 @@ import pandas as pd
 from ecgjepa.errors import StoreError
 from ecgjepa.reporting.ecg_paper import draw_ecg
 from ecgjepa.reporting.evaluation_section import EvaluationSection, columns
-from ecgjepa.reporting.figures import as_data_uri, draw_masks
+from ecgjepa.reporting.figures import as_data_uri
+from ecgjepa.reporting.training_figures import draw_picture
 from ecgjepa.reporting.training_section import PretrainingSection
-from ecgjepa.sampling.masking import MaskIndices, sample_masks
 from ecgjepa.signals.preprocessing import from_microvolt
 from ecgjepa.signals.record import Record
 from ecgjepa.store.reading import Store
 
+_SHOWN_LEADS = ("II", "V2", "V5")
 _EXAMPLES = 3  # labels of which a record is shown
 
 
-def draw_mask_example(pretraining: PretrainingSection, evaluation: EvaluationSection) -> str | None:
-    """Return a picture of masks on the first test record, or None if its store is gone."""
-    store = _open_store(evaluation)
-    if store is None:
+def draw_hidden(pretraining: PretrainingSection, evaluation: EvaluationSection) -> str | None:
+    """Return a picture of what a run's objective hides, on the first test record.
+
+    None if the run does not say what it hides, or the records are gone.
+    """
+    picture = None if pretraining.words is None else pretraining.words.picture
+    store = None if picture is None else _open_store(evaluation)
+    if picture is None or store is None:
         return None
-    config = pretraining.config
+    data = pretraining.config.data
     table = store.table()
     test = evaluation.predictions[evaluation.predictions["part"] == "test"]
     row = int(np.flatnonzero(table["record_id"] == test["record_id"].iloc[0])[0])
-    signal, _ = from_microvolt(store.read_record(row)[: config.data.window_samples])
-    shown = [lead for lead in ("II", "V2", "V5") if lead in config.data.leads]
-    masks = sample_masks(
-        config.mask, np.random.default_rng(0), batch_size=13, num_patches=config.num_patches
-    )
-    # Begin with the one of most visible stretches: a picture of a single block explains little.
-    stretches = (np.diff(masks.context_index, axis=1) > 1).sum(axis=1)
-    order = np.argsort(-stretches, kind="stable")
-    masks = MaskIndices(masks.context_index[order], masks.target_index[order])
+    signal, _ = from_microvolt(store.read_record(row)[: data.window_samples])
+    shown = [lead for lead in _SHOWN_LEADS if lead in data.leads] or list(data.leads[:3])
     store.close()
-    return as_data_uri(
-        draw_masks(
-            signal[:, [config.data.leads.index(lead) for lead in shown]],
-            shown,
-            masks,
-            sampling_rate=config.data.sampling_rate,
-            patch_size=config.encoder.patch_size,
-        )
+    figure = draw_picture(
+        signal[:, [data.leads.index(lead) for lead in shown]],
+        shown,
+        picture,
+        sampling_rate=data.sampling_rate,
     )
+    return as_data_uri(figure)
 
 
 def draw_example_ecgs(evaluation: EvaluationSection) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Figures of a run: training curves, masks, embedding map; how figures look and are kept.
+"""How figures look and are kept, and the map of an evaluation's embeddings.
 
 All are drawn on bare `Figure` objects, without pyplot and its global state.
 """
@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import write_bytes
-from ecgjepa.sampling.masking import MaskIndices
 
 _FORMATS = ("png", "svg", "pdf")
 STYLE: dict[Any, Any] = {
@@ -61,107 +60,6 @@ def _render(figure: Figure, file_format: str, dpi: int) -> bytes:
     with rc_context(STYLE):
         figure.savefig(stream, format=file_format, dpi=dpi, metadata=metadata)
     return stream.getvalue()
-
-
-def draw_training(metrics: Sequence[dict[str, float]], *, warmup_steps: int) -> Figure:
-    """Return loss and schedules of a pre-training run over its steps."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 2.7), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        steps = [line["step"] for line in metrics]
-        left.plot(steps, [line["loss"] for line in metrics], color=COLOURS[0])
-        left.set(xlabel="step", ylabel="loss (mean absolute error)", ylim=(0, None))
-        right.plot(steps, [line["learning_rate"] for line in metrics], color=COLOURS[1])
-        right.set(xlabel="step", ylim=(0, None))
-        right.set_ylabel("learning rate", color=COLOURS[1])
-        if warmup_steps:
-            right.axvline(warmup_steps, color=GREY, linewidth=0.8, linestyle=":")
-        other = right.twinx()
-        other.spines["right"].set_visible(True)
-        other.plot(steps, [line["momentum"] for line in metrics], color=COLOURS[2])
-        other.set_ylabel("target momentum", color=COLOURS[2])
-        other.ticklabel_format(useOffset=False)
-    return figure
-
-
-def draw_collapse(
-    metrics: Sequence[dict[str, float]], *, dim: int, min_spread: float, min_rank_share: float
-) -> Figure:
-    """Return the collapse monitor's two signs over the steps, with their alarm levels."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 2.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        steps = [line["step"] for line in metrics]
-        left.plot(steps, [line["spread"] for line in metrics], color=COLOURS[0])
-        left.axhspan(0, min_spread, color=COLOURS[1], alpha=0.15, linewidth=0)
-        left.set(xlabel="step", ylabel="spread between records", ylim=(0, 1))
-        rank = [line["effective_rank"] for line in metrics]
-        right.plot(steps, rank, color=COLOURS[0])
-        right.axhspan(0, min_rank_share * dim, color=COLOURS[1], alpha=0.15, linewidth=0)
-        right.set(
-            xlabel="step", ylabel=f"effective rank (of {dim})", ylim=(0, max(*rank, 1) * 1.15)
-        )
-        for axes in (left, right):
-            axes.annotate(
-                "collapse",
-                (0.99, 0.015),
-                xycoords="axes fraction",
-                ha="right",
-                fontsize=8,
-                color=COLOURS[1],
-            )
-    return figure
-
-
-def draw_masks(
-    signal: Float[np.ndarray, "samples leads"],
-    leads: Sequence[str],
-    masks: MaskIndices,
-    *,
-    sampling_rate: float,
-    patch_size: int,
-) -> Figure:
-    """Return an ECG whose masked patches are shaded, above further masks as strips.
-
-    Args:
-        signal: In mV; the leads to draw.
-        leads: Their names.
-        masks: The first row is drawn on the ECG, the others (at least one) as strips.
-        sampling_rate: In Hz.
-        patch_size: In samples.
-    """
-    seconds = patch_size / sampling_rate
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.6), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        time = np.arange(len(signal)) / sampling_rate
-        offset, below = 0.0, 0.0
-        for lead, values in zip(leads, signal.T, strict=True):
-            centred = values - np.median(values)
-            offset -= below + float(centred.max()) + 0.2
-            below = -float(centred.min())
-            top.plot(time, centred + offset, color="#10202f", linewidth=0.8)
-            top.annotate(
-                lead, (-0.01, offset), xycoords=("axes fraction", "data"), ha="right", va="center"
-            )
-        for patch in masks.target_index[0]:
-            top.axvspan(patch * seconds, (patch + 1) * seconds, color=COLOURS[0], alpha=0.22, lw=0)
-        top.set(yticks=[], ylabel="", xlim=(0, len(signal) / sampling_rate))
-        top.spines["left"].set_visible(False)
-        num_patches = masks.context_index.shape[1] + masks.target_index.shape[1]
-        strips = np.zeros((len(masks.target_index), num_patches))
-        np.put_along_axis(strips, masks.target_index, 1.0, axis=1)
-        bottom.imshow(
-            1 - strips[1:] * 0.55,
-            cmap="Blues_r",
-            vmin=0,
-            vmax=1,
-            aspect="auto",
-            interpolation="nearest",
-            extent=(0, num_patches * seconds, len(strips) - 1, 0),
-        )
-        bottom.set(xlabel="seconds", yticks=[], ylabel="more\nmasks")
-    return figure
 
 
 def draw_embeddings(

@@ -14,7 +14,7 @@ from ecgjepa.reporting.evaluation_section import (
     distinct_data,
     group_results,
 )
-from ecgjepa.reporting.examples import draw_example_ecgs, draw_mask_example
+from ecgjepa.reporting.examples import draw_example_ecgs, draw_hidden
 from ecgjepa.reporting.tables import (
     COMPARISON_FILE,
     SUMMARY_FILE,
@@ -61,7 +61,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.j2").render(
-        title=title or "ECG representations learned with JEPA",
+        title=title or _title(pretraining),
         version=__version__,
         pretraining=pretraining,
         evaluations=evaluations,
@@ -69,7 +69,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
         groups=group_results(evaluations),
         repeats=[describe_repeats(path) for path in _having(SUMMARY_FILE, folders)],
         comparisons=[describe_comparison(path) for path in _having(COMPARISON_FILE, folders)],
-        masks=_first_masks(pretraining, evaluations),
+        hidden=[draw_hidden(run, evaluations[0]) if evaluations else None for run in pretraining],
         ecgs=draw_example_ecgs(evaluations[-1]) if evaluations else [],
         databases=(databases := _databases(pretraining, evaluations)),
         notices=sorted({(item["name"], text) for item in databases for text in item["notices"]}),
@@ -82,12 +82,10 @@ def _having(name: str, folders: Sequence[Path]) -> list[Path]:
     return [path for path in folders if (path / name).is_file()]
 
 
-def _first_masks(
-    pretraining: list[PretrainingSection], evaluations: list[EvaluationSection]
-) -> str | None:
-    if not (pretraining and evaluations):
-        return None
-    return draw_mask_example(pretraining[0], evaluations[0])
+def _title(pretraining: list[PretrainingSection]) -> str:
+    """Return a heading that names the objective if all runs share one."""
+    titles = {run.title for run in pretraining}
+    return "ECG representations" + (f" learned with {titles.pop()}" if len(titles) == 1 else "")
 
 
 def _databases(

@@ -1,53 +1,104 @@
-"""What the page says of a pre-training run."""
+"""What the page says of a pre-training run: what the run wrote of itself, and nothing else."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.pretraining.collapse import (
-    MIN_RANK_SHARE,
-    MIN_SPREAD,
-    CollapseSigns,
-    collapse_warning,
+from ecgjepa.objectives.words import ObjectiveWords, Sign, read_words
+from ecgjepa.reporting.figures import as_data_uri
+from ecgjepa.reporting.training_figures import draw_signs, draw_training
+
+# Signs that every run has, in words that are true of every objective: for runs of older versions,
+# which did not write what their signs mean.
+_NEUTRAL = (
+    Sign(
+        name="spread",
+        label="spread between records",
+        meaning="share of the features' size that differs between records",
+        least=0,
+        most=1,
+    ),
+    Sign(
+        name="effective_rank",
+        label="effective rank",
+        meaning="number of directions in which the features differ between records",
+        least=0,
+    ),
 )
-from ecgjepa.reporting.figures import as_data_uri, draw_collapse, draw_training
 
 
 @dataclass(frozen=True)
 class PretrainingSection:
-    """One pre-training run: its settings, facts, figures and warnings."""
+    """One pre-training run.
+
+    Attributes:
+        path: Folder of the run.
+        config: Settings of the run.
+        words: What the run says of its objective; None if it was begun by an older version.
+        databases: Databases of its records, as its copy of the store's manifest describes them.
+        metrics: Lines of its log.
+        signs: Numbers of those lines that tell whether the run is failing.
+        curves: Figure of loss and schedules.
+        monitor: Figure of the signs.
+    """
 
     path: Path
     config: PretrainConfig
+    words: ObjectiveWords | None
     databases: dict[str, Any]
-    last: dict[str, float]
+    metrics: Sequence[dict[str, float]]
+    signs: Sequence[Sign]
     curves: str
-    collapse: str
-    collapsed_steps: tuple[int, ...]
+    monitor: str
+
+    @property
+    def title(self) -> str:
+        """Name of the objective for people."""
+        return self.config.objective if self.words is None else self.words.title
+
+    @property
+    def last(self) -> dict[str, float]:
+        """Last line of the log."""
+        return self.metrics[-1]
+
+    @property
+    def judged_steps(self) -> tuple[int, ...]:
+        """Logged steps at which the run looked for a collapse and wrote what it found."""
+        return tuple(int(line["step"]) for line in self.metrics if "collapsed" in line)
+
+    @property
+    def collapsed_steps(self) -> tuple[int, ...]:
+        """Logged steps at which the run found a collapse."""
+        return tuple(int(line["step"]) for line in self.metrics if line.get("collapsed"))
 
 
 def describe_pretraining(path: Path) -> PretrainingSection:
-    """Read a run folder."""
-    config = load_preset(path / "config.yaml")
+    """Read a run folder.
+
+    Raises:
+        CheckpointError: If what the run says of its objective is damaged.
+    """
+    config, words = load_preset(path / "config.yaml"), read_words(path)
     lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     metrics = [json.loads(line) for line in lines]
-    dim = config.encoder.dim
-    collapsed = [
-        int(line["step"])
-        for line in metrics
-        if collapse_warning(CollapseSigns(line["spread"], line["effective_rank"], dim))
-    ]
     manifest = json.loads((path / "store.json").read_text(encoding="utf-8"))
+    signs = _NEUTRAL if words is None else words.signs
+    curves = draw_training(
+        metrics,
+        loss="" if words is None else words.loss,
+        warmup_steps=config.train.warmup_steps,
+        with_momentum=words is not None and words.moving_average,
+    )
     return PretrainingSection(
         path=path,
         config=config,
+        words=words,
         databases=manifest["databases"],
-        last=metrics[-1],
-        curves=as_data_uri(draw_training(metrics, warmup_steps=config.train.warmup_steps)),
-        collapse=as_data_uri(
-            draw_collapse(metrics, dim=dim, min_spread=MIN_SPREAD, min_rank_share=MIN_RANK_SHARE)
-        ),
-        collapsed_steps=tuple(collapsed),
+        metrics=metrics,
+        signs=signs,
+        curves=as_data_uri(curves),
+        monitor=as_data_uri(draw_signs(metrics, signs)),
     )

@@ -39,10 +39,6 @@ class Augmentation(NamedTuple):
     mask_width: Float32[Tensor, "batch views"]
     keep_lead: Bool[Tensor, "batch views leads"]
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> "Augmentation":
-        """Return it on a device."""
-        return Augmentation(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
-
 
 def sample_augmentation(
     config: AugmentConfig, rng: np.random.Generator, *, batch_size: int, num_leads: int

@@ -12,8 +12,7 @@ from torch import Tensor
 from ecgjepa.config import PretrainConfig
 from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import ConfigError
-from ecgjepa.sampling.augmentation import Augmentation
-from ecgjepa.sampling.inputs import sample_batch_inputs
+from ecgjepa.sampling.inputs import DrawInputs
 from ecgjepa.sampling.mixture import Mixture
 from ecgjepa.sampling.resident import ResidentStore
 from ecgjepa.signals.leads import LEADS
@@ -29,48 +28,35 @@ class Batch(NamedTuple):
     Attributes:
         signal: Crops in µV, -32768 where invalid; still integers, to be normalised on the device.
         database: Number of each record's database, in the order of `normalisation_tables`.
-        context_index: Visible patches, for objectives that mask; with per-lead patches, their
-            tokens in the leads that stay. Else none.
-        target_index: Masked patches, likewise; with per-lead patches, their tokens in all leads.
-        augmentation: Of two views, for objectives that compare them; else None.
+        inputs: What the objective drew: its networks take them after the normalised signal.
     """
 
     signal: Int16[Tensor, "batch samples leads"]
     database: Int64[Tensor, " batch"]
-    context_index: Int64[Tensor, "batch context"]
-    target_index: Int64[Tensor, "batch target"]
-    augmentation: Augmentation | None = None
-
-    @property
-    def inputs(self) -> tuple[Tensor, Tensor] | tuple[Augmentation]:
-        """What an objective's ``forward`` takes beside the normalised signal."""
-        if self.augmentation is None:
-            return (self.context_index, self.target_index)
-        return (self.augmentation,)
+    inputs: tuple[Tensor, ...]
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, copied without waiting where memory is pinned."""
-        signal, database, context, target = (
-            tensor.to(device, non_blocking=True) for tensor in self[:4]
+        return Batch(
+            self.signal.to(device, non_blocking=True),
+            self.database.to(device, non_blocking=True),
+            tuple(tensor.to(device, non_blocking=True) for tensor in self.inputs),
         )
-        views = self.augmentation
-        if views is not None:
-            views = views.to(device, non_blocking=True)
-        return Batch(signal, database, context, target, views)
 
 
 class BatchReader:
     """Makes the batch of any (step, part): the same one, whenever and wherever it is asked for.
 
-    The records and crops of a step depend on (seed, step) alone, its masks (or augmentations) on
-    (seed, step, part), with one share of visible patches per part. Each of ``world_size`` processes
-    reads its share of the rows of every part; together they read what one process would.
+    The records and crops of a step depend on (seed, step) alone, what the objective draws on
+    (seed, step, part), such as one share of visible patches per part. Each of ``world_size``
+    processes reads its share of the rows of every part; together they read what one process would.
     """
 
     def __init__(
         self,
         store: Store,
         config: PretrainConfig,
+        draw: DrawInputs,
         *,
         pin_memory: bool = False,
         rank: int = 0,
@@ -81,7 +67,8 @@ class BatchReader:
 
         Args:
             store: Open store.
-            config: Of the run.
+            config: Settings of the run.
+            draw: Draws what the run's objective needs beside the signals.
             pin_memory: Let `steps` read into a few buffers in turn, page-locked where there is a
                 CUDA device, instead of new memory for every batch.
             rank: Number of this process.
@@ -96,6 +83,7 @@ class BatchReader:
         assert 0 <= rank < world_size
         self._store = store
         self._config = config
+        self._draw = draw
         self._resident = resident
         self._reuse = pin_memory and resident is None
         self._pinned = pin_memory and torch.cuda.is_available()
@@ -148,13 +136,9 @@ class BatchReader:
         """Fill ``signal``, or take the signal from the resident store."""
         assert 0 <= part < self._num_parts
         config = self._config
-        draw = self.mixture.draw(config.train.seed, step, config.train.batch_size)
-        context, target, augmentation = sample_batch_inputs(
-            config, config.train.seed, step, part, size=self._part_size
-        )
-        if augmentation is not None:
-            shared = (self._pin(values[self._share]) for values in augmentation)
-            augmentation = Augmentation(*shared)
+        seed = config.train.seed
+        draw = self.mixture.draw(seed, step, config.train.batch_size)
+        inputs = self._draw(seed, step, part, size=self._part_size)
         first = part * self._part_size
         rows = draw.rows[first : first + self._part_size][self._share]
         starts = draw.starts[first : first + self._part_size][self._share]
@@ -166,9 +150,7 @@ class BatchReader:
         return Batch(
             signal,
             self._pin(torch.from_numpy(self._store.database_number[rows].astype(np.int64))),
-            self._pin(context[self._share]),
-            self._pin(target[self._share]),
-            augmentation,
+            tuple(self._pin(values[self._share]) for values in inputs),
         )
 
     def _pin(self, tensor: Tensor) -> Tensor:

@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from ecgjepa.config import MaskConfig, PretrainConfig
-from ecgjepa.errors import ConfigError
+from ecgjepa.config import MaskConfig
 
 
 class MaskIndices(NamedTuple):
@@ -47,24 +46,6 @@ def sample_masks(
     # What lies between the visible intervals is masked: the same edges, shifted by one.
     gaps = np.pad(edges, ((0, 0), (1, 1)), constant_values=((0, 0), (0, num_patches)))
     return MaskIndices(_patches_within(edges), _patches_within(gaps))
-
-
-def check_masks(config: PretrainConfig) -> None:
-    """Refuse a run whose windows are too short for its masks.
-
-    Raises:
-        ConfigError: If they are, with the sections to change.
-    """
-    if config.objective == "mae" and config.num_maskable < 2:
-        raise ConfigError(
-            "objective mae hides a part of at least 2 patches, found 1: take a longer "
-            "data.window_seconds or a smaller encoder.patch_size"
-        )
-    if config.objective == "jepa":
-        try:
-            check_mask_size(config.mask, config.num_patches)
-        except ValueError as error:
-            raise ConfigError(f"mask: {error}") from None
 
 
 def check_mask_size(config: MaskConfig, num_patches: int) -> None:
@@ -197,11 +178,16 @@ def _attach(
 def sample_random_masks(
     mask_ratio: float, rng: np.random.Generator, *, batch_size: int, num_patches: int
 ) -> MaskIndices:
-    """Draw masks of single patches, each as likely as any other, as a masked autoencoder does.
+    """Draw masks of single patches, each as likely as any other, as a masked autoencoder does."""
+    num_kept = kept_of(num_patches, mask_ratio)
+    order = np.argsort(rng.random((batch_size, num_patches)), axis=1)
+    return MaskIndices(np.sort(order[:, :num_kept], axis=1), np.sort(order[:, num_kept:], axis=1))
+
+
+def kept_of(num_patches: int, mask_ratio: float) -> int:
+    """Return how many patches `sample_random_masks` keeps.
 
     As published (He et al. 2021), the number of visible patches is rounded down; here at least one
     stays and one is masked.
     """
-    num_kept = min(max(1, int(num_patches * (1 - mask_ratio))), num_patches - 1)
-    order = np.argsort(rng.random((batch_size, num_patches)), axis=1)
-    return MaskIndices(np.sort(order[:, :num_kept], axis=1), np.sort(order[:, num_kept:], axis=1))
+    return min(max(1, int(num_patches * (1 - mask_ratio))), num_patches - 1)

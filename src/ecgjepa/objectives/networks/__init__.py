@@ -1,0 +1,1 @@
+"""The networks of the objectives, their losses, and the signs that their outputs report."""
