@@ -83,6 +83,7 @@ def test_a_run_folder_is_complete(store, tmp_path):
     names = {path.name for path in run.iterdir()}
     assert names == {
         "config.yaml",
+        "objective.json",
         "store.json",
         "encoder.json",
         "metrics.jsonl",

@@ -72,7 +72,8 @@ def test_batches_are_the_same(store):
         memory = BatchReader(store, config, draw, rank=rank, world_size=2, resident=held)
         for read, kept in zip(files.steps(3, 6), memory.steps(3, 6), strict=True):
             for one, two in zip(read, kept, strict=True):
-                assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(two), strict=True))
+                pairs = zip(tensors(one), tensors(two), strict=True)
+                assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_cpu_holds_a_store_only_if_asked(store):

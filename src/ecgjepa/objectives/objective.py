@@ -111,7 +111,7 @@ class Objective(ABC):
 
     def find_collapse(self, values: Mapping[str, float]) -> str | None:
         """Return a warning if a step's signs mean that the features collapse, else None."""
-        for sign in self.signs:
+        for sign in (sign for sign in self.signs if sign.alarm):
             found = sign.alarm_of(values[sign.name])
             if found is not None:
                 return (

@@ -25,7 +25,7 @@ class Sign(Section):
         meaning: What the number says, for a reader who has not met it.
         below: The features are collapsing if the number is below this; None for no such level.
         above: The features are collapsing if the number is above this; None for no such level.
-        alarm: What a warning says then; ``{value}`` stands for the number.
+        alarm: What a warning says then; ``{value}`` stands for the number. Empty without a level.
         least: Lower end of its axis; None to leave it open.
         most: Upper end of its axis; None to leave it open.
     """
