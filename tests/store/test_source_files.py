@@ -13,11 +13,10 @@ from conftest import content, toy_ecg, write_ptb_xl, write_wfdb
 
 from ecgjepa.checking.verify import verify
 from ecgjepa.cli import main
-from ecgjepa.databases import source_files
 from ecgjepa.errors import StoreError
 from ecgjepa.files import write_json
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store import resuming
+from ecgjepa.store import resuming, source_files
 from ecgjepa.store.manifest import SOURCE_FILES
 from ecgjepa.store.prepare import prepare, prepare_cached
 from ecgjepa.store.reading import Store

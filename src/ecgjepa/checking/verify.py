@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from ecgjepa.checking.duplicates import find_duplicates
 from ecgjepa.checking.leaks import find_leaks
-from ecgjepa.databases.source_files import find_changes
 from ecgjepa.errors import StoreError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.signals.leads import LEADS
@@ -27,6 +26,7 @@ from ecgjepa.store.manifest import (
 )
 from ecgjepa.store.reading import Store
 from ecgjepa.store.shards import read_notes
+from ecgjepa.store.source_files import find_changes
 
 Progress = Callable[[int, int], None]
 _SAMPLE = 500

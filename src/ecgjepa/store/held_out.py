@@ -19,13 +19,13 @@ from jaxtyping import Int8, UInt64
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing
-from ecgjepa.databases.source_files import Notes
 from ecgjepa.errors import RecordError, RecordFormatError
 from ecgjepa.files import replacing
 from ecgjepa.signals.measures import Measures, bends
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.ingest import Ingested, ingest
 from ecgjepa.store.manifest import HELD_OUT_FILE
+from ecgjepa.store.source_files import Notes
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64
 
 from ecgjepa.config import Section
-from ecgjepa.databases.source_files import join_notes
 from ecgjepa.errors import StoreError
 from ecgjepa.files import (
     PARTIAL_PREFIX,
@@ -47,6 +46,7 @@ from ecgjepa.store.shards import (
     read_part,
     write_notes,
 )
+from ecgjepa.store.source_files import join_notes
 from ecgjepa.store.statistics import LeadSums
 from ecgjepa.version import __version__
 

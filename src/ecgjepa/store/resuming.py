@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
-from ecgjepa.databases.source_files import Changes, find_changes
 from ecgjepa.errors import StoreError
 from ecgjepa.store.manifest import HELD_OUT_FILE, SOURCE_FILES, read_manifest
 from ecgjepa.store.merge import DatabaseFacts, PlanFacts
 from ecgjepa.store.shard_plan import ShardPlan
 from ecgjepa.store.shards import forget_shard, is_written, notes_path, read_notes, write_notes
+from ecgjepa.store.source_files import Changes, find_changes
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)

@@ -100,7 +100,7 @@ class ShardPlan:
     def digest(self, software_version: str | None = None) -> str:
         """Return a hash of everything that determines the store's bytes, save the signals.
 
-        The files that hold the signals are looked at apart, see `ecgjepa.databases.source_files`.
+        The files that hold the signals are looked at apart, see `ecgjepa.store.source_files`.
 
         Args:
             software_version: A version that took itself into the hash.

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing, Skip
-from ecgjepa.databases.source_files import SCHEMA as FILES_SCHEMA
-from ecgjepa.databases.source_files import Notes
 from ecgjepa.errors import RecordError
 from ecgjepa.files import replacing, write_json
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, encode, shard_name
 from ecgjepa.store.held_out import Guard
 from ecgjepa.store.ingest import OnBad, ingest
+from ecgjepa.store.source_files import SCHEMA as FILES_SCHEMA
+from ecgjepa.store.source_files import Notes
 
 PARTS_FOLDER = "parts"
 _FLUSH_BYTES = 2**25
@@ -212,7 +212,7 @@ def notes_path(store: Path, number: int | None) -> Path:
 
 
 def write_notes(path: Path, table: pa.Table) -> None:
-    """Write what files looked like; see `ecgjepa.databases.source_files`."""
+    """Write what files looked like; see `ecgjepa.store.source_files`."""
     with replacing(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 

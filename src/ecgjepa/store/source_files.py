@@ -141,7 +141,7 @@ def _named_in_header(root: Path, path: str, *, is_segment: bool = False) -> Iter
         if "/" in name or "\0" in name or name == "~":
             continue
         segment = f"{folder}{name}.hea"
-        if not is_segment and (root / segment).is_file() and segment != path:
+        if not is_segment and segment != path and _look(root / segment) != _NO_FILE:
             yield segment
             yield from _named_in_header(root, segment, is_segment=True)
         else:
