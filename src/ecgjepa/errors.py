@@ -4,9 +4,20 @@ A message says what was found, what was expected, in which file or field, and wh
 command line prints it as one block and exits with 2.
 """
 
+# Beginning and end of a message that are kept: the end says what to do.
+_FIRST, _LAST = 1_500, 450
+
 
 class EcgjepaError(ValueError):
-    """Base of all errors that a user's input or files can cause."""
+    """Base of all errors that a user's input or files can cause.
+
+    A message is cut in the middle if it repeats more of a file than a person can read.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        if len(message) > _FIRST + _LAST:
+            message = f"{message[:_FIRST]} […] {message[-_LAST:]}"
+        super().__init__(message)
 
 
 class ConfigError(EcgjepaError):

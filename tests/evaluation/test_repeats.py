@@ -153,3 +153,14 @@ def test_a_folder_where_nothing_is_finished_is_free(repeat, called, tmp_path):
     called.fail_at = None
     repeat(tmp_path / "r", runs=1)
     assert json.loads((tmp_path / "r/repeats.json").read_text())["protocol"] == "knn"
+
+
+def test_a_second_process_is_told_that_another_evaluates_into_the_folder(tmp_path):
+    place = (tmp_path / "r", tmp_path / "model", "form", "linear")
+    with (
+        writing_results(*place),
+        pytest.raises(ConfigError, match="another evaluation is at work there already"),
+        writing_results(*place),
+    ):
+        pass
+    assert not (tmp_path / "r").exists()

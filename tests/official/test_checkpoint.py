@@ -101,6 +101,10 @@ def with_norm_biases(found: dict) -> None:
         found["model"][name.replace(".weight", ".bias")] = torch.zeros_like(found["model"][name])
 
 
+def nan_weight(found):
+    found["model"]["target_encoder.norm.weight"][0] = float("nan")
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -117,11 +121,27 @@ def with_norm_biases(found: dict) -> None:
         (lambda c: c["config"].update(layer_scale_eps=0.1), r"layer_scale_eps is 0\.1; only 0\.0"),
         (lambda c: c["config"].update(num_heads=5), r"dim 32 is not a multiple of num_heads 5"),
         (lambda c: c["config"].update(pred_dim="wide"), r"dim: .*found 'wide'"),
-        (lambda c: c["config"].update(depth=None), r"depth: .*found None"),
+        (lambda c: c["config"].update(depth=None), r"depth is None"),
         (lambda c: c["config"].update(channels=["I", "X"]), r"channel 'X' is no standard lead"),
         (lambda c: c["config"].update(channels=None), r"channels is None"),
         (lambda c: c["config"].update(datasets=None), r"datasets is None"),
         (lambda c: c["config"].update(sampling_frequency="x"), r"sampling_frequency is 'x'"),
+        (
+            lambda c: c["config"].update(sampling_frequency=float("nan")),
+            r"sampling_frequency is nan",
+        ),
+        (
+            lambda c: c["config"].update(sampling_frequency=float("inf")),
+            r"sampling_frequency is inf",
+        ),
+        (lambda c: c["config"].update(depth="2"), r"depth is '2'"),
+        (lambda c: c["config"].update(depth=10**6), r"depth: Input should be less than"),
+        (lambda c: c["config"].update(pred_depth="2"), r"pred_depth is '2'"),
+        (lambda c: c["config"].update(pred_depth=10**6), r"depth: Input should be less than"),
+        (lambda c: c["config"].update(mlp_ratio=1e300), r"mlp_ratio: Input should be less than"),
+        (lambda c: c["config"].update(channels=["I"] * 12), r"channels name lead I twice"),
+        (lambda c: c["config"].update(datasets={"a\n# b": 1.0}), r"datasets names 'a\\n# b'"),
+        (nan_weight, r"1 of 32 numbers of tensor target_encoder\.norm\.weight are NaN"),
         (lambda c: c.update(step="x"), r"step is 'x'; expected a number"),
         (lambda c: c["config"].update(depth=3), r"lacks tensors: .*blocks\.2.* and \d+ more"),
         (lambda c: c["config"].update(depth=1), r"has unknown tensors: .*blocks\.1"),

@@ -151,3 +151,25 @@ def test_label_efficiency_has_a_point_per_share():
     np.testing.assert_allclose(np.asarray(line.get_ydata(), float), [0.5 + 0.01 / 3, 0.5 + 1 / 3])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "100"]
     assert axes.get_ylabel() == "macro AUROC"
+
+
+NAMES = (r"\frac{$", r"rate % $x^$", "price $5 or $6")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_stands_between_two_dollars_is_text(rng, tmp_path, name):
+    """Labels, databases and records may be called anything, in every figure that shows them."""
+    targets = np.array([[True], [False], [True]])
+    row = {"name": name, "value": 0.5, "low": 0.4, "high": 0.6, "baseline": True}
+    mean = {"model": name, "label_fraction": 1.0, "mean": 0.5, "std": None}
+    figures = [
+        draw_ecg(record(rng, seconds=2.5), title=name, note=name),
+        draw_intervals([row], name),
+        draw_embeddings({name: rng.random((3, 2))}, targets, [name]),
+        draw_roc(targets, {name: rng.random((3, 1))}, [name]),
+        draw_agreement(rng.random((9, 1)), rng.random((9, 1)), [name]),
+        draw_label_efficiency([mean, mean | {"label_fraction": 0.1}], name),
+    ]
+    for number, figure in enumerate(figures):
+        path = save_figure(figure, tmp_path / f"{number}.svg", dpi=40)
+        assert name in path.read_text(), number

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ecgjepa.errors import EcgjepaError
-from ecgjepa.terminal.screen import print_error
+from ecgjepa.terminal.screen import print_error, visible
 
 app = typer.Typer(
     name="ecgjepa",
@@ -30,14 +30,19 @@ def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings only.")] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO,
-        format="%(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Visible("%(message)s"))
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     # This logger alone: other libraries say a great deal at that level.
     logger.setLevel(logging.DEBUG if debug else logging.NOTSET)
+
+
+class _Visible(logging.Formatter):
+    """Writes out control characters, which may be of a file's name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def main() -> None:

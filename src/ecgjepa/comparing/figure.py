@@ -1,14 +1,16 @@
 """The figure of a comparison: every model's macro AUROC with its interval, by protocol."""
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecgjepa.comparing.table import TableRow
-from ecgjepa.reporting.figures import COLOURS
+from ecgjepa.reporting.figures import COLOURS, STYLE
 
 _SPREAD = 0.4  # height that the shares of labels of one model take up together, in lines
 
 
+@rc_context(STYLE)
 def draw_comparison(entries: list[TableRow]) -> Figure:
     """Return one row of panels per task, one panel per protocol, one line per model.
 

@@ -9,7 +9,7 @@ from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.folder import FROM_SCRATCH, PRE_TRAINED
 from ecgjepa.evaluation.probe import probe_records
 from ecgjepa.evaluation.results import Evaluation
-from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_evaluation
+from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
@@ -103,29 +103,29 @@ def finetune_cohort(
 ) -> Evaluation:
     """Do what `finetune` does, for a request that was checked already."""
     folder = result_folder(model, out, cohort.task, request.protocol)
-    refuse_to_overwrite(folder, model, cohort.task, request.protocol)
-    encoder = load_encoder(model)
-    request.check_encoder(encoder.config)
-    rival = request.rival(encoder.config)
-    given = None if request.probe is None else _find_probe(model, cohort)
-    with open_unseen(
-        data, encoder.config, cohort, cache=work.cache, progress=work.progress
-    ) as records:
-        if request.probe is not None and given is None:
-            logger.info("no attentive probe of task %s given: running one first", cohort.task)
-            probed = probe_records(encoder, records, folder / "probe", request.probe, work)
-            given = _find_probe(probed.path, cohort)
-        start = None
-        if given is not None:
-            start, described = given
-            _check_fits(model, described, records)
-            request = replace(request, layers=start.layers)
-        logger.info("fine-tuning the pre-trained encoder")
-        results = {PRE_TRAINED: run(encoder, records, request, work, start=start)}
-        if from_scratch:
-            logger.info("training the same encoder from scratch")
-            results[FROM_SCRATCH] = run(encoder, records, rival, work)
-        return save_evaluation(folder, encoder.config, results, work)
+    with writing_results(folder, model, cohort.task, request.protocol):
+        encoder = load_encoder(model)
+        request.check_encoder(encoder.config)
+        rival = request.rival(encoder.config)
+        given = None if request.probe is None else _find_probe(model, cohort)
+        with open_unseen(
+            data, encoder.config, cohort, cache=work.cache, progress=work.progress
+        ) as records:
+            if request.probe is not None and given is None:
+                logger.info("no attentive probe of task %s given: running one first", cohort.task)
+                probed = probe_records(encoder, records, folder / "probe", request.probe, work)
+                given = _find_probe(probed.path, cohort)
+            start = None
+            if given is not None:
+                start, described = given
+                _check_fits(model, described, records)
+                request = replace(request, layers=start.layers)
+            logger.info("fine-tuning the pre-trained encoder")
+            results = {PRE_TRAINED: run(encoder, records, request, work, start=start)}
+            if from_scratch:
+                logger.info("training the same encoder from scratch")
+                results[FROM_SCRATCH] = run(encoder, records, rival, work)
+            return save_evaluation(folder, encoder.config, results, work)
 
 
 def _find_probe(path: str | Path, cohort: Cohort) -> tuple[Classifier, ModelConfig] | None:

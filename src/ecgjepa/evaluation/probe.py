@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ecgjepa.evaluation.folder import PRE_TRAINED, UNTRAINED
 from ecgjepa.evaluation.results import Evaluation, write_embeddings
-from ecgjepa.evaluation.saving import refuse_to_overwrite, result_folder, save_evaluation
+from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
@@ -99,13 +99,13 @@ def probe_cohort(
 ) -> Evaluation:
     """Do what `probe` does, for a request that was checked already."""
     folder = result_folder(model, out, cohort.task, request.protocol)
-    refuse_to_overwrite(folder, model, cohort.task, request.protocol)
-    encoder = load_encoder(model)
-    request.check_encoder(encoder.config)
-    with open_unseen(
-        data, encoder.config, cohort, cache=work.cache, progress=work.progress
-    ) as records:
-        return probe_records(encoder, records, folder, request, work)
+    with writing_results(folder, model, cohort.task, request.protocol):
+        encoder = load_encoder(model)
+        request.check_encoder(encoder.config)
+        with open_unseen(
+            data, encoder.config, cohort, cache=work.cache, progress=work.progress
+        ) as records:
+            return probe_records(encoder, records, folder, request, work)
 
 
 def probe_records(

@@ -23,6 +23,7 @@ from ecgjepa.evaluation.probe import probe_cohort
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder
 from ecgjepa.files import as_json, write_json
+from ecgjepa.locks import working_in
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
@@ -141,18 +142,19 @@ def repeat(
             return probe_cohort(model, data, to, one, asked, work)
         return finetune_cohort(model, data, to, one, asked, work, from_scratch=from_scratch)
 
-    evaluations = []
-    for number, case in enumerate(cases, start=1):
-        place = folder / case.folder()
-        if not (place / CASE_FILE).is_file():
-            logger.info("[%d/%d] %s", number, len(cases), case.folder())
-            evaluations.append(evaluate(case, place))
-            write_json(place / CASE_FILE, case._asdict())  # last: it says that the case is done
-        else:
-            evaluations.append(_read(place))
-    summary = _summarise(protocol, cases, evaluations)
-    write_json(folder / SUMMARY_FILE, summary)
-    return Repeats(folder, evaluations, summary)
+    with working_in(folder, ConfigError, "another evaluation"):
+        evaluations = []
+        for number, case in enumerate(cases, start=1):
+            place = folder / case.folder()
+            if not (place / CASE_FILE).is_file():
+                logger.info("[%d/%d] %s", number, len(cases), case.folder())
+                evaluations.append(evaluate(case, place))
+                write_json(place / CASE_FILE, case._asdict())  # last: it says that the case is done
+            else:
+                evaluations.append(_read(place))
+        summary = _summarise(protocol, cases, evaluations)
+        write_json(folder / SUMMARY_FILE, summary)
+        return Repeats(folder, evaluations, summary)
 
 
 def _check_options(

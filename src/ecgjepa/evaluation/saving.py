@@ -1,7 +1,8 @@
 """What probing and fine-tuning write: results, predictions and the classifier's folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ecgjepa.evaluation.folder import PRE_TRAINED, RESULTS_FILE
 from ecgjepa.evaluation.out_of_distribution import OutlierDetector, fit_outlier_detector
 from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
+from ecgjepa.locks import working_in
 from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
 from ecgjepa.model.outputs import CalibrationConfig
@@ -45,6 +47,18 @@ def refuse_to_overwrite(folder: Path, model: str | Path, task: str, protocol: st
                 f"{folder}: holds results of task {there[0]}, protocol {there[1]}; asked is task "
                 f"{name}, protocol {protocol}. Choose another --out"
             )
+
+
+@contextmanager
+def writing_results(folder: Path, model: str | Path, task: str, protocol: str) -> Iterator[None]:
+    """Keep other processes out of a folder for results while the block fills it.
+
+    Raises:
+        ConfigError: As `refuse_to_overwrite`, or if another process is at work in it.
+    """
+    refuse_to_overwrite(folder, model, task, protocol)
+    with working_in(folder, ConfigError, "another evaluation"):
+        yield
 
 
 def save_evaluation(

@@ -14,7 +14,9 @@ from ecgjepa.config import (
     PretrainConfig,
     describe_validation_error,
     parse_config,
+    short_repr,
 )
+from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
 from ecgjepa.errors import ConfigError, OfficialCheckpointError
 from ecgjepa.signals.leads import parse_lead
 
@@ -64,6 +66,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "channels": (list, tuple),
     "datasets": dict,
     "sampling_frequency": (int, float),
+    "depth": int,
+    "num_registers": int,
 }
 # Constants of the official code that are no field of its configuration: `pretrain.py`, lines 221
 # and 292.
@@ -89,17 +93,27 @@ def check_official_config(official: object, *, source: str) -> dict[str, Any]:
     ):
         if names:
             raise OfficialCheckpointError(
-                f"{source}: its configuration {problem} {', '.join(sorted(map(str, names)))}; "
+                f"{source}: its configuration {problem} "
+                f"{', '.join(sorted(str(name)[:40] for name in names)[:40])}; "
                 "expected the fields of kweimann/ECG-JEPA at 504b4e5"
             )
     for name, kinds in _KINDS.items():
-        if not isinstance(official[name], kinds):
-            raise OfficialCheckpointError(f"{source}: {name} is {official[name]!r}")
+        if not isinstance(official[name], kinds) or isinstance(official[name], bool):
+            raise OfficialCheckpointError(f"{source}: {name} is {short_repr(official[name])}")
+    if not LEAST_HERTZ <= official["sampling_frequency"] <= MOST_HERTZ:
+        raise OfficialCheckpointError(
+            f"{source}: sampling_frequency is {official['sampling_frequency']}; expected "
+            f"{LEAST_HERTZ:g} to {MOST_HERTZ:g} Hz"
+        )
+    for name in official["datasets"]:
+        # A name becomes part of a model's card, and of messages.
+        if not isinstance(name, str) or not name.isprintable() or len(name) > 100:
+            raise OfficialCheckpointError(f"{source}: datasets names {short_repr(name)}")
     for name, value in _ABSENT.items():
         if official[name] != value:
             raise OfficialCheckpointError(
-                f"{source}: {name} is {official[name]!r}; only {value!r}, as in every published "
-                "configuration, can be converted"
+                f"{source}: {name} is {short_repr(official[name])}; only {value!r}, as in every "
+                "published configuration, can be converted"
             )
     return official
 
@@ -123,6 +137,8 @@ def predictor_config(official: dict[str, Any], *, source: str) -> PredictorConfi
     Raises:
         OfficialCheckpointError: If a number is impossible.
     """
+    if not isinstance(depth := official["pred_depth"], int):
+        raise OfficialCheckpointError(f"{source}: pred_depth is {short_repr(depth)}")
     try:
         return PredictorConfig.model_validate(_section(official, "predictor"))
     except ValidationError as error:
@@ -139,7 +155,11 @@ def official_leads(official: dict[str, Any], source: str) -> tuple[str, ...]:
     for name in official["channels"]:
         parsed = parse_lead(str(name))
         if parsed is None or parsed.sign < 0:
-            raise OfficialCheckpointError(f"{source}: channel {name!r} is no standard lead")
+            raise OfficialCheckpointError(
+                f"{source}: channel {short_repr(name)} is no standard lead"
+            )
+        if parsed.name in leads:
+            raise OfficialCheckpointError(f"{source}: channels name lead {parsed.name} twice")
         leads.append(parsed.name)
     return tuple(leads)
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ecgjepa.errors import LeadError
 from ecgjepa.io import read_record
-from ecgjepa.reporting.figures import save_figure
+from ecgjepa.reporting.figures import STYLE, save_figure
 from ecgjepa.signals.record import Record, standardise_leads
 
 _SPEED = 25.0  # mm per second
@@ -41,6 +42,7 @@ def plot(file: str | Path, out: str | Path) -> Path:
     return save_figure(figure, Path(out))
 
 
+@rc_context(STYLE)
 def draw_ecg(record: Record, *, title: str = "", note: str = "") -> Figure:
     """Return a 12-lead ECG on paper; stretches without a valid sample are left empty and marked.
 

@@ -25,6 +25,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ecgjepa",  # the same figure gives the same file
     "axes.spines.top": False,
     "axes.spines.right": False,
+    # Names of labels, records and databases may hold a $: what stands between two is not a formula.
+    "text.parse_math": False,
 }
 # Colour-blind safe (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b")

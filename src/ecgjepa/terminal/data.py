@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.terminal.screen import as_hours, as_records, print_wrapped
+from ecgjepa.terminal.screen import as_hours, as_records, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.checking.verify import Verification
@@ -116,7 +116,7 @@ def print_fetch(result: "FetchResult", dry_run: bool) -> None:
         print_wrapped(f"  failed: {failure.path}", failure.reason)
     if result.gave_up:
         print("  gave up after so many failures in a row; the same command tries again")
-    print(f"folder: {result.folder}")
+    print_line(f"folder: {result.folder}")
 
 
 # What an issue's code does not say by itself.

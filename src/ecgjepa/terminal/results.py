@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.terminal.screen import print_wrapped
+from ecgjepa.terminal.screen import print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
@@ -81,13 +81,13 @@ def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
 
 def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top: int) -> None:
     """Print the likeliest labels of one file and what was noticed about it."""
-    print(prediction.file)
+    print_line(prediction.file)
     if prediction.error:
         print_wrapped("  error", prediction.error)
         return
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     for label, probability in ranked[:top]:
-        print(f"  {label:<10} {probability:6.3f}  {descriptions[label][:56]}")
+        print_line(f"  {label:<10} {probability:6.3f}  {descriptions[label][:56]}")
     if len(ranked) > top:
         print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
     unlike = f", distance {prediction.distance:.3g}" if prediction.distance is not None else ""

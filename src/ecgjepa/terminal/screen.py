@@ -2,11 +2,20 @@
 
 import json
 import logging
+import re
 import sys
 import textwrap
 from typing import Any
 
 from tqdm import tqdm
+
+from ecgjepa.files import as_json
+
+# Control characters but the line break, marks that turn the direction of text, and what stands for
+# the bytes of a name that is not UTF-8.
+_UNSEEN = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Progress:
@@ -60,14 +69,28 @@ def as_hours(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
+def visible(text: str) -> str:
+    """Return text whose control characters are written out: they may be of a file's name.
+
+    A terminal obeys them: it changes colours, its title, or the direction of what follows.
+    """
+    return _UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def print_line(text: str) -> None:
+    """Print one line of text that may hold names of files, labels or records."""
+    print(visible(text).replace("\n", "\\n"))
+
+
 def print_error(text: str) -> None:
     """Print one readable block to stderr."""
-    print(f"ecgjepa: {text}", file=sys.stderr)
+    print(visible(f"ecgjepa: {text}"), file=sys.stderr)
 
 
 def print_json(content: Any) -> None:  # noqa: ANN401
-    """Print indented JSON to stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    """Print indented JSON to stdout; numbers that are not finite are null, as JSON has none."""
+    text = json.dumps(as_json(content), indent=2, ensure_ascii=False, allow_nan=False)
+    print(_UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def as_clock(seconds: float) -> str:
@@ -98,6 +121,6 @@ def print_wrapped(key: str, text: str) -> None:
     """Print ``key: text`` within 79 columns, broken at blanks only: paths have hyphens."""
     indent = len(key) + 2 if len(key) < 24 else 6
     lines = textwrap.wrap(
-        f"{key}: {text}", width=79, subsequent_indent=" " * indent, break_on_hyphens=False
+        visible(f"{key}: {text}"), width=79, subsequent_indent=" " * indent, break_on_hyphens=False
     )
     print("\n".join(lines))
