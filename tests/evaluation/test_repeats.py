@@ -10,6 +10,7 @@ from small_encoders import save_encoder
 import ecgjepa
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation import repeats
+from ecgjepa.evaluation.saving import writing_results
 from ecgjepa.tasks.split import Split
 
 SEEDS = 3
