@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import SMALL_MODEL, copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
+from resampling import macro_aurocs
 
 from ecgjepa.comparing import cells
 from ecgjepa.comparing.compare import compare, refuse_leaking_store
@@ -128,7 +129,8 @@ def test_differences_are_paired_and_runs_are_not_patients(done):
     change, value = 0.0, 0.0
     for seed in (0, 1):
         mae, jepa = scores("MAE", seed)[1], scores("JEPA", seed)[1]
-        change += bootstrap.macro_auroc(targets, mae) - bootstrap.macro_auroc(targets, jepa)
+        change += macro_aurocs(bootstrap, targets, mae)
+        change -= macro_aurocs(bootstrap, targets, jepa)
         value += macro_auroc(targets, mae) - macro_auroc(targets, jepa)
     entry = next(e for e in done.entries if (e.column, e.model) == ("linear", "MAE"))
     assert entry.difference.value == pytest.approx(value / 2)

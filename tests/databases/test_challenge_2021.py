@@ -7,7 +7,7 @@ from conftest import toy_ecg, write_wfdb
 from scipy import signal
 
 import ecgjepa
-from ecgjepa.databases import iterate_records, list_records
+from ecgjepa.databases import list_records
 from ecgjepa.databases.challenge_2021 import PARTS
 from ecgjepa.errors import DatabaseError, RecordFormatError
 
@@ -50,8 +50,9 @@ def test_entries_hold_age_sex_and_diagnoses(tmp_path):
 def test_the_training_folder_above_will_do(tmp_path):
     write(tmp_path / "georgia/g1", "E00001")
     write(tmp_path / "ptb/g1", "S0001")
-    assert [r.record_id for r in iterate_records("ptb", tmp_path)] == ["S0001"]
-    assert [r.record_id for r in iterate_records("georgia", tmp_path)] == ["E00001"]
+    for name, record in (("ptb", "S0001"), ("georgia", "E00001")):
+        listing = list_records(name, tmp_path)
+        assert [listing.read(entry).record_id for entry in listing.entries()] == [record]
 
 
 def test_untidy_diagnoses_count_once_and_are_noted(tmp_path):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import write_ptb_xl
 
-from ecgjepa.databases import iterate_records, list_records, ptb_xl
+from ecgjepa.databases import list_records, ptb_xl
 from ecgjepa.errors import DatabaseError, RecordFormatError
 
 
@@ -35,8 +35,8 @@ def test_entries_hold_patient_fold_sex_and_labels(copy):
     assert record.num_samples == 500
 
 
-def test_iterate_records_reads_them_in_order(copy):
-    ids = [record.record_id for record in iterate_records("ptb-xl", copy)]
+def test_records_are_listed_in_order(copy):
+    ids = [entry.record_id for entry in list_records("ptb-xl", copy).entries()]
     assert ids == [str(n) for n in range(1, 13)]
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from ecgjepa.errors import EcgjepaError, RecordFormatError
 from ecgjepa.io import read_record
-from ecgjepa.io.wfdb import read_wfdb
 from ecgjepa.io.wfdb_header import read_header
 from ecgjepa.signals.leads import LEADS
 
@@ -32,7 +31,7 @@ def edit(header: Path, old: str, new: str, count: int = 0) -> Path:
 
 def same_as_package(path: Path) -> None:
     """Compare with wfdb bit for bit: signal, gaps, names and rate."""
-    ours = read_wfdb(path)
+    ours = read_record(path)
     theirs = wfdb.rdrecord(str(path.with_suffix("")))
     expected = theirs.p_signal.astype(np.float32)
     np.testing.assert_array_equal(np.where(ours.valid, ours.signal, np.nan), expected)
@@ -59,7 +58,7 @@ def test_equals_the_package_on_challenge_files(tmp_path, rng):
 @pytest.mark.parametrize(("unit", "factor"), [("uV", 1e-3), ("µV", 1e-3), ("V", 1e3), ("mv", 1)])
 def test_units_are_converted(tmp_path, rng, unit, factor):
     digital = toy_ecg(rng, num_samples=100)
-    record = read_wfdb(write_wfdb(tmp_path / "x.hea", digital, gain=f"2(0)/{unit}"))
+    record = read_record(write_wfdb(tmp_path / "x.hea", digital, gain=f"2(0)/{unit}"))
     np.testing.assert_allclose(record.signal, digital / 2 * factor, rtol=1e-6)
 
 
@@ -256,7 +255,7 @@ def test_empty_or_garbage_header(tmp_path, content):
 def test_a_record_that_names_itself_as_its_segment(tmp_path):
     (tmp_path / "x.hea").write_text("x/2 12 500 100\nx 50\nx 50\n")
     with pytest.raises(RecordFormatError, match="is a segment, but consists of segments itself"):
-        read_wfdb(tmp_path / "x.hea")
+        read_record(tmp_path / "x.hea")
 
 
 def test_a_multi_segment_header_may_not_leave_its_folder(tmp_path):
@@ -318,7 +317,7 @@ def test_every_real_record_equals_the_package(real_data, tmp_path):
     headers = sorted(real_data.rglob("*.hea"))
     assert len(headers) > 1000
     for header in headers:
-        ours = read_wfdb(header)
+        ours = read_record(header)
         first, rest = header.read_text().split("\n", 1)
         if first.split()[0].endswith(".mat"):
             copied = tmp_path / header.name

@@ -128,9 +128,9 @@ def test_calibration_error_is_that_of_scikit_learns_curve(rng):
 
 
 def test_probabilities_of_0_and_1_are_in_the_outer_bins():
-    curve = reliability(np.array([False, True]), np.array([0.0, 1.0]), num_bins=4)
-    assert curve.num_records.tolist() == [1, 0, 0, 1]
-    assert np.isnan(curve.share_positive[1:3]).all()
+    curve = reliability(np.array([False, True]), np.array([0.0, 1.0]))
+    assert curve.num_records.tolist() == [1, *[0] * 13, 1]
+    assert np.isnan(curve.share_positive[1:-1]).all()
 
 
 def test_single_label_scores_are_scikit_learns(rng):

@@ -1,6 +1,6 @@
 """Public ECG databases, each read from the layout in which it is published, and your own."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from ecgjepa.databases import (
 )
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import DatabaseError
-from ecgjepa.signals.record import Record
 
 _LISTERS: dict[str, Callable[[Path], Listing]] = {
     challenge_ptb_xl.NAME: challenge_ptb_xl.list_records,
@@ -96,15 +95,3 @@ def list_all(
         # The Challenge keeps neither folds nor patients; here PTB-XL itself tells them.
         tables.setdefault(challenge_ptb_xl.NAME, Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE)
     return [list_records(name, root, tables.get(name)) for name, root in sorted(databases.items())]
-
-
-def iterate_records(database: str, root: str | Path) -> Iterator[Record]:
-    """Yield every record of a database's folder, in order of its listing.
-
-    Raises:
-        DatabaseError: As `list_records`.
-        RecordError: At the first record that cannot be read.
-    """
-    listing = list_records(database, root)
-    for entry in listing.entries():
-        yield listing.read(entry)

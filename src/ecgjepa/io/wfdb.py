@@ -28,8 +28,8 @@ Damaged = Literal["raise", "flag", "mask"]
 DAMAGED = get_args(Damaged)
 
 
-def read_wfdb(header_path: Path, *, damaged: Damaged = "raise") -> Record:
-    """Read the WFDB record described by ``header_path``.
+def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record | MicrovoltRecord:
+    """Read a WFDB record, as integers where the file holds whole microvolts and has no fault.
 
     Args:
         header_path: The ``.hea`` file.
@@ -39,15 +39,6 @@ def read_wfdb(header_path: Path, *, damaged: Damaged = "raise") -> Record:
 
     Raises:
         RecordFormatError: If header or samples are missing, damaged or contradict each other.
-    """
-    record = read_wfdb_exact(header_path, damaged=damaged)
-    return record.as_record() if isinstance(record, MicrovoltRecord) else record
-
-
-def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record | MicrovoltRecord:
-    """Read a WFDB record, as integers where the file holds whole microvolts and has no fault.
-
-    Arguments and errors as `read_wfdb`, which returns the same amplitudes to the bit.
     """
     if damaged not in DAMAGED:
         raise ValueError(f"damaged must be one of {', '.join(DAMAGED)}, found {damaged!r}")

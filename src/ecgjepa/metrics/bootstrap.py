@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.stats import norm
 
 from ecgjepa.errors import ScoreError
-from ecgjepa.metrics.classification import Scores, Targets, Weights, macro, ones, ranking_scores
+from ecgjepa.metrics.classification import Weights, ones
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -106,10 +106,6 @@ class PatientBootstrap:
         """Return the statistic without each patient in turn, along the last axis."""
         parts = [statistic(weights) for weights in self._left_out()]
         return np.concatenate(parts, axis=-1)
-
-    def macro_auroc(self, targets: Targets, scores: Scores) -> Float[np.ndarray, " resamples"]:
-        """Return the macro AUROC of every resample, over the labels defined in it."""
-        return self.resample(lambda weights: macro(ranking_scores(targets, scores, weights).auroc))
 
     def interval(self, statistic: Statistic, *, method: Method = "percentile") -> Interval:
         """Return a statistic of the records as they are with its interval.

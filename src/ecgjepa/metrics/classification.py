@@ -163,18 +163,16 @@ def calibration_error(
 def reliability(
     positive: Bool[np.ndarray, " records"],
     probability: Float[np.ndarray, " records"],
-    *,
-    num_bins: int = NUM_BINS,
 ) -> Reliability:
     """Return how often records of about the same probability are positive; NaN in empty bins."""
-    place = np.minimum((probability * num_bins).astype(np.int64), num_bins - 1)
-    count = np.bincount(place, minlength=num_bins)
+    place = np.minimum((probability * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    count = np.bincount(place, minlength=NUM_BINS)
     filled = np.where(count > 0, count, 1)
     empty = np.where(count > 0, 0.0, np.nan)
     return Reliability(
         count,
-        np.bincount(place, probability, num_bins) / filled + empty,
-        np.bincount(place, positive, num_bins) / filled + empty,
+        np.bincount(place, probability, NUM_BINS) / filled + empty,
+        np.bincount(place, positive, NUM_BINS) / filled + empty,
     )
 
 

@@ -22,26 +22,19 @@ class LabelSets(NamedTuple):
     """Thresholds fitted on calibration records.
 
     Attributes:
-        kind: ``per-label``, ``lac`` or ``aps``.
+        kind: ``per-label`` for a multi-label task, ``lac`` for one label per record.
         coverage: What was asked for, e.g. 0.9.
-        thresholds: Least probability of a label in the set (``per-label``; -inf where there are too
-            few positives to promise anything, so that the label is in every set), or one number:
-            least probability (``lac``), greatest mass before the label (``aps``).
+        thresholds: Least probability of a label in the set: one for each label (-inf where there
+            are too few positives to promise anything, so that the label is in every set), or, with
+            ``lac``, one for all.
     """
 
-    kind: Literal["per-label", "lac", "aps"]
+    kind: Literal["per-label", "lac"]
     coverage: float
     thresholds: Float[np.ndarray, " thresholds"]
 
-    def predict(self, probabilities: Scores, *, seed: int = 0) -> Sets:
-        """Return which labels are in each record's set.
-
-        Args:
-            probabilities: Of new records.
-            seed: Of the random share of the last label, which makes ``aps`` exact.
-        """
-        if self.kind == "aps":
-            return _aps_scores(probabilities, [seed, 1]) <= self.thresholds
+    def predict(self, probabilities: Scores) -> Sets:
+        """Return which labels are in the set of each new record."""
         return probabilities >= self.thresholds
 
 
@@ -72,22 +65,17 @@ def fit_label_sets(targets: Targets, probabilities: Scores, *, coverage: float =
 
 
 def fit_single_label_sets(
-    targets: Targets,
-    probabilities: Scores,
-    *,
-    coverage: float = 0.9,
-    method: Literal["lac", "aps"] = "lac",
-    seed: int = 0,
+    targets: Targets, probabilities: Scores, *, coverage: float = 0.9
 ) -> LabelSets:
     """Return sets for a task with one label per record: the true label is in a share of them.
+
+    These are the least ambiguous sets (Sadinle et al. 2019): the smallest on average, possibly
+    empty.
 
     Args:
         targets: Labels of the calibration records.
         probabilities: What the model says of them.
         coverage: Share of new records whose set holds their label.
-        method: ``lac``: least ambiguous sets (Sadinle et al. 2019), the smallest on average,
-            possibly empty; ``aps``: adaptive (Romano et al. 2020), larger where the model doubts.
-        seed: Of the random share in ``aps``.
 
     Raises:
         ScoreError: As `fit_label_sets`, or if a record has not exactly one label.
@@ -95,11 +83,8 @@ def fit_single_label_sets(
     _check(probabilities, coverage)
     if wrong := int((targets.sum(axis=1) != 1).sum()):
         raise ScoreError(f"{wrong} of {len(targets)} records have not exactly one label")
-    if method == "lac":
-        threshold = -_quantile(-probabilities[targets], coverage)
-    else:
-        threshold = _quantile(_aps_scores(probabilities, [seed, 0])[targets], coverage)
-    return LabelSets(method, coverage, np.array([threshold]))
+    threshold = -_quantile(-probabilities[targets], coverage)
+    return LabelSets("lac", coverage, np.array([threshold]))
 
 
 def measure_coverage(targets: Targets, sets: Sets) -> MeasuredCoverage:
@@ -125,13 +110,3 @@ def _quantile(scores: Float[np.ndarray, " records"], coverage: float) -> float:
     """Return the ceil((n + 1) coverage)-th smallest score; infinite where n is too small."""
     rank = math.ceil((len(scores) + 1) * coverage - 1e-9)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
-
-
-def _aps_scores(probabilities: Scores, seed: list[int]) -> Scores:
-    """Return the mass of the labels above each one, and a random share of its own."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    ranked = np.take_along_axis(probabilities, order, axis=1)
-    share = np.random.default_rng(seed).random((len(probabilities), 1))
-    scores = np.empty_like(probabilities)
-    np.put_along_axis(scores, order, np.cumsum(ranked, axis=1) - share * ranked, axis=1)
-    return scores

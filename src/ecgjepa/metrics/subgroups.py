@@ -50,8 +50,6 @@ def score_subgroups(
     scores: Scores,
     patients: np.ndarray,
     groups: pd.DataFrame,
-    *,
-    min_patients: int = MIN_PATIENTS,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return, per attribute, each group's counts and macro AUROC with its interval.
 
@@ -60,11 +58,10 @@ def score_subgroups(
         scores: What the model says of them.
         patients: Patient of each; a group's own patients are resampled.
         groups: From `subgroups`, one row per test record.
-        min_patients: Smaller groups get no score.
     """
     return {
         str(attribute): [
-            {"group": group} | _score(targets, scores, patients, chosen, min_patients)
+            {"group": group} | _score(targets, scores, patients, chosen)
             for group, chosen in _members(groups[attribute])
         ]
         for attribute in groups
@@ -77,12 +74,12 @@ def _members(column: pd.Series) -> list[tuple[str, np.ndarray]]:
 
 
 def _score(
-    targets: Targets, scores: Scores, patients: np.ndarray, chosen: np.ndarray, min_patients: int
+    targets: Targets, scores: Scores, patients: np.ndarray, chosen: np.ndarray
 ) -> dict[str, Any]:
     targets, scores, patients = targets[chosen], scores[chosen], patients[chosen]
     num_patients = len(set(patients))
     counts = {"records": len(targets), "patients": num_patients}
-    if num_patients < min_patients:
+    if num_patients < MIN_PATIENTS:
         return counts | {"labels_scored": 0, "macro_auroc": None}
     per_label = ranking_scores(targets, scores, ones(len(targets))).auroc
     score = PatientBootstrap(patients).interval(

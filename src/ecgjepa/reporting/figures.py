@@ -31,15 +31,17 @@ STYLE: dict[Any, Any] = {
 # Colour-blind safe (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b")
 GREY = "#8a8f98"
+# Of pictures in files of their own.
+_DPI = 160
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 160) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure; the ending says the format.
 
     Raises:
         ConfigError: If the ending is not .png, .svg or .pdf.
     """
-    write_bytes(path, _render(figure, _format_of(path), dpi))
+    write_bytes(path, _render(figure, _format_of(path), _DPI))
     return path
 
 

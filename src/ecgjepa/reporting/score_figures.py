@@ -13,17 +13,18 @@ from sklearn.metrics import roc_curve
 
 from ecgjepa.reporting.figures import COLOURS, GREY, STYLE
 
+# Labels that a figure of ROC curves, and of predicted values, has room for.
+_MOST_CURVES, _MOST_PANELS = 6, 9
+
 
 def draw_roc(
     targets: Bool[np.ndarray, "records labels"],
     scores: dict[str, Float[np.ndarray, "records labels"]],
     labels: Sequence[str],
-    *,
-    max_labels: int = 6,
 ) -> Figure:
     """Return ROC curves per label, one line per model, for the labels with most positives."""
     support = targets.sum(axis=0)
-    usable = [i for i in np.argsort(-support) if 0 < support[i] < len(targets)][:max_labels]
+    usable = [i for i in np.argsort(-support) if 0 < support[i] < len(targets)][:_MOST_CURVES]
     columns = min(3, max(1, len(usable)))
     rows = -(-max(1, len(usable)) // columns)
     with rc_context(STYLE):
@@ -104,11 +105,9 @@ def draw_agreement(
     truth: Float[np.ndarray, "records labels"],
     predicted: Float[np.ndarray, "records labels"],
     labels: Sequence[str],
-    *,
-    max_labels: int = 9,
 ) -> Figure:
     """Return predicted against true values, one panel per label with the line where they agree."""
-    shown = labels[:max_labels]
+    shown = labels[:_MOST_PANELS]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     with rc_context(STYLE):

@@ -22,7 +22,6 @@ LEAD_OF_ELECTRODES[1, [0, 2]] = -1, 1
 LEAD_OF_ELECTRODES[2:, 3:] = np.eye(6)
 LEAD_OF_ELECTRODES[2:, :3] = -1 / 3
 
-_LIMBS = slice(0, 3)
 # Arms tremble more than a leg, and a chest electrode has little muscle under it.
 _MUSCLE = np.array([1.0, 1.0, 0.4, 0.28, 0.3, 0.3, 0.28, 0.25, 0.25])
 _WANDER = np.array([0.6, 0.6, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
