@@ -38,7 +38,11 @@ def read_cardiosoft(path: Path, root: "Element") -> Record:
     """
     strips = root.findall(".//{*}StripData")
     if len(strips) != 1:
-        full = "; its FullDisclosure is not read" if root.find(".//{*}FullDisclosure") else ""
+        full = (
+            "; its FullDisclosure is not read"
+            if root.find(".//{*}FullDisclosure") is not None
+            else ""
+        )
         raise RecordFormatError(
             f"holds {len(strips)} rhythm strips; expected one{full}", reason="no_rhythm"
         )
