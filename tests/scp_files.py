@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from binascii import crc_hqx
 from typing import NamedTuple
 
 import numpy as np
@@ -181,10 +182,12 @@ def seal(content: bytes) -> bytes:
         number, size, index = struct.unpack_from("<HII", changed, place)
         start = index - 1
         if number and size > 2 and start >= 0 and start + size <= len(changed):
-            changed[start : start + 2] = struct.pack("<H", crc(changed[start + 2 : start + size]))
+            changed[start : start + 2] = struct.pack(
+                "<H", crc_hqx(changed[start + 2 : start + size], 0xFFFF)
+            )
     if len(changed) > 6:
         size = min(struct.unpack_from("<I", changed, 2)[0], len(changed))
-        changed[:2] = struct.pack("<H", crc(changed[2:size]))
+        changed[:2] = struct.pack("<H", crc_hqx(changed[2:size], 0xFFFF))
     return bytes(changed)
 
 

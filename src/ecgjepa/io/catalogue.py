@@ -55,7 +55,7 @@ _XML = "defusedxml"
 
 FORMATS = (
     Format(
-        "WFDB", (".hea",), "a header .hea beside the signal file", None,
+        "WFDB", (".hea",), "a header beside the signal file", None,
         "gain and unit of each signal in the header; a gain of 0 is taken as 200 per mV and noted",
         "descriptions in the header",
         "the header, fractions included",
@@ -119,7 +119,7 @@ FORMATS = (
         "leads of different lengths are refused",
     ),
     Format(
-        "EDF", (".edf",), "its version field, a 0 and seven spaces", "edfio",
+        "EDF", (".edf",), "a 0 and seven spaces", "edfio",
         "physical dimension, minimum and maximum of each signal",
         "labels of which the twelve leads are taken",
         "samples and duration of a data record",

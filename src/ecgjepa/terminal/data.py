@@ -42,14 +42,14 @@ def print_databases(databases: "list[DatabaseDescription]") -> None:
 
 def print_formats(formats: "Sequence[Format]", not_read: "Sequence[NotRead]") -> None:
     """Print one line per format, and what is only recognised."""
-    print(f"{'format':<18}{'endings':<20}{'needs':<12}recognised by")
+    print(f"{'format':<18}{'endings':<17}{'needs':<12}recognised by")
     for each in formats:
         endings = " ".join(each.endings)
-        print(f"{each.name:<18}{endings:<20}{each.package or '-':<12}{each.known_by}")
+        print(f"{each.name:<18}{endings:<17}{each.package or '-':<12}{each.known_by}")
     names = ", ".join(each.name for each in not_read)
     print()
     print(textwrap.fill(f"Recognised, and refused with advice: {names}.", width=79))
-    print("`ecgjepa formats NAME` says what a file can tell; ecgjepa[formats] has all needs.")
+    print("`ecgjepa formats NAME` says what a file can tell; ecgjepa[formats] has it all.")
 
 
 def print_format(each: "Format") -> None:
