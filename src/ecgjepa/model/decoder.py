@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
-from ecgjepa.model.layers import Block, initialise_weights, position_embedding
+from ecgjepa.model.layers import initialise_weights, position_embedding, transformer_blocks
 
 
 class Decoder(nn.Module):
@@ -24,15 +24,7 @@ class Decoder(nn.Module):
         self.config = config
         self.embed = nn.Linear(encoder.dim, config.dim, bias=False)
         self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim)) if skips else None
-        self.blocks = nn.ModuleList(
-            Block(
-                config.dim,
-                config.num_heads,
-                mlp_ratio=encoder.mlp_ratio,
-                norm_eps=encoder.norm_eps,
-            )
-            for _ in range(config.depth)
-        )
+        self.blocks = transformer_blocks(config, encoder)
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps, bias=False)
         self.proj = nn.Linear(config.dim, encoder.num_leads * encoder.patch_size, bias=False)
         initialise_weights(self, depth=config.depth)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.model.layers import (
-    Block,
     LeadPatchEmbedding,
     PatchEmbedding,
     gather_tokens,
     initialise_weights,
+    transformer_blocks,
 )
 from ecgjepa.model.positions import Positions, token_index
 
@@ -37,16 +37,7 @@ class VisionTransformer(nn.Module):
             else PatchEmbedding(config.num_leads, config.patch_size, config.dim)
         )
         self.registers = nn.Parameter(torch.empty(1, config.num_registers, config.dim))
-        self.blocks = nn.ModuleList(
-            Block(
-                config.dim,
-                config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                norm_eps=config.norm_eps,
-                dropout=dropout,
-            )
-            for _ in range(config.depth)
-        )
+        self.blocks = transformer_blocks(config, config, dropout=dropout)
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=False)
         self.positions = Positions(config, config.dim, config.num_heads)
         initialise_weights(self, depth=config.depth)

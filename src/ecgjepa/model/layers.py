@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ecgjepa.config import EncoderConfig, PredictorConfig
 from ecgjepa.model.rotary import Rotation, rotate
 
 
@@ -96,6 +97,28 @@ class Block(nn.Module):
         """Apply the block."""
         x = x + self.dropout(self.attn(self.norm1(x), rotation))
         return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+def transformer_blocks(
+    size: EncoderConfig | PredictorConfig, encoder: EncoderConfig, *, dropout: float = 0.0
+) -> nn.ModuleList:
+    """Return the blocks of a transformer, its weights not yet as `initialise_weights` makes them.
+
+    Args:
+        size: Width, heads and number of the blocks.
+        encoder: What all networks of a model share with the encoder: width of the MLPs and epsilon.
+        dropout: See `Block`.
+    """
+    return nn.ModuleList(
+        Block(
+            size.dim,
+            size.num_heads,
+            mlp_ratio=encoder.mlp_ratio,
+            norm_eps=encoder.norm_eps,
+            dropout=dropout,
+        )
+        for _ in range(size.depth)
+    )
 
 
 class PatchEmbedding(nn.Module):

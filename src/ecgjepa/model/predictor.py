@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
-from ecgjepa.model.layers import Block, gather_tokens, initialise_weights
+from ecgjepa.model.layers import gather_tokens, initialise_weights, transformer_blocks
 from ecgjepa.model.positions import Positions
 
 
@@ -22,15 +22,7 @@ class Predictor(nn.Module):
         self.config = config
         self.embed = nn.Linear(encoder.dim, config.dim, bias=False)
         self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim))
-        self.blocks = nn.ModuleList(
-            Block(
-                config.dim,
-                config.num_heads,
-                mlp_ratio=encoder.mlp_ratio,
-                norm_eps=encoder.norm_eps,
-            )
-            for _ in range(config.depth)
-        )
+        self.blocks = transformer_blocks(config, encoder)
         self.positions = Positions(encoder, config.dim, config.num_heads)
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps, bias=False)
         self.proj = nn.Linear(config.dim, encoder.dim, bias=False)
