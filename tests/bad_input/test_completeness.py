@@ -44,7 +44,7 @@ RULES = {
     7: (
         "lead order",
         "by name; a swap contradicts Einthoven and Goldberger",
-        "signals.quality.limb_lead_issues",
+        "signals.lead_order.limb_lead_issues",
     ),
     8: (
         "lead names",

@@ -5,12 +5,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from limb_leads import limb_lead_residuals
 
 import ecgjepa
 from ecgjepa.databases import list_records
 from ecgjepa.databases.code_15 import LEADS, read_exam
 from ecgjepa.errors import DatabaseError, RecordFormatError
-from ecgjepa.signals.leads import limb_lead_residuals
 from ecgjepa.signals.preprocessing import PreprocessingConfig, preprocess
 
 h5py = pytest.importorskip("h5py")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from conftest import toy_ecg
 from ecg_files import aecg_set, save_aecg
+from limb_leads import limb_lead_residuals
 
 from ecgjepa import read_record
 from ecgjepa.errors import RecordFormatError, UnitError
-from ecgjepa.signals.leads import LEADS, limb_lead_residuals
+from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import standardise_leads
 
 

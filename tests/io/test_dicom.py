@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from conftest import toy_ecg
 from ecg_files import dicom_group, save_dicom
+from limb_leads import limb_lead_residuals
 
 from ecgjepa import read_record
 from ecgjepa.errors import RecordFormatError, UnitError
-from ecgjepa.signals.leads import LEADS, limb_lead_residuals
+from ecgjepa.signals.leads import LEADS
 
 
 @pytest.fixture

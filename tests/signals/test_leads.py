@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from limb_leads import limb_lead_residuals
 
 from ecgjepa.errors import LeadError, UnitError
-from ecgjepa.signals.leads import LEADS, lead_positions, limb_lead_residuals, parse_lead
+from ecgjepa.signals.leads import LEADS, lead_positions, parse_lead
 from ecgjepa.signals.record import Record, standardise_leads
 from ecgjepa.signals.units import millivolt_per_unit
 

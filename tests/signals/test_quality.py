@@ -9,11 +9,11 @@ from scipy.io import loadmat
 from ecgjepa.errors import LeadError
 from ecgjepa.io import read_record
 from ecgjepa.signals import quality
+from ecgjepa.signals.lead_order import limb_lead_issues
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.measures import measure
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import (
-    limb_lead_issues,
     quality_issues,
     quality_score,
     saturated_leads,

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from limb_leads import limb_lead_residuals
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.signals.leads import LEADS, limb_lead_residuals
+from ecgjepa.signals.leads import LEADS
 from ecgjepa.simulation import simulate_record
 from ecgjepa.simulation.heart.beats import BASAL, DOWER, NORMAL
 from ecgjepa.simulation.heart.noise import ELECTRODES, LostElectrode

@@ -12,9 +12,9 @@ from ecgjepa.checking.duplicates import find_duplicates
 from ecgjepa.checking.leaks import find_leaks
 from ecgjepa.errors import StoreError
 from ecgjepa.files import sha256_of_file
+from ecgjepa.signals.lead_order import limb_lead_issues
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.measures import measure
-from ecgjepa.signals.quality import limb_lead_issues
 from ecgjepa.store.codecs import shard_name
 from ecgjepa.store.manifest import (
     HELD_OUT_FILE,

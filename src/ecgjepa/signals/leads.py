@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float32
 
 from ecgjepa.errors import LeadError
 
@@ -96,31 +96,3 @@ def derive_limb_lead(
     """Return III, aVR, aVL or aVF computed from leads I and II, in their unit."""
     weight_i, weight_ii = LIMB_LEAD_WEIGHTS[lead]
     return np.float32(weight_i) * lead_i + np.float32(weight_ii) * lead_ii
-
-
-def limb_lead_residuals(
-    signal: Float[np.ndarray, "samples 12"], valid: Bool[np.ndarray, "samples 12"]
-) -> dict[str, float]:
-    """Return how far III, aVR, aVL, aVF are from what I and II imply.
-
-    A swap of electrodes leaves the relations intact, but a swap or mislabelling of *columns*
-    breaks them: genuine recordings stay within a few quantisation steps.
-
-    Args:
-        signal: Amplitudes in mV, columns in the order of `LEADS`.
-        valid: Which samples were really measured.
-
-    Returns:
-        For each of the four leads the median absolute residual in mV over the samples where it,
-        I and II are valid; NaN if there is none.
-    """
-    residuals: dict[str, float] = {}
-    for lead, (weight_i, weight_ii) in LIMB_LEAD_WEIGHTS.items():
-        column = LEADS.index(lead)
-        usable = valid[:, 0] & valid[:, 1] & valid[:, column]
-        if not usable.any():
-            residuals[lead] = float("nan")
-            continue
-        expected = weight_i * signal[usable, 0] + weight_ii * signal[usable, 1]
-        residuals[lead] = float(np.median(np.abs(signal[usable, column] - expected)))
-    return residuals

@@ -16,11 +16,11 @@ from pydantic import Field, model_validator
 from ecgjepa.config import Section
 from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
 from ecgjepa.errors import LeadError, RecordFormatError
+from ecgjepa.signals.lead_order import electrode_hints, limb_lead_issues
 from ecgjepa.signals.leads import LEADS, lead_positions
 from ecgjepa.signals.measures import Measures, measure, runs
 from ecgjepa.signals.quality import (
     LOW_SCORE,
-    limb_lead_issues,
     quality_issues,
     quality_score,
     saturated_leads,
@@ -137,6 +137,7 @@ def _judge(
     found += quality_issues(measures, config.leads, len(samples))
     if config.leads == LEADS:
         found += limb_lead_issues(samples, measures)
+        found += electrode_hints(measures, len(samples))
     missing = {issue.lead for issue in issues if issue.code == "missing_lead"}
     # A lead that is not in the file is said to be missing, and that is all there is to say.
     found = [issue for issue in found if issue.lead not in missing]

@@ -8,17 +8,11 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int16
 
-from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.measures import Measures, column_extremes, fold_rows, middle, runs
 from ecgjepa.signals.record import Issue
-from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # A lead with more than this share of invalid samples is of no use as a whole.
 MAX_INVALID_SHARE = 0.2
-# Genuine recordings keep the limb-lead relations within 3 µV (PTB-XL, Challenge 2021). A swap of
-# two limb columns leaves more than the limit in 98 to 100 % of PTB-XL's records, a device that
-# distorts each lead on its own in 7 % (accepted ones of Challenge 2011).
-MAX_LIMB_LEAD_RESIDUAL_MV = 0.025
 # QRS peak-to-peak of a 12-lead ECG, median over leads: beyond this the gain is likely wrong.
 # Holds for all 2,730 records of PTB-XL at hand and for all but one of the Challenge 2021's
 # (a pacemaker's spikes of 12 mV); a gain wrong by a factor of ten is seen in 97 % and more
@@ -43,7 +37,7 @@ SCORE_INTERCEPT = -2.2195
 def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int) -> list[Issue]:
     """Return issues for leads that are invalid, flat or noisy, and for implausible amplitudes.
 
-    Whether the limb leads contradict each other is `limb_lead_issues`'s to say.
+    Whether the limb leads contradict each other is `ecgjepa.signals.lead_order`'s to say.
     """
     issues: list[Issue] = []
     if measures.valid_count.min() < num_samples:
@@ -74,34 +68,6 @@ def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int)
             "Is the gain right?"
         )
         issues.append(Issue("implausible_amplitude", words))
-    return issues
-
-
-def limb_lead_issues(samples: Int16[np.ndarray, "samples 12"], measures: Measures) -> list[Issue]:
-    """Return issues for limb leads that differ from what I and II imply.
-
-    A swap of electrodes leaves the relations intact, but a mislabelled column breaks them. The
-    median of the difference decides; it need not be computed where its bound, √2 times the root
-    mean square, is small enough, and that follows from the Gram matrix.
-    """
-    num_samples, limit = len(samples), MAX_LIMB_LEAD_RESIDUAL_MV * 1e3
-    mean_square = ((_RESIDUAL_WEIGHTS @ measures.gram) * _RESIDUAL_WEIGHTS).sum(1) / num_samples
-    doubtful = 2.0 * mean_square >= limit * limit
-    if measures.valid_count.min() < num_samples:
-        doubtful[:] = True
-    issues: list[Issue] = []
-    for row in np.flatnonzero(doubtful).tolist():
-        weights = _RESIDUAL_WEIGHTS[row]
-        chosen = np.flatnonzero(weights)
-        three = samples[:, chosen]
-        usable = three[(three != INVALID_MICROVOLT).all(axis=1)]
-        residual = float(np.median(np.abs(usable @ weights[chosen]))) if len(usable) else 0.0
-        if residual > limit:
-            words = (
-                f"differs from what I and II imply by {residual / 1e3:.3f} mV (median); "
-                "are the leads named rightly?"
-            )
-            issues.append(Issue("limb_lead_residual", words, list(LIMB_LEAD_WEIGHTS)[row]))
     return issues
 
 
@@ -179,15 +145,3 @@ def _best_correlations(measures: Measures) -> Float64[np.ndarray, " leads"]:
     correlation = np.abs(covariance) / (spread[:, None] * spread)
     np.fill_diagonal(correlation, 0.0)
     return np.minimum(correlation.max(axis=0), 1.0)
-
-
-def _residual_weights() -> Float64[np.ndarray, "4 12"]:
-    """Return, for each derived limb lead, the combination of leads that should be 0."""
-    weights = np.zeros((len(LIMB_LEAD_WEIGHTS), len(LEADS)))
-    for row, (lead, of_i_and_ii) in enumerate(LIMB_LEAD_WEIGHTS.items()):
-        weights[row, :2] = of_i_and_ii
-        weights[row, LEADS.index(lead)] = -1.0
-    return weights
-
-
-_RESIDUAL_WEIGHTS = _residual_weights()

@@ -31,6 +31,7 @@ IssueCode = Literal[
     "joined_parts",
     "calibration_pulse",
     "limb_lead_residual",
+    "electrode_hint",
     "out_of_range",
     "resampled",
     "short_record",
