@@ -2,12 +2,12 @@
 
     python benchmarks/lead_checks.py ptb-xl=DIR georgia=DIR … [--result FILE]
 
-Each folder holds records as `ecgjepa prepare` reads them. Every record is judged as it is, and after
-a band-pass of 0.5 to 40 Hz that makes it as clean as denoised recordings are (where a rule in
+Each folder holds records as `ecgjepa prepare` reads them. Every record is judged as it is, and
+after a band-pass of 0.5 to 40 Hz that makes it as clean as denoised recordings are (where a rule in
 millivolts fails). Then each exchange of two limb leads, some of a limb with a chest lead, inverted
 and rescaled leads, exchanged electrodes and wrong gains are done to it in turn. *Named* counts the
 records in which the finding names just these two leads. Weak hints, at electrodes and the order of
-the chest leads, stand beside. Of gains, each database is also judged as a whole.
+the chest leads, stand beside. Of gains, random groups of each database are also judged as a whole.
 """
 
 import argparse

@@ -27,7 +27,7 @@ import ecgjepa
 from ecgjepa.io import read_record
 from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import (
-    PLAUSIBLE_AMPLITUDE_MV,
+    PLAUSIBLE_SCALE_MV,
     SCORE_FEATURES,
     score_features,
 )
@@ -97,8 +97,8 @@ def flag_shares(records: list[Prepared], noise: float) -> dict[str, float]:
 
 def wrong_gains(records: list[Prepared]) -> dict[str, float]:
     """Return how often amplitudes are called implausible, as they are and with a wrong gain."""
-    amplitude = np.array([record.measures.beats_mv for record in records])
-    least, most = PLAUSIBLE_AMPLITUDE_MV
+    amplitude = np.array([record.measures.scale_mv for record in records])
+    least, most = PLAUSIBLE_SCALE_MV
     return {
         name: float(((amplitude * factor < least) | (amplitude * factor > most)).mean())
         for name, factor in (("as it is", 1.0), ("times 10", 10.0), ("divided by 10", 0.1))

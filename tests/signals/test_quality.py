@@ -125,7 +125,10 @@ def test_saturation_counts_in_seconds():
     assert not saturated_leads(slow[:1], 100.0, 1000.0).any()
 
 
-@pytest.mark.parametrize(("factor", "implausible"), [(0.1, True), (1, False), (10, True)])
+@pytest.mark.parametrize(
+    ("factor", "implausible"),
+    [(0.1, True), (1 / 4.88, True), (0.6, False), (1, False), (2, False), (4.88, True), (10, True)],
+)
 def test_a_wrong_gain_is_implausible(samples, factor, implausible):
     scaled = np.rint(samples * factor).astype(np.int16)
     assert (("implausible_amplitude", None) in found(scaled)) is implausible
@@ -230,8 +233,31 @@ def test_flags_on_real_records(real_data):
             continue
         codes = {issue.code for issue in prepared.issues}
         assert "limb_lead_residual" not in codes, path
-        # JS23463: a pacemaker's spikes of 12 mV.
-        assert ("implausible_amplitude" in codes) == (path.stem == "JS23463")
+        # JS23463: a pacemaker's spikes of 12 mV. JS45545: beats of 4.4 mV.
+        assert ("implausible_amplitude" in codes) == (path.stem in ("JS23463", "JS45545"))
         swapped = prepared.samples[:, [1, 0, *range(2, 12)]]
         swaps.append(bool(limb_lead_issues(swapped, measure(swapped, 500.0))))
     assert np.mean(swaps) > 0.97
+
+
+def test_noise_and_spikes_do_not_hide_a_wrong_gain(samples, rng):
+    """They are averaged over 10 ms, so a small recording stays small."""
+    small = np.rint(samples / 4.88).astype(np.int16)
+    spoiled = small + np.rint(40 * rng.standard_normal(small.shape)).astype(np.int16)
+    spoiled[::600] += 900
+    assert ("implausible_amplitude", None) in found(spoiled)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("factor", [1 / 4.88, 5.0])
+def test_most_wrong_gains_of_real_records_are_seen(real_data, factor):
+    """Georgia's first headers of 2020 had 4880/mV in the place of 1000/mV."""
+    headers = sorted((real_data / "challenge-2021/georgia").rglob("*.hea"))
+    if not headers:
+        pytest.skip("no Georgia")
+    seen = []
+    for path in headers:
+        samples = prepare_record(read_record(path), PreprocessingConfig()).samples
+        scaled = np.clip(np.rint(samples * factor), -32767, 32767).astype(np.int16)
+        seen.append(("implausible_amplitude", None) in found(scaled))
+    assert np.mean(seen) > 0.9

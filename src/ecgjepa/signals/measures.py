@@ -18,6 +18,7 @@ from ecgjepa.signals.units import INVALID_MICROVOLT
 _NOISE_SECONDS = 0.05
 _NOISE_STEP_SECONDS = 0.002
 _BLOCK_SECONDS = 0.2
+_SMOOTH_SECONDS = 0.01
 _BLOCKS_PER_SECOND = 5
 
 # What `signature` looks at: 10 s of the leads that do not follow from others.
@@ -45,6 +46,8 @@ class Measures(NamedTuple):
         block_means: Means over 0.2 s, an invalid sample counting as the lead's mean.
         beats_mv: Peak-to-peak amplitude of beats in mV: the range of a second, median over seconds,
             then over the leads that move; 0 if none does.
+        scale_mv: The same of means over 10 ms, which noise and a pacemaker's spikes hardly change,
+            and as geometric mean over the leads: what tells a wrong gain best.
     """
 
     valid_count: Int64[np.ndarray, " leads"]
@@ -56,6 +59,7 @@ class Measures(NamedTuple):
     ranges: Int32[np.ndarray, "seconds leads"]
     block_means: Float64[np.ndarray, "blocks leads"]
     beats_mv: float
+    scale_mv: float
 
     @property
     def squares(self) -> Int64[np.ndarray, " leads"]:
@@ -109,6 +113,7 @@ def measure(samples: Int16[np.ndarray, "samples leads"], sampling_rate: float) -
         ranges,
         _block_means(single, round(_BLOCK_SECONDS * sampling_rate)),
         _beats_mv(ranges),
+        _scale_mv(single, sampling_rate),
     )
 
 
@@ -178,6 +183,18 @@ def _beats_mv(ranges: Int32[np.ndarray, "seconds leads"]) -> float:
     typical = middle(ranges)
     moving = np.sort(typical[typical > 0])
     return float(moving[len(moving) // 2]) / 1e3 if moving.size else 0.0
+
+
+def _scale_mv(samples: Float32[np.ndarray, "samples leads"], sampling_rate: float) -> float:
+    size = max(1, round(_SMOOTH_SECONDS * sampling_rate))
+    means = _block_sums(samples, size) / np.float32(size)
+    second = max(1, min(round(sampling_rate / size), len(means)))
+    whole = len(means) // second
+    head = means[: whole * second]
+    highs, lows = fold_rows(head, whole, np.maximum), fold_rows(head, whole, np.minimum)
+    typical = middle(highs - lows).astype(np.float64)
+    moving = typical[typical > 1.0]
+    return float(np.exp(np.log(moving).mean())) / 1e3 if moving.size else 0.0
 
 
 def _sums(

@@ -13,10 +13,11 @@ from ecgjepa.signals.record import Issue
 
 # A lead with more than this share of invalid samples is of no use as a whole.
 MAX_INVALID_SHARE = 0.2
-# QRS peak-to-peak of a 12-lead ECG, median over leads: beyond this the gain is likely wrong.
-# Holds for all 2,730 records of PTB-XL at hand and for all but one of the Challenge 2021's
-# (a pacemaker's spikes of 12 mV); a gain wrong by a factor of ten is seen in 97 % and more
-# (benchmarks/quality.py).
+# Peak-to-peak of beats, `Measures.scale_mv`: beyond this the gain is likely wrong. It holds for all
+# but one in 1,000 records of PTB-XL and the Challenge 2021, and for 1 to 3 in 100 of those whose
+# gain is wrong by 4.88 or 5 (benchmarks/lead_checks.py).
+PLAUSIBLE_SCALE_MV = (0.35, 2.8)
+# The same with all spikes, `Measures.beats_mv`.
 PLAUSIBLE_AMPLITUDE_MV = (0.2, 6.0)
 # Mean change in 2 ms between beats, as a share of the beats' typical amplitude: the least multiple
 # of 0.05 that one in 1,000 leads exceeds in recordings that people accepted
@@ -61,13 +62,17 @@ def quality_issues(measures: Measures, leads: tuple[str, ...], num_samples: int)
         noise = measures.noise[column]
         words = f"changes by {noise:.0f} µV in 2 ms between beats of {amplitude:.2g} mV"
         issues.append(Issue("noisy_lead", words, leads[column]))
-    least, most = PLAUSIBLE_AMPLITUDE_MV
-    if amplitude and not least <= amplitude <= most:
-        words = (
-            f"beats are {amplitude:.3g} mV from peak to peak; expected {least:g} to {most:g}. "
-            "Is the gain right?"
-        )
-        issues.append(Issue("implausible_amplitude", words))
+    for found, (least, most) in (
+        (measures.scale_mv, PLAUSIBLE_SCALE_MV),
+        (amplitude, PLAUSIBLE_AMPLITUDE_MV),
+    ):
+        if found and not least <= found <= most:
+            words = (
+                f"beats are {found:.3g} mV from peak to peak; expected {least:g} to {most:g}. "
+                "Is the gain right?"
+            )
+            issues.append(Issue("implausible_amplitude", words))
+            break
     return issues
 
 
