@@ -79,7 +79,7 @@ RULES = {
     14: (
         "drift, offset",
         "one stated filter; what exceeds 16 bits is invalid",
-        "signals.preprocessing.to_microvolt",
+        "signals.microvolt.to_microvolt",
     ),
     15: (
         "damaged or missing signal file",

@@ -20,7 +20,8 @@ import numpy as np
 from ecgjepa.databases import list_records, ptb_xl
 from ecgjepa.databases.challenge_2021 import PARTS
 from ecgjepa.databases.listing import Listing
-from ecgjepa.signals.preprocessing import PreprocessingConfig, from_microvolt, prepare_record
+from ecgjepa.signals.microvolt import from_microvolt
+from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.record import Record
 
 FILE = Path(__file__).with_name("readers.json")

@@ -8,14 +8,13 @@ from scipy import signal as dsp
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.microvolt import from_microvolt, to_microvolt
 from ecgjepa.signals.preprocessing import (
     PreprocessingConfig,
     fill_short_gaps,
-    from_microvolt,
     prepare_record,
     remove_baseline,
     resample,
-    to_microvolt,
 )
 from ecgjepa.signals.record import Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -33,7 +32,7 @@ def test_resampling_is_scipys_polyphase(rng, rate, target):
     ratio = Fraction(target, rate)
     expected = dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
     result = resample(record_of(signal, rate=rate), float(target))
-    np.testing.assert_array_equal(result.signal, expected)
+    np.testing.assert_allclose(result.signal, expected, rtol=0, atol=2e-6)
     assert result.sampling_rate == target
     assert abs(result.num_samples / target - 1031 / rate) < 1 / target
 
@@ -146,7 +145,9 @@ def test_stored_samples_are_what_scipy_resamples(rng, rate):
     ratio = Fraction(500) / Fraction(rate)
     expected = dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
     result = stored(record_of(signal, rate=rate))
-    np.testing.assert_array_equal(result, np.rint(expected.astype(np.float32) * 1000))
+    difference = result - np.rint(expected.astype(np.float64) * 1000)
+    assert np.abs(difference).max() <= 1  # where the sum is a half, its rounding decides
+    assert (difference != 0).mean() < 0.01
     assert len(result) == int(np.ceil(3001 * ratio))
 
 

@@ -12,7 +12,7 @@ from ecgjepa.reporting.evaluation_section import EvaluationSection, columns
 from ecgjepa.reporting.figures import as_data_uri
 from ecgjepa.reporting.training_figures import draw_picture
 from ecgjepa.reporting.training_section import PretrainingSection
-from ecgjepa.signals.preprocessing import from_microvolt
+from ecgjepa.signals.microvolt import from_microvolt
 from ecgjepa.signals.record import Record
 from ecgjepa.store.reading import Store
 

@@ -7,7 +7,7 @@ cannot drift apart.
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int16
@@ -19,6 +19,7 @@ from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.lead_order import electrode_hints, limb_lead_issues
 from ecgjepa.signals.leads import LEADS, lead_positions
 from ecgjepa.signals.measures import Measures, measure, runs
+from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
 from ecgjepa.signals.quality import (
     LOW_SCORE,
     quality_issues,
@@ -26,9 +27,9 @@ from ecgjepa.signals.quality import (
     saturated_leads,
 )
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
-from ecgjepa.signals.units import INVALID_MICROVOLT
+from ecgjepa.signals.resampling import MAX_TERM, ratio_of_rates, resample_mask, resample_rows
 
-_MAX_MICROVOLT = 32767
+_Samples = TypeVar("_Samples", bound=np.ndarray)
 
 
 class PreprocessingConfig(Section):
@@ -76,20 +77,20 @@ class Prepared(NamedTuple):
 def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig) -> Prepared:
     """Preprocess a record, round it to 1 µV and note the faults of its leads.
 
-    Whole microvolts that need neither filter nor resampling are passed on as they are, which gives
-    the same integers as the long way.
+    A record of whole microvolts, without gaps and with all leads, is worked on as integers in
+    whichever of the two types it comes, so that both give the same result.
 
     Raises:
         LeadError: If leads are duplicated or none is known.
         RecordFormatError: If the rates are in no usable ratio.
     """
-    if isinstance(source, MicrovoltRecord):
-        order = _column_order(source.leads, config.leads)
-        as_it_is = source.sampling_rate == config.sampling_rate and config.highpass_hz is None
-        if order is not None and as_it_is:
-            return _pass_on(source, config, order)
-        source = source.as_record()
-    record = standardise_leads(source, config.leads)
+    order = _column_order(source.leads, config.leads)
+    if order is not None and config.highpass_hz is None:
+        exact = source if isinstance(source, MicrovoltRecord) else as_microvolt_record(source)
+        if exact is not None:
+            return _prepare_exact(exact, config, order)
+    record = source.as_record() if isinstance(source, MicrovoltRecord) else source
+    record = standardise_leads(record, config.leads)
     # Filters round off the corners that give a saturated lead away.
     saturated = saturated_leads(record.signal, record.sampling_rate, one_millivolt=1.0)
     record = preprocess(record, config)
@@ -97,17 +98,31 @@ def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig
     return _judge(samples, config, record.issues + range_issues, saturated)
 
 
-def _pass_on(
+def _prepare_exact(
     source: MicrovoltRecord, config: PreprocessingConfig, order: tuple[int, ...]
 ) -> Prepared:
-    samples = source.samples
+    """Prepare whole microvolts that need no filter: much faster, and the usual case."""
+    # A filter against aliasing, too, rounds corners off.
+    saturated = saturated_leads(source.samples, source.sampling_rate, one_millivolt=1000.0)
+    saturated, issues = saturated[list(order)], source.issues
+    if source.sampling_rate == config.sampling_rate:
+        return _judge(_in_order(source.samples, order), config, issues, saturated)
+    ratio = _usable_ratio(source, config.sampling_rate)
+    microvolt = _in_order(resample_rows(source.samples, ratio), order)
+    samples, range_issues = round_to_microvolt(microvolt, None, config.leads)
+    note = _resampled(source.sampling_rate, config.sampling_rate)
+    return _judge(samples, config, (*issues, note, *range_issues), saturated)
+
+
+def _in_order(samples: _Samples, order: tuple[int, ...]) -> _Samples:
+    """Return the columns in another order."""
     moved = [(target, column) for target, column in enumerate(order) if target != column]
-    if moved:
-        samples = samples.copy()  # and only the columns out of place again: several times faster
-        for target, column in moved:
-            samples[:, target] = source.samples[:, column]
-    saturated = saturated_leads(samples, source.sampling_rate, one_millivolt=1000.0)
-    return _judge(samples, config, source.issues, saturated)
+    if not moved:
+        return samples
+    result = samples.copy()  # and only the columns out of place again: several times faster
+    for target, column in moved:
+        result[:, target] = samples[:, column]
+    return result
 
 
 @lru_cache(maxsize=64)
@@ -214,60 +229,28 @@ def resample(record: Record, sampling_rate: float) -> Record:
     """
     if record.sampling_rate == sampling_rate:
         return record
-    ratio = Fraction(sampling_rate).limit_denominator(10**6) / Fraction(
-        record.sampling_rate
-    ).limit_denominator(10**6)
-    if max(ratio.numerator, ratio.denominator) > 10_000:
+    ratio = _usable_ratio(record, sampling_rate)
+    signal = resample_rows(_bridge_all(record), ratio)
+    valid = np.ones(signal.shape, np.bool_)
+    if not record.valid.all():
+        valid = resample_mask(record.valid, ratio, len(signal))
+        signal[~valid] = 0.0
+    resampled = replace(record, signal=signal, valid=valid, sampling_rate=sampling_rate)
+    return resampled.with_issues(_resampled(record.sampling_rate, sampling_rate))
+
+
+def _resampled(old_rate: float, new_rate: float) -> Issue:
+    return Issue("resampled", f"from {old_rate:g} Hz to {new_rate:g} Hz")
+
+
+def _usable_ratio(record: Record | MicrovoltRecord, sampling_rate: float) -> Fraction:
+    ratio = ratio_of_rates(record.sampling_rate, sampling_rate)
+    if max(ratio.numerator, ratio.denominator) > MAX_TERM:
         raise RecordFormatError(
             f"{record.source or record.record_id}: cannot resample {record.sampling_rate} Hz to "
             f"{sampling_rate} Hz, whose ratio {ratio} is no simple fraction"
         )
-    bridged = _bridge_all(record)
-    from scipy import signal as dsp
-
-    # "line" keeps an offset or drift from ringing at both ends.
-    note = Issue("resampled", f"from {record.sampling_rate:g} Hz to {sampling_rate:g} Hz")
-    signal = dsp.resample_poly(
-        bridged, ratio.numerator, ratio.denominator, axis=0, padtype="line"
-    ).astype(np.float32)
-    valid = np.ones(signal.shape, np.bool_)
-    if not record.valid.all():
-        valid = _resample_mask(record.valid, ratio, len(signal))
-        signal[~valid] = 0.0
-    resampled = replace(record, signal=signal, valid=valid, sampling_rate=sampling_rate)
-    return resampled.with_issues(note)
-
-
-def to_microvolt(record: Record) -> tuple[Int16[np.ndarray, "samples leads"], tuple[Issue, ...]]:
-    """Return the samples as integers of 1 µV, and issues for what does not fit.
-
-    Invalid samples become -32768. Amplitudes beyond ±32.767 mV do not fit into 16 bits; they are
-    marked invalid and reported, never wrapped or silently clipped.
-    """
-    microvolt = np.rint(record.signal * np.float32(1000.0))
-    too_large = np.abs(microvolt) > _MAX_MICROVOLT
-    issues: tuple[Issue, ...] = ()
-    if too_large.any():
-        counts = too_large.sum(axis=0)
-        issues = tuple(
-            Issue(
-                "out_of_range",
-                f"{counts[column]} samples beyond ±32.767 mV marked invalid",
-                record.leads[column],
-            )
-            for column in np.flatnonzero(counts)
-        )
-    integers = np.where(record.valid & ~too_large, microvolt, INVALID_MICROVOLT)
-    return np.ascontiguousarray(integers, dtype=np.int16), issues
-
-
-def from_microvolt(
-    microvolt: Int16[np.ndarray, "samples leads"],
-) -> tuple[Float32[np.ndarray, "samples leads"], Bool[np.ndarray, "samples leads"]]:
-    """Return the signal in mV (0 where invalid) and the valid mask of stored integers."""
-    valid = microvolt != INVALID_MICROVOLT
-    signal = np.where(valid, microvolt, 0).astype(np.float32) / np.float32(1000.0)
-    return signal, valid
+    return ratio
 
 
 def _bridge_all(record: Record) -> Float32[np.ndarray, "samples leads"]:
@@ -283,16 +266,3 @@ def _bridge_all(record: Record) -> Float32[np.ndarray, "samples leads"]:
                 positions[~valid], positions[valid], signal[valid, column]
             )
     return signal
-
-
-def _resample_mask(
-    valid: Bool[np.ndarray, "samples leads"], ratio: Fraction, num_samples: int
-) -> Bool[np.ndarray, "resampled leads"]:
-    """Keep a new sample only if no invalid one lies within an interval of the slower rate."""
-    position = np.arange(num_samples) * (ratio.denominator / ratio.numerator)
-    reach = max(1.0, ratio.denominator / ratio.numerator)
-    first = np.clip(np.ceil(position - reach), 0, len(valid)).astype(np.int64)
-    stop = np.clip(np.floor(position + reach) + 1, 0, len(valid)).astype(np.int64)
-    invalid_before = np.zeros((len(valid) + 1, valid.shape[1]), np.int64)
-    np.cumsum(~valid, axis=0, out=invalid_before[1:])
-    return invalid_before[stop] == invalid_before[first]

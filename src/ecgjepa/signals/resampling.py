@@ -1,0 +1,183 @@
+"""Change the sampling rate of all leads at once, by products with a banded matrix.
+
+The filter is the one of `scipy.signal.resample_poly`: a windowed sinc over ten samples of the
+slower rate on either side (Kaiser, β = 5), with signals continued beyond their ends along the line
+through their first and last sample, so that neither an offset nor a drift rings there. An output
+sample is a weighted sum of a few input samples, and the weights repeat: with a ratio of
+``up / down``, outputs ``up`` further on weigh inputs ``down`` further on in the same way. So a few
+small matrices, made once for each ratio, turn stretches of input into stretches of output.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int16
+from numpy.lib.stride_tricks import as_strided
+
+# Filter length on either side, in samples of the slower rate, and its window, as in SciPy.
+_HALF_LENGTH = 10
+_KAISER_BETA = 5.0
+# Output samples of one product. Fewer make more products of little work, more multiply by more of
+# the zeros beside the band.
+_ROWS = 24
+# Input samples that are held as float32 at a time: they stay in the processor's cache.
+_CHUNK = 16_384
+
+
+# Terms of a ratio up to which it is taken for one of two clocks that agree.
+MAX_TERM = 10_000
+
+
+class _Block(NamedTuple):
+    """The weights of neighbouring output samples.
+
+    Attributes:
+        first: Position of the first output sample within a period.
+        start: Position of the first input sample, relative to that of the period; may be negative.
+        weights: Of inputs in each output.
+    """
+
+    first: int
+    start: int
+    weights: Float32[np.ndarray, "outputs inputs"]
+
+
+class _Bank(NamedTuple):
+    """All weights of a ratio.
+
+    Attributes:
+        outputs: Output samples of a period.
+        inputs: Input samples of a period.
+        reach: Input samples needed before the first of a period.
+        beyond: Input samples needed after the last of a period.
+        blocks: Of a period, in order.
+    """
+
+    outputs: int
+    inputs: int
+    reach: int
+    beyond: int
+    blocks: tuple[_Block, ...]
+
+
+@lru_cache(maxsize=256)
+def ratio_of_rates(old_rate: float, new_rate: float) -> Fraction:
+    """Return the exact ratio of two rates in Hz: 257 Hz to 500 Hz is 500/257."""
+    new, old = (Fraction(rate).limit_denominator(10**6) for rate in (new_rate, old_rate))
+    return new / old
+
+
+def resample_rows(
+    samples: Float32[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
+    ratio: Fraction,
+) -> Float32[np.ndarray, "resampled leads"]:
+    """Return a signal at ``ratio`` times its sampling rate, in its own unit.
+
+    Equal to `scipy.signal.resample_poly` with ``padtype="line"``, but for the rounding of float32.
+
+    Args:
+        samples: Without gaps.
+        ratio: New rate over old rate.
+    """
+    bank = _bank(ratio)
+    num_samples, num_leads = samples.shape
+    num_outputs = -(-num_samples * ratio.numerator // ratio.denominator)
+    periods = -(-num_outputs // bank.outputs)
+    result = np.empty((periods, bank.outputs, num_leads), np.float32)
+    step = max(1, _CHUNK // bank.inputs)
+    for first in range(0, periods, step):
+        part = result[first : first + step]
+        start = first * bank.inputs - bank.reach
+        stop = (first + len(part)) * bank.inputs + bank.beyond
+        _multiply(bank, _continued(samples, start, stop), part)
+    return result.reshape(-1, num_leads)[:num_outputs]
+
+
+def _multiply(
+    bank: _Bank,
+    rows: Float32[np.ndarray, "inputs leads"],
+    into: Float32[np.ndarray, "periods outputs leads"],
+) -> None:
+    """Fill some periods of the output from their input, which begins ``bank.reach`` before."""
+    down, across = rows.strides
+    for first, start, weights in bank.blocks:
+        height, width = weights.shape
+        stretches = as_strided(
+            rows[bank.reach + start :],
+            (len(into), width, rows.shape[1]),
+            (bank.inputs * down, down, across),
+            writeable=False,
+        )
+        np.matmul(weights, stretches, out=into[:, first : first + height])
+
+
+def _continued(
+    samples: Float32[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
+    start: int,
+    stop: int,
+) -> Float32[np.ndarray, "stretch leads"]:
+    """Return rows ``start`` to ``stop``; those beyond the ends lie on the line through the ends."""
+    num_samples = len(samples)
+    rows = np.empty((stop - start, samples.shape[1]), np.float32)
+    inside = slice(min(max(start, 0), num_samples), max(min(stop, num_samples), 0))
+    rows[inside.start - start : inside.stop - start] = samples[inside]
+    if start >= 0 and stop <= num_samples:
+        return rows
+    head, tail = samples[0].astype(np.float64), samples[-1].astype(np.float64)
+    slope = (tail - head) / max(num_samples - 1, 1)
+    before, after = np.arange(start, 0), np.arange(num_samples, stop) - (num_samples - 1)
+    rows[: len(before)] = head + before[:, None] * slope
+    rows[len(rows) - len(after) :] = tail + after[:, None] * slope
+    return rows
+
+
+def resample_mask(
+    valid: Bool[np.ndarray, "samples leads"], ratio: Fraction, num_samples: int
+) -> Bool[np.ndarray, "resampled leads"]:
+    """Keep a new sample only if no invalid one lies within an interval of the slower rate."""
+    position = np.arange(num_samples) * (ratio.denominator / ratio.numerator)
+    reach = max(1.0, ratio.denominator / ratio.numerator)
+    first = np.clip(np.ceil(position - reach), 0, len(valid)).astype(np.int64)
+    stop = np.clip(np.floor(position + reach) + 1, 0, len(valid)).astype(np.int64)
+    invalid_before = np.zeros((len(valid) + 1, valid.shape[1]), np.int64)
+    np.cumsum(~valid, axis=0, out=invalid_before[1:])
+    return invalid_before[stop] == invalid_before[first]
+
+
+def low_pass(ratio: Fraction) -> Float64[np.ndarray, " taps"]:
+    """Return the anti-aliasing filter at the rate of all multiples: a sum of 1, symmetric."""
+    widest = max(ratio.numerator, ratio.denominator)
+    half = _HALF_LENGTH * widest
+    position = np.arange(-half, half + 1) / widest
+    taps = np.sinc(position) * np.kaiser(2 * half + 1, _KAISER_BETA)
+    return taps / taps.sum()
+
+
+@lru_cache(maxsize=16)
+def _bank(ratio: Fraction) -> _Bank:
+    up, down = ratio.numerator, ratio.denominator
+    periods = max(1, _ROWS // up)
+    outputs, inputs = periods * up, periods * down
+    taps = low_pass(ratio) * up
+    pieces = -(-outputs // _ROWS)
+    edges = [outputs * piece // pieces for piece in range(pieces + 1)]
+    blocks = tuple(_block(taps, up, down, first, stop) for first, stop in pairwise(edges))
+    reach = max(-block.start for block in blocks)
+    beyond = max(block.start + block.weights.shape[1] for block in blocks) - inputs
+    return _Bank(outputs, inputs, max(reach, 0), max(beyond, 0), blocks)
+
+
+def _block(taps: Float64[np.ndarray, " taps"], up: int, down: int, first: int, stop: int) -> _Block:
+    """Return the weights of the output samples ``first`` to ``stop`` of a period."""
+    half = len(taps) // 2
+    # Output m is centred on m · down in steps of the common multiple, input i lies at i · up.
+    start = -((half - first * down) // up)
+    end = ((stop - 1) * down + half) // up + 1
+    outputs, inputs = np.arange(first, stop)[:, None], np.arange(start, end)
+    place = outputs * down + half - inputs * up
+    inside = (place >= 0) & (place < len(taps))
+    weights = np.where(inside, taps[np.where(inside, place, 0)], 0.0)
+    return _Block(first, start, weights.astype(np.float32))
