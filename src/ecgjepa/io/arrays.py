@@ -14,7 +14,7 @@ import numpy as np
 
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.io.content import MAX_BYTES, make_record, read_bytes
-from ecgjepa.io.description import EXAMPLE, Description, describe
+from ecgjepa.io.description import EXAMPLE, Description, read_description
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 
@@ -29,7 +29,7 @@ def read_array(path: Path) -> Record:
         RecordFormatError: If it is not described, or its array is not as described.
         UnitError: If the unit is no voltage.
     """
-    described = describe(path)
+    described = read_description(path)
     leads = described.leads
     if leads is None:
         raise RecordFormatError(f"{path}: its description names no leads; expected {EXAMPLE}")
@@ -51,7 +51,7 @@ def read_csv(path: Path) -> Record:
     """
     from pyarrow import csv
 
-    described = describe(path)
+    described = read_description(path)
     return _from_table(path, csv.read_csv(BytesIO(read_bytes(path))), described)
 
 
@@ -59,7 +59,7 @@ def read_parquet(path: Path) -> Record:
     """Read a ``.parquet`` file with a column a lead; errors as `read_csv`."""
     from pyarrow import parquet
 
-    described = describe(path)
+    described = read_description(path)
     with parquet.ParquetFile(path) as file:
         # Runs of equal values take no room in the file.
         if 8 * file.metadata.num_rows * file.metadata.num_columns > MAX_BYTES:

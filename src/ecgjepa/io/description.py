@@ -35,7 +35,7 @@ def is_described(path: Path) -> bool:
     return any(place.is_file() for place in _places(path))
 
 
-def describe(path: Path) -> Description:
+def read_description(path: Path) -> Description:
     """Return a file's description.
 
     Raises:

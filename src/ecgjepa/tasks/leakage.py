@@ -158,8 +158,9 @@ def refuse_other_folds(
                 )
         for stage in _trained_on(config, database):
             name = stage["database"]
+            # Older folders do not say; a database's folds are of one kind, unless it is a copy.
             there = stage.get("published", here if name == database else True)
-            if there != here or not (here or name == database):
+            if not _are_comparable(there, here, is_same=name == database):
                 raise TaskError(
                     f"the model was trained on folds {stage['train']} of "
                     f"{name}{relation(name, database)} and selected on {stage['validation']}; "
@@ -168,6 +169,21 @@ def refuse_other_folds(
                     f"{_REMEDY.format(name if here else database)}, or start from the "
                     "pre-training run"
                 )
+
+
+def _are_comparable(there: bool, here: bool, *, is_same: bool) -> bool:
+    """Return whether folds that were seen there tell which records here were seen.
+
+    Args:
+        there: Whether those folds were published ones; otherwise they were made by hash.
+        here: Whether the folds of these records are published ones.
+        is_same: Whether both are of the database of the same name, not of one and its copy.
+    """
+    if there and here:
+        return True  # A copy has the folds of its original.
+    if not there and not here:
+        return is_same  # The hash depends on the database's name.
+    return False
 
 
 def relation(name: str, database: str) -> str:

@@ -60,7 +60,7 @@ def write(root: Path, plan: Population) -> None:
     for visit in plan.visits():
         tracing = plan.trace(visit, 500)
         paths = _write_signals(root, visit.number, tracing, plan.rates)
-        rows.append(describe(plan.seed, *visit, tracing) | paths)
+        rows.append(metadata_row(plan.seed, *visit, tracing) | paths)
     write_text(root / STATEMENTS_FILE, statement_table().to_csv())
     write_text(root / TABLE_FILE, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
 
@@ -88,7 +88,7 @@ def _write_signals(
     return {"filename_lr": names[100], "filename_hr": names[500]}
 
 
-def describe(
+def metadata_row(
     seed: int, number: int, patient: Patient, visit: int, tracing: Tracing
 ) -> dict[str, object]:
     """Return a record's row of the table, except for its file names.
