@@ -19,7 +19,7 @@ from ecgjepa.terminal.data import (
     print_manifest,
     print_verification,
 )
-from ecgjepa.terminal.screen import Progress, print_error, print_json
+from ecgjepa.terminal.screen import ProgressBar, print_error, print_json
 
 if TYPE_CHECKING:
     from ecgjepa.store.manifest import Manifest
@@ -44,7 +44,7 @@ def simulate(
     """Write labelled synthetic ECGs in a real database's layout."""
     from ecgjepa.simulation.database import simulate as run
 
-    with Progress("simulating") as progress:
+    with ProgressBar("simulating") as progress:
         path = run(records, to, layout=layout, seed=seed, seconds=seconds, progress=progress)
     print(f"{records:,} simulated ECGs in {path}")
 
@@ -113,7 +113,7 @@ def fetch(
     """Download a database from its publisher, verified file by file."""
     from ecgjepa.fetching.fetch import fetch as run
 
-    with Progress("fetching MB") as progress:
+    with ProgressBar("fetching MB") as progress:
         result = run(
             database,
             to,
@@ -191,7 +191,7 @@ def prepare(
         "on_bad": on_bad,
         "workers": workers,
     }
-    with Progress("preparing") as progress:
+    with ProgressBar("preparing") as progress:
         if share is not None:
             prepare_share(named_folders(databases), store, share, progress=progress, **options)
             print(f"share {shard} of {store} is written; when all are: ecgjepa merge {store}")
@@ -247,7 +247,7 @@ def verify(
     """Re-hash and recount a store; look for leaks and duplicates."""
     from ecgjepa.checking.verify import verify as run
 
-    with Progress("verifying") as progress:
+    with ProgressBar("verifying") as progress:
         found = run(
             store,
             held_out=named_folders(held_out or []),

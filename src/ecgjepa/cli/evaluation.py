@@ -34,7 +34,7 @@ from ecgjepa.cli.options import (
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.evaluation.folder import PRE_TRAINED
 from ecgjepa.terminal.results import print_comparison, print_evaluations, print_repeats
-from ecgjepa.terminal.screen import Progress, print_json
+from ecgjepa.terminal.screen import ProgressBar, print_json
 
 if TYPE_CHECKING:
     from ecgjepa.evaluation.repeats import Repeats
@@ -206,7 +206,7 @@ def _evaluate(
     given = shared.arguments() | own
     fractions = parse_fractions(shared.label_fraction)
     draws = 1 if fractions == (1.0,) else shared.label_draws
-    with Progress(words) as progress:
+    with ProgressBar(words) as progress:
         if shared.runs * len(fractions) * draws > 1 or shared.leaves_each_out:
             repeated = repeat(
                 **given,

@@ -22,7 +22,7 @@ from ecgjepa.cli.options import (
 )
 from ecgjepa.terminal.plans import print_plan
 from ecgjepa.terminal.results import print_evaluations
-from ecgjepa.terminal.screen import Progress, print_json
+from ecgjepa.terminal.screen import ProgressBar, print_json
 
 
 @app.command()
@@ -134,7 +134,7 @@ def demo(
     """Run everything once, small: from ECG files to a report."""
     from ecgjepa.demonstration import demo as run
 
-    with Progress("     ") as progress:
+    with ProgressBar("     ") as progress:
         result = run(
             out,
             data=None if data is None else named_folders([data]),

@@ -18,7 +18,7 @@ _UNSEEN = re.compile(
 )
 
 
-class Progress:
+class ProgressBar:
     """A bar on a terminal, a line every quarter otherwise."""
 
     def __init__(self, text: str) -> None:
@@ -27,7 +27,7 @@ class Progress:
         self._bar: Any = None
         self._quarters = 0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         """Show nothing until the first call."""
         return self
 
