@@ -124,10 +124,14 @@ def main():
             future.set_result(bucket.buffer())
             return future
         model.register_comm_hook(None, count)
-        for part in range(3):
-            with world.synchronising(model, part == 2):
-                model(torch.ones(1, 2)).sum().backward()
-        assert len(exchanges) == 1, exchanges
+        # As the loop has it with train.compile; traced, but run as it is.
+        compiled = torch.compile(model, backend="eager", dynamic=True)
+        for given in (model, compiled):
+            exchanges.clear()
+            for part in range(3):
+                with world.synchronising(given, part == 2):
+                    given(torch.ones(1, 2)).sum().backward()
+            assert len(exchanges) == 1, (given, exchanges)
 """
 # What torchrun does, without its second import of PyTorch for each process: one that forks.
 FORK = """
@@ -375,6 +379,23 @@ def test_gradients_are_exchanged_once_per_step(tmp_path):
     script.write_text(EXCHANGE + FORK.format(processes=2))
     result = finish([str(script)])
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # PyTorch's own
+def test_a_compiled_model_averages_no_gradients_before_the_last_part():
+    """`torch.compile` wraps the module that holds the switch; nothing is compiled before a call."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        world = World(torch.device("cpu"), 0, 2)
+        distributed = world.distribute(torch.nn.Linear(2, 1))
+        compiled = torch.compile(distributed)
+        for model in (distributed, compiled):
+            with world.synchronising(model, False):
+                assert not distributed.require_backward_grad_sync
+            with world.synchronising(model, True):
+                assert distributed.require_backward_grad_sync
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_world_of_one_needs_no_group(monkeypatch):

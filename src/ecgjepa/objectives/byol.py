@@ -21,6 +21,7 @@ class ByolObjective(ViewsObjective):
 
     name = "byol"
     title = "BYOL"
+    source = "Grill et al. 2020, arXiv 2006.07733"
     moving_average = True
     loss_note = (
         "The loss is no measure of quality: it also falls when features collapse, and transfer may "

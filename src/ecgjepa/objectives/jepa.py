@@ -39,6 +39,7 @@ class JepaObjective(Objective):
 
     name = "jepa"
     title = "JEPA"
+    source = "Weimann & Conrad 2025, arXiv 2410.13867"
     kept_encoder = "target_encoder"
     kept_weights = "the target encoder (moving average of the context encoder)"
     others = "predictor"
@@ -84,7 +85,7 @@ class JepaObjective(Objective):
     def loss_name(self) -> str:
         """Name of the loss, by ``train.loss``."""
         name = _LOSS_NAMES[self.config.train.loss]
-        return f"{name}, normalised" if self.config.train.normalise_targets else name
+        return f"{name}, normalised targets" if self.config.train.normalise_targets else name
 
     @property
     def signs(self) -> tuple[Sign, ...]:

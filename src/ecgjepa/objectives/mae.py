@@ -34,6 +34,7 @@ class MaeObjective(Objective):
 
     name = "mae"
     title = "a masked autoencoder"
+    source = "He et al. 2021, arXiv 2111.06377"
     others = "decoder"
     loss_note = (
         "The loss tells how well hidden samples are drawn, which is not what a probe needs: "

@@ -29,6 +29,7 @@ class Objective(ABC):
     Attributes:
         name: Name in the configuration (``objective``).
         title: Name for people, as in "pre-trained with …".
+        source: Who published the objective, and where.
         kept_encoder: Name under which a checkpoint holds the encoder to keep.
         kept_weights: Which weights those are, for a model card.
         others: What is trained beside the encoder, for the log.
@@ -42,6 +43,7 @@ class Objective(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    source: ClassVar[str]
     kept_encoder: ClassVar[str] = "encoder"
     kept_weights: ClassVar[str] = "the trained encoder"
     others: ClassVar[str] = "heads"
@@ -129,6 +131,7 @@ class Objective(ABC):
         return ObjectiveWords(
             name=self.name,
             title=self.title,
+            source=self.source,
             loss=self.loss_name,
             loss_note=self.loss_note,
             moving_average=self.moving_average,

@@ -21,6 +21,7 @@ class SimclrObjective(ViewsObjective):
 
     name = "simclr"
     title = "SimCLR"
+    source = "Chen et al. 2020, arXiv 2002.05709"
     loss_note = (
         "The loss tells how well the views of a record are found among those of a batch: it grows "
         "with the batch, and transfer may peak before it stops falling."

@@ -97,6 +97,7 @@ class ObjectiveWords(Section):
         format_version: Version of this layout.
         name: Name of the objective in the configuration.
         title: Name of the objective for people.
+        source: Who published the objective, and where.
         loss: Name of the loss.
         loss_note: What the loss does not tell.
         moving_average: Whether the momentum of the schedules moves a target network.
@@ -109,6 +110,7 @@ class ObjectiveWords(Section):
     format_version: int = FORMAT_VERSION
     name: str
     title: str
+    source: str
     loss: str
     loss_note: str
     moving_average: bool

@@ -85,7 +85,8 @@ def _having(name: str, folders: Sequence[Path]) -> list[Path]:
 def _title(pretraining: list[PretrainingSection]) -> str:
     """Return a heading that names the objective if all runs share one."""
     titles = {run.title for run in pretraining}
-    return "ECG representations" + (f" learned with {titles.pop()}" if len(titles) == 1 else "")
+    shared = titles.pop() if len(titles) == 1 else None
+    return f"ECG representations learned with {shared}" if shared else "ECG representations"
 
 
 def _databases(

@@ -13,7 +13,7 @@ from ecgjepa.objectives.words import Panel, Picture, Sign
 from ecgjepa.reporting.figures import COLOURS, GREY, STYLE
 
 _COLUMNS = 2  # of the figure of the signs
-_STRIP = 0.55  # how dark a strip's hidden stretches are
+_DARK = 0.5  # of the hidden stretches of a strip
 
 
 def draw_training(
@@ -32,7 +32,8 @@ def draw_training(
         left, right = figure.subplots(1, 2)
         steps = [line["step"] for line in metrics]
         left.plot(steps, [line["loss"] for line in metrics], color=COLOURS[0])
-        left.set(xlabel="step", ylabel=f"loss ({loss})" if loss else "loss", ylim=(0, None))
+        left.set(xlabel="step", ylim=(0, None))
+        left.set_title(f"loss: {loss}" if loss else "loss", loc="left", fontsize=9)
         right.plot(steps, [line["learning_rate"] for line in metrics], color=COLOURS[1])
         right.set(xlabel="step", ylim=(0, None))
         right.set_ylabel("learning rate", color=COLOURS[1])
@@ -57,7 +58,8 @@ def draw_signs(metrics: Sequence[dict[str, float]], signs: Sequence[Sign]) -> Fi
         for axes, sign in zip(grid, signs, strict=False):
             values = [line[sign.name] for line in metrics]
             axes.plot(steps, values, color=COLOURS[0])
-            axes.set(xlabel="step", ylabel=sign.label, ylim=_limits(sign, values))
+            axes.set(xlabel="step", ylim=_limits(sign, values))
+            axes.set_title(sign.label, loc="left", fontsize=9)
             _shade_collapse(axes, sign)
         for axes in grid[len(signs) :]:
             axes.set_visible(False)
@@ -110,7 +112,8 @@ def draw_picture(
     kinds = list(dict.fromkeys(span.kind for panel in panels for span in panel.spans))
     colours = dict(zip(kinds, COLOURS, strict=False))
     seconds = len(signal) / sampling_rate
-    heights = [2.6] * len(panels) + [1.0] * bool(strips)
+    is_named = any(strip.title for strip in strips)
+    heights = [2.6] * len(panels) + [1.8 if is_named else 1.0] * bool(strips)
     with rc_context(STYLE):
         figure = Figure(figsize=(7.6, sum(heights)), layout="constrained")
         grid = np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
@@ -170,10 +173,9 @@ def _draw_strips(axes: Axes, strips: Sequence[Panel], seconds: float) -> None:
         stretches = [
             (span.start * seconds, (span.end - span.start) * seconds) for span in strip.spans
         ]
-        axes.broken_barh([(0, seconds)], (row, 1), color=COLOURS[0], alpha=1 - _STRIP, lw=0)
-        axes.broken_barh(stretches, (row, 1), color="white", alpha=_STRIP, lw=0)
+        axes.broken_barh(stretches, (row, 1), color=COLOURS[0], alpha=_DARK, lw=0)
     axes.set(ylim=(len(strips), 0), xlim=(0, seconds), yticks=[])
     if any(strip.title for strip in strips):
         axes.set_yticks([row + 0.5 for row in range(len(strips))])
-        axes.set_yticklabels([strip.title for strip in strips], fontsize=5)
+        axes.set_yticklabels([strip.title for strip in strips], fontsize=7)
         axes.tick_params(left=False)

@@ -55,9 +55,9 @@ class PretrainingSection:
     monitor: str
 
     @property
-    def title(self) -> str:
-        """Name of the objective for people."""
-        return self.config.objective if self.words is None else self.words.title
+    def title(self) -> str | None:
+        """Name of the objective for people; None if the run does not say it."""
+        return None if self.words is None else self.words.title
 
     @property
     def last(self) -> dict[str, float]:
