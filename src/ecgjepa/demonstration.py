@@ -71,6 +71,14 @@ def demo(
 
     Raises:
         EcgjepaError: A named subclass for whatever is wrong with the data or settings.
+
+    Example:
+        >>> import ecgjepa
+        >>> found = ecgjepa.demo(
+        ...     "demo", records=300, overrides=["train.steps=4", "train.warmup_steps=1"]
+        ... )
+        >>> found.report
+        PosixPath('demo/report.html')
     """
     out, started = Path(out), time.perf_counter()
     if data is not None and set(data) != {"ptb-xl"}:

@@ -29,7 +29,13 @@ _OPTIONAL = ("h5py", "pcodec", "pydicom", "edfio", "defusedxml", "sierraecg")
 
 
 def doctor() -> dict[str, Any]:
-    """Return versions, processor and GPU abilities, free disk space, databases and presets."""
+    """Return versions, processor and GPU abilities, free disk space, databases and presets.
+
+    Example:
+        >>> import ecgjepa
+        >>> "ptb-xl" in ecgjepa.doctor()["databases"]
+        True
+    """
     import torch
 
     from ecgjepa.files import default_cache

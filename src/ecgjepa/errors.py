@@ -12,6 +12,14 @@ class EcgjepaError(ValueError):
     """Base of all errors that a user's input or files can cause.
 
     A message is cut in the middle if it repeats more of a file than a person can read.
+
+    Example:
+        >>> import ecgjepa
+        >>> try:
+        ...     ecgjepa.read_record("nowhere.hea")
+        ... except ecgjepa.EcgjepaError as error:
+        ...     print(type(error).__name__)
+        RecordFormatError
     """
 
     def __init__(self, message: str = "") -> None:

@@ -68,6 +68,11 @@ def verify(
     Raises:
         StoreError: If there is no readable manifest, or ``data`` names a database that is not in
             the store.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.verify("data/store").faults
+        []
     """
     store = Path(store)
     manifest = read_manifest(store)

@@ -94,6 +94,28 @@ def compare(
 
     Raises:
         EcgjepaError: A named subclass for whatever does not fit together.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> import ecgjepa
+        >>> few = ["train.steps=4", "train.warmup_steps=1"]
+        >>> plan = {
+        ...     "folds": {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]},
+        ...     "tasks": ["superdiagnostic"],
+        ...     "seeds": [0],
+        ...     "arms": {
+        ...         "JEPA": {"preset": "tiny", "overrides": few},
+        ...         "MAE": {"preset": "tiny-mae", "overrides": few},
+        ...     },
+        ...     "protocols": [{"name": "linear"}],
+        ... }
+        >>> _ = Path("plan.yaml").write_text(json.dumps(plan))  # JSON is YAML, too
+        >>> found = ecgjepa.compare(
+        ...     "plan.yaml", "data/store", {"ptb-xl": "data/ptb-xl"}, "runs/comparison"
+        ... )
+        >>> sorted({row.model for row in found.entries})
+        ['JEPA', 'MAE']
     """
     chosen, out, store = load_plan(plan), Path(out), Path(store)
     if set(data) != {chosen.database}:

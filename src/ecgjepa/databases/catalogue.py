@@ -251,6 +251,11 @@ def describe(database: str) -> DatabaseDescription:
 
     Raises:
         DatabaseError: If the name is none of `CATALOGUE`.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.describe("ptb-xl").num_records
+        21799
     """
     if database not in CATALOGUE:
         close = difflib.get_close_matches(database.lower().replace("_", "-"), CATALOGUE, n=1)

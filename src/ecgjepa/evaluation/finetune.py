@@ -75,6 +75,19 @@ def finetune(
 
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
+
+    Example:
+        >>> import ecgjepa
+        >>> tuned = ecgjepa.finetune(
+        ...     "runs/jepa",
+        ...     {"ptb-xl": "data/ptb-xl"},
+        ...     "runs/tuned",
+        ...     task="superdiagnostic",
+        ...     protocol="finetune",
+        ...     overrides=["steps=4", "warmup_steps=1", "validate_every=2"],
+        ... )
+        >>> sorted(tuned.results["models"])
+        ['from scratch', 'pre-trained']
     """
     check_protocol(protocol, TUNING)
     cohort = Cohort(

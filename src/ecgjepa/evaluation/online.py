@@ -48,6 +48,16 @@ def online_probe(
 
     Raises:
         TaskError: If there is no such task.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.pretrain(
+        ...     "data/store",
+        ...     "runs/watched",
+        ...     overrides=["train.steps=4", "train.warmup_steps=1", "probe.every=2"],
+        ...     probe=ecgjepa.online_probe({"ptb-xl": "data/ptb-xl"}),
+        ... )
+        PosixPath('runs/watched')
     """
     split = Split(train_folds, validation_folds, ())
     cohort = Cohort(task=task, split=split, is_tested=False)

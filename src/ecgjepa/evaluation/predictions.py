@@ -76,6 +76,12 @@ def compare_predictions(
         ScoreError: If a file, model or label is missing, no label has enough positives, the
             records are not the same, the labels of a record differ, a probability is no number,
             a regression is to be compared with labels, or the metric is of the other kind.
+
+    Example:
+        >>> import ecgjepa
+        >>> found = ecgjepa.compare_predictions("runs/probe", "runs/tuned")
+        >>> found.difference.low <= found.difference.value <= found.difference.high
+        True
     """
     ours = _read_runs(first, model)
     theirs = _read_runs(second, second_model or model)

@@ -73,6 +73,18 @@ def probe(
 
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
+
+    Example:
+        >>> import ecgjepa
+        >>> result = ecgjepa.probe(
+        ...     "runs/jepa",
+        ...     {"ptb-xl": "data/ptb-xl"},
+        ...     "runs/probe",
+        ...     task="superdiagnostic",
+        ...     protocol="linear",
+        ... )
+        >>> 0 <= result.score().low <= result.score().value <= result.score().high <= 1
+        True
     """
     check_protocol(protocol, FROZEN)
     cohort = Cohort(

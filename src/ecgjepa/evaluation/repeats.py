@@ -119,6 +119,19 @@ def repeat(
         ConfigError: If a number is less than 1, the protocol is none of these or takes none of the
             options given, or the folder holds something else.
         EcgjepaError: As `ecgjepa.probe` and `ecgjepa.finetune`.
+
+    Example:
+        >>> import ecgjepa
+        >>> repeats = ecgjepa.repeat(
+        ...     "runs/jepa",
+        ...     {"ptb-xl": "data/ptb-xl"},
+        ...     "runs/repeats",
+        ...     task="superdiagnostic",
+        ...     protocol="linear",
+        ...     label_fractions=[1.0, 0.5],
+        ... )
+        >>> len(repeats.evaluations)
+        2
     """
     check_protocol(protocol, (*FROZEN, *TUNING))
     _check_options(protocol, runs, label_draws, layers, from_scratch)

@@ -93,6 +93,12 @@ def fetch(
         FetchError: If it is not open, its list is not usable, or another fetch is at work.
         DiskSpaceError: If the disk has not enough room.
         DiskFullError: If it filled up all the same.
+
+    Example:
+        >>> import ecgjepa
+        >>> found = ecgjepa.fetch("georgia", "data/georgia", dry_run=True)
+        >>> found.num_fetched
+        0
     """
     description = describe(database)
     _refuse_closed(description)

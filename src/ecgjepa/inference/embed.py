@@ -36,6 +36,11 @@ def embed(
         ModelFolderError: If the model cannot be used.
         ConfigError: If the model cannot encode these leads.
         RecordError: At the first file that cannot be used.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.embed(["data/ptb-xl/records500/00000/00001_hr.hea"], "runs/jepa").shape
+        (1, 96)
     """
     loaded, config = load_model_folder(find_model(model))
     encoder = loaded.encoder if isinstance(loaded, Classifier) else loaded

@@ -135,6 +135,14 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
 
     Raises:
         ModelFolderError: If it is damaged, or is an encoder without labels.
+
+    Example:
+        >>> import ecgjepa
+        >>> model = ecgjepa.load_model("runs/probe")
+        >>> model.task.labels
+        ('CD', 'HYP', 'MI', 'NORM', 'STTC')
+        >>> model.predict_proba(["data/ptb-xl/records500/00000/00001_hr.hea"]).shape
+        (1, 5)
     """
     path = find_model(folder)
     model, config = load_model_folder(path)
@@ -156,6 +164,13 @@ def predict(
 
     Raises:
         ModelFolderError: If the model cannot be used.
+
+    Example:
+        >>> import ecgjepa
+        >>> file = "data/ptb-xl/records500/00000/00001_hr.hea"
+        >>> [prediction] = ecgjepa.predict([file], "runs/probe")
+        >>> prediction.error is None, sorted(prediction.probabilities)
+        (True, ['CD', 'HYP', 'MI', 'NORM', 'STTC'])
     """
     return load_model(model, device=device).predict(files)
 

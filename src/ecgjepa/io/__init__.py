@@ -48,6 +48,12 @@ def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
     Raises:
         RecordError: If the file is missing, damaged, of no known format, in no known unit, or
             needs a package that is not installed.
+
+    Example:
+        >>> import ecgjepa
+        >>> record = ecgjepa.read_record("data/ptb-xl/records500/00000/00001_hr.hea")
+        >>> record.leads[:3], record.sampling_rate, record.duration
+        (('I', 'II', 'III'), 500.0, 10.0)
     """
     record = read_exact(path, damaged=damaged)
     return record.as_record() if isinstance(record, MicrovoltRecord) else record

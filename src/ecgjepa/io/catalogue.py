@@ -216,7 +216,13 @@ def not_read(head: bytes) -> NotRead | None:
 
 
 def formats() -> tuple[Format, ...]:
-    """Return the formats that are read, and what a file of each can and cannot say."""
+    """Return the formats that are read, and what a file of each can and cannot say.
+
+    Example:
+        >>> import ecgjepa
+        >>> len(ecgjepa.formats()) > 10
+        True
+    """
     return FORMATS
 
 

@@ -77,6 +77,13 @@ def convert(source: str | Path, to: str | Path, *, database: str = "ptb-xl") -> 
         DatabaseError: If the paper gives no constants for ``database``.
         ConfigError: If neither or both are official checkpoints, or the model has parts that the
             official networks lack.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.convert("runs/jepa", "jepa.pt")
+        PosixPath('jepa.pt')
+        >>> ecgjepa.convert("jepa.pt", "runs/converted")
+        PosixPath('runs/converted')
     """
     source, to = Path(source), Path(to)
     if (source.suffix == OFFICIAL_SUFFIX) == (to.suffix == OFFICIAL_SUFFIX):

@@ -125,6 +125,11 @@ def plan(
         ConfigError: If preset, overrides and store do not fit together, or both a measurement
             and a rate are asked for.
         StoreError: If the store is unusable.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.plan("tiny").parameters.encoder
+        454848
     """
     config = load_preset(preset, overrides)
     objective_of(config)  # refuses what cannot be trained

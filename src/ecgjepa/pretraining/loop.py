@@ -83,6 +83,16 @@ def pretrain(
         CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
         RankDriftError: If processes that share the run no longer hold the same weights.
         RunStopped: If SIGTERM or Ctrl-C ended it; a `SystemExit`.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.pretrain(
+        ...     "data/store",
+        ...     "runs/jepa",
+        ...     preset="tiny",
+        ...     overrides=["train.steps=8", "train.warmup_steps=2"],
+        ... )
+        PosixPath('runs/jepa')
     """
     config = load_preset(preset, overrides)
     run, objective = Path(out), objective_of(config)

@@ -81,6 +81,14 @@ def run_protocol(
 
     Raises:
         EcgjepaError: A named subclass for each way in which model, data and task may not fit.
+
+    Example:
+        >>> import ecgjepa
+        >>> found = ecgjepa.run_protocol(
+        ...     "runs/jepa", {"ptb-xl": "data/ptb-xl"}, task="superdiagnostic", protocol="knn"
+        ... )
+        >>> found.outcome.test.shape == (len(found.records.parts.test), 5)
+        True
     """
     request = request_protocol(
         protocol,

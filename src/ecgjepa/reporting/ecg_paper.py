@@ -36,6 +36,11 @@ def plot(file: str | Path, out: str | Path) -> Path:
     Raises:
         RecordError: If the file cannot be read or is no 12-lead ECG.
         ConfigError: If the picture's format is not known.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.plot("data/ptb-xl/records500/00000/00001_hr.hea", "ecg.png")
+        PosixPath('ecg.png')
     """
     record = read_record(file)
     figure = draw_ecg(record, title=record.record_id)

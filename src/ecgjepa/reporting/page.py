@@ -45,6 +45,11 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
 
     Raises:
         CheckpointError: If a folder is none of these.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.report(["runs/jepa", "runs/probe", "runs/tuned"], "report.html")
+        PosixPath('report.html')
     """
     folders = [Path(run) for run in runs]
     for path in folders:

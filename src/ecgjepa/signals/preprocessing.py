@@ -40,6 +40,11 @@ class PreprocessingConfig(Section):
         leads: Leads kept, in this order.
         highpass_hz: Cut-off of the zero-phase high-pass against baseline wander; None for none.
         max_gap_seconds: Gaps up to this long are bridged by a line; longer ones stay invalid.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.PreprocessingConfig(sampling_rate=100, highpass_hz=0.5).max_gap_seconds
+        0.04
     """
 
     sampling_rate: float = Field(500.0, ge=LEAST_HERTZ, le=MOST_HERTZ)

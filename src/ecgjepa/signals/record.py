@@ -66,6 +66,12 @@ class Record:
         patient_id: Patient, where known: what splits must respect.
         source: File the samples came from, for messages and provenance.
         issues: What was noticed so far, in order.
+
+    Example:
+        >>> import ecgjepa
+        >>> record = ecgjepa.read_record("data/ptb-xl/records500/00000/00001_hr.hea")
+        >>> record.signal.shape, record.valid.all()
+        ((5000, 12), np.True_)
     """
 
     signal: Float32[np.ndarray, "samples leads"]

@@ -59,6 +59,11 @@ def simulate(
         ConfigError: If an argument is out of range, or the folder holds anything else.
         DatabaseError: If CODE-15% is asked for, and h5py is not installed.
         DiskFullError: If there is no space left; nothing is left behind.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.simulate(300, "data/ptb-xl")
+        PosixPath('data/ptb-xl')
     """
     chosen = _choose(layout)
     _check_arguments(layout, chosen, records, seed, rates, seconds)

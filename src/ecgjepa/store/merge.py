@@ -120,6 +120,11 @@ def merge(store: str | Path) -> Manifest:
     Raises:
         StoreError: If a shard is missing or of the wrong size, no record could be used, or another
             process is at work in the folder.
+
+    Example:
+        >>> import ecgjepa
+        >>> len(ecgjepa.merge("data/shared").shards)
+        3
     """
     store = Path(store)
     if (store / MANIFEST_FILE).is_file() or read_plan(store) is None:

@@ -88,6 +88,16 @@ def prepare(
         StoreError: If ``store`` holds something else or what these files held before they changed,
             another process is at work in it, or nothing is left to store.
         RecordError: At the first unusable record, with ``on_bad="raise"``.
+
+    Example:
+        >>> import ecgjepa
+        >>> manifest = ecgjepa.prepare(
+        ...     {"ptb-xl": "data/ptb-xl"},
+        ...     "data/store",
+        ...     preprocessing=ecgjepa.PreprocessingConfig(sampling_rate=100),
+        ... )
+        >>> manifest.databases["ptb-xl"].folds
+        (1, 2, 3, 4, 5, 6, 7, 8)
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(databases, folds, settings, tables)
@@ -130,6 +140,13 @@ def prepare_share(
         DatabaseError: As `prepare`.
         StoreError: As `prepare`, or if there is no such share.
         RecordError: As `prepare`.
+
+    Example:
+        >>> import ecgjepa
+        >>> for share in [(1, 2), (2, 2)]:
+        ...     ecgjepa.prepare_share(
+        ...         {"ptb-xl": "data/ptb-xl"}, "data/shared", share, records_per_shard=100
+        ...     )
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(databases, folds, settings, tables)

@@ -33,6 +33,12 @@ class Store:
         database_number: Per record, the place of its database in ``manifest.databases``.
         fold: Per record; -1 where it has none.
         num_samples: Per record.
+
+    Example:
+        >>> import ecgjepa
+        >>> with ecgjepa.Store("data/store") as store:
+        ...     store.read_record(0).shape
+        (1000, 12)
     """
 
     def __init__(self, path: str | Path, *, num_threads: int | None = None) -> None:

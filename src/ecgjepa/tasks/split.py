@@ -15,7 +15,13 @@ logger = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
-    """Which folds are for what."""
+    """Which folds are for what.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.Split(train=(1, 2, 3), validation=(4,), test=(5,)).test
+        (5,)
+    """
 
     train: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     validation: tuple[int, ...] = (9,)
