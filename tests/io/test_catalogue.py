@@ -7,8 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import toy_ecg
-from device_files import write_fhir, write_ishne, write_mfer
+from conftest import toy_ecg, write_wfdb
+from device_files import (
+    write_cardiosoft,
+    write_fhir,
+    write_ishne,
+    write_mfer,
+    write_mortara,
+    write_schiller,
+)
 from scp_files import write_scp
 
 import ecgjepa
@@ -107,6 +114,27 @@ def test_other_endings_and_wfdb_beside_them(tmp_path):
     digital = toy_ecg(np.random.default_rng(1), num_samples=300)
     for ending in (".bin", ".dcm", ""):
         assert read_record(write_scp(tmp_path / f"x{ending}", digital)).num_samples == 300
+    # Annotations of a WFDB record may end as another format's files do.
+    write_wfdb(tmp_path / "slp.hea", digital)
+    (tmp_path / "slp.ecg").write_bytes(b"\0\x04\0\0")
+    assert read_record(tmp_path / "slp.ecg").num_samples == 300
+
+
+def test_every_file_of_a_mixed_archive_is_accounted_for(tmp_path):
+    """Stored, or skipped with the reason; what is no ECG by its name is counted as such."""
+    rng, root = np.random.default_rng(2), tmp_path / "mine"
+    root.mkdir()
+    for number, (ending, write) in enumerate(DEVICES.items()):
+        whole = write(root / f"{number}{ending}", toy_ecg(rng, num_samples=5000)).read_bytes()
+        (root / f"cut{number}{ending}").write_bytes(whole[: len(whole) // 2])
+    for number, write in enumerate((write_cardiosoft, write_mortara, write_schiller)):
+        write(root / f"v{number}.xml", toy_ecg(rng, num_samples=5000))
+    (root / "contec.ecg").write_bytes(STARTS["Contec ECG"] + bytes(100))
+    (root / "print.pdf").write_bytes(STARTS["PDF"])
+    found = ecgjepa.prepare({"mine": root}, tmp_path / "store").databases["mine"]
+    assert found.stored == 7
+    assert found.skipped == {"truncated": 3, "unreadable": 1, "unsupported_format": 1}
+    assert any("1 files are no ECG by their names" in notice for notice in found.notices)
 
 
 @pytest.fixture
@@ -122,7 +150,7 @@ def shown(monkeypatch, capsys):
 
 
 def test_the_command(shown):
-    assert "SCP-ECG           .scp             -           SCPECG in section 0\n" in shown()
+    assert "SCP-ECG           .scp             -           section 0 at its beginning\n" in shown()
     assert max(map(len, shown().splitlines())) <= 80
     assert "units: resolution in nV of each lead" in shown("ISHNE")
     found = json.loads(shown("--json"))

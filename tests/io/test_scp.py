@@ -227,5 +227,11 @@ def test_bits_that_are_no_code(tmp_path, digital):
         read_record(tmp_path / "x.scp")
 
 
+def test_a_record_without_the_name_in_section_0(tmp_path, digital):
+    content = write_scp(tmp_path / "x.scp", digital).read_bytes().replace(b"SCPECG", bytes(6))
+    (tmp_path / "y.scp").write_bytes(scp_files.seal(content))
+    assert read_record(tmp_path / "y.scp", damaged="flag").num_samples == 300
+
+
 def test_the_tests_own_checksum_is_the_known_one():
     assert scp_files.crc(b"123456789") == 0x29B1

@@ -127,7 +127,7 @@ FORMATS = (
         "files that are cut short are refused",
     ),
     Format(
-        "SCP-ECG", (".scp",), "SCPECG in section 0", None,
+        "SCP-ECG", (".scp",), "section 0 at its beginning", None,
         "resolution in nV of section 6",
         "lead numbers of section 3",
         "sampling interval of section 6, in whole microseconds",

@@ -41,6 +41,8 @@ def read_xml(path: Path) -> Record:
     """
     root = _parse(path)
     name = root.tag.rpartition("}")[2]
+    if name in _READERS:
+        return _READERS[name](path, root)
     if is_schiller(root):
         return read_schiller(path, root)
     if root.tag.startswith(_FHIR):
@@ -48,11 +50,9 @@ def read_xml(path: Path) -> Record:
             f"{path}: is FHIR {name} as XML, which is not read; export it as JSON",
             reason="unsupported_format",
         )
-    if name not in _READERS:
-        raise RecordFormatError(
-            f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}"
-        )
-    return _READERS[name](path, root)
+    raise RecordFormatError(
+        f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}"
+    )
 
 
 def _parse(path: Path) -> "Element":

@@ -20,8 +20,8 @@ from ecgjepa.io.devices.mfer_channel import VOLT, Channel, read_channel
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 
-# A day of three leads at 1,000 Hz.
-_MOST_BYTES = 520_000_000
+# A day of three leads at 480 Hz. The record takes six times as much.
+_MOST_BYTES = 250_000_000
 _ENDINGS = (".mwf", ".mfr", ".mfer")
 _PREAMBLE = 0x40
 # Resting, long-term, vector, exercise and monitoring ECGs; 0 where none is given.

@@ -39,8 +39,15 @@ class _Section(NamedTuple):
 
 
 def looks_like_scp(head: bytes) -> bool:
-    """Return whether a file begins as an SCP-ECG record does: with section 0."""
-    return head[16:22] == b"SCPECG"
+    """Return whether a file begins as an SCP-ECG record does: with section 0, which lists itself.
+
+    Its name is missing in some records of early versions.
+    """
+    if head[16:22] == b"SCPECG":
+        return True
+    size, first = head[10:14], _RECORD_HEADER + _SECTION_HEADER
+    itself = struct.pack("<H", 0) + size + struct.pack("<I", _RECORD_HEADER + 1)
+    return head[8:10] == b"\0\0" and head[first : first + _POINTER] == itself
 
 
 def read_scp(path: Path, *, damaged: Damaged = "raise") -> Record:
