@@ -17,7 +17,7 @@ import machine
 
 import ecgjepa
 from ecgjepa.config import load_preset
-from ecgjepa.pretraining.run import METRICS_FILE
+from ecgjepa.results.layout import METRICS_FILE
 
 
 def made_store(folder: Path, preset: str, overrides: list[str]) -> Path:

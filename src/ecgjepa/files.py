@@ -12,12 +12,14 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+
+from ecgjepa.errors import EcgjepaError
 
 PARTIAL_PREFIX = ".partial-"
 # Of this machine in the names of temporary files: process numbers mean something on one only.
@@ -126,6 +128,38 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
     """Write indented JSON to ``path`` in one step; NaN and infinities are refused."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_versioned(
+    path: Path, versions: Collection[int], error: type[EcgjepaError], *, remedy: str = ""
+) -> tuple[dict[str, Any], int]:
+    """Return the content of a JSON file that names its format version, and that version.
+
+    Args:
+        path: The file.
+        versions: Those that this ecgjepa reads.
+        error: What to raise.
+        remedy: A sentence that tells what to do about another version.
+
+    Raises:
+        EcgjepaError: Of the given kind, if the file is missing, is not JSON with a
+            ``format_version``, or is of another version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    # A ValueError is of JSON, of UTF-8, or of a number with thousands of digits.
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise error(f"{path}: damaged: expected JSON with a format_version") from None
+    if type(version) is not int or version not in versions:
+        known = " and ".join(map(str, sorted(versions)))
+        raise error(
+            f"{path}: format version {str(version)[:40]}; this ecgjepa reads version {known}"
+            + (f". {remedy}" if remedy else "")
+        )
+    return content, version
 
 
 def claim(path: Path, content: dict[str, Any]) -> list[str]:

@@ -207,15 +207,15 @@ def test_other_true_values_are_refused(regressions):
         ),
         (
             lambda t, k: t.assign(**{"target:pr": t["target:pr"].where(t.index % 30 != 4)}),
-            "the true values of 2 of 60 records are no finite numbers, first in label 'pr'",
+            "the true values of 2 of 60 records are not finite, first in label 'pr'",
         ),
         (
             lambda t, k: t.assign(**{f"{k}:qt": t[f"{k}:qt"].where(t.index != 4)}),
-            "the scores of 1 of 60 records are no finite numbers, first in label 'qt'",
+            "the scores of 1 of 60 records are not finite, first in label 'qt'",
         ),
         (
             lambda t, k: t.assign(**{f"{k}:qt": np.inf}),
-            "the scores of 60 of 60 records are no finite numbers, first in label 'qt'",
+            "the scores of 60 of 60 records are not finite, first in label 'qt'",
         ),
         (lambda t, k: t.assign(**{f"{k}:qt": "high"}), "not all columns {k}:LABEL are numbers"),
     ],

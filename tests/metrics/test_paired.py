@@ -277,7 +277,7 @@ def test_files_in_any_order_compare(table, tmp_path):
         ),
         (
             lambda t: t.assign(**{"probability:B": t["probability:B"].where(t.index % 30 != 4)}),
-            "scores of 1 of 30 records are no finite numbers, first in label 'B'",
+            "scores of 1 of 30 records are not finite, first in label 'B'",
         ),
         (lambda t: pd.concat([t, t.head(2)]), "2 records come twice"),
         (lambda t: t[t["model"] != "pre-trained"], "no test predictions of model 'pre-trained'"),

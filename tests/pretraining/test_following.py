@@ -47,7 +47,7 @@ def metrics(run) -> list[dict]:
 def scripted(scores):
     """Return a probe with these scores, the first for the untrained encoder."""
     left = iter(scores)
-    return lambda config: OnlineProbe(lambda encoder: next(left), "ptb-xl", "rhythm", (9,))
+    return lambda config: OnlineProbe(lambda encoder: next(left), ("ptb-xl",), "rhythm", (9,))
 
 
 # ---------------------------------------------------------------- the probe
@@ -98,7 +98,7 @@ def test_a_resumed_run_remembers_the_best(store, tmp_path, monkeypatch):
         raise Stop
 
     scores = iter([lambda e: 0.5, lambda e: 0.9, lambda e: 0.6, die])
-    first = OnlineProbe(lambda encoder: next(scores)(encoder), "ptb-xl", "rhythm", (9,))
+    first = OnlineProbe(lambda encoder: next(scores)(encoder), ("ptb-xl",), "rhythm", (9,))
     with pytest.raises(Stop):
         pretrain(store, tmp_path / "run", overrides=FAST, probe=lambda config: first)
     # It goes on after step 5; step 3 and the untrained score are in its metrics.

@@ -23,7 +23,7 @@ def page_text(tmp_path):
 
 @pytest.fixture
 def evaluation(tmp_path, rng):
-    """A hand-written evaluation folder with an undefined label and hostile names."""
+    """A folder of format version 1, written by hand, with an undefined label and hostile names."""
     folder = tmp_path / "evaluation"
     folder.mkdir()
     labels = ["<b>A</b>", "B", "C"]
@@ -83,6 +83,7 @@ def evaluation(tmp_path, rng):
     for name in results["models"]:
         for part in ("validation", "test"):
             frame = pd.DataFrame({"model": name, "part": part, "record_id": map(str, range(40))})
+            frame["patient_id"] = frame["record_id"]
             for label, share in zip(labels, (0.5, 0.1, 0), strict=True):
                 frame[f"target:{label}"] = rng.random(40) < share
                 frame[f"probability:{label}"] = rng.random(40)

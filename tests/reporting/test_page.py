@@ -202,7 +202,8 @@ def regression(evaluation, rng):
             ],
         }
     path.write_text(json.dumps(results))
-    frame = pd.read_parquet(evaluation / "predictions.parquet")[["model", "part", "record_id"]]
+    frame = pd.read_parquet(evaluation / "predictions.parquet")
+    frame = frame[["model", "part", "record_id", "patient_id"]]
     for name in names:
         frame[f"target:{name}"] = rng.normal(400, 20, len(frame))
         frame[f"value:{name}"] = rng.normal(400, 20, len(frame))
@@ -263,6 +264,7 @@ def test_classifications_and_regressions_share_a_page(page_text, regression, eva
     results["task"] |= {"name": "beats", "kind": "multi-label", "labels": ["A"]}
     (other / "results.json").write_text(json.dumps(results))
     frame = pd.DataFrame({"model": "pre-trained", "part": "test", "record_id": list("abcd")})
+    frame["patient_id"] = frame["record_id"]
     frame["target:A"], frame["probability:A"] = [True, False, True, False], [0.9, 0.1, 0.4, 0.5]
     frame.to_parquet(other / "predictions.parquet")
     text = page_text([regression, other])

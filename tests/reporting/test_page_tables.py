@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 
-def test_repeats_are_shown(page_text, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_repeats_are_shown(page_text, tmp_path, version):
     folder = tmp_path / "repeats"
     folder.mkdir()
     rows = [
         {
             "folder": f"labels-{100 * share:g}-draw-0-seed-{seed}",
-            "test_on": "",
+            "test_on": "a+b" if version == 1 else ["a", "b"],
             "label_fraction": share,
             "label_draw": 0,
             "seed": seed,
@@ -27,7 +28,7 @@ def test_repeats_are_shown(page_text, tmp_path):
     ]
     means = [
         {
-            "test_on": "",
+            "test_on": "a+b" if version == 1 else ["a", "b"],
             "label_fraction": share,
             "model": "pre-trained",
             "runs": 2,
@@ -36,12 +37,14 @@ def test_repeats_are_shown(page_text, tmp_path):
         }
         for share, std in ((0.1, 0.0071), (1.0, None))
     ]
-    summary = {"protocol": "linear", "task": "t", "measure": "macro_auroc"}
+    summary = {"format_version": version, "protocol": "linear", "task": "t"}
+    summary["measure"] = "macro_auroc"
     (folder / "summary.json").write_text(json.dumps({**summary, "rows": rows, "means": means}))
     text = page_text([folder])
-    assert "10 % pre-trained 2 0.805 0.007" in text
-    assert "100 % pre-trained 2 0.805 -" in text
+    assert "a, b 10 % pre-trained 2 0.805 0.007" in text
+    assert "a, b 100 % pre-trained 2 0.805 -" in text
     assert "labels-100-draw-0-seed-1 pre-trained 1,234 0.810 (0.700 to 0.900)" in text
+    assert "Tested on a, b." in text
     assert "over the share of the labels" in (tmp_path / "r.html").read_text()
 
 

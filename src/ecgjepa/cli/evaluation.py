@@ -32,7 +32,7 @@ from ecgjepa.cli.options import (
     split_of_folds,
 )
 from ecgjepa.cli.sharing import sharing
-from ecgjepa.evaluation.folder import PRE_TRAINED
+from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.terminal.results import print_comparison, print_evaluations, print_repeats
 from ecgjepa.terminal.screen import ProgressBar, print_json
 
@@ -153,11 +153,11 @@ def compare(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare objectives at equal compute, over seeds and protocols."""
-    from ecgjepa.comparing.compare import TABLE_FILE
     from ecgjepa.comparing.compare import compare as run
+    from ecgjepa.results.layout import COMPARISON_TABLE
 
     result = run(plan, store, named_folders(data), out, cache=cache, device=device)
-    print((result.path / TABLE_FILE).read_text(encoding="utf-8"))
+    print((result.path / COMPARISON_TABLE).read_text(encoding="utf-8"))
 
 
 @app.command("compare-predictions")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgjepa.comparing.plan import ComparisonPlan, file_name, task_folder
-from ecgjepa.evaluation.folder import PREDICTIONS_FILE
 from ecgjepa.evaluation.predictions import predictions_table
 from ecgjepa.files import as_json, replacing, write_json
 from ecgjepa.metrics.classification import macro_auroc
@@ -19,6 +18,8 @@ from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import Protocol
+from ecgjepa.results.layout import PREDICTIONS_FILE
+from ecgjepa.results.predictions import write_table
 from ecgjepa.tasks.leakage import unseen_records
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.version import __version__
@@ -116,7 +117,7 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / PREDICTIONS_FILE) as stream:
         table = predictions_table(result.records, {cell.arm: result.outcome})
-        table.to_parquet(stream, index=False)
+        write_table(table, stream)
     content = {**cell._asdict(), **_describe_result(result), "seconds": time.monotonic() - begin}
     write_json(folder / CELL_FILE, as_json(content))  # last: it says that the cell is done
 

@@ -35,6 +35,7 @@ from ecgjepa.planning.costs import count_flops
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.reporting.figures import save_figure
+from ecgjepa.results.layout import COMPARISON_FIGURE, COMPARISON_FILE, COMPARISON_TABLE
 from ecgjepa.store.manifest import read_manifest
 from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.cohort import Cohort
@@ -47,12 +48,7 @@ from ecgjepa.tasks.treatment import one_treatment
 
 logger = logging.getLogger(__name__)
 
-PLAN_FILE, TABLE_FILE, RESULTS_FILE, FIGURE_FILE = (
-    "plan.json",
-    "comparison.md",
-    "comparison.json",
-    "comparison.svg",
-)
+PLAN_FILE = "plan.json"
 # Seconds between two looks at what other processes have finished.
 _PAUSE = 5.0
 
@@ -130,10 +126,10 @@ def compare(
     _work(chosen, store, data, out, Workspace(choose_device(device), cache))
     entries = tabulate(chosen, out)
     notes = describe_plan(chosen)
-    write_text(out / TABLE_FILE, as_markdown(entries, notes))
-    save_figure(draw_comparison(entries), out / FIGURE_FILE)
+    write_text(out / COMPARISON_TABLE, as_markdown(entries, notes))
+    save_figure(draw_comparison(entries), out / COMPARISON_FIGURE)
     write_json(
-        out / RESULTS_FILE,
+        out / COMPARISON_FILE,
         {
             "plan": chosen.model_dump(mode="json"),
             "notes": notes,

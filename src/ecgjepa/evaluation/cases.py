@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.folder import RESULTS_FILE
 from ecgjepa.files import claim, sha256_of_file
 from ecgjepa.model.folder import CONFIG_FILE, find_model
 from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.results.layout import RESULTS_FILE
 from ecgjepa.store.manifest import store_fingerprint
 from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.cohort import Cohort

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ecgjepa.errors import TaskError
-from ecgjepa.evaluation.folder import FROM_SCRATCH, PRE_TRAINED
 from ecgjepa.evaluation.probe import probe_records
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
@@ -18,6 +17,7 @@ from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import TUNING, TuningProtocol, check_protocol
+from ecgjepa.results.layout import FROM_SCRATCH, PRE_TRAINED
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen
 from ecgjepa.tasks.opening import Data

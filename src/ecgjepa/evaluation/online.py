@@ -1,6 +1,5 @@
 """A linear probe that follows a pre-training run and says which of its encoders is the best."""
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from ecgjepa.errors import TaskError
+from ecgjepa.errors import FeatureError
 from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
 from ecgjepa.protocols.features import Windows, encode_means, grid_windows
-from ecgjepa.protocols.linear import fit_linear_probe
+from ecgjepa.protocols.linear import fit_linear_probe, fit_ridge
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import is_published
 from ecgjepa.tasks.leakage import open_unseen
@@ -34,14 +33,16 @@ def online_probe(
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> OpenProbe:
-    """Return what `ecgjepa.pretrain` takes as ``probe``: frozen features, logistic regression.
+    """Return what `ecgjepa.pretrain` takes as ``probe``: a linear probe of frozen features.
 
     Test folds take no part in it. The probe opens its records when the run begins.
 
     Args:
-        data: One database: name to folder.
-        task: One of `ecgjepa.tasks.task.TASKS`.
-        train_folds: Folds the regression is fitted on.
+        data: Databases, name to folder.
+        task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or the path of a CSV of labels;
+            encoders of a regression, such as ``age``, are chosen by the mean R² of a ridge
+            regression, those of other tasks by the macro AUROC of a logistic regression.
+        train_folds: Folds the probe is fitted on.
         validation_folds: Folds that give the score.
         cache: Folder for the prepared records.
         progress: Called with (done, in all) while preparing.
@@ -68,32 +69,46 @@ def online_probe(
         chosen = records.rows(np.concatenate((records.parts.train, records.parts.validation)))
         windows = grid_windows(records.store, chosen, size=size, stride=stride)
         score = partial(_score, records=records, windows=windows)
-        published = all(map(is_published, records.folds.values()))
-        return OnlineProbe(score, "+".join(records.tested), task, validation_folds, published)
+        return OnlineProbe(
+            score,
+            records.databases,
+            records.task.name,
+            validation_folds,
+            tuple(name for name, origin in records.folds.items() if not is_published(origin)),
+            "r2" if records.task.kind == "regression" else "macro_auroc",
+        )
 
     return start
 
 
 def _score(encoder: VisionTransformer, *, records: EvaluationData, windows: Windows) -> float:
-    """Return the macro AUROC of the probe on the validation records.
+    """Return the macro AUROC, or mean R², of the probe on the validation records.
 
     Raises:
-        TaskError: If no label has both positive and negative validation records.
+        FeatureError: If a feature is not finite.
     """
     parts = records.parts
     means = _record_means(encoder, records, windows)
-    fitted = fit_linear_probe(
-        means[: len(parts.train)],
-        records.targets(parts.train),
-        means[len(parts.train) :],
-        records.targets(parts.validation),
-        single_label=records.task.kind == "single-label",
-        strengths=_STRENGTHS,
+    if wrong := int((~np.isfinite(means)).any(axis=1).sum()):
+        raise FeatureError(
+            f"the encoder's features of {wrong} of {len(means)} labelled records are not finite; "
+            "try a lower train.learning_rate"
+        )
+    train, validation = means[: len(parts.train)], means[len(parts.train) :]
+    targets, held_out = (
+        records.scaled_targets(parts.train),
+        records.scaled_targets(parts.validation),
     )
-    if math.isnan(fitted.validation_score):
-        raise TaskError(
-            f"task {records.task.name!r}: in the validation folds {list(records.split.validation)} "
-            "no label has both positive and negative records; choose other folds for the probe"
+    if records.task.kind == "regression":
+        fitted = fit_ridge(train, targets, validation, held_out)
+    else:
+        fitted = fit_linear_probe(
+            train,
+            targets,
+            validation,
+            held_out,
+            single_label=records.task.kind == "single-label",
+            strengths=_STRENGTHS,
         )
     return fitted.validation_score
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ecgjepa.evaluation.folder import PRE_TRAINED, UNTRAINED
 from ecgjepa.evaluation.results import Evaluation, write_embeddings
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
@@ -18,6 +17,7 @@ from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
+from ecgjepa.results.layout import PRE_TRAINED, UNTRAINED
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen
 from ecgjepa.tasks.opening import Data

@@ -5,7 +5,6 @@ means. A standard deviation over runs says how much training varies, and nothing
 The same command again does only what is left.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ import pandas as pd
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_request, list_cases
 from ecgjepa.evaluation.finetune import finetune_cohort
-from ecgjepa.evaluation.folder import RESULTS_FILE, SUMMARY_FILE
 from ecgjepa.evaluation.probe import probe_cohort
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder
@@ -36,6 +34,8 @@ from ecgjepa.protocols.settings import (
     TuningProtocol,
     check_protocol,
 )
+from ecgjepa.results.layout import SUMMARY_FILE, SUMMARY_VERSION
+from ecgjepa.results.reading import read_results
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.opening import Data, names_of
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
@@ -43,7 +43,6 @@ from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
 # What tells one evaluation from another; the means are over the seeds and draws.
 _KEYS = ("test_on", "label_fraction", "model")
 
@@ -63,7 +62,9 @@ class Repeats(NamedTuple):
 
     def table(self) -> pd.DataFrame:
         """Return one row per tested database, share of the labels and model: mean, std, runs."""
-        return pd.DataFrame(self.summary["means"])
+        return pd.DataFrame(
+            [{**row, "test_on": tuple(row["test_on"])} for row in self.summary["means"]]
+        )
 
 
 def repeat(
@@ -202,7 +203,7 @@ def _summarise(
     first = evaluations[0].results
     return as_json(
         {
-            "format_version": FORMAT_VERSION,
+            "format_version": SUMMARY_VERSION,
             "software_version": __version__,
             "protocol": protocol,
             "task": first["task"]["name"],
@@ -216,7 +217,7 @@ def _summarise(
 
 def _read(folder: Path) -> Evaluation:
     """Return a finished evaluation."""
-    return Evaluation(folder, json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8")))
+    return Evaluation(folder, read_results(folder))
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -251,7 +252,7 @@ def _rows(case: Case, result: Evaluation) -> Iterator[dict[str, Any]]:
         value, low, high = result.score(name)
         yield {
             "folder": result.path.name,
-            "test_on": "+".join(case.test_on),
+            "test_on": case.test_on,
             "label_fraction": case.label_fraction,
             "label_draw": case.label_draw,
             "seed": case.seed,

@@ -7,13 +7,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ecgjepa.evaluation.folder import (
-    EMBEDDINGS_FILE,
-    PRE_TRAINED,
-    PREDICTIONS_FILE,
-    RESULTS_FILE,
-    SPLIT_FILE,
-)
 from ecgjepa.evaluation.model_scores import (
     differences_between,
     score_classification,
@@ -27,10 +20,17 @@ from ecgjepa.metrics.scoring import criteria
 from ecgjepa.metrics.subgroups import MIN_PATIENTS
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.protocols.outcome import Outcome
+from ecgjepa.results.layout import (
+    EMBEDDINGS_FILE,
+    PRE_TRAINED,
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    RESULTS_VERSION,
+    SPLIT_FILE,
+)
+from ecgjepa.results.predictions import write_table
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.version import __version__
-
-FORMAT_VERSION = 1
 
 
 class TrainingRecipe(NamedTuple):
@@ -53,26 +53,56 @@ class Evaluation(NamedTuple):
 
     def macro_auroc(self, model: str = PRE_TRAINED) -> Interval:
         """Return a model's macro AUROC on the test records with its 95 % interval."""
-        value, low, high = self.results["models"][model]["macro_auroc"]
-        return Interval(value, low, high)
+        return Interval(*_numbers(*self.results["models"][model]["macro_auroc"]))
 
     def score(self, model: str = PRE_TRAINED) -> Interval:
         """Return what the task is judged by: macro AUROC, or the mean R² of a regression."""
-        return Interval(*self.results["models"][model][self.results["measure"]])
+        return Interval(*_numbers(*self.results["models"][model][self.results["measure"]]))
 
     def table(self) -> pd.DataFrame:
-        """Return one row per model and label."""
-        columns = (
-            ("label", "r2", "mean_absolute_error")
-            if self.results["measure"] == "r2"
-            else ("label", "test_positives", "auroc")
-        )
+        """Return one row per model and label; scores are numbers, NaN where undefined.
+
+        Columns ``model`` and ``label``; of a classification ``test_positives``, ``auroc`` and
+        ``average_precision``, of a regression ``r2`` and ``mean_absolute_error``; ``low`` and
+        ``high`` are the bounds of the 95 % interval of ``auroc`` or ``r2``.
+        """
+        is_regression = self.results["measure"] == "r2"
         rows = [
-            {"model": name, **{key: label[key] for key in columns}}
+            {"model": name, "label": label["label"], **_row(label, is_regression)}
             for name, result in self.results["models"].items()
             for label in result["labels"]
         ]
         return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        """Return folder, task, protocol and score on one line, without all of the results."""
+        value, low, high = self.score()
+        return (
+            f"Evaluation({str(self.path)!r}, task={self.results['task']['name']!r}, "
+            f"protocol={self.results['protocol']!r}, {self.results['measure']}={value:.4f} "
+            f"({low:.4f} to {high:.4f}))"
+        )
+
+
+def _row(label: dict[str, Any], is_regression: bool) -> dict[str, float]:
+    """Return the numbers of one label that `Evaluation.table` shows."""
+    value, low, high = _numbers(*label["r2" if is_regression else "auroc"])
+    if is_regression:
+        error = _numbers(*label["mean_absolute_error"])[0]
+        return {"r2": value, "low": low, "high": high, "mean_absolute_error": error}
+    (precision,) = _numbers(label["average_precision"])
+    return {
+        "test_positives": label["test_positives"],
+        "auroc": value,
+        "low": low,
+        "high": high,
+        "average_precision": precision,
+    }
+
+
+def _numbers(*values: float | None) -> list[float]:
+    """Return values of a JSON file as numbers; a missing one is NaN."""
+    return [float("nan") if value is None else float(value) for value in values]
 
 
 def write_evaluation(
@@ -113,7 +143,7 @@ def write_evaluation(
     differences = differences_between(measure, described)
     results = as_json(
         {
-            "format_version": FORMAT_VERSION,
+            "format_version": RESULTS_VERSION,
             "software_version": __version__,
             "protocol": first.protocol,
             "settings": first.settings,
@@ -132,6 +162,10 @@ def write_evaluation(
             "encoder": config.encoder.model_dump(mode="json"),
             "pretraining": config.pretraining.model_dump(mode="json"),
             "database": data.store.manifest.databases[data.tested[0]].model_dump(mode="json"),
+            "databases": {
+                name: data.store.manifest.databases[name].model_dump(mode="json")
+                for name in data.databases
+            },
             "store": str(data.store.path),
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},
@@ -145,7 +179,7 @@ def write_evaluation(
     )
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / PREDICTIONS_FILE) as stream:
-        predictions_table(data, outcomes).to_parquet(stream, index=False)
+        write_table(predictions_table(data, outcomes), stream)
     with replacing(out / SPLIT_FILE) as stream:
         _split(data).to_csv(stream, index=False)
     write_json(out / RESULTS_FILE, results)
@@ -157,8 +191,10 @@ def write_embeddings(
 ) -> None:
     """Write each model's mean features of the test records, for the embedding map."""
     test = data.parts.test
+    named = data.table.iloc[data.rows(test)]
     arrays: dict[str, np.ndarray] = {
-        "record_id": data.table["record_id"].to_numpy(dtype=str)[data.rows(test)],
+        "database": named["database"].to_numpy(dtype=str),
+        "record_id": named["record_id"].to_numpy(dtype=str),
         "targets": data.targets(test),
         **embeddings,
     }

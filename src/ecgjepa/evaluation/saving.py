@@ -1,13 +1,11 @@
 """What probing and fine-tuning write: results, predictions and the classifier's folder."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.folder import PRE_TRAINED, RESULTS_FILE
 from ecgjepa.evaluation.out_of_distribution import OutlierDetector, fit_outlier_detector
 from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
@@ -18,6 +16,8 @@ from ecgjepa.model.outputs import CalibrationConfig
 from ecgjepa.protocols.features import encode_parts
 from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
+from ecgjepa.results.layout import PRE_TRAINED, RESULTS_FILE
+from ecgjepa.results.reading import read_results
 from ecgjepa.tasks.folds import is_published
 
 
@@ -40,7 +40,7 @@ def refuse_to_overwrite(folder: Path, model: str | Path, task: str, protocol: st
         raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
     results = folder / RESULTS_FILE
     if results.is_file():
-        content = json.loads(results.read_text(encoding="utf-8"))
+        content = read_results(folder)
         there = (content["task"]["name"], content["protocol"])
         if there != (name, protocol):
             raise ConfigError(
@@ -169,6 +169,8 @@ def _card(config: ModelConfig, detection: dict[str, Any]) -> str:
         f"selected on "
         f"{training['split']['validation']}; tested on {training['split']['test']}: {words} "
         f"{value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
+        f"selected on {training['split']['validation']}; tested on {training['split']['test']}: "
+        f"{words} {value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
         f"Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; records of any rate are resampled. "
         "Preprocessing, normalisation and windows are in config.json.\n\n"

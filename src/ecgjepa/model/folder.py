@@ -5,18 +5,21 @@ order, and where the model comes from; ``model.safetensors`` the weights; ``READ
 classifier also has ``distribution.safetensors``: what its training records' features look like.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 
-from ecgjepa.config import EncoderConfig, Section, describe_validation_error, short_repr
+from ecgjepa.config import (
+    EncoderConfig,
+    Section,
+    describe_validation_error,
+)
 from ecgjepa.config.networks import MOST_WINDOW_SAMPLES, MOST_WINDOW_SECONDS
 from ecgjepa.errors import ModelFolderError
-from ecgjepa.files import replacing_folder, sha256_of_file, write_json, write_text
+from ecgjepa.files import read_versioned, replacing_folder, sha256_of_file, write_json, write_text
 from ecgjepa.model.distribution import (
     DISTRIBUTION_FILE,
     DistributionConfig,
@@ -103,6 +106,23 @@ class ModelConfig(Section):
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
+
+    @field_validator("training")
+    @classmethod
+    def _split_names(cls, training: dict[str, Any]) -> dict[str, Any]:
+        """Give every database a stage of its own; older folders joined their names by plus signs.
+
+        The leak guard compares whole names, and no database has a plus sign in its name.
+        """
+        stages = training.get("seen", ())
+        if not all(isinstance(stage, dict) and "database" in stage for stage in stages):
+            return training
+        apart = [
+            {**stage, "database": name}
+            for stage in stages
+            for name in str(stage["database"]).split("+")
+        ]
+        return {**training, "seen": apart} if apart else training
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ModelConfig":
@@ -209,17 +229,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         raise ModelFolderError(
             f"{path}: has {size:,} bytes; a model's has {_MOST_CONFIG_BYTES:,} at most"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        # A ValueError is of JSON, of UTF-8, or of a number with thousands of digits.
-        raise ModelFolderError(f"{path}: damaged: expected JSON with a format_version") from None
-    if version != FORMAT_VERSION:
-        raise ModelFolderError(
-            f"{path}: format version {short_repr(version)}; this ecgjepa reads version "
-            f"{FORMAT_VERSION}"
-        )
+    content, _ = read_versioned(path, {FORMAT_VERSION}, ModelFolderError)
     try:
         return ModelConfig.model_validate(content)
     except ValidationError as error:

@@ -20,6 +20,7 @@ from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.objectives.build import objective_class, objective_of
 from ecgjepa.objectives.words import WORDS_FILE
 from ecgjepa.pretraining.trackers import Tracker
+from ecgjepa.results.layout import METRICS_FILE
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.store.reading import Store
 
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 STORE_FILE = "store.json"
-METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS_FOLDER = "checkpoints"
 BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"

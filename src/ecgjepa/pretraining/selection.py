@@ -6,36 +6,56 @@ The published runs' loss keeps falling while frozen scores peak after a tenth of
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.pretraining.run import BEST_FOLDER, METRICS_FILE, save_encoder
+from ecgjepa.pretraining.run import BEST_FOLDER, save_encoder
+from ecgjepa.results.layout import METRICS_FILE
 
 logger = logging.getLogger(__name__)
-
-SCORE = "probe_macro_auroc"
-_UNTRAINED = "probe_macro_auroc_untrained"
 
 
 class OnlineProbe(NamedTuple):
     """A frozen probe that scores an encoder; `ecgjepa.evaluation.online` makes one.
 
     Attributes:
-        score: Returns the macro AUROC on validation records.
-        database: Whose records.
-        task: Whose labels.
-        validation_folds: Folds of those records, on which no encoder it selects may be tested.
-        published: Whether those folds are the database's own, or made by hash.
+        score: Function from an encoder to its score on the validation records.
+        databases: Databases of the records.
+        task: Name of the task that gives the labels.
+        validation_folds: Folds of the validation records, in each of the databases; no encoder that
+            the probe selects may be tested on them.
+        unpublished: Databases among them whose folds were made by hash.
+        measure: What the score is: a key of `ecgjepa.metrics.scoring.MEASURES`.
     """
 
     score: Callable[[VisionTransformer], float]
-    database: str
+    databases: tuple[str, ...]
     task: str
     validation_folds: tuple[int, ...]
-    published: bool = True
+    unpublished: tuple[str, ...] = ()
+    measure: str = "macro_auroc"
+
+    @property
+    def score_name(self) -> str:
+        """Name of the score among the metrics of a run."""
+        return f"probe_{self.measure}"
+
+    @property
+    def seen(self) -> list[dict[str, Any]]:
+        """Stages of selection, one per database, for the model folder; see `refuse_leak`."""
+        return [
+            {
+                "database": name,
+                "train": [],
+                "validation": list(self.validation_folds),
+                "published": name not in self.unpublished,
+            }
+            for name in self.databases
+        ]
 
 
 # Makes the probe for an encoder of this description, and finds what does not fit before a run.
@@ -49,9 +69,10 @@ class Selection:
         """Continue what ``metrics.jsonl`` says; without a probe, nothing is ever due."""
         self._run, self._probe, self._every, self._last = run, probe, every, last_step
         lines = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()
-        before = [line for line in map(json.loads, lines) if SCORE in line]
-        self._best = max((line[SCORE] for line in before), default=-1.0)
-        self._untrained: float | None = before[0][_UNTRAINED] if before else None
+        name = "" if probe is None else probe.score_name
+        before = [line for line in map(json.loads, lines) if name in line]
+        self._best = max((line[name] for line in before), default=-math.inf)
+        self._untrained: float | None = before[0][_untrained(name)] if before else None
 
     def begin(self, untrained: VisionTransformer) -> None:
         """Score the encoder as it is before the first step, to stand beside every other score."""
@@ -83,20 +104,19 @@ class Selection:
             self._untrained,
             ", the best so far" if is_best else "",
         )
-        return {SCORE: score, _UNTRAINED: self._untrained}
+        name = self._probe.score_name
+        return {name: score, _untrained(name): self._untrained}
 
     def _save(self, encoder: VisionTransformer, step: int, score: float) -> None:
         assert self._probe is not None
         training: dict[str, Any] = {
             # Selecting is seeing: these folds are no test of this encoder any more.
-            "seen": [
-                {
-                    "database": self._probe.database,
-                    "train": [],
-                    "validation": list(self._probe.validation_folds),
-                    "published": self._probe.published,
-                }
-            ],
-            "selected_by": {"task": self._probe.task, SCORE: score},
+            "seen": self._probe.seen,
+            "selected_by": {"task": self._probe.task, self._probe.score_name: score},
         }
         save_encoder(self._run, encoder, steps=step, folder=BEST_FOLDER, training=training)
+
+
+def _untrained(score_name: str) -> str:
+    """Return the name of the untrained encoder's score among the metrics of a run."""
+    return f"{score_name}_untrained"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.reporting.figures import as_data_uri, draw_embeddings, draw_values
 from ecgjepa.reporting.score_figures import (
     draw_agreement,
@@ -17,6 +18,9 @@ from ecgjepa.reporting.score_figures import (
     draw_reliability,
     draw_roc,
 )
+from ecgjepa.results.layout import EMBEDDINGS_FILE, PRE_TRAINED
+from ecgjepa.results.predictions import PROBABILITY, TARGET, VALUE, columns, read_table
+from ecgjepa.results.reading import read_results
 
 _PROTOCOL_NAMES = {
     "attentive": "frozen, attentive probe",
@@ -25,8 +29,6 @@ _PROTOCOL_NAMES = {
     "finetune": "fine-tuned",
     "finetune-after-probe": "fine-tuned after probe",
 }
-# What a task is judged by, and its name for people.
-MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class EvaluationSection:
 
     @property
     def measure(self) -> str:
-        """What it is judged by: a key of `MEASURES`."""
-        return self.results.get("measure", "macro_auroc")
+        """Key of `MEASURES`: what the evaluation is judged by."""
+        return self.results["measure"]
 
     @property
     def tested_on(self) -> list[str]:
@@ -82,8 +84,8 @@ class ResultGroup(NamedTuple):
 
 def describe_evaluation(path: Path) -> EvaluationSection:
     """Read the folder of a probe or fine-tuning."""
-    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
-    predictions = pd.read_parquet(path / "predictions.parquet")
+    results = read_results(path)
+    _, predictions = read_table(path)
     return EvaluationSection(
         path=path,
         results=results,
@@ -119,17 +121,12 @@ def distinct_data(evaluations: Sequence[EvaluationSection]) -> list[EvaluationSe
     return list(found.values())
 
 
-def columns(frame: pd.DataFrame, kind: str, labels: list[str]) -> np.ndarray:
-    """Return the columns ``kind:LABEL`` of predictions, one row per record."""
-    return frame[[f"{kind}:{label}" for label in labels]].to_numpy()
-
-
 def _rows(section: EvaluationSection, name: str) -> list[dict[str, Any]]:
     results, measure = section.results, section.measure
     rows = []
     for model_name, model in results["models"].items():
         value, low, high = model[measure]
-        pair = f"pre-trained - {model_name}"
+        pair = f"{PRE_TRAINED} - {model_name}"
         rows.append(
             {
                 "name": f"{name}, {model_name}",
@@ -142,7 +139,7 @@ def _rows(section: EvaluationSection, name: str) -> list[dict[str, Any]]:
                 "scored": f"{model['labels_scored']} of {len(model['labels'])}",
                 "difference": results["differences"].get(pair),
                 "p_value": results.get("p_values", {}).get(pair),
-                "baseline": model_name != "pre-trained",
+                "baseline": model_name != PRE_TRAINED,
                 "selected": model["selected"],
             }
         )
@@ -164,11 +161,11 @@ def _curves(test: pd.DataFrame, results: dict[str, Any]) -> str:
     labels = results["task"]["labels"]
     by_model = {name: test[test["model"] == name] for name in results["models"]}
     first = next(iter(by_model.values()))
-    truth = columns(first, "target", labels)
+    targets = columns(first, TARGET, labels)
     if results["task"]["kind"] == "regression":
-        return as_data_uri(draw_agreement(truth, columns(first, "value", labels), labels))
-    scores = {name: columns(rows, "probability", labels) for name, rows in by_model.items()}
-    return as_data_uri(draw_roc(truth.astype(bool), scores, labels))
+        return as_data_uri(draw_agreement(targets, columns(first, VALUE, labels), labels))
+    scores = {name: columns(rows, PROBABILITY, labels) for name, rows in by_model.items()}
+    return as_data_uri(draw_roc(targets.astype(bool), scores, labels))
 
 
 def _reliability(results: dict[str, Any]) -> str | None:
@@ -184,7 +181,7 @@ def _embedding_map(path: Path, results: dict[str, Any]) -> str | None:
     """Return a t-SNE map of the test records for each encoder, or None where none was saved."""
     from sklearn.manifold import TSNE
 
-    file = path / "embeddings.npz"
+    file = path / EMBEDDINGS_FILE
     if not file.is_file() or results["protocol"] != "linear":
         return None
     with np.load(file, allow_pickle=False) as content:

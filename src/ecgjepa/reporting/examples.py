@@ -8,10 +8,12 @@ import pandas as pd
 
 from ecgjepa.errors import StoreError
 from ecgjepa.reporting.ecg_paper import draw_ecg
-from ecgjepa.reporting.evaluation_section import EvaluationSection, columns
+from ecgjepa.reporting.evaluation_section import EvaluationSection
 from ecgjepa.reporting.figures import as_data_uri
 from ecgjepa.reporting.training_figures import draw_picture
 from ecgjepa.reporting.training_section import PretrainingSection
+from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.results.predictions import PROBABILITY, TARGET, UNKNOWN_DATABASE, VALUE, columns
 from ecgjepa.signals.microvolt import from_microvolt
 from ecgjepa.signals.record import Record
 from ecgjepa.store.reading import Store
@@ -32,7 +34,10 @@ def draw_hidden(pretraining: PretrainingSection, evaluation: EvaluationSection) 
     data = pretraining.config.data
     table = store.table()
     test = evaluation.predictions[evaluation.predictions["part"] == "test"]
-    row = int(np.flatnonzero(table["record_id"] == test["record_id"].iloc[0])[0])
+    row = _row_of(table, test.iloc[0])
+    if row is None:
+        store.close()
+        return None
     signal, _ = from_microvolt(store.read_record(row)[: data.window_samples])
     shown = [lead for lead in _SHOWN_LEADS if lead in data.leads] or list(data.leads[:3])
     store.close()
@@ -49,31 +54,41 @@ def draw_example_ecgs(evaluation: EvaluationSection) -> list[dict[str, str]]:
     """Return a few test records on ECG paper, those that say most about the model.
 
     Of a classification per label the surest hit, and the worst miss; of a regression per label the
-    value that was predicted worst.
+    value that was predicted worst. A record that the store does not have, or has twice under names
+    that an old file of predictions does not tell apart, is not shown.
     """
     store = _open_store(evaluation)
     if store is None:
         return []
     test = evaluation.predictions
-    test = test[(test["part"] == "test") & (test["model"] == "pre-trained")].reset_index(drop=True)
+    test = test[(test["part"] == "test") & (test["model"] == PRE_TRAINED)].reset_index(drop=True)
     choose = _worst_values if evaluation.is_regression else _hits_and_misses
     table = store.table()
     pictures = []
     for example in choose(test, evaluation.labels):
-        record_id = str(test["record_id"].iloc[example.place])
-        row = int(np.flatnonzero(table["record_id"] == record_id)[0])
+        row = _row_of(table, test.iloc[example.place])
+        if row is None:
+            continue
+        name = f"{table['database'].iloc[row]}/{table['record_id'].iloc[row]}"
         figure = draw_ecg(
-            _record(store, row, record_id),
-            title=f"Record {record_id}: {example.why}",
-            note=example.note,
+            _record(store, row, name), title=f"Record {name}: {example.why}", note=example.note
         )
-        pictures.append({"why": example.why, "record_id": record_id, "image": as_data_uri(figure)})
+        pictures.append({"why": example.why, "record": name, "image": as_data_uri(figure)})
     store.close()
     return pictures
 
 
+def _row_of(table: pd.DataFrame, prediction: pd.Series) -> int | None:
+    """Return the row of a predicted record in a store's index, or None if it is not known."""
+    chosen = table["record_id"] == str(prediction["record_id"])
+    if prediction["database"] != UNKNOWN_DATABASE:
+        chosen &= table["database"] == prediction["database"]
+    rows = np.flatnonzero(chosen)
+    return int(rows[0]) if len(rows) == 1 else None
+
+
 class _Example(NamedTuple):
-    """A test record, why it is shown, and what is said of it."""
+    """A test record, the reason to show it, and the note beside it."""
 
     place: int
     why: str
@@ -81,8 +96,8 @@ class _Example(NamedTuple):
 
 
 def _hits_and_misses(test: pd.DataFrame, labels: list[str]) -> Iterator[_Example]:
-    targets = columns(test, "target", labels).astype(bool)
-    scores = columns(test, "probability", labels)
+    targets = columns(test, TARGET, labels).astype(bool)
+    scores = columns(test, PROBABILITY, labels)
 
     def example(place: int, why: str) -> _Example:
         truth = ", ".join(np.array(labels)[targets[place]]) or "none"
@@ -106,10 +121,10 @@ def _hits_and_misses(test: pd.DataFrame, labels: list[str]) -> Iterator[_Example
 
 
 def _worst_values(test: pd.DataFrame, labels: list[str]) -> Iterator[_Example]:
-    truth, values = columns(test, "target", labels), columns(test, "value", labels)
+    targets, values = columns(test, TARGET, labels), columns(test, VALUE, labels)
     for column, label in enumerate(labels[:_EXAMPLES]):
-        place = int(np.nanargmax(np.abs(values[:, column] - truth[:, column])))
-        note = f"true: {truth[place, column]:.4g}  ·  predicted: {values[place, column]:.4g}"
+        place = int(np.nanargmax(np.abs(values[:, column] - targets[:, column])))
+        note = f"true: {targets[place, column]:.4g}  ·  predicted: {values[place, column]:.4g}"
         yield _Example(place, f"worst prediction of {label}", note)
 
 

@@ -15,20 +15,15 @@ from ecgjepa.reporting.evaluation_section import (
     group_results,
 )
 from ecgjepa.reporting.examples import draw_example_ecgs, draw_hidden
-from ecgjepa.reporting.tables import (
-    COMPARISON_FILE,
-    SUMMARY_FILE,
-    describe_comparison,
-    describe_repeats,
-)
+from ecgjepa.reporting.tables import describe_comparison, describe_repeats
 from ecgjepa.reporting.training_section import PretrainingSection, describe_pretraining
+from ecgjepa.results.layout import COMPARISON_FILE, METRICS_FILE, RESULTS_FILE, SUMMARY_FILE
 from ecgjepa.version import __version__
 
 # What tells the kinds of folders apart.
-_METRICS_FILE, _RESULTS_FILE = "metrics.jsonl", "results.json"
 _KINDS = {
-    _METRICS_FILE: "pre-training run",
-    _RESULTS_FILE: "evaluation",
+    METRICS_FILE: "pre-training run",
+    RESULTS_FILE: "evaluation",
     SUMMARY_FILE: "repeats of an evaluation",
     COMPARISON_FILE: "comparison",
 }
@@ -56,8 +51,8 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
         if not any((path / name).is_file() for name in _KINDS):
             known = ", ".join(f"{kind} ({name})" for name, kind in _KINDS.items())
             raise CheckpointError(f"{path}: holds none of what can be reported: {known}")
-    pretraining = [describe_pretraining(path) for path in _having(_METRICS_FILE, folders)]
-    evaluations = [describe_evaluation(path) for path in _having(_RESULTS_FILE, folders)]
+    pretraining = [describe_pretraining(path) for path in _having(METRICS_FILE, folders)]
+    evaluations = [describe_evaluation(path) for path in _having(RESULTS_FILE, folders)]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ecgjepa.reporting", ""),
         autoescape=True,
@@ -103,8 +98,8 @@ def _databases(
         for section in pretraining[:1]
         for name, summary in section.databases.items()
     ]
-    tested: dict[str, dict[str, Any]] = {}
+    evaluated: dict[str, dict[str, Any]] = {}
     for evaluation in evaluations:
-        tested.setdefault(evaluation.tested_on[0], evaluation.results["database"])
-    used += [{"purpose": "evaluation", "name": name, **found} for name, found in tested.items()]
+        evaluated = {**evaluation.results["databases"], **evaluated}
+    used += [{"purpose": "evaluation", "name": name, **found} for name, found in evaluated.items()]
     return used

@@ -7,12 +7,11 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from ecgjepa.reporting.evaluation_section import MEASURES
+from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.reporting.figures import as_data_uri
 from ecgjepa.reporting.score_figures import draw_label_efficiency
-
-SUMMARY_FILE = "summary.json"
-COMPARISON_FILE, COMPARISON_FIGURE = "comparison.json", "comparison.svg"
+from ecgjepa.results.layout import COMPARISON_FIGURE, COMPARISON_FILE
+from ecgjepa.results.reading import read_summary
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ class ComparisonSection:
 
 def describe_repeats(path: Path) -> RepeatsSection:
     """Read the folder of repeats."""
-    summary = json.loads((path / SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary = read_summary(path)
     measure = MEASURES[summary["measure"]]
     by_database: dict[str, list[dict[str, Any]]] = {}
     for row in summary["means"]:
-        by_database.setdefault(row["test_on"], []).append(row)
+        by_database.setdefault(", ".join(row["test_on"]), []).append(row)
     return RepeatsSection(
         path,
         summary,

@@ -10,6 +10,7 @@ from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.objectives.words import ObjectiveWords, Sign, read_words
 from ecgjepa.reporting.figures import as_data_uri
 from ecgjepa.reporting.training_figures import draw_signs, draw_training
+from ecgjepa.results.layout import METRICS_FILE
 
 # Signs that every run has, in words that are true of every objective: for runs of older versions,
 # which did not write what their signs mean.
@@ -82,7 +83,7 @@ def describe_pretraining(path: Path) -> PretrainingSection:
         CheckpointError: If what the run says of its objective is damaged.
     """
     config, words = load_preset(path / "config.yaml"), read_words(path)
-    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (path / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     metrics = [json.loads(line) for line in lines]
     manifest = json.loads((path / "store.json").read_text(encoding="utf-8"))
     signs = _NEUTRAL if words is None else words.signs

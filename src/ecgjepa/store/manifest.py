@@ -1,13 +1,12 @@
 """What a store says of itself: ``manifest.json``."""
 
-import json
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from ecgjepa.config import Section, describe_validation_error
 from ecgjepa.errors import StoreError
-from ecgjepa.files import sha256_of_file
+from ecgjepa.files import read_versioned, sha256_of_file
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec
 
@@ -131,16 +130,12 @@ def read_manifest(store: Path) -> Manifest:
             if half
             else f"{store}: has no {MANIFEST_FILE}, so it is no store"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise StoreError(f"{path}: damaged: expected JSON with a format_version") from None
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"{path}: format version {version!r}; this ecgjepa reads version {FORMAT_VERSION}. "
-            "Prepare the store again, or use the ecgjepa that wrote it"
-        )
+    content, _ = read_versioned(
+        path,
+        {FORMAT_VERSION},
+        StoreError,
+        remedy="Prepare the store again, or use the ecgjepa that wrote it",
+    )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:

@@ -68,7 +68,7 @@ def print_repeats(summary: dict[str, Any]) -> None:
     for row in summary["means"]:
         std = "" if row["std"] is None else f"{row['std']:.4f}"
         print(
-            f"{row['test_on'] or '(the same)':<18}{100 * row['label_fraction']:>5g} %  "
+            f"{', '.join(row['test_on']) or '(the same)':<18}{100 * row['label_fraction']:>5g} %  "
             f"{row['model']:<14}{row['runs']:>4}  {row['mean']:<7.4f}  {std}".rstrip()
         )
     print("std is over runs, not over patients; intervals are in each run's results.json")

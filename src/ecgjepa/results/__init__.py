@@ -1,0 +1,1 @@
+"""What runs and evaluations leave on the disk: file names, and reading them without PyTorch."""

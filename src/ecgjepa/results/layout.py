@@ -1,0 +1,34 @@
+"""Names of the files that runs, evaluations, repeats and comparisons write, and of the models.
+
+A version is raised when a field or a column changes its name or meaning. `ecgjepa.results.reading`
+and `ecgjepa.results.predictions` turn the content of older files into that of the newest.
+"""
+
+# A pre-training run.
+METRICS_FILE = "metrics.jsonl"
+
+# A probe or fine-tuning.
+RESULTS_FILE = "results.json"
+PREDICTIONS_FILE = "predictions.parquet"
+EMBEDDINGS_FILE = "embeddings.npz"
+SPLIT_FILE = "split.csv"
+
+# Repeats of an evaluation.
+SUMMARY_FILE = "summary.json"
+
+# A comparison of methods.
+COMPARISON_FILE = "comparison.json"
+COMPARISON_TABLE = "comparison.md"
+COMPARISON_FIGURE = "comparison.svg"
+
+# 2: ``databases`` describes each database that takes part; 1 had ``database``, the first tested.
+RESULTS_VERSION = 2
+# 2: ``test_on`` is a list of names; in 1 the names were joined by plus signs.
+SUMMARY_VERSION = 2
+# 2: has a column ``database``; in 1, ``record_id`` alone named a record.
+PREDICTIONS_VERSION = 2
+
+# The model that an evaluation is about, and what a probe and a fine-tuning put beside it.
+PRE_TRAINED = "pre-trained"
+UNTRAINED = "untrained"
+FROM_SCRATCH = "from scratch"
