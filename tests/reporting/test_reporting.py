@@ -171,5 +171,5 @@ def test_what_stands_between_two_dollars_is_text(rng, tmp_path, name):
         draw_label_efficiency([mean, mean | {"label_fraction": 0.1}], name),
     ]
     for number, figure in enumerate(figures):
-        path = save_figure(figure, tmp_path / f"{number}.svg", dpi=40)
+        path = save_figure(figure, tmp_path / f"{number}.svg")
         assert name in path.read_text(), number
