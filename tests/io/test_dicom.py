@@ -107,7 +107,7 @@ def test_what_is_not_known_is_not_guessed(tmp_path, digital):
             ("no unit", UnitError, "channel I has no sensitivity"),
             ("short", RecordFormatError, "truncated: holds 7,200 bytes of 400 samples"),
             ("law", RecordFormatError, "samples of 8 bits as MB"),
-            ("rate", RecordFormatError, "expected a positive number"),
+            ("rate", RecordFormatError, "sampling rate 0 Hz; expected 25 Hz"),
             ("channels", RecordFormatError, "13 channels, but 12 definitions"),
         )
     ):

@@ -19,14 +19,14 @@ from ecgjepa.databases.archive_table import described, undescribed
 from ecgjepa.databases.listing import Entry, Listing, Skip
 from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, simulated_notice
 from ecgjepa.errors import DatabaseError, RecordError
-from ecgjepa.io import EXPECTED, PACKAGES, is_described, is_fhir
-from ecgjepa.io.description import FOLDER_DESCRIPTION
+from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES, is_described, is_fhir
+from ecgjepa.io.arrays.description import FOLDER_DESCRIPTIONS
+from ecgjepa.io.opening import ending, without_ending
 from ecgjepa.io.wfdb_header import read_header
 
 # Beside a header they are its signals and annotations.
 _WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
-# Most tables are no ECG, unless a description says so.
-_TABLES = {".csv", ".parquet"}
+_DESCRIPTION_ENDINGS = (".json", ".yaml", ".yml")
 # Endings of recorders' files that WFDB's annotations have too.
 _ANNOTATIONS = {".ecg"}
 
@@ -124,24 +124,26 @@ def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
     ecgs: list[str] = []
     others = [name for name in names if name.startswith(".")]
     for name in shown:
-        ending = _ending(name)
-        if name.endswith(".hea") or _is_ecg(folder, name, ending, headers):
+        own = ending(name)
+        if name.endswith(".hea") or _is_ecg(folder, name, own, headers):
             ecgs.append(name)
-        elif not (has_header and ending in _WFDB_ENDINGS) and not _is_ours(name):
+        elif not (has_header and own in _WFDB_ENDINGS) and not _is_ours(name):
             others.append(name)
     return ecgs, others
 
 
-def _is_ecg(folder: Path, name: str, ending: str, headers: set[str]) -> bool:
+def _is_ecg(folder: Path, name: str, own: str, headers: set[str]) -> bool:
     """Return whether a file of a single-file format is an ECG by its name."""
-    if ending not in PACKAGES or _is_ours(name):
+    if own not in PACKAGES or _is_ours(name):
         return False
-    if ending in _TABLES:
+    if own in _WFDB_ENDINGS and f"{without_ending(name)}.hea" in headers:
+        return False
+    if own in DESCRIBED_ONLY:
         return is_described(folder / name)
-    if ending == ".json":
+    if own == ".json":
         return is_fhir(folder / name)
     # Annotations of WFDB records may have any ending: some databases chose .ecg.
-    return ending not in _ANNOTATIONS or f"{name.rpartition('.')[0]}.hea" not in headers
+    return own not in _ANNOTATIONS or f"{name.rpartition('.')[0]}.hea" not in headers
 
 
 def _segments(root: Path, headers: list[str]) -> set[str]:
@@ -155,20 +157,16 @@ def _segments(root: Path, headers: list[str]) -> set[str]:
     return {path.relative_to(root).as_posix() for path in segments}
 
 
-def _ending(name: str) -> str:
-    return f".{name.rpartition('.')[2].lower()}"
-
-
 def _is_ours(name: str) -> bool:
     """Return whether a file is one that this package writes or reads beside ECGs."""
-    return name in (FOLDER_DESCRIPTION, SIMULATED_FILE) or (
-        name.endswith(".json") and _ending(name.removesuffix(".json")) in PACKAGES
+    return name in (*FOLDER_DESCRIPTIONS, SIMULATED_FILE) or (
+        name.endswith(_DESCRIPTION_ENDINGS) and ending(name.rpartition(".")[0]) in PACKAGES
     )
 
 
 def _named(files: list[str]) -> list[tuple[str, str]]:
     """Return name and path of every record; no two names are the same."""
-    stems = [path.rpartition(".")[0] for path in files]
+    stems = [without_ending(path) for path in files]
     # A stem may be another file's path: x.dcm is of x.dcm.xml.
     taken = Counter(stems) + Counter(files)
     pairs = zip(files, stems, strict=True)
@@ -177,7 +175,7 @@ def _named(files: list[str]) -> list[tuple[str, str]]:
 
 def _require_packages(database: str, files: list[str]) -> None:
     """Say at once which package is missing, not for each record."""
-    needed = {PACKAGES.get(ending) for ending in {_ending(path) for path in files}}
+    needed = {PACKAGES.get(own) for own in {ending(path) for path in files}}
     missing = sorted(name for name in needed if name and find_spec(name) is None)
     if missing:
         raise DatabaseError(
@@ -195,5 +193,5 @@ def _other_files(others: list[str]) -> tuple[str, ...]:
 def _kinds(others: list[str]) -> str:
     """Return the commonest endings of files that are not read, as a remark."""
     endings = Counter(Path(path).suffix or Path(path).name for path in others)
-    common = ", ".join(ending for ending, _ in endings.most_common(3))
+    common = ", ".join(each for each, _ in endings.most_common(3))
     return f" (found {common})" if common else ""

@@ -15,6 +15,7 @@ import pandas as pd
 from ecgjepa.databases.listing import Entry, Skip
 from ecgjepa.databases.tables import read_table
 from ecgjepa.errors import DatabaseError
+from ecgjepa.io.opening import without_ending
 
 _KNOWN = ("record", "file", "patient", "fold", "age", "sex", "labels")
 _ALIASES = {"record_id": "record", "path": "file", "filename": "file", "patient_id": "patient"}
@@ -61,7 +62,7 @@ def _by_stem(found: dict[str, str]) -> dict[str, list[str]]:
     """Map each path and its last part, with and without ending, to names."""
     by_stem: dict[str, list[str]] = {}
     for name, path in found.items():
-        stem = path.rpartition(".")[0]
+        stem = without_ending(path)
         for part in {path, stem, path.rpartition("/")[2], stem.rpartition("/")[2]}:
             by_stem.setdefault(part, []).append(name)
     return by_stem

@@ -6,17 +6,23 @@ of text and MFER without a preamble are known by their names. `ecgjepa.io.catalo
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.arrays import read_array, read_csv, read_parquet
+from ecgjepa.io.arrays.description import is_described as is_described
+from ecgjepa.io.arrays.hdf5 import read_hdf5
+from ecgjepa.io.arrays.matlab import read_matlab
+from ecgjepa.io.arrays.numpy_files import read_array
+from ecgjepa.io.arrays.tables import read_parquet, read_text
+from ecgjepa.io.catalogue import DESCRIBED_ONLY as DESCRIBED_ONLY
 from ecgjepa.io.catalogue import expected, not_read, packages
 from ecgjepa.io.content import named_errors
-from ecgjepa.io.description import is_described as is_described
 from ecgjepa.io.devices import is_fhir as is_fhir
 from ecgjepa.io.devices import recognise_device
-from ecgjepa.io.dicom import read_dicom
+from ecgjepa.io.dicom import is_dicom, read_dicom
 from ecgjepa.io.edf import read_edf
+from ecgjepa.io.opening import ending, is_regular, read_head
 from ecgjepa.io.wfdb import Damaged as Damaged
 from ecgjepa.io.wfdb import read_wfdb_exact
 from ecgjepa.io.xml import read_xml
@@ -27,20 +33,27 @@ PACKAGES = packages()
 EXPECTED = expected()
 
 _Reader = Callable[[Path], Record | MicrovoltRecord]
+# A MATLAB file may be the signals of a WFDB record: its header decides.
+_MAYBE_SIGNALS = ".mat"
 
 
-def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
+def read_record(
+    path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
+) -> Record:
     """Read an ECG file.
 
     A WFDB record may be named by its header, its signal file, or without an ending. DICOM, XML and
-    EDF files need packages: ``pip install 'ecgjepa[formats]'``. Arrays and tables need a JSON file
-    that describes them, see `ecgjepa.io.description`. `formats` lists what is read.
+    EDF files need packages: ``pip install 'ecgjepa[formats]'``. Arrays and tables need a file that
+    describes them, see `ecgjepa.io.arrays.description`. Any single file may be packed with gzip.
+    `formats` lists what is read.
 
     Args:
         path: The file.
         damaged: ``raise`` refuses samples that contradict the file's own checksums and lengths;
             ``flag`` reads what is there and notes an issue; ``mask`` also marks it invalid. Only
             WFDB, SCP-ECG and ISHNE have checksums; other files are refused if they are cut short.
+        description: File that describes an array, a table or the channels of an EDF; None for
+            the one beside it.
 
     Returns:
         Amplitudes in mV, with the file's name without ending as ``record_id``.
@@ -55,41 +68,50 @@ def read_record(path: str | Path, *, damaged: Damaged = "raise") -> Record:
         >>> record.leads[:3], record.sampling_rate, record.duration
         (('I', 'II', 'III'), 500.0, 10.0)
     """
-    record = read_exact(path, damaged=damaged)
+    record = read_exact(path, damaged=damaged, description=description)
     return record.as_record() if isinstance(record, MicrovoltRecord) else record
 
 
-def read_exact(path: str | Path, *, damaged: Damaged = "raise") -> Record | MicrovoltRecord:
+def read_exact(
+    path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
+) -> Record | MicrovoltRecord:
     """Read an ECG file as `read_record`, but as integers where it holds whole microvolts."""
     path = Path(path)
     if path.is_dir():
         raise RecordFormatError(f"{path}: is a folder; expected one ECG file, such as {path}/x.hea")
     # The samples of a WFDB record could look like anything: its header decides.
-    if path.suffix.lower() not in PACKAGES and (header := _wfdb_header(path)):
+    place = None if description is None else Path(description)
+    is_other = (own := ending(path.name)) in PACKAGES and own != _MAYBE_SIGNALS
+    if not is_other and place is None and (header := _wfdb_header(path)):
         return read_wfdb_exact(header, damaged=damaged)
     if not path.exists():
         raise RecordFormatError(
             f"{path}: no such file (nor a WFDB header beside it)", reason="missing_file"
         )
-    kind, reader = _recognise(path, damaged)
+    kind, reader = _recognise(path, damaged, place)
     with named_errors(path, kind):
         return reader(path)
 
 
 def _wfdb_header(path: Path) -> Path | None:
     header = path if path.suffix == ".hea" else path.with_suffix(".hea")
-    if not header.is_file():
+    if not is_regular(header):
         # A record name may hold a dot of its own.
         header = path.with_name(path.name + ".hea")
-    return header if header.is_file() else None
+    return header if is_regular(header) else None
 
 
-def _recognise(path: Path, damaged: Damaged) -> tuple[str, _Reader]:
-    """Return a file's format and its reader."""
-    with path.open("rb") as stream:
-        head = stream.read(4096)
+def _recognise(path: Path, damaged: Damaged, place: Path | None) -> tuple[str, _Reader]:
+    """Return a file's format and its reader; ``place`` is the description that was given."""
+    head, own = read_head(path), ending(path.name)
+    if found := _described(path, head, own, place):
+        return found
+    if place is not None:
+        raise RecordFormatError(
+            f"{path}: is no array, table or EDF, so the description {place} does not fit it"
+        )
     text = head.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n")
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return "DICOM", read_dicom
     if found := recognise_device(path, head, damaged):
         return found
@@ -100,17 +122,25 @@ def _recognise(path: Path, damaged: Damaged) -> tuple[str, _Reader]:
         )
     if text.startswith(b"<"):
         return "XML", read_xml
-    if head.startswith(b"0       "):
-        return "EDF", read_edf
-    if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-        return "NumPy array", read_array
-    if head.startswith(b"PAR1"):
-        return "Parquet", read_parquet
-    if path.suffix.lower() == ".csv":
-        return "CSV", read_csv
     if header := _wfdb_header(path):  # an annotation file, whose ending is another format's
         return "WFDB", lambda _: read_wfdb_exact(header, damaged=damaged)
     raise RecordFormatError(
         f"{path}: format not recognised; expected {EXPECTED}; a WFDB header "
         f"{path.with_suffix('.hea').name} should lie beside its signal file"
     )
+
+
+def _described(path: Path, head: bytes, own: str, place: Path | None) -> tuple[str, _Reader] | None:
+    """Return the format and reader of a file that a description explains, or None."""
+    if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return "NumPy array", partial(read_array, place=place)
+    if head.startswith(b"PAR1"):
+        return "Parquet", partial(read_parquet, place=place)
+    if b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:520]):  # MATLAB puts 512 bytes before it
+        return "HDF5", partial(read_hdf5, place=place)
+    if head.startswith(b"MATLAB 5.0") or own == ".mat":
+        return "MATLAB", partial(read_matlab, place=place)
+    if head.startswith((b"0       ", b"\xffBIOSEMI")):
+        return "EDF", partial(read_edf, place=place)
+    is_table = own in (".csv", ".tsv", ".txt") or (place is not None and own not in PACKAGES)
+    return ("table", partial(read_text, place=place)) if is_table else None

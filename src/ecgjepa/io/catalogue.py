@@ -51,7 +51,10 @@ class NotRead(NamedTuple):
 
 
 _NOTHING = "nothing; give a table with --table"
+_TOLD = "the description beside it"
 _XML = "defusedxml"
+# Most files of these endings are no ECG, unless a description says so.
+DESCRIBED_ONLY = {".csv", ".tsv", ".txt", ".parquet", ".mat", ".h5", ".hdf5"}
 
 FORMATS = (
     Format(
@@ -160,19 +163,31 @@ FORMATS = (
     ),
     Format(
         "NumPy array", (".npy", ".npz"), "the magic bytes of NumPy or ZIP", None,
-        "the description beside it",
-        "the description beside it",
-        "the description beside it",
-        _NOTHING,
-        "what is not finite is invalid",
+        _TOLD, _TOLD, _TOLD, _NOTHING, "what is not finite is invalid",
     ),
     Format(
-        "Table", (".csv", ".parquet"), "PAR1, or the ending .csv", None,
-        "the description beside it",
-        "names of its columns",
-        "the description beside it",
+        "MATLAB", (".mat",), "MATLAB 5.0, or its ending", None,
+        _TOLD, _TOLD, _TOLD, _NOTHING, "what is not finite is invalid",
+    ),
+    Format(
+        "HDF5", (".h5", ".hdf5"), "its magic bytes", "h5py",
+        _TOLD, _TOLD, _TOLD, _NOTHING, "what is not finite is invalid",
+    ),
+    Format(
+        "Table of text", (".csv", ".tsv", ".txt"), "its ending, and a description", None,
+        "names of its columns, as in I [mV], else the description",
+        "names of its columns, else the description",
+        "the description, else a column of time with a unit",
         _NOTHING,
-        "empty cells are invalid",
+        "empty cells, and leads without values, are invalid",
+    ),
+    Format(
+        "Parquet", (".parquet",), "PAR1", None,
+        "names of its columns, as in I [mV], else the description",
+        "names of its columns",
+        "the description, else a column of time with a unit",
+        _NOTHING,
+        "empty cells, and leads without values, are invalid",
     ),
 )  # fmt: skip
 

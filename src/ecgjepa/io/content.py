@@ -1,4 +1,4 @@
-"""What the readers of single-file formats share: bounded reading, named errors, one record type."""
+"""What the readers of single-file formats share: limits, named errors, one record type."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,18 @@ import numpy as np
 from jaxtyping import Bool, Num
 
 from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
+from ecgjepa.io.opening import MAX_BYTES as MAX_BYTES
+from ecgjepa.io.opening import read_bytes as read_bytes
+from ecgjepa.io.opening import record_name
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 
-# A day of twelve leads at 500 Hz is about as large; no resting ECG comes near.
-MAX_BYTES = 1_000_000_000
+# Of one record: almost six hours of twelve leads at 500 Hz. In float32 with a mask they take
+# 0.6 GB, and no reader holds more than four times that.
+MAX_VALUES = MAX_BYTES // 8
+# No ECG is sampled more slowly or faster; outside, the rate is wrong, and resampling would fill the
+# memory.
+RATE_LIMITS = (25.0, 50_000.0)
 # From this many of the twelve on, the others follow by algebra or are few.
 _ENOUGH_LEADS = 8
 
@@ -42,18 +49,33 @@ class Waveform(NamedTuple):
         return sum(parse_lead(lead) is not None for lead in self.leads)
 
 
-def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return a file's content.
+def accept_rate(source: Path | str, sampling_rate: float) -> float:
+    """Return a sampling rate in Hz if an ECG can have it.
 
     Raises:
-        RecordFormatError: If it is larger than ``limit``, before anything is read.
+        RecordFormatError: If it is not between `RATE_LIMITS`.
     """
-    size = path.stat().st_size
-    if size > limit:
+    least, most = RATE_LIMITS
+    if not least <= sampling_rate <= most:
         raise RecordFormatError(
-            f"{path}: {size:,} bytes; an ECG in this format has at most {limit:,}"
+            f"{source}: sampling rate {sampling_rate:g} Hz; expected {least:g} Hz to {most:,.0f} "
+            "Hz, between which all ECGs are sampled",
+            reason="sampling_rate",
         )
-    return path.read_bytes()
+    return sampling_rate
+
+
+def accept_size(source: Path | str, num_samples: int, num_leads: int) -> None:
+    """Refuse more samples than an ECG has, before memory is taken for them.
+
+    Raises:
+        RecordFormatError: If there are more than `MAX_VALUES` in all leads.
+    """
+    if num_samples * num_leads > MAX_VALUES:
+        raise RecordFormatError(
+            f"{source}: {num_samples:,} samples of {num_leads:,} leads are too many; expected at "
+            f"most {MAX_VALUES:,} values"
+        )
 
 
 def require(path: Path, module: str) -> ModuleType:
@@ -103,6 +125,7 @@ def make_record(
     issues: Sequence[Issue] = (),
 ) -> Record:
     """Return a record of amplitudes in mV; what is no finite number is invalid."""
+    rate = accept_rate(path, float(sampling_rate))
     signal = millivolt.astype(np.float32)
     usable = np.isfinite(signal) if valid is None else np.isfinite(signal) & valid
     signal[~usable] = 0.0
@@ -110,8 +133,8 @@ def make_record(
         signal=signal,
         valid=usable,
         leads=tuple(leads),
-        sampling_rate=float(sampling_rate),
-        record_id=path.stem,
+        sampling_rate=rate,
+        record_id=record_name(path),
         source=str(path),
         issues=tuple(issues),
     )

@@ -29,6 +29,11 @@ _LEADS |= {61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR"}
 _FORMATS = {(8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")}
 
 
+def is_dicom(head: bytes) -> bool:
+    """Return whether a file begins as DICOM."""
+    return head[128:132] == b"DICM"
+
+
 def read_dicom(path: Path) -> Record:
     """Read the rhythm of a DICOM waveform file.
 

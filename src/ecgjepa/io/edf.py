@@ -16,7 +16,7 @@ from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
 
-def read_edf(path: Path) -> Record:
+def read_edf(path: Path, place: Path | None = None) -> Record:
     """Read the ECG leads of an EDF or EDF+ file.
 
     Channels whose label is none of the twelve leads are left out with a note; annotations are no

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ecgjepa.databases.listing import Entry, Listing
-from ecgjepa.io.description import FOLDER_DESCRIPTION
+from ecgjepa.io.arrays.description import description_names
 
 # A row per file; size and time are -1 where there was no file.
 SCHEMA = pa.schema(
@@ -89,9 +89,9 @@ def files_of(root: Path, path: str) -> list[str]:
         path = path.rpartition("#")[0]
     if path.endswith(".hea"):
         return list(dict.fromkeys((path, *_named_in_header(root, path))))
-    folder = path.rpartition("/")[0]
-    beside = (f"{path}.json", f"{folder}/{FOLDER_DESCRIPTION}" if folder else FOLDER_DESCRIPTION)
-    return [path, *(name for name in beside if (root / name).is_file())]
+    folder, slash, name = path.rpartition("/")
+    beside = [f"{folder}{slash}{other}" for other in description_names(name)]
+    return [path, *(other for other in beside if (root / other).is_file())]
 
 
 def find_changes(noted: pa.Table, roots: Mapping[str, Path]) -> Changes:

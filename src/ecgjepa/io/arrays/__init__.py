@@ -1,0 +1,1 @@
+"""ECGs in plain arrays and tables, which a description file explains."""

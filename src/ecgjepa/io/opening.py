@@ -1,0 +1,122 @@
+"""Open files with suspicion: regular ones only, bounded, and unpacked where they are packed."""
+
+import gzip
+import os
+import stat
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from ecgjepa.errors import RecordFormatError
+
+# No file of an ECG is larger, packed or unpacked.
+MAX_BYTES = 1_000_000_000
+_GZIP, _HEAD_BYTES = b"\x1f\x8b", 4096
+
+
+def ending(name: str) -> str:
+    """Return a file name's ending in lower case, without the ``.gz`` of a packed file."""
+    return f".{name.lower().removesuffix('.gz').rpartition('.')[2]}"
+
+
+def without_ending(path: str) -> str:
+    """Return a path without its ending, and without ``.gz``."""
+    is_packed = path.lower().endswith(".gz")
+    return (path[:-3] if is_packed else path).rpartition(".")[0]
+
+
+def record_name(path: Path) -> str:
+    """Return a file's name without its ending, and without ``.gz``."""
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether a path is a file that can be read to its end: no pipe, socket or device."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it, unbuffered; opening a pipe would wait for ever.
+
+    Raises:
+        RecordFormatError: If it is no regular file.
+        OSError: If it cannot be opened.
+    """
+    # Without waiting for the other end; of no effect on files.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a NUL in the name
+        raise RecordFormatError(f"{path}: no usable file name: {error}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RecordFormatError(f"{path}: is not a regular file but a folder, pipe or device")
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first 4,096 bytes of a file, unpacked if it is packed with gzip.
+
+    Raises:
+        RecordFormatError: If it is no regular file, not readable, or packed and damaged.
+    """
+    try:
+        with open_regular(path) as stream:
+            head = stream.read(_HEAD_BYTES) or b""
+            return _unpack(path, stream, _HEAD_BYTES) if head.startswith(_GZIP) else head
+    except OSError as error:
+        raise RecordFormatError(f"{path}: not readable: {error.strerror}") from None
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Return a file's content, unpacked if it is packed with gzip.
+
+    Raises:
+        RecordFormatError: If it is larger than ``limit``, before anything is read or while it is
+            unpacked; if it is no regular file or packed and damaged.
+    """
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise _too_large(path, f"{size:,} bytes", limit)
+        content = stream.read(-1) or b""
+        if not content.startswith(_GZIP):
+            return content
+        content = _unpack(path, stream, limit + 1)
+    if len(content) > limit:
+        raise _too_large(path, f"unpacks to more than {limit:,} bytes", limit)
+    return content
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read parts of it: the file itself or, of a packed one, what it unpacks to.
+
+    Raises:
+        RecordFormatError: As `read_bytes`.
+    """
+    stream = open_regular(path)
+    is_packed = stream.read(2) == _GZIP
+    if not is_packed and os.fstat(stream.fileno()).st_size <= MAX_BYTES:
+        stream.seek(0)
+        return stream
+    stream.close()
+    return BytesIO(read_bytes(path))
+
+
+def _unpack(path: Path, stream: BinaryIO, most: int) -> bytes:
+    stream.seek(0)
+    try:
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            return unpacked.read(most)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RecordFormatError(
+            f"{path}: packed with gzip, but damaged or cut short: {error}", reason="truncated"
+        ) from None
+
+
+def _too_large(path: Path, words: str, limit: int) -> RecordFormatError:
+    return RecordFormatError(f"{path}: {words}; an ECG in this format has at most {limit:,}")
