@@ -15,6 +15,7 @@ from ecgjepa.objectives.build import OBJECTIVES, objective_of
 from ecgjepa.objectives.networks.byol import Byol
 from ecgjepa.objectives.networks.mae import Mae
 from ecgjepa.objectives.networks.simclr import SimClr
+from ecgjepa.objectives.words import read_words
 from ecgjepa.official.convert import convert
 from ecgjepa.planning.costs import count_flops, count_parameters
 from ecgjepa.planning.plan import plan
@@ -110,10 +111,14 @@ def test_a_run_folder_from_before_there_were_objectives_goes_on(store, tmp_path)
     description = json.loads((whole / "encoder.json").read_text())
     assert description["pretraining"].pop("objective") == "jepa"
     (whole / "encoder.json").write_text(json.dumps(description))
+    (whole / "objective.json").unlink()
+    pretrain(store, whole, overrides=FAST)  # finished: left alone
+    assert not (whole / "objective.json").exists()
     for path in (whole / "checkpoints/step-000006", whole / "model"):
         path.rename(tmp_path / path.name)
     pretrain(store, whole, overrides=FAST)
     assert equal(weights(whole, 6), before)
+    assert read_words(whole).title == "JEPA"
     assert load_encoder(whole / "checkpoints/step-000006")[1].pretraining.objective == "jepa"
     with pytest.raises(CheckpointError, match="objective: jepa → mae"):
         pretrain(store, whole, overrides=[*FAST, "objective=mae"])

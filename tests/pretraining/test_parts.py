@@ -15,6 +15,7 @@ from ecgjepa.objectives.networks.signs import CollapseSigns, collapse_signs
 from ecgjepa.pretraining import schedules
 from ecgjepa.pretraining.loop import initial_networks
 from ecgjepa.pretraining.optim import build_optimizer, set_hyper_parameters
+from ecgjepa.pretraining.progress import Stopwatch
 
 TRAIN = load_preset("paper-vit-xs-all").train
 
@@ -192,3 +193,23 @@ def test_unknown_devices_are_refused():
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="sees no GPU"):
             choose_device("cuda")
+
+
+# ---------------------------------------------------------------- stopwatch
+
+
+def test_the_stopwatch_tells_waiting_from_working(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def batches():
+        for number in range(4):
+            now[0] += 2.0
+            yield number
+
+    watch, laps = Stopwatch(10), []
+    for step, _ in enumerate(watch.waiting(batches()), start=11):
+        now[0] += 3.0
+        if step % 2 == 0:
+            laps.append(watch.lap(step))
+    assert laps == [(10.0, 4.0, 2), (10.0, 4.0, 2)]

@@ -20,6 +20,7 @@ from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.model.heads import check_head
 from ecgjepa.model.outputs import ClassificationKind
 from ecgjepa.model.xresnet import check_network
+from ecgjepa.objectives.build import objective_of
 from ecgjepa.planning.costs import count_flops
 from ecgjepa.protocols.settings import (
     FROM_SCRATCH_PROTOCOLS,
@@ -210,7 +211,9 @@ class ComparisonPlan(Section):
 
     def config(self, arm: str, seed: int) -> PretrainConfig:
         """Return the whole configuration of an arm's run."""
-        return load_preset(self.arms[arm].preset, self.overrides(arm, seed))
+        config = load_preset(self.arms[arm].preset, self.overrides(arm, seed))
+        objective_of(config)  # refuses settings that do not suit the objective
+        return config
 
 
 def file_name(name: str) -> str:
