@@ -366,6 +366,21 @@ def test_a_probe_of_another_task_is_no_start(attentive, ptb_xl, cache, tmp_path)
         )
 
 
+def test_the_encoder_of_a_probe_of_another_task_can_be_tuned(attentive, ptb_xl, cache, tmp_path):
+    """Without a probe's head to start from, it does not matter what that head was for."""
+    result = ecgjepa.finetune(
+        attentive.path,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "f",
+        task="diagnostic",
+        protocol="finetune",
+        overrides=[*FAST, "warmup_steps=1"],
+        from_scratch=False,
+        cache=cache,
+    )
+    assert read_model_config(result.path / "model").task.name == "diagnostic"
+
+
 def test_no_model(tmp_path, ptb_xl):
     with pytest.raises(ModelFolderError, match="no model folder at"):
         ecgjepa.probe(tmp_path / "none", {"ptb-xl": ptb_xl}, tmp_path / "p")

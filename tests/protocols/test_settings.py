@@ -13,7 +13,15 @@ import ecgjepa
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import save_model
-from ecgjepa.protocols.settings import PROTOCOLS, load_protocol, load_rival
+from ecgjepa.protocols.settings import (
+    FROZEN,
+    PROTOCOL_NAMES,
+    PROTOCOLS,
+    TUNING,
+    check_protocol,
+    load_protocol,
+    load_rival,
+)
 
 TASK = "superdiagnostic"
 TINY = ["steps=4", "validate_every=2", "batch_size=8"]
@@ -214,6 +222,28 @@ def test_protocols_without_settings_take_none(encoder, no_data, tmp_path, verb, 
 def test_what_else_is_refused_before_data_are_opened(encoder, no_data, options, match):
     with pytest.raises(ConfigError, match=match):
         ecgjepa.run_protocol(encoder, no_data, **options)
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "match"),
+    [
+        ("repeat", {"protocol": "finetune", "layers": (1,)}, r"layers \[1\]: protocol finetune"),
+        ("repeat", {"protocol": "knn", "from_scratch": False}, "protocol knn trains no encoder"),
+        ("repeat", {"runs": 0}, "runs is 0 and label draws 1; expected 1 or more"),
+        ("repeat", {"label_fractions": ()}, "no share of the labels is given"),
+    ],
+)
+def test_options_that_a_verb_cannot_follow(encoder, no_data, tmp_path, verb, options, match):
+    with pytest.raises(ConfigError, match=match):
+        getattr(ecgjepa, verb)(encoder, no_data, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_protocols_are_checked_by_one_function():
+    check_protocol("linear", FROZEN)
+    with pytest.raises(ConfigError, match="unknown protocol 'finetune': expected one of attentive"):
+        check_protocol("finetune", FROZEN)
+    assert (*FROZEN, *TUNING, "scratch", "supervised") == PROTOCOL_NAMES
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "scratch"])
