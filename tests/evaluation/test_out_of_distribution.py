@@ -87,5 +87,7 @@ def test_bad_input(rng):
         fit_distribution(known[:1])
     with pytest.raises(ScoreError, match="2 of 6 new records"):
         fit_distribution(features(rng)).distances(known[:6])
-    with pytest.raises(ScoreError, match="outside: 0 distances"):
+    with pytest.raises(
+        ScoreError, match="outside: expected at least one distance, all finite; found 0"
+    ):
         evaluate_detection(np.ones(3), np.zeros(0))

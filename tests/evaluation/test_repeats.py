@@ -143,7 +143,7 @@ def test_the_same_from_other_places_goes_on(repeat, encoder, done, called, tmp_p
 def test_evaluations_of_unknown_origin_are_refused(repeat, tmp_path):
     done = repeat(tmp_path / "r", runs=1)
     (done.path / "repeats.json").unlink()
-    with pytest.raises(ConfigError, match=r"is there already, and no repeats\.json says of what"):
+    with pytest.raises(ConfigError, match=r"exists, and no repeats\.json says what it repeats"):
         repeat(tmp_path / "r", runs=1)
 
 

@@ -94,7 +94,7 @@ def formats(
 @app.command()
 def fetch(
     database: Annotated[str, typer.Argument(help="Name; `ecgjepa databases` lists them.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder; a download in it goes on.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder; a download in it resumes.")],
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="GLOB", help="Records like this, and tables; repeatable."),

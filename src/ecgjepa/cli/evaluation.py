@@ -137,7 +137,7 @@ def finetune(
 @app.command()
 def compare(
     store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder; an interrupted comparison goes on.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder; an interrupted comparison resumes.")],
     data: Annotated[
         list[str],
         typer.Option("--data", metavar="NAME=DIR", help="The labelled database, e.g. ptb-xl=DIR."),

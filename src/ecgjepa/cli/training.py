@@ -63,7 +63,7 @@ def plan(
 @app.command()
 def pretrain(
     store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
-    out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder; an interrupted run resumes.")],
     preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
     overrides: SetOption = None,
     device: DeviceOption = "auto",

@@ -57,7 +57,7 @@ class Benchmark(NamedTuple):
     """A finished comparison.
 
     Attributes:
-        path: Its folder: table, JSON, figure, and the runs and results below it.
+        path: Folder with table, JSON and figure, and the runs and results below it.
         entries: What the table says.
     """
 
@@ -76,9 +76,9 @@ def compare(
 ) -> Benchmark:
     """Pre-train every arm with every seed, evaluate them all, and write one table.
 
-    What is finished in ``out`` is not repeated, what was interrupted goes on. Any number of
+    What is finished in ``out`` is not repeated; what was interrupted resumes. Any number of
     processes, on machines that share the folder, may be given the same comparison: each takes what
-    no other is at work on, and all return the finished table.
+    no other works on, and all return the finished table.
 
     Args:
         plan: Name of a plan (``small``, ``paper``) or a YAML file.

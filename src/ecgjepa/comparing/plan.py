@@ -67,7 +67,7 @@ class EvaluationSpec(Section):
         name: The protocol. ``scratch`` (finetune, of baselines alone) and ``supervised`` (of
             residual networks) stand in the column of the fine-tuned arms. The probe before
             ``finetune-after-probe`` has the settings of ``attentive``.
-        overrides: Of its settings; linear and knn have none.
+        overrides: ``key=value`` items of the protocol; linear and knn have none.
         label_fractions: Shares of the training patients whose labels are used.
     """
 
@@ -89,13 +89,13 @@ class ComparisonPlan(Section):
 
     Attributes:
         database: The labelled database.
-        folds: Its split; the test folds select nothing.
+        folds: Split of the database; the test folds select nothing.
         tasks: Labels to predict: names of tasks, or tables of labels (CSV).
         kind: What such tables hold.
         arms: By name; the first is the one that the others are compared with.
-        seeds: Of evaluation, one run each.
-        pretraining_seeds: Of pre-training, taken in turn by the evaluations; None for an encoder of
-            its own for each. The paper evaluates one encoder ten times.
+        seeds: Seeds of the evaluations, one run each.
+        pretraining_seeds: Seeds of pre-training, taken in turn by the evaluations; None for an
+            encoder of its own for each. The paper evaluates one encoder ten times.
         budget_teraflop: Operations that pre-training may spend, the same for every arm. None
             leaves each preset its own number of steps.
         baselines: Arms without an objective, by name.

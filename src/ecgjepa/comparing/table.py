@@ -24,7 +24,7 @@ class TableRow(NamedTuple):
         shown_with: The protocol of its column; of arms without pre-training, the fine-tuned ones'.
         label_fraction: Share of the training patients whose labels were used.
         runs: Macro AUROC of each run on the test records.
-        macro_auroc: Their mean, with its interval over patients.
+        macro_auroc: Mean over the runs, with its interval over patients.
         difference: To the first arm in the same column, paired; None of that arm itself, or where
             it was not evaluated so.
         p_value: Two-sided, from the same resamples.

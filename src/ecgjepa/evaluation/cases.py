@@ -122,7 +122,7 @@ def claim_folder(out: Path, request: dict[str, Any], cases: list[Case]) -> None:
     foreign = [*out.glob(RESULTS_FILE), *out.glob(f"*/{RESULTS_FILE}")]
     if foreign and not path.is_file():
         raise ConfigError(
-            f"{foreign[0]}: is there already, and no {REQUEST_FILE} says of what; choose another "
+            f"{foreign[0]}: exists, and no {REQUEST_FILE} says what it repeats; choose another "
             "folder"
         )
     if not any(out.glob(f"*/{CASE_FILE}")):
@@ -130,7 +130,7 @@ def claim_folder(out: Path, request: dict[str, Any], cases: list[Case]) -> None:
     if differing := claim(path, request):
         raise ConfigError(
             f"{out}: holds repeats of something else: {'; '.join(differing[:5])}. Choose another "
-            "folder, or repeat the same to go on with it"
+            "folder, or repeat the same request to resume it"
         )
     finished = sum((out / case.folder() / CASE_FILE).is_file() for case in cases)
     if finished:

@@ -63,7 +63,7 @@ def finetune(
         overrides: ``key=value`` items of the protocol.
         from_scratch: Also train the untrained encoder, with the protocol ``finetune``: see
             `ecgjepa.protocols.settings.load_rival`.
-        seed: Of head weights, order, crops and dropout.
+        seed: Seed of head weights, order, crops and dropout.
         kind: What the columns of a CSV of labels hold.
         label_fraction: Share of the training patients whose labels are used.
         label_draw: Another one chooses other patients.

@@ -25,7 +25,7 @@ from ecgjepa.protocols.features import standardise
 
 
 class OutlierDetector(NamedTuple):
-    """What a model folder gets: the distribution, and what its ``config.json`` says of it."""
+    """The distribution of training features, and its description in ``config.json``."""
 
     distribution: FeatureDistribution
     config: DistributionConfig
@@ -52,7 +52,7 @@ def fit_distribution(features: Features) -> FeatureDistribution:
     """Fit the distribution of training features; a constant feature counts in its own unit.
 
     Raises:
-        ScoreError: If there are fewer than 2 records or a feature is no finite number.
+        ScoreError: If there are fewer than 2 records or a feature is not finite.
     """
     check_finite(features, "training")
     if len(features) < 2:
@@ -81,7 +81,7 @@ def evaluate_detection(
         inside: Distances of held-out records of the training distribution.
         outside: Distances of others: another database, or noise.
         inside_patients: Patient of each record, for the interval; each its own by default.
-        outside_patients: The same of the others.
+        outside_patients: Patient of each of the other records.
         same_patients: Whether a name is the same patient in both; otherwise they are others.
         threshold: Above it a record is detected; by default what passes 95 % of the inside records.
 
@@ -90,11 +90,13 @@ def evaluate_detection(
         and ``false_alarms``, the share of the inside records above the threshold; counts.
 
     Raises:
-        ScoreError: If either is empty or holds values that are no finite numbers.
+        ScoreError: If either is empty or holds values that are not finite.
     """
     for name, values in (("inside", inside), ("outside", outside)):
         if not len(values) or not np.isfinite(values).all():
-            raise ScoreError(f"{name}: {len(values)} distances, which must be finite, and some")
+            raise ScoreError(
+                f"{name}: expected at least one distance, all finite; found {len(values)}"
+            )
     targets = np.r_[np.zeros(len(inside), bool), np.ones(len(outside), bool)][:, None]
     scores = np.r_[inside, outside].astype(np.float64)[:, None]
     patients = np.concatenate(

@@ -58,7 +58,7 @@ def probe(
             regression on mean-pooled features) or ``knn`` (nearest neighbours; writes no model).
         split: Folds for training, selection and test.
         overrides: ``key=value`` items of the attentive protocol; the others have no settings.
-        seed: Of the head's initial weights and the order of records.
+        seed: Seed of the head's initial weights and the order of records.
         kind: What the columns of a CSV of labels hold.
         layers: Blocks, counted from 1, whose outputs are averaged into the features; none for the
             encoder's output.

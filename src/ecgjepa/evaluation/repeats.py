@@ -51,7 +51,7 @@ class Repeats(NamedTuple):
     """Finished evaluations.
 
     Attributes:
-        path: Their common folder.
+        path: Folder of all the evaluations.
         evaluations: In order: databases, then shares, then draws, then seeds.
         summary: Content of ``summary.json``.
     """

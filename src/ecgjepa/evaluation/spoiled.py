@@ -42,13 +42,13 @@ def evaluate_spoiled(
     test: Float32[np.ndarray, "test dim"],
     work: Workspace,
 ) -> dict[str, Any]:
-    """Return how well spoiled test records are told from the same records as they are.
+    """Return how well spoiled test records are detected beside the same records unspoiled.
 
     At most 500 test records are spoiled, evenly chosen. Encoded once: see `cached_means`.
 
     Args:
         classifier: Whose features are judged.
-        config: Of its encoder: window and leads.
+        config: Description of the encoder, which has window and leads.
         records: Records and split.
         known: The training records' features, and the threshold.
         test: Mean features of all test records.

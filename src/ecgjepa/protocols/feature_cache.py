@@ -142,7 +142,7 @@ def _limit() -> float:
     try:
         return float(text) * 1e9 if text else DEFAULT_LIMIT_GB * 1e9
     except ValueError:
-        logger.warning("%s is %r, which is no number: not used", LIMIT_VARIABLE, text)
+        logger.warning("%s is %r, which is not a number: not used", LIMIT_VARIABLE, text)
         return DEFAULT_LIMIT_GB * 1e9
 
 

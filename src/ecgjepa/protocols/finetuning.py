@@ -96,9 +96,9 @@ def train_classifier(
     Args:
         classifier: Gives logits of normalised windows; any module will do.
         records: Records, labels and split.
-        config: Of the model: its window.
+        config: Description of the model, which has the window.
         settings: The protocol.
-        seed: Of order, crops and dropout.
+        seed: Seed of order, crops and dropout.
         device: Where to train.
     """
     classifier.to(device)

@@ -58,7 +58,7 @@ def fit(
         model: Gives logits of what ``examples.inputs`` returns.
         config: The protocol.
         examples: Inputs, labels and what the model is judged by.
-        seed: Of order and crops.
+        seed: Seed of the order of records and of crops.
 
     Raises:
         TaskError: If no label has both kinds of validation records, so nothing can be selected.
@@ -199,8 +199,8 @@ def layer_groups(
     """Return parameter groups in pairs, with weight decay and without, for AdamW.
 
     Args:
-        model: What is trained; layers are told apart in a `Classifier`.
-        weight_decay: Of the weights of linear and convolution layers.
+        model: Network to train; only a `Classifier` has layers with rates of their own.
+        weight_decay: Weight decay of linear and convolution layers.
         layer_decay: Learning rate of a block relative to the next one's; 1 for one pair in all.
     """
     pair: list[dict[str, Any]] = parameter_groups(model, decay=weight_decay)

@@ -112,8 +112,8 @@ def _regress(
     features: Float[np.ndarray, "train dim"], classes: np.ndarray, c: float
 ) -> LogisticRegression:
     with warnings.catch_warnings():
-        # Where features are collinear it goes on with L-BFGS; where classes are separable, neither
-        # need settle, and validation judges what they reached.
+        # Where features are collinear the solver continues with L-BFGS; where classes are
+        # separable neither solver need settle, and validation judges what they reached.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", LinAlgWarning)
         model = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-6, max_iter=200)

@@ -27,10 +27,10 @@ class Neighbours(NamedTuple):
 
     Attributes:
         features: Training features, standardised, of length one.
-        targets: Their labels or values.
-        mean: Of the raw training features.
-        scale: Their standard deviation.
-        k: How many vote.
+        targets: Labels or values of the training records.
+        mean: Mean of each raw training feature.
+        scale: Standard deviation of each raw training feature; 1 where it is constant.
+        k: Number of neighbours that vote.
     """
 
     features: Float[np.ndarray, "train dim"]

@@ -40,11 +40,11 @@ class FitResult(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one trained model says of the validation and test records.
+    """What one trained model predicts for the validation and test records.
 
     Attributes:
-        validation: Probabilities, one row per validation record.
-        test: Probabilities, one row per test record.
+        validation: Probabilities or values, one row per validation record.
+        test: Probabilities or values, one row per test record.
         fit: How the training went; None for a closed-form or convex fit.
         selected: What was selected by the score on the validation records, for people.
     """
@@ -73,7 +73,7 @@ class ProbeResult(NamedTuple):
     Attributes:
         outcome: Predictions.
         classifier: Encoder with the trained head, or None where there is no head.
-        head: Its description.
+        head: Description of the head.
     """
 
     outcome: Outcome

@@ -45,9 +45,9 @@ class ProtocolRequest:
 
     Attributes:
         protocol: Name.
-        settings: Its settings; None for ``linear`` and ``knn``, which have none.
+        settings: Settings of the protocol; None for ``linear`` and ``knn``, which have none.
         overrides: ``key=value`` items by which the settings differ from the protocol's own.
-        seed: Of head weights, order, crops and dropout.
+        seed: Seed of head weights, order, crops and dropout.
         layers: Blocks, counted from 1, whose outputs are averaged into the features; none for the
             encoder's output.
         untrained: Whether the encoder is replaced by the identical one without pre-training.

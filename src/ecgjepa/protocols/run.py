@@ -63,7 +63,7 @@ def run_protocol(
             ``scratch``: ``finetune`` of the untrained encoder; ``supervised``: a residual network
             from scratch, on the same records, windows and crops.
         split: Folds for training, selection and test.
-        seed: Of head weights, order, crops and dropout.
+        seed: Seed of head weights, order, crops and dropout.
         untrained: Take the identical encoder without pre-training.
         label_fraction: Share of the training patients whose labels are used; None for the data as
             they are, which is all unless they were opened otherwise.

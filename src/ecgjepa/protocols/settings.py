@@ -29,15 +29,15 @@ class ProtocolConfig(Section):
 
     Attributes:
         head: Kind of head; see `ecgjepa.model.heads.HeadConfig`.
-        steps: Most optimizer steps.
-        batch_size: Windows per step, each of another record.
-        learning_rate: Peak.
-        final_learning_rate: End of the cosine decay; equal to the peak for none.
+        steps: Optimizer steps at most.
+        batch_size: Windows per step, each from a different record.
+        learning_rate: Peak learning rate.
+        final_learning_rate: Learning rate at the end of the cosine decay; the peak for no decay.
         warmup_steps: Linear warm-up from 1e-6.
-        weight_decay: On weights of linear and convolution layers.
-        betas: AdamW.
+        weight_decay: Weight decay of linear and convolution layers.
+        betas: Beta coefficients of AdamW.
         gradient_clip: Greatest gradient norm; 0 for none.
-        dropout: In the encoder's blocks, when it is trained.
+        dropout: Dropout in the encoder's blocks, when the encoder is trained.
         layer_decay: Learning rate of each block relative to the next one's, when the encoder is
             trained: the head learns at the full rate, the embedding slowest; 1 for none.
         validate_every: Steps between validations; the best is kept.
@@ -95,8 +95,8 @@ PROTOCOLS = {
         dropout=0.05,
         patience=2000,
     ),
-    # Of a residual network from scratch: not the paper's. The learning rate was chosen on a
-    # validation fold (docs/log.md, "tuning what JEPA is compared with"). It has no such head.
+    # For a residual network from scratch: not the paper's. The learning rate was chosen on a
+    # validation fold (docs/log.md, "tuning what JEPA is compared with"). ``head`` is not used.
     "supervised": ProtocolConfig(
         head="register",
         steps=3000,
@@ -192,8 +192,8 @@ def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) 
 
     Args:
         name: Protocol of the fine-tuned encoder.
-        overrides: Its ``key=value`` items.
-        num_registers: Of the encoder; without any, the rival's head is the attentive one.
+        overrides: ``key=value`` items of that protocol.
+        num_registers: Register tokens of the encoder; without any, the rival's head is attentive.
 
     Raises:
         ConfigError: If the name, a key or a value is wrong.

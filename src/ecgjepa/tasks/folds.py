@@ -19,7 +19,7 @@ def hashed_fold(database: str, name: str) -> int:
 
 
 def is_published(origin: str) -> bool:
-    """Return whether a database's folds, by what `with_folds` says of them, are its own."""
+    """Return whether the folds that `with_folds` describes so are the database's own."""
     return origin.startswith("published")
 
 
@@ -43,6 +43,6 @@ def with_folds(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         known = int(rows["patient_id"].notna().sum())
         origin[str(database)] = f"ten, by SHA-256 of the patient ({known:,} of {len(rows):,} known)"
         if known < len(rows):
-            origin[str(database)] += "; records of no known patient are told apart by their names"
+            origin[str(database)] += "; a record without a known patient counts as one patient"
     whole = fold.notna().all()
     return table.assign(fold=fold.astype(np.int64) if whole else fold), origin

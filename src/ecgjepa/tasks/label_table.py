@@ -1,7 +1,8 @@
 """A task from a CSV of labels over any store.
 
 One row per record. A column ``record`` (or ``record_id``, ``ecg_id``) names it as the store does;
-``database`` says of which database it is, where names are not unique. All other columns are labels:
+``database`` names the record's database, where record names are not unique. All other columns are
+labels:
 
 - ``multi-label``: a column of 0 and 1 each, or one column ``labels`` of words between semicolons;
 - ``single-label``: one column of words, each a class;

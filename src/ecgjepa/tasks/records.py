@@ -32,7 +32,7 @@ class EvaluationData(NamedTuple):
         folds: Where the folds of each database are from, as `ecgjepa.tasks.folds` says.
         task: Labels.
         parts: Records of the task for training, selection and test.
-        whole: The same, with all training records, where `parts` has only a share of them.
+        whole: The parts with all training records, where `parts` has only a share of them.
         num_copies: How many copies of later parts' records were left out of ``train`` and of
             ``validation``.
         normalisation: Constants over the task's training records, as in the paper.
@@ -102,7 +102,7 @@ class EvaluationData(NamedTuple):
         return patient_ids(self.table["patient_id"].iloc[self.rows(part)])
 
     def task_config(self) -> TaskConfig:
-        """Return what a model folder says of the task."""
+        """Return the description of the task for a model folder."""
         scale = self.target_scale() if self.task.kind == "regression" else ((), ())
         return TaskConfig(
             name=self.task.name,

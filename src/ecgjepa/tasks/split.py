@@ -75,8 +75,8 @@ def split_task(
 
     Args:
         task: The task.
-        fold: Of every record of the store.
-        patient: Of every record of the store; None where unknown.
+        fold: Fold of every record of the store.
+        patient: Patient of every record of the store; None where unknown.
         split: Folds for training, selection and test; there may be no test folds.
         tested: In a transfer, which records of the store are of a database to be tested: they are
             not trained or selected on, and the others are not tested. None otherwise.
@@ -106,7 +106,7 @@ def split_task(
             if name in seen:
                 raise TaskError(
                     f"patient {name} is in the {seen[name]} and the {purpose} folds; scores on "
-                    "such a split would be too good"
+                    "this split would be inflated"
                 )
             seen[name] = purpose
     return parts
@@ -121,7 +121,7 @@ def without_copies(
 
     Args:
         task: The task.
-        parts: Its records, by purpose.
+        parts: The task's records, by purpose.
         digest: Hash of the samples of every record of the store.
 
     Returns:
@@ -154,7 +154,7 @@ def without_copies(
 
 
 def check_selectable(targets: Shaped[np.ndarray, "records labels"], part: str) -> None:
-    """Refuse records on which no label, or value, can be told from another.
+    """Refuse records that all have the same labels or values, so that no score exists.
 
     Args:
         targets: Labels of the records.
