@@ -1,7 +1,9 @@
 """The table of formats: recognised by content, true to the docs, and complete."""
 
+import gzip
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 
@@ -99,6 +101,7 @@ def test_an_archive_of_recorders_files(tmp_path):
     digital = toy_ecg(np.random.default_rng(1), num_samples=300)
     for number, (ending, write) in enumerate(DEVICES.items()):
         write(tmp_path / f"{number}{ending.upper() if number == 1 else ending}", digital)
+    os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "notes.json").write_text('{"made": "by hand"}')
     (tmp_path / "fifth.hea").write_text("fifth 1 500 0\n")
     (tmp_path / "fifth.ecg").write_bytes(b"\0\0")
@@ -114,6 +117,11 @@ def test_other_endings_and_wfdb_beside_them(tmp_path):
     digital = toy_ecg(np.random.default_rng(1), num_samples=300)
     for ending in (".bin", ".dcm", ""):
         assert read_record(write_scp(tmp_path / f"x{ending}", digital)).num_samples == 300
+    for name, (ending, write) in zip("abcd", DEVICES.items(), strict=True):
+        packed = gzip.compress(write(tmp_path / f"{name}{ending}", digital).read_bytes())
+        (tmp_path / f"{name}{ending}.gz").write_bytes(packed)
+        record = read_record(tmp_path / f"{name}{ending}.gz")
+        assert (record.num_samples, record.record_id) == (300, name)
     # Annotations of a WFDB record may end as another format's files do.
     write_wfdb(tmp_path / "slp.hea", digital)
     (tmp_path / "slp.ecg").write_bytes(b"\0\x04\0\0")

@@ -51,7 +51,8 @@ def read_xml(path: Path) -> Record:
             reason="unsupported_format",
         )
     raise RecordFormatError(
-        f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}"
+        f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}; export the "
+        "ECG as DICOM, HL7 aECG or SCP-ECG"
     )
 
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.devices.fhir import looks_like_fhir, read_fhir
 from ecgjepa.io.devices.ishne import looks_like_ishne, read_ishne
 from ecgjepa.io.devices.mfer import looks_like_mfer, read_mfer
 from ecgjepa.io.devices.scp import looks_like_scp, read_scp
+from ecgjepa.io.opening import read_head
 from ecgjepa.io.wfdb import Damaged
 from ecgjepa.signals.record import Record
-
-_HEAD_BYTES = 4096
 
 
 def recognise_device(
@@ -38,9 +38,6 @@ def recognise_device(
 def is_fhir(path: Path) -> bool:
     """Return whether a file holds a FHIR resource: other JSON is no ECG."""
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            return looks_like_fhir(stream.read(_HEAD_BYTES))
-    except OSError:
+        return looks_like_fhir(read_head(path))
+    except RecordFormatError:
         return False

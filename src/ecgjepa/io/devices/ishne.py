@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError, UnitError
-from ecgjepa.io.content import make_record, read_bytes
+from ecgjepa.io.content import MAX_VALUES, accept_size, make_record, read_bytes
 from ecgjepa.io.devices.checksum import checksum, compare_checksum
 from ecgjepa.io.wfdb import Damaged
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 
-# A day of three leads at 480 Hz. The record takes six times as much.
-_MOST_BYTES = 250_000_000
+# A day of three leads at 480 Hz, and as much text as a header can hold.
+_MOST_BYTES = 2 * MAX_VALUES + 1_000_000
 _MAGIC, _ANNOTATIONS = b"ISHNE1.0", b"ANN  1.0"
 _HEADER_BYTES, _MOST_LEADS = 522, 12
 # The value that the specification proposes for a lead that is off.
@@ -82,6 +82,7 @@ def read_ishne(path: Path, *, damaged: Damaged = "raise") -> Record:
     header = _read_header(content)
     issues = _check(content, header, damaged)
     samples, notes = _samples(content, header, damaged)
+    accept_size(path, *samples.shape)
     kept = _calibrated(header)
     if left_out := [name for lead, name in enumerate(header.names) if lead not in kept]:
         words = f"channel {', '.join(left_out)} has no resolution and is left out"

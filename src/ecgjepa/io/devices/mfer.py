@@ -14,14 +14,22 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ecgjepa.errors import LeadError, RecordFormatError
-from ecgjepa.io.content import Waveform, choose_waveforms, make_record, read_bytes
+from ecgjepa.io.content import (
+    MAX_VALUES,
+    Waveform,
+    accept_size,
+    choose_waveforms,
+    make_record,
+    read_bytes,
+)
 from ecgjepa.io.devices import mfer_tags as tags
 from ecgjepa.io.devices.mfer_channel import VOLT, Channel, read_channel
+from ecgjepa.io.opening import ending
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 
-# A day of three leads at 480 Hz. The record takes six times as much.
-_MOST_BYTES = 250_000_000
+# A day of three leads at 480 Hz, and events beside them.
+_MOST_BYTES = 2 * MAX_VALUES + 1_000_000
 _ENDINGS = (".mwf", ".mfr", ".mfer")
 _PREAMBLE = 0x40
 # Resting, long-term, vector, exercise and monitoring ECGs; 0 where none is given.
@@ -43,7 +51,7 @@ class _Part(NamedTuple):
 def looks_like_mfer(path: Path, head: bytes) -> bool:
     """Return whether a file begins with MFER's preamble, or is named as its files are."""
     has_preamble = head[:1] == bytes([_PREAMBLE]) and b"MF" in head[2:8]
-    return has_preamble or path.suffix.lower() in _ENDINGS
+    return has_preamble or ending(path.name) in _ENDINGS
 
 
 def read_mfer(path: Path) -> Record:
@@ -82,6 +90,7 @@ def read_mfer(path: Path) -> Record:
             reason="leads_apart",
         )
     part, kept = parts[chosen[0]], leads[chosen[0]]
+    accept_size(path, part.num_samples, len(part.channels))
     issues += [*notes, *_remarks(part, kept)]
     signal, valid = _signal(part, kept)
     names, rate = waveforms[chosen[0]].leads, waveforms[chosen[0]].sampling_rate
