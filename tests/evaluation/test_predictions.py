@@ -13,7 +13,7 @@ from ecgjepa import cli
 from ecgjepa.errors import ScoreError
 from ecgjepa.evaluation.predictions import read_predictions
 from ecgjepa.metrics.bootstrap import PatientBootstrap
-from ecgjepa.metrics.paired import compare
+from ecgjepa.metrics.paired import compare_models
 
 NAMES = ("qt", "pr")
 PLAIN = {
@@ -34,7 +34,7 @@ def test_a_comparison_of_regressions_is_the_plain_loop(rng, metric):
     truth, good, bad = values(rng)
     runs = [good, good + rng.standard_normal(good.shape)]
     bootstrap = PatientBootstrap(rng.integers(0, 40, 60), num_resamples=60)
-    found = compare(truth, runs, [bad], NAMES, bootstrap, metric=metric)
+    found = compare_models(truth, runs, [bad], NAMES, bootstrap, metric=metric)
 
     def difference(rows):
         ours, theirs = (
@@ -67,7 +67,7 @@ def test_regressions_by_bca_change_sign_when_swapped(rng, metric):
     truth, good, bad = values(rng)
     bootstrap = PatientBootstrap(np.arange(60), num_resamples=99)
     one, other = (
-        compare(truth, [first], [second], NAMES, bootstrap, metric=metric, method="bca")
+        compare_models(truth, [first], [second], NAMES, bootstrap, metric=metric, method="bca")
         for first, second in ((good, bad), (bad, good))
     )
     value, low, high = one.difference
@@ -80,12 +80,12 @@ def test_values_that_do_not_vary_have_an_error_and_no_r2(rng):
     truth, good, bad = values(rng)
     truth[:, 1] = 150
     bootstrap = PatientBootstrap(np.arange(60), num_resamples=20)
-    found = compare(truth, [good], [bad], NAMES, bootstrap)
+    found = compare_models(truth, [good], [bad], NAMES, bootstrap)
     assert (found.metric, found.undefined_labels) == ("r2", ("pr",))
     assert found.difference.value == pytest.approx(
         r2_score(truth[:, 0], good[:, 0]) - r2_score(truth[:, 0], bad[:, 0])
     )
-    found = compare(truth, [good], [bad], NAMES, bootstrap, metric="mean_absolute_error")
+    found = compare_models(truth, [good], [bad], NAMES, bootstrap, metric="mean_absolute_error")
     assert found.undefined_labels == ()
 
 

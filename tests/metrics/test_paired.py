@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 import ecgjepa
 from ecgjepa.errors import ScoreError
 from ecgjepa.metrics.bootstrap import PatientBootstrap, bca_correction, bca_interval, interval
-from ecgjepa.metrics.paired import compare, p_value
+from ecgjepa.metrics.paired import compare_models, p_value
 
 LABELS = ("A", "B", "C")
 
@@ -26,7 +26,7 @@ def test_difference_is_the_plain_loop(rng):
     targets, good, bad = models(rng)
     runs = [good, np.clip(good + 0.1 * rng.random(good.shape), 0, 1)]
     bootstrap = PatientBootstrap(rng.integers(0, 50, 80), num_resamples=50)
-    found = compare(targets, runs, [bad], LABELS, bootstrap)
+    found = compare_models(targets, runs, [bad], LABELS, bootstrap)
 
     def plain(scores, rows):
         return np.mean([roc_auc_score(targets[rows, i], scores[rows, i]) for i in (0, 1)])
@@ -53,8 +53,8 @@ def test_difference_is_the_plain_loop(rng):
 def test_runs_do_not_narrow_the_interval_as_patients_would(rng):
     targets, good, bad = models(rng)
     bootstrap = PatientBootstrap(np.arange(80), num_resamples=200)
-    once = compare(targets, [good], [bad], LABELS, bootstrap)
-    thrice = compare(targets, [good] * 3, [bad] * 3, LABELS, bootstrap)
+    once = compare_models(targets, [good], [bad], LABELS, bootstrap)
+    thrice = compare_models(targets, [good] * 3, [bad] * 3, LABELS, bootstrap)
     assert thrice.difference == pytest.approx(once.difference)
     assert thrice.p_value == once.p_value
     assert thrice.first.std_over_runs == pytest.approx(0)
@@ -65,8 +65,8 @@ def test_runs_do_not_narrow_the_interval_as_patients_would(rng):
 def test_models_swapped_change_sign(rng, metric, method):
     targets, good, bad = models(rng)
     bootstrap = PatientBootstrap(np.arange(80), num_resamples=99)
-    one = compare(targets, [good], [bad], LABELS, bootstrap, metric=metric, method=method)
-    other = compare(targets, [bad], [good], LABELS, bootstrap, metric=metric, method=method)
+    one = compare_models(targets, [good], [bad], LABELS, bootstrap, metric=metric, method=method)
+    other = compare_models(targets, [bad], [good], LABELS, bootstrap, metric=metric, method=method)
     value, low, high = one.difference
     assert other.difference == pytest.approx((-value, -high, -low))
     assert other.p_value == one.p_value
@@ -76,7 +76,7 @@ def test_models_swapped_change_sign(rng, metric, method):
 
 def test_a_model_against_itself(rng):
     targets, good, _ = models(rng)
-    found = compare(targets, [good], [good], LABELS, PatientBootstrap(np.arange(80)))
+    found = compare_models(targets, [good], [good], LABELS, PatientBootstrap(np.arange(80)))
     assert found.difference == (0, 0, 0)
     assert found.p_value == 1
 
@@ -171,7 +171,7 @@ def test_p_values_at_the_ends():
         assert 2 / 100 <= p <= 1
     constant = np.zeros(99)
     assert p_value(constant, bca_correction(0.0, constant, np.zeros(4))) == 1
-    one_patient = compare(
+    one_patient = compare_models(
         np.array([[True], [False]]),
         [np.array([[0.9], [0.1]])],
         [np.array([[0.2], [0.1]])],
@@ -193,7 +193,7 @@ def test_a_comparison_by_bca_has_the_p_value_of_its_interval():
         first, second = (np.where(targets, np.exp(-x), 1 - np.exp(-x)) for x in losses)
         bootstrap = PatientBootstrap(np.arange(40), num_resamples=199)
         by = {
-            method: compare(
+            method: compare_models(
                 targets, [first], [second], ("A",), bootstrap, metric="log_loss", method=method
             )
             for method in ("percentile", "bca")
@@ -214,7 +214,7 @@ def test_p_values_are_uniform_without_a_difference():
         shared, own = rng.standard_normal((100, 1)), rng.standard_normal((2, 100, 1))
         first, second = (shared + own[i] + targets for i in (0, 1))
         bootstrap = PatientBootstrap(np.arange(100), num_resamples=99)
-        values.append(compare(targets, [first], [second], ("A",), bootstrap).p_value)
+        values.append(compare_models(targets, [first], [second], ("A",), bootstrap).p_value)
     assert stats.kstest(values, "uniform").pvalue > 0.01
     assert np.sum(np.array(values) < 0.05) <= 14  # binomial (120, 0.05): 0.999 of it
 
@@ -222,7 +222,7 @@ def test_p_values_are_uniform_without_a_difference():
 def test_a_real_difference_is_found():
     rng = np.random.default_rng(0)
     targets, good, bad = models(rng, records=400)
-    found = compare(targets, [good], [bad], LABELS, PatientBootstrap(np.arange(400)))
+    found = compare_models(targets, [good], [bad], LABELS, PatientBootstrap(np.arange(400)))
     assert found.difference.low > 0
     assert found.p_value < 0.01
 

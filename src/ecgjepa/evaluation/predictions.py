@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.metrics.bootstrap import NUM_RESAMPLES, Method, PatientBootstrap
-from ecgjepa.metrics.paired import Comparison, choose_metric, compare
+from ecgjepa.metrics.paired import Comparison, choose_metric, compare_models
 from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import (
@@ -71,7 +71,7 @@ def compare_predictions(
         [(name, _align(run, reference, name)) for name, run in runs] for runs in (ours, theirs)
     )
     chosen = _frequent(reference, min_positives)
-    compared = compare(
+    compared = compare_models(
         reference.targets[:, chosen],
         [run.outputs[:, chosen] for _, run in ours],
         [run.outputs[:, chosen] for _, run in theirs],

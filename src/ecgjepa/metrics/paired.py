@@ -134,7 +134,7 @@ def choose_metric(name: str | None, *, regression: bool) -> str:
     raise ScoreError(f"{problem}: expected one of {', '.join(known)}")
 
 
-def compare(
+def compare_models(
     targets: Shaped[np.ndarray, "records labels"],
     first: Sequence[Scores],
     second: Sequence[Scores],

@@ -11,29 +11,29 @@ Values = Float[np.ndarray, " records"]
 
 
 def regression_scores(
-    truth: Values, predicted: Values, weights: Weights
+    targets: Values, predicted: Values, weights: Weights
 ) -> dict[str, Float[np.ndarray, " resamples"]]:
     """Return mean absolute error, R² and Pearson's correlation of every resample.
 
     Args:
-        truth: True values, in any unit.
+        targets: True values, in any unit.
         predicted: Predictions in the same unit.
         weights: How often each record counts in each resample.
 
     Returns:
-        ``mae`` in the unit of the values, ``r2`` and ``pearson``. Where the truth does not vary
+        ``mae`` in the unit of the values, ``r2`` and ``pearson``. Where the targets do not vary
         the latter two are NaN, as is ``pearson`` of constant predictions.
 
     Raises:
         ScoreError: If a value is no finite number.
     """
-    for name, values in (("true", truth), ("predicted", predicted)):
+    for name, values in (("true", targets), ("predicted", predicted)):
         if wrong := int((~np.isfinite(values)).sum()):
             raise ScoreError(
                 f"{wrong} of {len(values)} {name} values are no finite numbers; leave such records "
                 "out before, and say how many"
             )
-    x, y = truth.astype(np.float64), predicted.astype(np.float64)
+    x, y = targets.astype(np.float64), predicted.astype(np.float64)
     # Centred beforehand, or the sums of squares would cancel.
     x_centre, y_centre = x - x.mean(), y - y.mean()
     columns = np.stack(

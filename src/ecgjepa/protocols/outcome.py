@@ -87,7 +87,8 @@ class EvaluationResult(NamedTuple):
     Attributes:
         records: Records, labels and split; labels of the test records are
             ``records.targets(records.parts.test)``, their patients
-            ``records.patients(records.parts.test)``.
+            ``records.patients(records.parts.test)``. Their store is closed where `run_protocol`
+            opened it; give it open records to read signals afterwards.
         outcome: Predictions of the validation and test records, and how the training went.
         request: Protocol, settings and seed.
         classifier: Encoder with head; None for nearest neighbours and residual networks.

@@ -102,7 +102,7 @@ def draw_intervals(rows: Sequence[dict[str, Any]], measure: str = "macro AUROC")
 
 
 def draw_agreement(
-    truth: Float[np.ndarray, "records labels"],
+    targets: Float[np.ndarray, "records labels"],
     predicted: Float[np.ndarray, "records labels"],
     labels: Sequence[str],
 ) -> Figure:
@@ -114,7 +114,7 @@ def draw_agreement(
         figure = Figure(figsize=(2.55 * columns, 2.55 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for column, (axes, label) in enumerate(zip(grid, shown, strict=False)):
-            x, y = truth[:, column], predicted[:, column]
+            x, y = targets[:, column], predicted[:, column]
             low, high = np.nanmin((x, y)), np.nanmax((x, y))
             edge = 0.04 * (high - low) or 1.0
             axes.axline((low, low), slope=1, color=GREY, linewidth=0.8, linestyle=":")

@@ -92,12 +92,12 @@ def split_task(
         there = tested[task.rows]
         inside = [inside[0] & ~there, inside[1] & ~there, inside[2] & there]
     parts = SplitTask(*map(np.flatnonzero, inside))
-    for purpose, part, wanted in zip(Split._fields, parts, split, strict=True):
-        if not part.size and (wanted or purpose != "test"):
+    for purpose, part, chosen in zip(Split._fields, parts, split, strict=True):
+        if not part.size and (chosen or purpose != "test"):
             present = sorted(set(pd.Series(folds).dropna().astype(int).tolist()))
             raise TaskError(
                 f"task {task.name!r}: no record with a label is in the {purpose} folds "
-                f"{list(wanted)}; folds with records: {present}"
+                f"{list(chosen)}; folds with records: {present}"
             )
     patients = patient.iloc[task.rows]
     seen: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.terminal.screen import print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
@@ -49,12 +50,12 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
     for item in evaluations:
         for name, model in item.results["models"].items():
             value, low, high = model[measure]
-            gain = item.results["differences"].get(f"pre-trained - {name}")
+            gain = item.results["differences"].get(f"{PRE_TRAINED} - {name}")
             words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
             bounds = f"{low:.3f}, {high:.3f}"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
-    undefined = first["models"]["pre-trained"]["undefined_labels"]
+    undefined = first["models"][PRE_TRAINED]["undefined_labels"]
     if undefined:
         print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
 
