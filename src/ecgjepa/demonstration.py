@@ -61,10 +61,10 @@ def demo(
         out: Folder for everything.
         data: A real PTB-XL folder, ``{"ptb-xl": DIR}``; simulated ECGs by default.
         records: How many to simulate.
-        preset: Of the pre-training.
-        task: Of the evaluation.
+        preset: Preset of the pre-training.
+        task: Task of the evaluation.
         split: Folds for training, selection and test.
-        seed: Of simulation, pre-training and evaluation.
+        seed: Seed of simulation, pre-training and evaluation.
         overrides: ``section.key=value`` items of the pre-training.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (done, in all) within a step.

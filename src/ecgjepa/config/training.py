@@ -29,13 +29,13 @@ class TrainConfig(Section):
         gradient_clip: Greatest gradient norm; 0 for none.
         normalise_targets: Layer norm without parameters on the targets, as in I-JEPA; the paper
             does without.
-        loss: Of the predicted features: ``l1`` (mean absolute error, the paper), ``smooth-l1``
+        loss: Loss of the predicted features: ``l1`` (mean absolute error, the paper), ``smooth-l1``
             (squared below an error of 1) or ``l2`` (mean squared error).
         lead_dropout: Probability with which each lead is hidden from the context encoder; needs
             ``encoder.lead_patches``. At least one lead always stays.
         precision: ``auto`` is bfloat16 autocast where the hardware computes in it, else float32.
         compile: Compile the networks with `torch.compile` before the first step.
-        seed: Of weights, data order and masks.
+        seed: Seed of weights, data order and masks.
         stop_on_collapse: End the run with an error when the collapse monitor's alarm persists.
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints.

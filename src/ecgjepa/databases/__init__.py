@@ -56,7 +56,7 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
 
     Args:
         database: One of `database_names`, or any other name for an archive of your own.
-        root: Its folder.
+        root: Folder of the database.
         table: CSV that describes the records of an archive of your own; for the Challenge's copy
             of PTB-XL, PTB-XL's own table.
 

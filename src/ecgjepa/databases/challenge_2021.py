@@ -28,7 +28,7 @@ class Member(NamedTuple):
     """One database of the Challenge.
 
     Attributes:
-        folder: Its name in the published tree.
+        folder: Name of the folder in the published tree.
         num_records: Records published there.
         prefix: What record names begin with.
         first: Lowest number in a record name.

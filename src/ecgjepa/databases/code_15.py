@@ -91,7 +91,7 @@ def read_exam(root: Path, entry: Entry, damaged: Damaged = "raise") -> Record:
 
     Args:
         root: Folder of the database.
-        entry: Its ``path`` names file and row, as in ``exams_part0.hdf5#3``.
+        entry: Entry whose ``path`` names file and row, as in ``exams_part0.hdf5#3``.
         damaged: Without effect: the files carry no checksums.
 
     Returns:

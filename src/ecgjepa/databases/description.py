@@ -43,7 +43,7 @@ class DatabaseDescription:
         title: As published.
         num_records: Records published.
         paper_records: Records that the paper pre-trained on, or None if it did not use them.
-        paper_seconds: Their duration in seconds, or None.
+        paper_seconds: Duration of the records in the paper, in seconds, or None.
         sampling_rates: As published, in Hz.
         licence: Short name of its licence.
         citations: The data set, and the papers that describe it.

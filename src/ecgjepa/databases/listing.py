@@ -80,7 +80,7 @@ class Listing:
 
     Attributes:
         database: Name of the database.
-        root: Its folder.
+        root: Folder of the database.
         table: One row per record that is present, with the columns of `Entry`, sorted.
         absent: Records that the database's table names but this copy lacks.
         notices: What a user should know about this copy, in sentences.

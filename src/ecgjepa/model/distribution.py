@@ -33,7 +33,7 @@ class DistributionConfig(Section):
 
     Attributes:
         records: Training records it was fitted on.
-        shrinkage: Of the covariance, towards a multiple of the identity.
+        shrinkage: Shrinkage of the covariance, towards a multiple of the identity.
         threshold: Distance up to which a share ``passed`` of the validation records lies.
         passed: That share.
         sha256: Of ``distribution.safetensors``.
@@ -50,10 +50,10 @@ class FeatureDistribution(NamedTuple):
     """Mean and shrunk covariance of standardised training features.
 
     Attributes:
-        mean: Of the features.
-        scale: Their standard deviation; 1 where they are constant.
+        mean: Mean of the features.
+        scale: Standard deviation of the features; 1 where a feature is constant.
         factor: Lower Cholesky factor of the standardised features' covariance.
-        shrinkage: Of that covariance, towards a multiple of the identity.
+        shrinkage: Shrinkage of that covariance, towards a multiple of the identity.
     """
 
     mean: Float[np.ndarray, " dim"]
@@ -112,7 +112,7 @@ def check_finite(features: Features, which: str) -> None:
     """Raise `ScoreError` if features are no finite numbers.
 
     Args:
-        features: Of some records.
+        features: Features of some records.
         which: What these records are, for the message.
     """
     wrong = ~np.isfinite(features)

@@ -25,7 +25,7 @@ class VisionTransformer(nn.Module):
 
     Args:
         config: Architecture.
-        dropout: Of the blocks' branches while training; 0 in pre-training.
+        dropout: Dropout of the blocks' branches while training; 0 in pre-training.
     """
 
     def __init__(self, config: EncoderConfig, *, dropout: float = 0.0) -> None:

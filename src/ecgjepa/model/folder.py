@@ -58,7 +58,7 @@ class PretrainingFacts(Section):
     Attributes:
         objective: Name of the objective they were trained for.
         steps: Optimizer steps; 0 for random weights, None if unknown.
-        seed: Of the initial weights; None if unknown.
+        seed: Seed of the initial weights; None if unknown.
         store: Fingerprint of the store, or what is known instead of it.
         folds: Folds seen, per database; None if it has none, or they are not known.
         records: Records seen, per database, where the number is known; 0 if it gave none.
@@ -78,8 +78,8 @@ class ModelConfig(Section):
     """What ``config.json`` says.
 
     Attributes:
-        format_version: Of the folder's layout.
-        software_version: Of the ecgjepa that wrote it.
+        format_version: Version of the folder's layout.
+        software_version: Version of ecgjepa that wrote the folder.
         encoder: Architecture.
         head: Head, or None for an encoder alone.
         preprocessing: What is done to a record before the model sees it.
@@ -87,7 +87,7 @@ class ModelConfig(Section):
         window: How a record is cut.
         task: Meaning of the outputs, or None for an encoder alone.
         calibration: Correction of the probabilities, or None.
-        distribution: Of the training records' features, or None.
+        distribution: Distribution of the training records' features, or None.
         pretraining: Origin of the encoder.
         training: Origin of the head: protocol, folds, selection.
         weights_sha256: Of ``model.safetensors``.
@@ -178,9 +178,9 @@ def save_model(
     Args:
         folder: Where.
         model: Encoder, or classifier if ``config`` has a head and a task.
-        config: Its description; the files' SHA-256 are filled in.
+        config: Description of the model; the SHA-256 of the files is filled in.
         card: Text of the model card.
-        distribution: Of the training records' features, if ``config`` describes one.
+        distribution: Distribution of the training records' features, if ``config`` describes one.
     """
     assert (config.distribution is None) == (distribution is None)
     assert (config.head is None) == isinstance(model, VisionTransformer)

@@ -78,7 +78,7 @@ class Block(nn.Module):
         num_heads: Attention heads.
         mlp_ratio: Width of the MLP relative to ``dim``.
         norm_eps: Epsilon of the layer norms.
-        dropout: Of both branches' outputs, while training.
+        dropout: Dropout of both branches' outputs, while training.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ class Normaliser(nn.Module):
 
     Args:
         mean: Per database and lead, in mV, over training records.
-        std: Likewise; 0 for a lead that was constant, which is then only centred.
+        std: Standard deviation per database and lead, in mV; 0 for a constant lead, which is then
+            only centred.
         clip: Largest magnitude, in standard deviations.
     """
 

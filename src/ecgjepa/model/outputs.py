@@ -22,8 +22,8 @@ class TaskConfig(Section):
             (a value is the output times ``spread`` plus ``centre``).
         labels: Label of each logit, in order.
         descriptions: What the labels stand for.
-        centre: Of a regression: mean of each label's training values.
-        spread: Of a regression: their standard deviation.
+        centre: Mean of each label's training values, in a regression.
+        spread: Standard deviation of each label's training values, in a regression.
     """
 
     name: str
@@ -57,7 +57,7 @@ class CalibrationConfig(Section):
 
     Attributes:
         method: ``temperature`` or ``platt``.
-        kind: Of the task.
+        kind: Kind of the task.
         scale: Per label, positive.
         shift: Per label; 0 for a temperature.
         folds: Validation folds it was fitted on.

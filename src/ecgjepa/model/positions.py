@@ -26,7 +26,7 @@ class Positions(nn.Module):
     """Embeddings to add to tokens, and rotations for attention; for encoder and predictor.
 
     Args:
-        config: Of the encoder: kind of positions, leads.
+        config: Configuration of the encoder: kind of positions, leads.
         dim: Width of the tokens.
         num_heads: Attention heads.
 

@@ -42,7 +42,7 @@ class Measurement(NamedTuple):
         seconds_per_record: Forward and backward pass.
         seconds_per_step: Optimizer and target update, whatever the batch.
         records_read_per_second: From the store, by all its threads; None without a store.
-        memory_bytes: Of the device.
+        memory_bytes: Memory of the device.
         records_at_once: Batch size of the timing.
     """
 

@@ -34,10 +34,10 @@ class Speed(NamedTuple):
 
     Attributes:
         seconds_per_step: Wall time.
-        records_per_second: Of the whole run.
+        records_per_second: Records per second of the whole run.
         computed_per_second: Records the device could compute.
         read_per_second: Records the store could deliver; None if not measured.
-        seconds: Of all steps, without start, checkpoints and probes.
+        seconds: Seconds of all steps, without start, checkpoints and probes.
     """
 
     seconds_per_step: float

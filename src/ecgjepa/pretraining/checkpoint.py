@@ -42,7 +42,7 @@ class CheckpointState(NamedTuple):
         step: Optimizer steps done.
         store: Fingerprint of the store it was trained on.
         origin: What computed it, see `origin_here`.
-        losses: Of the parts since the last line of the log, which is yet to average them.
+        losses: Losses of the parts since the last line of the log, which is yet to average them.
     """
 
     step: int
@@ -173,7 +173,7 @@ def remove_old_checkpoints(
     """Remove checkpoints that need not be kept, and what interrupted writes left.
 
     Args:
-        folder: Of the checkpoints.
+        folder: Folder of the checkpoints.
         keep: How many of the latest stay; 0 keeps all.
         newest: Step of the one just written. Later ones are damaged, or the run would have gone
             on from them: they stay until they are written again, and do not count.

@@ -20,7 +20,7 @@ def meet(rank: int, size: int, timeout: timedelta) -> Store:
     """Wait for all processes of this attempt and return a store that is theirs alone.
 
     Args:
-        rank: Of this process.
+        rank: Rank of this process.
         size: How many there are.
         timeout: How long one waits for another, here and whenever the store is asked.
 

@@ -39,7 +39,7 @@ class EvaluationSection:
         path: Its folder.
         results: Content of ``results.json``.
         name: Protocol, and what of it is not the usual.
-        predictions: Of the validation and test records.
+        predictions: Predictions of the validation and test records.
         curves: ROC curves; of a regression, predicted against true values.
         reliability: Reliability curves, where there are any.
         embeddings: Map of the test records' features, where there is one.

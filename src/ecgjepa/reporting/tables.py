@@ -58,7 +58,7 @@ class ComparisonSection:
 
     Attributes:
         path: Its folder.
-        content: Of ``comparison.json``.
+        content: Content of ``comparison.json``.
         grids: A table per task.
         figure: As the comparison drew it; None where that file is gone.
     """

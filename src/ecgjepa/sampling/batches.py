@@ -182,7 +182,7 @@ def normalisation_tables(
     """Return mean and std in mV, each (databases, leads), in the manifest's order.
 
     Args:
-        store: Its databases and leads.
+        store: Store with the databases and leads.
         constants: ``store`` takes what is measured over its training records, ``paper`` what the
             paper publishes.
 

@@ -46,7 +46,7 @@ def simulate(
         records: How many, from 1 to 1,000,000 or what the database has record names for.
         to: Folder to write: absent, empty, or left by an earlier simulation, which it replaces.
         layout: One of `LAYOUTS`, named as the databases that `ecgjepa.databases` reads.
-        seed: Of the simulated population.
+        seed: Seed of the simulated population.
         rates: Sampling rates in Hz to write files for: 500, 100 or both. For PTB-XL only.
         seconds: Length of every record, from 1 to 1800 (CODE-15%: 10.24); by default that of the
             published records, which for St-Petersburg INCART is half an hour.

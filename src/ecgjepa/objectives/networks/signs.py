@@ -49,7 +49,7 @@ def collapse_signs(
     alone say nothing about the heart, and must count as collapsed.
 
     Args:
-        features: Of patches.
+        features: Features of patches.
         index: Positions of those patches; by default every record has all, in order. Where few
             records share a position, their mean is close to each, and the spread comes out low.
         num_patches: How many positions there are; by default as many as ``index`` names.

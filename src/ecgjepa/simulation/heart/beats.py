@@ -197,7 +197,7 @@ def add_waves(
         target: Dipole in mV, changed in place.
         pulses: What every beat adds.
         anchors: Time of each beat's anchor in the record, in s.
-        sampling_rate: Of ``target``, in Hz.
+        sampling_rate: Sampling rate of ``target``, in Hz.
         gain: Factor on each beat's dipole.
         slowness: Factor on each beat's times and widths.
     """

@@ -79,7 +79,7 @@ class Traits:
     Attributes:
         age: In years.
         female: Whether the person is female.
-        stage: Of an infarction, from 0 (hours old) to 1 (years old).
+        stage: Stage of an infarction, from 0 (hours old) to 1 (years old).
         dual_chamber: Whether a pacemaker stimulates atria and ventricles.
     """
 
@@ -290,7 +290,7 @@ def apply_conditions(
         heart: A healthy one.
         codes: Statements, already checked; those about rhythm change no beat.
         severity: From 0 to 1, per code that changes the beat.
-        traits: Of the person.
+        traits: Traits of the person.
     """
     for code, change in _CHANGES.items():
         if code in codes:

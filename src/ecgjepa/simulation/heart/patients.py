@@ -40,17 +40,17 @@ class Patient:
     """A person with a heart.
 
     Attributes:
-        number: Of the patient within the seed's population.
+        number: Number of the patient within the seed's population.
         visits: How many records are taken.
         codes: Lasting statements; the rhythm of the day is not among them unless it lasts too.
         severity: From 0 to 1, of each code that shapes the beat.
         likelihood: What PTB-XL's table says beside each of the codes.
         traits: Age, sex and what else shapes the heart.
-        heart: Its ordinary beat.
+        heart: Ordinary beat of the patient.
         field: How the leads see the dipole of this body.
         tempo: How fast the heart tends to be, in standard deviations.
         restless: How arrhythmic sinus rhythm tends to be, from 0 to 1; the young are more so.
-        foci: Its ventricular ectopic beats, two if there are any.
+        foci: Ventricular ectopic beats of the patient, two if there are any.
     """
 
     number: int
@@ -76,7 +76,7 @@ def draw_patient(seed: int, number: int) -> Patient:
     """Draw patient ``number`` of a population.
 
     Args:
-        seed: Of the population.
+        seed: Seed of the population.
         number: From 0; independent of how many patients there are.
     """
     rng = generator(seed, number)
@@ -91,8 +91,8 @@ def patient_with(codes: tuple[str, ...], seed: int, severity: float | None) -> P
 
     Args:
         codes: Already checked.
-        seed: Of everything random.
-        severity: Of all findings; None draws each from 0.45 to 1.
+        seed: Seed of everything random.
+        severity: Severity of all findings; None draws each from 0.45 to 1.
     """
     rng = generator(seed, 0)
     own = {

@@ -106,7 +106,7 @@ def trace_visit(
     """Return visit number ``visit`` of a patient, with noise.
 
     Args:
-        seed: Of the population.
+        seed: Seed of the population.
         patient: Whose heart it is.
         visit: From 0.
         num_samples: Length.

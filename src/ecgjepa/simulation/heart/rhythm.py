@@ -20,7 +20,7 @@ class Rhythm:
     """The beats of a record, in order.
 
     Attributes:
-        onsets: Of the QRS complexes, in s.
+        onsets: Onsets of the QRS complexes, in s.
         intervals: RR interval before each beat, in s.
         ectopic: 0 for the heart's own beats, 1 or 2 for the patient's ventricular ectopic foci.
         atrial: Whether a P wave precedes the beat.
@@ -65,7 +65,7 @@ def sinus(
     Args:
         rng: Source of randomness.
         rate: Mean rate per minute.
-        duration: Of the record, in s.
+        duration: Duration of the record, in s.
         breathing: Respiratory rate, in Hz.
         variability: Relative amplitude of the respiratory part; the slow part has half of it.
     """
@@ -99,7 +99,7 @@ def flutter(
         rng: Source of randomness.
         atrial_rate: Flutter waves per minute.
         ratio: Flutter waves per conducted beat; 0 alternates between two and four.
-        duration: Of the record, in s.
+        duration: Duration of the record, in s.
     """
     cycle = 60 / atrial_rate
     count = _count(duration, 2 * cycle)
@@ -125,7 +125,7 @@ def with_extrasystoles(
     Args:
         rng: Source of randomness.
         rhythm: With ordinary beats only.
-        duration: Of the record, in s.
+        duration: Duration of the record, in s.
         foci: How many different ectopic morphologies take part, 1 or 2.
         bigeminy: Every second beat is ectopic, rather than 1 to 4 per ten seconds.
     """
@@ -164,7 +164,7 @@ def fibrillatory_waves(
         rng: Source of randomness.
         num_samples: Length.
         sampling_rate: In Hz.
-        amplitude: Of the dipole, in mV.
+        amplitude: Amplitude of the dipole, in mV.
     """
     time = np.arange(num_samples, dtype=np.float32) / np.float32(sampling_rate)
     centre = rng.uniform(4.8, 7.5)
@@ -208,7 +208,7 @@ def flutter_waves(
         sampling_rate: In Hz.
         atrial_rate: Waves per minute.
         start: When one of the waves starts, in s.
-        amplitude: Of the dipole, in mV.
+        amplitude: Amplitude of the dipole, in mV.
     """
     time = np.arange(num_samples) / sampling_rate
     phase = ((time - start) * atrial_rate / 60).astype(np.float32) * np.float32(2 * np.pi)

@@ -45,7 +45,7 @@ def build_heart(
         rng: Source of randomness.
         codes: Statements, already checked.
         severity: From 0 to 1, per code that changes the beat.
-        traits: Of the person.
+        traits: Traits of the person.
     """
     heart = apply_conditions(_healthy(rng, traits), codes, severity, traits)
     limits = next((_TURNS[code] for code in _TURNS if code in codes), _ANY_TURN)
@@ -80,8 +80,8 @@ def _individual(
     Args:
         rng: Source of randomness.
         heart: In the average position.
-        traits: Of the person.
-        limits: Of the turn in the frontal plane, in degrees.
+        traits: Traits of the person.
+        limits: Limits of the turn in the frontal plane, in degrees.
     """
     older = (traits.age - 55) / 10
     # Hearts lie within limits: beyond them the axis would be a finding of its own.

@@ -82,7 +82,7 @@ class _Style(NamedTuple):
     """How the records of one database are written.
 
     Attributes:
-        digits: Of the number in a record's name.
+        digits: Number of digits in a record's name.
         rate: In Hz.
         seconds: Draws a record's length.
         unit: As the headers spell it.

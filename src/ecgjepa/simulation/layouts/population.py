@@ -18,9 +18,9 @@ class Visit(NamedTuple):
     """One record to be written.
 
     Attributes:
-        number: Of the record, from 1.
+        number: Number of the record, from 1.
         patient: Whose record it is.
-        visit: Of the patient, from 0.
+        visit: Visit of the patient, from 0.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Population:
 
     Attributes:
         records: How many.
-        seed: Of the population.
+        seed: Seed of the population.
         seconds: Length of every record; None for the lengths of the published database.
         rates: Sampling rates in Hz, where a database has files at more than one.
         first_patient: Number of the first patient in the seed's population.
@@ -110,7 +110,7 @@ def population(
     """Yield every record of a population as patient and number of the visit, without end.
 
     Args:
-        seed: Of the population.
+        seed: Seed of the population.
         first: Number of the first patient.
         num_visits: How many visits a patient of a seed makes; by default as many as in PTB-XL.
     """

@@ -94,10 +94,10 @@ def metadata_row(
     """Return a record's row of the table, except for its file names.
 
     Args:
-        seed: Of the population.
-        number: Of the record, from 1.
+        seed: Seed of the population.
+        number: Number of the record, from 1.
         patient: Whose record it is.
-        visit: Of the patient, from 0.
+        visit: Visit of the patient, from 0.
         tracing: The record.
     """
     # The person's data and the visit's come from sources of their own: signals do not depend on

@@ -33,7 +33,7 @@ def write_record(
         leads: Names of the columns.
         rate: Sampling rate in Hz.
         gain: As the header spells it, e.g. ``1000.0(0)/mV``.
-        ending: Of the signal file.
+        ending: Ending of the signal file.
         head: What the signal file begins with.
         signed_checksums: Whether checksums range from -32768 rather than from 0.
         stamp: Time and date, as the header spells them.
