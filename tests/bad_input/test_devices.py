@@ -4,6 +4,7 @@ The mutations are drawn from a seed, so that every run tries the same ones. Half
 formats with checksums get new ones: what is behind the checksum must be as sound as what is before.
 """
 
+import os
 import random
 import struct
 import time
@@ -27,7 +28,8 @@ from ecgjepa import read_record
 from ecgjepa.errors import EcgjepaError
 from ecgjepa.io.devices import mfer_tags
 
-NUM_MUTANTS = 60
+# Of each kind; a campaign sets more.
+NUM_MUTANTS = int(os.environ.get("ECGJEPA_MUTANTS", "60"))
 # Against what never ends or fills the memory; the machine may be busy.
 MOST_SECONDS, MOST_BYTES = 5.0, 50_000_000
 WORDS = (

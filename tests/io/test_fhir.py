@@ -49,6 +49,18 @@ def test_letters_are_no_samples(tmp_path):
     np.testing.assert_allclose(record.signal[:, 0], [0.001, 0, 0, 0, 0.015], rtol=1e-6)
 
 
+def test_a_unit_by_its_code_or_in_words(tmp_path):
+    for code, unit, scale in (("mV", "millivolts", 1), ("266418", "uV", 1e-3), ("uV", None, 1e-3)):
+        data = sampled_data([1, 2], unit=unit)
+        data["origin"]["code"] = code
+        resource = {"resourceType": "Observation", "component": [component("I", data)]}
+        record = read_record(write(tmp_path / "x.json", resource))
+        np.testing.assert_allclose(record.signal[:, 0], [scale, 2 * scale], rtol=1e-6)
+    data["origin"] = {"value": 0, "code": "266418", "unit": "counts"}
+    with pytest.raises(UnitError, match=r"unknown amplitude unit 'counts'"):
+        read_record(write(tmp_path / "x.json", resource))
+
+
 def test_parts_of_a_lead_are_joined(tmp_path):
     """A watch's export has a component for each ten seconds of its one lead."""
     parts = [component("I", sampled_data(values)) for values in ([1, 2], [3, 4], [5])]

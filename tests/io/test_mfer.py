@@ -83,6 +83,9 @@ def test_a_channel_of_its_own(tmp_path, digital):
     np.testing.assert_allclose(record.signal[:, 0], digital[:, 0] * 0.0005, rtol=1e-6)
     np.testing.assert_allclose(record.signal[:, 1], digital[:, 1] * 0.001, rtol=1e-6)
     assert codes(record) == ["other_channel"]
+    status = tag(0x0A, b"\x04") + tag(0x0D, b"\x01\x00")
+    record = read_record(write_mfer(tmp_path / "z.mwf", digital, own={11: status}))
+    assert (record.leads, codes(record)) == (LEADS[:11], ["other_channel"])
     slower = tag(0x0B, struct.pack("<BbH", 1, -3, 4))
     with pytest.raises(RecordFormatError, match=r"leads differ in rate \(Hz\)"):
         read_record(write_mfer(tmp_path / "y.mwf", digital, own={1: slower}))
@@ -114,8 +117,8 @@ def test_what_is_no_rhythm_is_left_out(tmp_path, digital):
 
 def test_what_is_not_read_is_refused_by_name(tmp_path, digital):
     for options, match in (
-        ({"common": tag(0x0D, b"\x05\x00")}, "a channel has an offset"),
-        ({"own": {2: tag(0x43, b"\x00\x01")}}, "a channel has a skew in time"),
+        ({"common": tag(0x0D, b"\x05\x00")}, "lead I has an offset, which"),
+        ({"own": {2: tag(0x43, b"\x00\x01")}}, "lead III has a skew in time, which"),
         ({"common": tag(0x0E, b"\x01\x00")}, "samples are compressed"),
         ({"common": tag(0x0A, b"\x09")}, "samples of type 9"),
         ({"interval": (2, -3, 1)}, "of unit 2; expected Hz"),

@@ -8,6 +8,7 @@ Format: https://hl7.org/fhir/observation.html, https://hl7.org/fhir/datatypes.ht
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,13 +145,7 @@ def _part(name: str, data: Any) -> _Part:  # noqa: ANN401
         )
     origin = data.get("origin")
     origin = origin if isinstance(origin, dict) else {}
-    unit = origin.get("code") or origin.get("unit")
-    if not unit:
-        raise UnitError(
-            f"lead {name} has an origin without a unit, so that its amplitudes are not known; "
-            "expected mV or uV"
-        )
-    scale = millivolt_per_unit(str(unit))
+    scale = _scale(name, origin)
     tokens = data["data"].split()
     valid = np.array([token not in _NO_NUMBER for token in tokens], np.bool_)
     numbers = np.array([token if token not in _NO_NUMBER else "0" for token in tokens], np.float64)
@@ -159,6 +154,20 @@ def _part(name: str, data: Any) -> _Part:  # noqa: ANN401
     factor, zero = _float(data, "factor", 1.0), _float(origin, "value", 0.0)
     _check_limits(name, data, zero + factor * numbers[valid])
     return _Part((zero + factor * numbers) * scale, valid, _rate(name, data))
+
+
+def _scale(name: str, origin: Json) -> float:
+    """Return mV per unit of the origin, by its code or by its words."""
+    units = [str(origin[key]) for key in ("code", "unit") if origin.get(key)]
+    for unit in units[:-1]:  # the code may be of a nomenclature, the unit in words beside it
+        with suppress(UnitError):
+            return millivolt_per_unit(unit)
+    if not units:
+        raise UnitError(
+            f"lead {name} has an origin without a unit, so that its amplitudes are not known; "
+            "expected mV or uV"
+        )
+    return millivolt_per_unit(units[-1])
 
 
 def _check_limits(name: str, data: Json, values: np.ndarray) -> None:

@@ -64,7 +64,7 @@ def read_mfer(path: Path) -> Record:
 
     Raises:
         RecordFormatError: If the file is damaged or cut short, holds no rhythm, has gaps, or uses
-            what is not read: compression, offsets, skew between channels, status samples.
+            what is not read: compression, offsets, skew between channels.
         LeadError: If no channel is one of the twelve leads.
     """
     content = read_bytes(path, _MOST_BYTES)
@@ -166,6 +166,12 @@ def _leads(part: _Part) -> list[int]:
             f"none of the channels {[channel.name for channel in part.channels]} is one "
             "of the twelve leads in volt"
         )
+    for channel in (part.channels[i] for i in kept):
+        if channel.fault:
+            raise RecordFormatError(
+                f"lead {channel.name} has {channel.fault}, which is not read",
+                reason="unsupported_variant",
+            )
     facts = {(part.channels[i].sampling_rate, len(part.columns[i])) for i in kept}
     if len(facts) > 1:
         raise RecordFormatError(f"leads differ in rate (Hz) or number of samples: {sorted(facts)}")

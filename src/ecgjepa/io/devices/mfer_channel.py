@@ -11,7 +11,9 @@ from ecgjepa.io.devices.scp_leads import LEAD_NAMES
 
 # Codes of units.
 VOLT, _HERTZ, _SECOND = 0, 0, 1
-_TYPES = {0: "i2", 1: "u2", 2: "i4", 3: "u1", 5: "i1", 6: "u4", 7: "f4", 8: "f8"}
+_TYPES = {0: "i2", 1: "u2", 2: "i4", 3: "u1", 4: "u2", 5: "i1", 6: "u4", 7: "f4", 8: "f8"}
+# Bits that say how the device was, such as a pacemaker's pulses.
+_STATUS, _NO_UNIT = 4, -1
 # Up to V7, and from III on, the numbers are those of SCP-ECG.
 _LEADS = {code: name for code, name in LEAD_NAMES.items() if code != 10}
 _NOT_READ = {
@@ -26,7 +28,7 @@ class Channel(NamedTuple):
 
     Attributes:
         name: Of the lead; "lead 19" where the code is none of the twelve's.
-        unit: Code of the amplitudes' unit.
+        unit: Code of the amplitudes' unit; -1 where samples are bits of a status.
         millivolt: Of one step, if the unit is volt.
         sampling_rate: In Hz.
         block: Samples in a block.
@@ -35,6 +37,7 @@ class Channel(NamedTuple):
         wave_type: Of the frame.
         sequences: How many blocks there are, where given.
         assumed: What was not given, and what is taken instead.
+        fault: What makes its samples unreadable, or nothing.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Channel(NamedTuple):
     wave_type: int
     sequences: int | None
     assumed: tuple[str, ...]
+    fault: str
 
 
 def read_channel(values: tags.Values, order: tags.Order) -> Channel:
@@ -55,15 +59,11 @@ def read_channel(values: tags.Values, order: tags.Order) -> Channel:
     Raises:
         RecordFormatError: If one is damaged, or of a kind that is not read.
     """
-    for tag, words in _NOT_READ.items():
-        if any(values.get(tag, b"")):
-            raise RecordFormatError(
-                f"a channel has {words}, which is not read", reason="unsupported_variant"
-            )
+    faults = [words for tag, words in _NOT_READ.items() if any(values.get(tag, b""))]
     kind = tags.number(values.get(tags.DATA_TYPE, b"\0"), order)
     if kind not in _TYPES:
         raise RecordFormatError(
-            f"samples of type {kind} are not read; expected {', '.join(map(str, _TYPES))}",
+            f"samples of type {kind} are not read; expected 0 to 8",
             reason="unsupported_variant",
         )
     dtype = ("<" if order == "little" else ">") + _TYPES[kind]
@@ -81,7 +81,7 @@ def read_channel(values: tags.Values, order: tags.Order) -> Channel:
         raise RecordFormatError("a channel has blocks of 0 samples")
     return Channel(
         name=_LEADS.get(code, f"lead {code}" if lead else "without a name"),
-        unit=unit,
+        unit=_NO_UNIT if kind == _STATUS else unit,
         millivolt=1e3 * step,
         sampling_rate=_rate(values.get(tags.INTERVAL, bytes([_HERTZ, 3, 1])), order),
         block=block,
@@ -90,6 +90,7 @@ def read_channel(values: tags.Values, order: tags.Order) -> Channel:
         wave_type=tags.number(values.get(tags.WAVE_TYPE, b"\0")[:2], order),
         sequences=None if sequences is None else tags.number(sequences, order),
         assumed=tuple(assumed),
+        fault=" and ".join(faults),
     )
 
 
