@@ -128,9 +128,10 @@ def test_row_09_missing_leads_are_derived_or_masked(mine, tmp_path):
     model = ecgjepa.load_model(save(tmp_path / "model"))
     eight, eleven, two = model.predict(sorted(mine.root.glob("*.hea")))
     assert (len(eight.probabilities), eight.error) == (3, None)
-    for refused in (eleven, two):
-        assert "V6 are missing; this model needs I, II" in refused.error
-        assert refused.probabilities == {}
+    assert (len(eleven.probabilities), eleven.error) == (3, None)
+    assert [issue.code for issue in eleven.findings] == ["missing_lead", "resampled"]
+    assert "only 6 of 12 leads are usable: V1, V2, V3, V4, V5, V6: not in the file" in two.error
+    assert two.probabilities == {}
 
 
 def test_row_13_rates_are_exact_and_refused_if_missing_or_not_positive(mine):

@@ -11,12 +11,14 @@ from scipy.special import softmax
 import ecgjepa
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
+from ecgjepa.inference import predict as predict_module
 from ecgjepa.inference.windows import CHUNK, record_windows
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
+from ecgjepa.reporting.ecg_paper import plot_with_findings
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
@@ -127,13 +129,94 @@ def test_eight_leads_are_enough(model, tmp_path, signal):
     assert codes.count("derived_lead") == 4
 
 
-def test_a_missing_chest_lead_is_refused(model, tmp_path, signal):
-    path = write_wfdb(tmp_path / "x.hea", signal[:, :11], leads=LEADS[:11])
-    prediction = model.predict([path])[0]
-    assert prediction.probabilities == {}
-    assert "leads V6 are missing; this model needs I, II" in prediction.error
-    with pytest.raises(RecordFormatError, match="V6"):
-        model.predict_proba([path])
+def test_a_lead_that_is_missing_counts_like_one_that_is_empty(model, tmp_path, signal):
+    absent = write_wfdb(tmp_path / "x.hea", signal[:, :11], leads=LEADS[:11])
+    signal[:, 11] = -32768
+    empty = write_wfdb(tmp_path / "y.hea", signal)
+    first, second = model.predict([absent, empty])
+    assert first.probabilities == second.probabilities
+    assert ("missing_lead", "V6") in {(issue.code, issue.lead) for issue in first.findings}
+    assert ("invalid_lead", "V6") in {(issue.code, issue.lead) for issue in second.findings}
+
+
+def unusable(folder, signal) -> dict[str, str]:
+    """Write records of which too little can be used; return name to the reason."""
+    flat = np.full_like(signal, 17)
+    ten_empty = signal.copy()
+    ten_empty[:, 2:] = -32768
+    hole = signal.copy()
+    hole[1000:2500] = -32768
+    four = signal[:, [0, 6, 7, 8]]
+    write_wfdb(folder / "flat.hea", flat)
+    write_wfdb(folder / "ten-empty.hea", ten_empty)
+    write_wfdb(folder / "hole.hea", hole)
+    write_wfdb(folder / "four.hea", four, leads=("I", "V1", "V2", "V3"))
+    write_wfdb(folder / "volts.hea", signal, gain="0.001(0)/mV")
+    return {
+        "flat": "every lead is flat",
+        "four": "only 4 of 12 leads are usable: II, III, aVR, aVL, aVF, V4, V5, V6: not in",
+        "hole": "only 0 of 12 leads are usable: I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, "
+        "V6: more than a fifth of the samples invalid",
+        "ten-empty": "only 2 of 12 leads are usable: III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6",
+        "volts": "beyond ±32.767 mV (is the unit right?)",
+    }
+
+
+def test_what_prepare_refuses_is_refused_everywhere_for_the_same_reason(
+    model, tmp_path, signal, caplog
+):
+    expected = unusable(tmp_path / "clinic", signal)
+    write_wfdb(tmp_path / "clinic/good.hea", signal)
+    manifest = ecgjepa.prepare({"clinic": tmp_path / "clinic"}, tmp_path / "store")
+    skipped = {skip.record_id: skip for skip in manifest.databases["clinic"].quarantine}
+    assert set(skipped) == set(expected)
+    for name, words in expected.items():
+        path = tmp_path / f"clinic/{name}.hea"
+        assert words in skipped[name].detail
+        (found,) = model.predict([path])
+        assert (found.probabilities, found.reason) == ({}, skipped[name].reason)
+        assert words in found.error
+        with pytest.raises(RecordFormatError) as refusal:
+            ecgjepa.embed([path], tmp_path / "model")
+        assert words in str(refusal.value)
+        plotted = plot_with_findings(path, tmp_path / "x.png")
+        assert words in plotted.refusal
+        assert plotted.findings
+        caplog.clear()
+        ecgjepa.plot(path, tmp_path / "x.png")
+        assert words in caplog.text
+
+
+def test_damaged_samples_can_be_masked_as_prepare_does(model, tmp_path, signal):
+    path = write_wfdb(tmp_path / "x.hea", signal)
+    whole = path.with_suffix(".dat").read_bytes()
+    path.with_suffix(".dat").write_bytes(whole[: len(whole) * 9 // 10])
+    assert model.predict([path])[0].reason == "truncated"
+    (masked,) = model.predict([path], on_bad="mask")
+    assert len(masked.probabilities) == 3
+    assert "truncated" in {issue.code for issue in masked.findings}
+    with pytest.raises(RecordFormatError, match=r"x\.hea|x\.dat"):
+        model.predict([path], on_bad="raise")
+    with pytest.raises(RecordFormatError):
+        ecgjepa.embed([path], tmp_path / "model")
+    assert ecgjepa.embed([path], tmp_path / "model", on_bad="mask").shape == (1, 16)
+
+
+def test_what_no_one_foresaw_is_an_error_of_one_file(model, tmp_path, signal, monkeypatch):
+    good, odd = (write_wfdb(tmp_path / f"{name}.hea", signal) for name in ("good", "odd"))
+    real = predict_module.read_record
+
+    def read(path, **options):
+        if path == odd:
+            raise ZeroDivisionError("Fraction(1, 0)")
+        return real(path, **options)
+
+    monkeypatch.setattr(predict_module, "read_record", read)
+    first, second = model.predict([odd, good])
+    assert first.reason == "internal"
+    assert "odd.hea" in first.error
+    assert "ZeroDivisionError: Fraction(1, 0)" in first.error
+    assert len(second.probabilities) == 3
 
 
 def test_a_short_record_is_padded_and_said_so(model, tmp_path, signal):
@@ -155,7 +238,7 @@ def test_gaps_and_flat_leads_are_findings(model, tmp_path, signal):
 
 def test_nothing_but_gaps_is_refused(model, tmp_path):
     path = write_wfdb(tmp_path / "x.hea", np.full((5000, 12), -32768, np.int16))
-    assert "no valid sample" in model.predict([path])[0].error
+    assert "only 0 of 12 leads are usable" in model.predict([path])[0].error
 
 
 def test_one_bad_file_does_not_stop_the_others(model, tmp_path, signal):

@@ -16,7 +16,7 @@ from ecgjepa.reporting.score_figures import (
     draw_roc,
 )
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.record import Record
+from ecgjepa.signals.record import Issue, Record
 
 
 def record(rng, *, seconds=10.0, leads=LEADS, valid=None):
@@ -63,6 +63,32 @@ def test_gaps_are_left_empty_and_marked(rng):
     assert np.isnan(y[100:300]).all()
     assert np.isfinite(y[:100]).all()
     assert any("no valid samples (I)" in text.get_text() for text in figure.texts)
+
+
+def test_no_lead_leaves_its_row_and_what_is_cut_off_is_noted(rng):
+    ecg = record(rng)
+    ecg.signal[:, LEADS.index("V3")] += 18.0  # an amplifier at its rail
+    ecg.signal[100, LEADS.index("I")] = -9.0
+    figure = draw_ecg(ecg)
+    for line in lines_of(figure)[:12]:
+        assert np.ptp(line.get_ydata()) <= 25.0
+    (note,) = [text.get_text() for text in figure.texts if "cut off" in text.get_text()]
+    assert note == "cut off at the edge of the row, ±1.25 mV: I, V3"
+    tall = record(rng)
+    tall.signal[::50] = 2.0
+    figure = draw_ecg(tall)
+    assert not any("cut off" in text.get_text() for text in figure.texts)
+    assert max(np.ptp(line.get_ydata()) for line in lines_of(figure)) > 15.0
+
+
+def test_what_was_noticed_stands_on_the_picture(rng):
+    issues = [Issue("flat_lead", "constant at 0.250 mV", "V2"), Issue("low_quality", "scores 0.1")]
+    issues += [Issue("noisy_lead", f"noise {number}", "V5") for number in range(20)]
+    figure = draw_ecg(record(rng), findings=issues)
+    texts = [text.get_text() for text in figure.texts]
+    assert {"V2: constant at 0.250 mV", "scores 0.1", "… and 11 more findings"} <= set(texts)
+    colours = {text.get_text(): text.get_color() for text in figure.axes[0].texts}
+    assert colours["V2"] == colours["V5"] != colours["V1"]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 2.5, 7.3, 30.0])

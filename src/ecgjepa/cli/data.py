@@ -170,9 +170,9 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Read databases into a training store."""
+    from ecgjepa.signals.acceptance import ON_BAD
     from ecgjepa.signals.preprocessing import PreprocessingConfig
     from ecgjepa.store.codecs import CODECS
-    from ecgjepa.store.ingest import ON_BAD
     from ecgjepa.store.prepare import prepare as run
     from ecgjepa.store.prepare import prepare_share
 

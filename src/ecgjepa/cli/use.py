@@ -8,7 +8,13 @@ import typer
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
 from ecgjepa.terminal.results import prediction_as_json, print_prediction
-from ecgjepa.terminal.screen import print_facts, print_json
+from ecgjepa.terminal.screen import (
+    print_error,
+    print_facts,
+    print_json,
+    print_line,
+    print_wrapped,
+)
 
 if TYPE_CHECKING:
     from ecgjepa.model.outputs import CalibrationConfig
@@ -19,14 +25,23 @@ def predict(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
     model: ModelOption,
     top: Annotated[int, typer.Option("--top", min=1, help="Labels shown per file.")] = 10,
+    on_bad: Annotated[
+        str,
+        typer.Option(
+            "--on-bad", help="skip files that cannot be used, mask what is damaged, or raise."
+        ),
+    ] = "skip",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Print a model's probabilities for ECG files."""
     from ecgjepa.inference.predict import load_model
+    from ecgjepa.signals.acceptance import ON_BAD
 
+    if on_bad not in ON_BAD:
+        raise typer.BadParameter(f"expected {' or '.join(ON_BAD)}", param_hint="--on-bad")
     loaded = load_model(model, device=device)
-    predictions = loaded.predict(files)
+    predictions = loaded.predict(files, on_bad=on_bad)
     if as_json:
         print_json([prediction_as_json(prediction) for prediction in predictions])
     else:
@@ -63,10 +78,16 @@ def plot(
     file: Annotated[Path, typer.Argument(help="ECG file.")],
     out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
 ) -> None:
-    """Draw a 12-lead ECG on paper, true to size."""
-    from ecgjepa.reporting.ecg_paper import plot as run
+    """Draw a 12-lead ECG on paper, true to size, and print what is noticed about it."""
+    from ecgjepa.reporting.ecg_paper import in_words, plot_with_findings
 
-    print(run(file, out))
+    plotted = plot_with_findings(file, out)
+    print_line(str(plotted.path))
+    for issue in plotted.findings:
+        print_wrapped("  input", in_words(issue))
+    if plotted.refusal is not None:
+        print_error(f"drawn, but not usable: {plotted.refusal}")
+        raise typer.Exit(FELL_SHORT)
 
 
 @app.command()

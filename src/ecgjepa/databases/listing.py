@@ -83,6 +83,7 @@ class Listing:
         root: Folder of the database.
         table: One row per record that is present, with the columns of `Entry`, sorted.
         absent: Records that the database's table names but this copy lacks.
+        refused: Files that would be records but cannot be listed.
         notices: What a user should know about this copy, in sentences.
         training_folds: Folds meant for training, or None where the database has no folds.
         held_out_folds: Folds meant for selection and test.
@@ -95,6 +96,7 @@ class Listing:
     root: Path
     table: pd.DataFrame
     absent: tuple[Skip, ...] = ()
+    refused: tuple[Skip, ...] = ()
     notices: tuple[str, ...] = ()
     training_folds: tuple[int, ...] | None = None
     held_out_folds: tuple[int, ...] = ()
@@ -117,11 +119,11 @@ class Listing:
 
     def rows(self, start: int, stop: int) -> "Listing":
         """Return the listing of some of its rows, without what concerns the whole."""
-        return replace(self, table=self.table.iloc[start:stop], absent=(), notices=())
+        return replace(self, table=self.table.iloc[start:stop], absent=(), refused=(), notices=())
 
     def rows_where(self, chosen: Bool[np.ndarray, " records"]) -> "Listing":
         """Return the listing of the rows for which ``chosen`` is True, as `rows` does."""
-        return replace(self, table=self.table[chosen], absent=(), notices=())
+        return replace(self, table=self.table[chosen], absent=(), refused=(), notices=())
 
     def of_folds(self, folds: tuple[int, ...]) -> "Listing":
         """Return the listing with only the records of these folds."""

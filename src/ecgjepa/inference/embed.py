@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ecgjepa.io import read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
+from ecgjepa.signals.acceptance import one_record
 
 
 @torch.inference_mode()
@@ -21,6 +23,7 @@ def embed(
     model: str | Path,
     *,
     leads: Sequence[str] | None = None,
+    on_bad: Literal["raise", "mask"] = "raise",
     device: str = "auto",
 ) -> Float32[np.ndarray, "files dim"]:
     """Return the mean of an encoder's features over patches and windows: one row per file.
@@ -30,18 +33,21 @@ def embed(
         model: Model folder, or the folder of a run, probe or fine-tuning that holds one.
         leads: Leads to encode, all of the model's by default. Records need not have the others; the
             encoder must have been pre-trained with ``encoder.lead_patches``.
+        on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         ModelFolderError: If the model cannot be used.
         ConfigError: If the model cannot encode these leads.
-        RecordError: At the first file that cannot be used.
+        RecordError: At the first file that cannot be used: what `ecgjepa.prepare` would skip.
 
     Example:
         >>> import ecgjepa
         >>> ecgjepa.embed(["data/ptb-xl/records500/00000/00001_hr.hea"], "runs/jepa").shape
         (1, 96)
     """
+    if on_bad not in ("raise", "mask"):
+        raise ConfigError(f"on_bad is {on_bad!r}; expected raise or mask: each file has its row")
     loaded, config = load_model_folder(find_model(model))
     encoder = loaded.encoder if isinstance(loaded, Classifier) else loaded
     where = choose_device(device)
@@ -50,12 +56,14 @@ def embed(
     registers = config.encoder.num_registers
     rows = np.empty((len(files), config.encoder.dim), np.float32)
     for row, file in zip(rows, files, strict=True):
-        windows, _ = record_windows(read_record(file), config, leads)
-        means = [
-            encoder(normaliser(chunk.to(where)), leads=numbers)[:, registers:].mean(dim=1)
-            for chunk in windows.chunks()
-        ]
-        row[:] = torch.cat(means).mean(dim=0).cpu().numpy()
+        with one_record(str(file)):
+            record = read_record(file, damaged="mask" if on_bad == "mask" else "raise")
+            windows, _ = record_windows(record, config, leads)
+            means = [
+                encoder(normaliser(chunk.to(where)), leads=numbers)[:, registers:].mean(dim=1)
+                for chunk in windows.chunks()
+            ]
+            row[:] = torch.cat(means).mean(dim=0).cpu().numpy()
     return rows
 
 

@@ -21,6 +21,7 @@ from ecgjepa.model.folder import (
 )
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskConfig
+from ecgjepa.signals.acceptance import OnBad, one_record
 from ecgjepa.signals.record import Issue, Record
 
 
@@ -38,6 +39,7 @@ class Prediction:
         distance: How far its features are from those of the training records, which are at about 1:
             see `ecgjepa.model.distribution`. None if the model folder does not know them.
         error: Why there is no prediction, or None.
+        reason: The same as a short code, for counting.
     """
 
     file: str
@@ -47,6 +49,7 @@ class Prediction:
     sampling_rate: float | None = None
     distance: float | None = None
     error: str | None = None
+    reason: str | None = None
 
 
 class Model(NamedTuple):
@@ -63,9 +66,20 @@ class Model(NamedTuple):
         assert self.config.task is not None
         return self.config.task
 
-    def predict(self, files: Sequence[str | Path]) -> list[Prediction]:
-        """Return one prediction per file; a file that cannot be used carries its error."""
-        return [self._predict_file(file) for file in files]
+    def predict(self, files: Sequence[str | Path], *, on_bad: OnBad = "skip") -> list[Prediction]:
+        """Return one prediction per file; a file that cannot be used carries its error.
+
+        What can be used is what `ecgjepa.prepare` would store.
+
+        Args:
+            files: ECG files of any format and rate.
+            on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
+                ``raise`` stops at the first file that cannot be used.
+
+        Raises:
+            RecordError: With ``raise``.
+        """
+        return [self._predict_file(file, on_bad) for file in files]
 
     def predict_proba(self, files: Sequence[str | Path]) -> pd.DataFrame:
         """Return probabilities: one row per file, one column per label.
@@ -86,7 +100,7 @@ class Model(NamedTuple):
         logits are averaged. What is far from the training records is a finding.
 
         Raises:
-            RecordError: If a lead is missing or too little of the record is usable.
+            RecordError: If too little of the record is usable, as for `ecgjepa.prepare`.
             ScoreError: If the model gives features that are no finite numbers.
         """
         windows, findings = record_windows(record, self.config)
@@ -115,12 +129,15 @@ class Model(NamedTuple):
             distance=distance,
         )
 
-    def _predict_file(self, file: str | Path) -> Prediction:
+    def _predict_file(self, file: str | Path, on_bad: OnBad) -> Prediction:
         try:
-            record = read_record(file)
-            prediction = self.predict_record(record)
+            with one_record(str(file)):
+                record = read_record(file, damaged="mask" if on_bad == "mask" else "raise")
+                prediction = self.predict_record(record)
         except RecordError as error:
-            return Prediction(file=str(file), error=str(error))
+            if on_bad == "raise":
+                raise
+            return Prediction(file=str(file), error=str(error), reason=error.reason)
         return Prediction(**{**vars(prediction), "file": str(file)})
 
 
@@ -158,12 +175,19 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
 
 
 def predict(
-    files: Sequence[str | Path], model: str | Path, *, device: str = "auto"
+    files: Sequence[str | Path], model: str | Path, *, on_bad: OnBad = "skip", device: str = "auto"
 ) -> list[Prediction]:
     """Load a model and return one prediction per file.
 
+    Args:
+        files: ECG files of any format and rate.
+        model: Model folder, or folder of a probe or fine-tuning.
+        on_bad: See `Model.predict`.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
     Raises:
         ModelFolderError: If the model cannot be used.
+        RecordError: As `Model.predict`.
 
     Example:
         >>> import ecgjepa
@@ -172,7 +196,7 @@ def predict(
         >>> prediction.error is None, sorted(prediction.probabilities)
         (True, ['CD', 'HYP', 'MI', 'NORM', 'STTC'])
     """
-    return load_model(model, device=device).predict(files)
+    return load_model(model, device=device).predict(files, on_bad=on_bad)
 
 
 def _unlike_training_records(distance: float, known: DistributionConfig) -> tuple[Issue, ...]:

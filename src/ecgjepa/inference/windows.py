@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Float64, Int, Int16
 from torch import Tensor
 
-from ecgjepa.errors import RecordFormatError
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.outputs import TaskConfig
+from ecgjepa.signals.acceptance import refuse_unusable
 from ecgjepa.signals.preprocessing import prepare_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -52,29 +52,18 @@ def record_windows(
     Args:
         record: Any record.
         config: Of the model.
-        leads: Those that must be there; by default all of the model's.
+        leads: Those that are needed; by default all of the model's.
 
     Returns:
         Windows with all of the model's leads, and what was noticed.
 
     Raises:
-        RecordFormatError: If a lead is missing or no sample of them is valid.
+        RecordFormatError: If too little of them can be used, see `ecgjepa.signals.acceptance`.
     """
     preprocessing = config.preprocessing
     needed = preprocessing.leads if leads is None else tuple(leads)
     prepared = prepare_record(record, preprocessing)
-    absent = {issue.lead for issue in prepared.issues if issue.code == "missing_lead"}
-    if missing := [lead for lead in needed if lead in absent]:
-        raise RecordFormatError(
-            f"{record.source or record.record_id}: leads {', '.join(missing)} are "
-            f"missing; this model needs {', '.join(needed)}",
-            reason="too_few_leads",
-        )
-    columns = [preprocessing.leads.index(lead) for lead in needed]
-    if not prepared.measures.valid_count[columns].any():
-        raise RecordFormatError(
-            f"{record.source or record.record_id}: no valid sample", reason="no_samples"
-        )
+    refuse_unusable(prepared, record.source or record.record_id, needed)
     findings = prepared.issues
     size, stride = window_size(config)
     if (length := len(prepared.samples)) < size:

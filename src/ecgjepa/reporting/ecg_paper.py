@@ -4,19 +4,27 @@ Three rows of four leads, 2.5 s each, above a rhythm strip of lead II, with a ca
 One inch of the figure is one inch of paper at ``dpi`` dots.
 """
 
+import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ecgjepa.errors import LeadError
+from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.io import read_record
-from ecgjepa.reporting.figures import STYLE, save_figure
-from ecgjepa.signals.record import Record, standardise_leads
+from ecgjepa.reporting.figures import save_figure
+from ecgjepa.signals.acceptance import one_record, refuse_unusable
+from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
+from ecgjepa.signals.record import Issue, Record, standardise_leads
+
+logger = logging.getLogger(__name__)
 
 _SPEED = 25.0  # mm per second
 _GAIN = 10.0  # mm per mV
@@ -26,12 +34,30 @@ _COLUMN_SECONDS = 2.5
 _ROW_MM = 25.0
 _MARGIN_MM = 6.0
 _PULSE_MM = 7.0
+_LINE_MM = 3.2
+_MOST_LINES, _MOST_LETTERS = 12, 170
 _FINE, _COARSE, _TRACE, _INVALID = "#f6d5d5", "#e9a8a8", "#10202f", "#c65a11"
 _MM_PER_INCH = 25.4
 
 
+class Plotted(NamedTuple):
+    """A picture of an ECG, and what was noticed about the file.
+
+    Attributes:
+        path: The picture.
+        findings: All that was noticed.
+        refusal: Why `ecgjepa.prepare` and `ecgjepa.predict` would not use the record, or None.
+    """
+
+    path: Path
+    findings: tuple[Issue, ...]
+    refusal: str | None
+
+
 def plot(file: str | Path, out: str | Path) -> Path:
     """Draw an ECG file on paper and write the picture (``.png``, ``.svg`` or ``.pdf``).
+
+    What is noticed about the record is marked on the picture and logged as warnings.
 
     Raises:
         RecordError: If the file cannot be read or is no 12-lead ECG.
@@ -42,19 +68,51 @@ def plot(file: str | Path, out: str | Path) -> Path:
         >>> ecgjepa.plot("data/ptb-xl/records500/00000/00001_hr.hea", "ecg.png")
         PosixPath('ecg.png')
     """
+    plotted = plot_with_findings(file, out)
+    for issue in plotted.findings:
+        logger.warning("%s: %s", file, in_words(issue))
+    if plotted.refusal is not None:
+        logger.warning("not usable: %s", plotted.refusal)
+    return plotted.path
+
+
+def plot_with_findings(file: str | Path, out: str | Path) -> Plotted:
+    """Draw an ECG file as `plot` does, and return what was noticed about it.
+
+    Raises:
+        RecordError: See `plot`.
+        ConfigError: See `plot`.
+    """
     record = read_record(file)
-    figure = draw_ecg(record, title=record.record_id)
-    return save_figure(figure, Path(out))
+    with one_record(str(file)):
+        prepared = prepare_record(record, PreprocessingConfig())
+    refusal = None
+    try:
+        refuse_unusable(prepared, str(file), LEADS)
+    except RecordFormatError as error:
+        refusal = str(error)
+    figure = draw_ecg(record, title=record.record_id, findings=prepared.issues)
+    return Plotted(save_figure(figure, Path(out)), prepared.issues, refusal)
 
 
-@rc_context(STYLE)
-def draw_ecg(record: Record, *, title: str = "", note: str = "") -> Figure:
+def in_words(issue: Issue) -> str:
+    """Return what was noticed, with the lead that it is about."""
+    return f"{issue.lead}: {issue.message}" if issue.lead else issue.message
+
+
+def draw_ecg(
+    record: Record, *, title: str = "", note: str = "", findings: Sequence[Issue] = ()
+) -> Figure:
     """Return a 12-lead ECG on paper; stretches without a valid sample are left empty and marked.
+
+    Rows are as high as tall beats need, up to twice the usual; what lies beyond is cut off at the
+    edge of its row, and noted.
 
     Args:
         record: Any record with at least one standard lead; only the first 10 s are drawn.
         title: Printed top left.
         note: Printed below the title.
+        findings: What was noticed: listed at the foot, and the names of their leads in colour.
 
     Raises:
         LeadError: If none of the twelve leads is there.
@@ -62,21 +120,20 @@ def draw_ecg(record: Record, *, title: str = "", note: str = "") -> Figure:
     record = standardise_leads(record)
     if not record.valid.any():
         raise LeadError(f"{record.source or record.record_id}: no valid sample to draw")
+    row = _row_height(record)
     width = _PULSE_MM + 4 * _COLUMN_SECONDS * _SPEED
-    height = _ROW_MM * (len(_LAYOUT) + 1)
+    height = row * (len(_LAYOUT) + 1)
     header = 12.0 if title or note else 4.0
+    lines = _footnotes(record, findings, row)
+    footer = _MARGIN_MM + _LINE_MM * len(lines)
+    total_width, total_height = width + 2 * _MARGIN_MM, height + footer + header
     figure = Figure(
-        figsize=(
-            (width + 2 * _MARGIN_MM) / _MM_PER_INCH,
-            (height + _MARGIN_MM + header) / _MM_PER_INCH,
-        ),
-        facecolor="white",
+        figsize=(total_width / _MM_PER_INCH, total_height / _MM_PER_INCH), facecolor="white"
     )
-    total_width, total_height = width + 2 * _MARGIN_MM, height + _MARGIN_MM + header
     axes = figure.add_axes(
         (
             _MARGIN_MM / total_width,
-            _MARGIN_MM / total_height,
+            footer / total_height,
             width / total_width,
             height / total_height,
         )
@@ -84,16 +141,53 @@ def draw_ecg(record: Record, *, title: str = "", note: str = "") -> Figure:
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     _draw_grid(axes, width, height)
-    for row, leads in enumerate(_LAYOUT):
-        baseline = height - _ROW_MM * (row + 0.5)
+    marked = {issue.lead for issue in findings}
+    for number, leads in enumerate((*_LAYOUT, (_RHYTHM,))):
+        baseline = height - row * (number + 0.5)
         _draw_pulse(axes, baseline)
+        seconds = 4 * _COLUMN_SECONDS / len(leads)
         for column, lead in enumerate(leads):
-            start = column * _COLUMN_SECONDS
-            _draw_lead(axes, record, lead, start, start + _COLUMN_SECONDS, baseline)
-    _draw_pulse(axes, _ROW_MM * 0.5)
-    _draw_lead(axes, record, _RHYTHM, 0.0, 4 * _COLUMN_SECONDS, _ROW_MM * 0.5)
+            band = _Band(lead, column * seconds, (column + 1) * seconds, baseline, row)
+            _draw_lead(axes, record, band, _INVALID if lead in marked else _TRACE)
     _draw_text(figure, record, title, note, total_width, total_height)
+    for number, line in enumerate(lines):
+        y = (footer - 2.0 - _LINE_MM * (number + 0.5)) / total_height
+        figure.text(
+            _MARGIN_MM / total_width,
+            y,
+            line,
+            fontsize=7,
+            color=_INVALID,
+            va="center",
+            parse_math=False,
+        )
     return figure
+
+
+def _row_height(record: Record) -> float:
+    """Return how high a row must be, in mm, for all but the most extreme samples."""
+    shown = record.signal[: round(4 * _COLUMN_SECONDS * record.sampling_rate)]
+    # One lead that is far off must not make all rows high: the last but one in order decides.
+    reach = np.sort(np.quantile(np.abs(shown), 0.995, axis=0))[-2]
+    needed = 2 * float(reach) * _GAIN + 2.0
+    return float(np.clip(math.ceil(needed / 5.0) * 5.0, _ROW_MM, 2 * _ROW_MM))
+
+
+def _footnotes(record: Record, findings: Sequence[Issue], row: float) -> list[str]:
+    """Return the lines at the foot: what was noticed, and what could not be drawn."""
+    lines = [in_words(issue) for issue in findings]
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[: _MOST_LINES - 1], f"… and {len(lines) - _MOST_LINES + 1} more findings"]
+    lines = [shorten(line, _MOST_LETTERS, placeholder=" …") for line in lines]
+    shown = record.signal[: round(4 * _COLUMN_SECONDS * record.sampling_rate)]
+    limit = row / 2 / _GAIN
+    over = np.flatnonzero((np.abs(shown) > limit).any(axis=0)).tolist()
+    if over:
+        names = ", ".join(record.leads[column] for column in over)
+        lines.append(f"cut off at the edge of the row, ±{limit:g} mV: {names}")
+    if gaps := _leads_with_gaps(record):
+        lines.append(f"dotted: no valid samples ({', '.join(gaps)})")
+    return lines
 
 
 def _draw_grid(axes: Axes, width: float, height: float) -> None:
@@ -112,31 +206,39 @@ def _draw_pulse(axes: Axes, baseline: float) -> None:
     axes.plot(x, y, color=_TRACE, linewidth=0.7)
 
 
-def _draw_lead(
-    axes: Axes, record: Record, lead: str, start: float, stop: float, baseline: float
-) -> None:
-    column = record.leads.index(lead)
-    first, last = round(start * record.sampling_rate), round(stop * record.sampling_rate)
+class _Band(NamedTuple):
+    """Where a lead is drawn: from and to which second, about which height, in mm."""
+
+    lead: str
+    start: float
+    stop: float
+    baseline: float
+    row: float
+
+
+def _draw_lead(axes: Axes, record: Record, band: _Band, colour: str) -> None:
+    column = record.leads.index(band.lead)
+    first, last = round(band.start * record.sampling_rate), round(band.stop * record.sampling_rate)
     values = record.signal[first:last, column].astype(np.float64)
     valid = record.valid[first:last, column]
-    x = _PULSE_MM + (start + np.arange(len(values)) / record.sampling_rate) * _SPEED
-    y = np.where(valid, baseline + values * _GAIN, np.nan)
-    # A spike far outside must not cover the neighbouring rows of the whole page.
-    y = np.clip(y, baseline - 1.2 * _ROW_MM, baseline + 1.2 * _ROW_MM)
+    x = _PULSE_MM + (band.start + np.arange(len(values)) / record.sampling_rate) * _SPEED
+    y = np.where(valid, band.baseline + values * _GAIN, np.nan)
+    # What lies far outside must not cover the neighbouring rows.
+    y = np.clip(y, band.baseline - band.row / 2, band.baseline + band.row / 2)
     axes.plot(x, y, color=_TRACE, linewidth=0.7, solid_joinstyle="round")
     if not valid.all() and len(x):
-        axes.plot(
-            x, np.where(valid, np.nan, baseline), color=_INVALID, linewidth=1.2, linestyle=":"
-        )
-    left = _PULSE_MM + start * _SPEED
-    axes.plot([left, left], [baseline - 2, baseline + 2], color=_TRACE, linewidth=0.5)
+        gaps = np.where(valid, np.nan, band.baseline)
+        axes.plot(x, gaps, color=_INVALID, linewidth=1.2, linestyle=":")
+    left = _PULSE_MM + band.start * _SPEED
+    mark = [band.baseline - 2, band.baseline + 2]
+    axes.plot([left, left], mark, color=_TRACE, linewidth=0.5)
     axes.text(
         left + 1.2,
-        baseline + _ROW_MM * 0.30,
-        lead,
+        band.baseline + band.row * 0.30,
+        band.lead,
         fontsize=8,
         fontweight="bold",
-        color=_TRACE,
+        color=colour,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 0.6},
     )
 
@@ -152,19 +254,7 @@ def _draw_text(
     shown = min(record.duration, 4 * _COLUMN_SECONDS)
     whole = "" if shown == record.duration else f" of {record.duration:g} s"
     scale = f"25 mm/s   10 mm/mV   {record.sampling_rate:g} Hz   {shown:g} s{whole}"
-    figure.text(
-        1 - left, _MARGIN_MM / 2 / height, scale, fontsize=7, color="#444", ha="right", va="center"
-    )
-    marked = _leads_with_gaps(record)
-    if marked:
-        figure.text(
-            left,
-            _MARGIN_MM / 2 / height,
-            f"dotted: no valid samples ({', '.join(marked)})",
-            fontsize=7,
-            color=_INVALID,
-            va="center",
-        )
+    figure.text(1 - left, 2.0 / height, scale, fontsize=7, color="#444", ha="right", va="center")
 
 
 def _leads_with_gaps(record: Record) -> Sequence[str]:

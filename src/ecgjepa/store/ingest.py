@@ -1,24 +1,18 @@
 """What becomes of one record on its way into a store."""
 
 import hashlib
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int16
 
 from ecgjepa.databases.listing import Entry, Listing
-from ecgjepa.errors import RecordFormatError
+from ecgjepa.signals.acceptance import OnBad, one_record, refuse_unusable
 from ecgjepa.signals.measures import Measures, signature
 from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig, prepare_record
 
-OnBad = Literal["raise", "skip", "mask"]
-ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
-
-# A record with fewer usable leads cannot be read as a 12-lead ECG: 8 are independent.
-MIN_USABLE_LEADS = 8
 # What most databases record. Shorter records are kept in their length, and counted.
 USUAL_SECONDS = 10
-_UNUSABLE = ("invalid_lead", "missing_lead")
 
 
 class Ingested(NamedTuple):
@@ -47,13 +41,15 @@ def ingest(
         on_bad: With ``mask``, damaged leads and missing ends are marked invalid, not refused.
 
     Raises:
-        RecordError: If it cannot be read, or too little of it is usable.
+        RecordError: If it cannot be read, or too little of it is usable; also if anything
+            unforeseen happens while it is read (``internal``).
     """
-    source = listing.reader(listing.root, entry, "mask" if on_bad == "mask" else "raise")
-    if config.highpass_hz is None and listing.highpass_hz is not None:
-        config = config.model_copy(update={"highpass_hz": listing.highpass_hz})
-    prepared = prepare_record(source, config)
-    _refuse_unusable(prepared, source.source, len(config.leads))
+    with one_record(entry.path):
+        source = listing.reader(listing.root, entry, "mask" if on_bad == "mask" else "raise")
+        if config.highpass_hz is None and listing.highpass_hz is not None:
+            config = config.model_copy(update={"highpass_hz": listing.highpass_hz})
+        prepared = prepare_record(source, config)
+        refuse_unusable(prepared, source.source, config.leads)
     row = _facts(prepared, config.sampling_rate) | {
         "record_id": entry.record_id,
         "database": listing.database,
@@ -65,18 +61,6 @@ def ingest(
         "labels": entry.labels,
     }
     return Ingested(prepared.samples, row, prepared.measures)
-
-
-def _refuse_unusable(prepared: Prepared, source: str, num_leads: int) -> None:
-    unusable = {issue.lead for issue in prepared.issues if issue.code in _UNUSABLE}
-    num_usable = num_leads - len(unusable)
-    if num_usable < min(MIN_USABLE_LEADS, num_leads):
-        raise RecordFormatError(
-            f"{source}: only {num_usable} of {num_leads} leads are usable", reason="too_few_leads"
-        )
-    flat = {issue.lead for issue in prepared.issues if issue.code == "flat_lead"}
-    if len(flat | unusable) == num_leads:
-        raise RecordFormatError(f"{source}: every lead is flat", reason="flat_record")
 
 
 def _facts(prepared: Prepared, sampling_rate: float) -> dict[str, Any]:

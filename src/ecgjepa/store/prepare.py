@@ -12,10 +12,10 @@ from pathlib import Path
 from ecgjepa.errors import StoreError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json
 from ecgjepa.locks import holding, working_in
+from ecgjepa.signals.acceptance import ON_BAD, OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
-from ecgjepa.store.ingest import ON_BAD, OnBad
 from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest
 from ecgjepa.store.merge import (
     PLAN_FILE,

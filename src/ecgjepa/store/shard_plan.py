@@ -15,9 +15,9 @@ import pyarrow.csv as csv
 from ecgjepa.databases import list_all
 from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import StoreError
+from ecgjepa.signals.acceptance import OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec
-from ecgjepa.store.ingest import OnBad
 from ecgjepa.store.manifest import FORMAT_VERSION
 from ecgjepa.store.shards import ShardJob
 from ecgjepa.version import __version__

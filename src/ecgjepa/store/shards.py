@@ -16,10 +16,11 @@ from threadpoolctl import threadpool_limits
 from ecgjepa.databases.listing import Listing, Skip
 from ecgjepa.errors import RecordError
 from ecgjepa.files import replacing, write_json
+from ecgjepa.signals.acceptance import OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, encode, shard_name
 from ecgjepa.store.held_out import Guard
-from ecgjepa.store.ingest import OnBad, ingest
+from ecgjepa.store.ingest import ingest
 from ecgjepa.store.source_files import SCHEMA as FILES_SCHEMA
 from ecgjepa.store.source_files import Notes
 

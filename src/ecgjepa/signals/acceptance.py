@@ -1,0 +1,93 @@
+"""Which records can be used: one rule for training, prediction, features and pictures."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+from ecgjepa.errors import EcgjepaError, RecordFormatError
+from ecgjepa.signals.preprocessing import Prepared
+from ecgjepa.signals.record import Issue
+
+# What happens to a record that cannot be used as it is: stop there, leave it out, or mark damaged
+# leads and missing ends invalid where that is enough.
+OnBad = Literal["raise", "skip", "mask"]
+ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
+
+logger = logging.getLogger(__name__)
+
+# A record with fewer usable leads cannot be read as a 12-lead ECG: 8 are independent.
+MIN_USABLE_LEADS = 8
+_MOST_LETTERS = 500
+_CAUSES = {
+    "missing_lead": "not in the file",
+    "out_of_range": "beyond ±32.767 mV (is the unit right?)",
+    "invalid_lead": "more than a fifth of the samples invalid",
+}
+
+
+def refuse_unusable(prepared: Prepared, source: str, leads: Sequence[str]) -> None:
+    """Refuse a record of which too little can be used.
+
+    A lead that is not in the file, and one that is empty, count alike. Of twelve leads, eight must
+    be usable; of eight or fewer, all. One of them must move.
+
+    Args:
+        prepared: The record.
+        source: Its file, for the message.
+        leads: Those that are needed.
+
+    Raises:
+        RecordFormatError: If it cannot be used (``too_few_leads``, ``flat_record``); the message
+            names the leads and the causes.
+    """
+    issues = [issue for issue in prepared.issues if issue.lead in leads]
+    unusable = _leads_with(issues, "missing_lead", "invalid_lead")
+    num_usable = len(leads) - len(unusable)
+    if num_usable < min(MIN_USABLE_LEADS, len(leads)):
+        causes = "; ".join(_describe(issues, leads))
+        raise RecordFormatError(
+            f"{source}: only {num_usable} of {len(leads)} leads are usable: {causes}",
+            reason="too_few_leads",
+        )
+    if len(_leads_with(issues, "flat_lead") | unusable) == len(leads):
+        others = "".join(f"; {cause}" for cause in _describe(issues, leads))
+        raise RecordFormatError(f"{source}: every lead is flat{others}", reason="flat_record")
+
+
+@contextmanager
+def one_record(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong with one record into an error of that record.
+
+    What no one foresaw in one odd file must not end the work on a whole archive. What concerns more
+    than the record, such as a package that is missing, passes as it is.
+
+    Raises:
+        RecordFormatError: In place of any unforeseen error; its reason is ``internal``.
+    """
+    try:
+        yield
+    except EcgjepaError:
+        raise
+    except Exception as error:
+        logger.debug("%s", name, exc_info=error)
+        raise RecordFormatError(
+            f"{name}: cannot be used, for a reason that was not foreseen: {type(error).__name__}: "
+            f"{str(error)[:_MOST_LETTERS]}. Please report it, with the file if you may",
+            reason="internal",
+        ) from error
+
+
+def _leads_with(issues: Sequence[Issue], *codes: str) -> set[str | None]:
+    return {issue.lead for issue in issues if issue.code in codes}
+
+
+def _describe(issues: Sequence[Issue], leads: Sequence[str]) -> Iterator[str]:
+    """Yield the causes, each with the leads of which it is the first one."""
+    unusable = _leads_with(issues, "missing_lead", "invalid_lead")
+    told: set[str | None] = set()
+    for code, words in _CAUSES.items():
+        concerned = (_leads_with(issues, code) & unusable) - told
+        told |= concerned
+        if concerned:
+            yield f"{', '.join(lead for lead in leads if lead in concerned)}: {words}"
