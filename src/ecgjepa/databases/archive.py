@@ -44,7 +44,10 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
             not readable or contradicts itself.
     """
     files, others = (_without(root, paths, table) for paths in _find(root))
+    files, refused = _refuse_odd_names(files)
     if not files:
+        if refused:
+            raise DatabaseError(f"{database}: {refused[0].detail}; no other ECG file is there")
         raise DatabaseError(
             f"{database}: no ECG file anywhere below {root}; expected {EXPECTED}{_kinds(others)}"
         )
@@ -69,6 +72,7 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
         root=root,
         table=pd.DataFrame(rows, columns=list(Entry._fields)),
         absent=absent,
+        refused=refused,
         notices=notices,
     )
 
@@ -104,6 +108,26 @@ def _find(root: Path) -> tuple[list[str], list[str]]:
     segments = _segments(root, [path for path in files if path.endswith(".hea")])
     kept = [path for path in files if path not in segments]
     return sorted(kept, key=lambda path: path.split("/")), others
+
+
+def _refuse_odd_names(files: list[str]) -> tuple[list[str], tuple[Skip, ...]]:
+    """Tell apart the files whose names are not UTF-8, as on old shares, which no index can hold."""
+    kept, refused = [], []
+    for path in files:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = _written_out(path)
+            words = f"{shown}: the file's name is not UTF-8; rename it"
+            refused.append(Skip(shown, "unreadable_name", words))
+        else:
+            kept.append(path)
+    return kept, tuple(refused)
+
+
+def _written_out(name: str) -> str:
+    """Return a name with the bytes written out that are not UTF-8 and came as surrogates."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _without(root: Path, paths: list[str], table: str | Path | None) -> list[str]:
@@ -194,4 +218,4 @@ def _kinds(others: list[str]) -> str:
     """Return the commonest endings of files that are not read, as a remark."""
     endings = Counter(Path(path).suffix or Path(path).name for path in others)
     common = ", ".join(each for each, _ in endings.most_common(3))
-    return f" (found {common})" if common else ""
+    return f" (found {_written_out(common)})" if common else ""

@@ -12,13 +12,14 @@ from textwrap import shorten
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.io import read_record
-from ecgjepa.reporting.figures import save_figure
+from ecgjepa.reporting.figures import STYLE, save_figure
 from ecgjepa.signals.acceptance import one_record, refuse_unusable
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
@@ -100,6 +101,7 @@ def in_words(issue: Issue) -> str:
     return f"{issue.lead}: {issue.message}" if issue.lead else issue.message
 
 
+@rc_context(STYLE)
 def draw_ecg(
     record: Record, *, title: str = "", note: str = "", findings: Sequence[Issue] = ()
 ) -> Figure:
@@ -159,7 +161,6 @@ def draw_ecg(
             fontsize=7,
             color=_INVALID,
             va="center",
-            parse_math=False,
         )
     return figure
 

@@ -61,6 +61,7 @@ class DatabaseFacts(Section):
     listed: int
     absent: int
     left_out: int
+    refused: tuple[SkippedRecord, ...] = ()
     training_folds: tuple[int, ...] | None
     held_out_folds: tuple[int, ...]
     highpass_hz: float | None
@@ -236,6 +237,10 @@ class _Tally:
     quarantine: list[SkippedRecord] = field(default_factory=list)
     training: LeadSums = field(default_factory=LeadSums)
     everything: LeadSums = field(default_factory=LeadSums)
+
+    def __post_init__(self) -> None:
+        """Begin with what could not even be listed."""
+        self.quarantine += self.facts.refused
 
     def add(self, rows: pa.Table, skipped: list[list[str]]) -> None:
         """Count the rows and skipped records of a shard that are this database's."""

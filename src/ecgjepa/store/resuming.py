@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
-from ecgjepa.store.manifest import HELD_OUT_FILE, SOURCE_FILES, read_manifest
+from ecgjepa.store.manifest import HELD_OUT_FILE, SOURCE_FILES, SkippedRecord, read_manifest
 from ecgjepa.store.merge import DatabaseFacts, PlanFacts
 from ecgjepa.store.shard_plan import ShardPlan
 from ecgjepa.store.shards import forget_shard, is_written, notes_path, read_notes, write_notes
@@ -115,9 +115,10 @@ def facts_of(plan: ShardPlan) -> PlanFacts:
     databases = [
         DatabaseFacts(
             database=listing.database,
-            listed=len(listing),
+            listed=len(listing) + len(listing.refused),
             absent=len(listing.absent),
             left_out=left_out.get(listing.database, 0),
+            refused=tuple(SkippedRecord(**skip._asdict()) for skip in listing.refused),
             training_folds=listing.training_folds,
             held_out_folds=listing.held_out_folds,
             highpass_hz=listing.highpass_hz,
