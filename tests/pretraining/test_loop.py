@@ -334,7 +334,7 @@ def test_a_claim_cut_short_is_claimed_again(store, tmp_path):
 def test_a_foreign_folder_is_refused(store, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/a.tex").write_text("x")
-    with pytest.raises(CheckpointError, match="is no pre-training run"):
+    with pytest.raises(CheckpointError, match="is not a pre-training run"):
         pretrain(store, tmp_path / "thesis", overrides=FAST)
 
 

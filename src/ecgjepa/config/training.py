@@ -20,12 +20,13 @@ class TrainConfig(Section):
         warmup_learning_rate: Start of the linear warm-up.
         final_learning_rate: End of the cosine decay.
         warmup_steps: Steps of linear warm-up.
-        weight_decay: Start of its cosine schedule (weights of linear and convolution layers).
-        final_weight_decay: End of it.
+        weight_decay: Start of the cosine schedule of the weight decay, which is for the weights of
+            linear and convolution layers.
+        final_weight_decay: End of the cosine schedule of the weight decay.
         momentum: Start of the linear schedule of the target encoder's EMA coefficient.
-        final_momentum: End of it.
-        betas: AdamW.
-        eps: AdamW.
+        final_momentum: End of the linear schedule of the coefficient.
+        betas: AdamW's decay rates of the two moments.
+        eps: AdamW's term that keeps the denominator above 0.
         gradient_clip: Greatest gradient norm; 0 for none.
         normalise_targets: Layer norm without parameters on the targets, as in I-JEPA; the paper
             does without.
@@ -39,7 +40,7 @@ class TrainConfig(Section):
         stop_on_collapse: End the run with an error when the collapse monitor's alarm persists.
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints.
-        keep_checkpoints: How many of the latest checkpoints stay on disk; 0 keeps all.
+        keep_checkpoints: Number of the latest checkpoints that stay on disk; 0 keeps all.
         milestone_every: Checkpoints at multiples of this stay for ever; 0 for none.
         trackers: Writers of the metrics beside ``metrics.jsonl``: ``tensorboard``, ``wandb``.
     """

@@ -177,7 +177,7 @@ def masked_activation_bytes(
         config: Settings of the run.
         narrow: Shape of the predictor or decoder.
         context: Tokens that the encoder sees.
-        numbers: How the device computes.
+        numbers: Types that the device computes in.
     """
     encoder, tokens = config.encoder, config.num_tokens
     seen, target = context + encoder.num_registers, tokens - context

@@ -31,14 +31,14 @@ class Objective(ABC):
         title: Name for people, as in "pre-trained with …".
         source: Who published the objective, and where.
         kept_encoder: Name under which a checkpoint holds the encoder to keep.
-        kept_weights: Which weights those are, for a model card.
-        others: What is trained beside the encoder, for the log.
+        kept_weights: Description of those weights, for a model card.
+        others: Name of the networks that are trained beside the encoder, for the log.
         moving_average: Whether the momentum of the schedules moves a target network.
         least_records: Fewest records of a part of a batch that the loss can be computed of.
         any_tokens: Whether the objective works with per-lead patches and every kind of positions.
-        loss_note: What the loss does not tell, as a sentence.
-        features: Whose features the signs describe.
-        advice: What to try against a collapse.
+        loss_note: Sentence on what the loss does not tell.
+        features: Name of the features that the signs describe.
+        advice: Sentence on what to try against a collapse, without its full stop.
     """
 
     name: ClassVar[str]
@@ -164,7 +164,7 @@ def spread_sign(features: str, *, alarms: bool) -> Sign:
     """Return the sign that every objective has: how much features differ between records.
 
     Args:
-        features: Whose features, as in "of the target features".
+        features: Name of the features, such as "target features".
         alarms: Whether a small spread means a collapse.
     """
     return Sign(
@@ -182,7 +182,7 @@ def rank_sign(features: str, dim: int, *, alarms: bool) -> Sign:
     """Return the sign that every objective has: over how many directions features differ.
 
     Args:
-        features: Whose features, as in "of the target features".
+        features: Name of the features, such as "target features".
         dim: Width of the features.
         alarms: Whether few directions mean a collapse.
     """

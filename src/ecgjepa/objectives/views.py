@@ -27,7 +27,7 @@ class ViewsObjective(Objective):
     """An objective that compares two augmented views of each record.
 
     What a probe reads of these objectives is a mean over patches: healthy runs spread it over
-    fewer directions than JEPA its patches, so its rank and spread alarm nobody
+    fewer directions than JEPA its patches, so its rank and spread raise no alarm
     (docs/decisions/0027).
     """
 

@@ -21,11 +21,11 @@ class Sign(Section):
 
     Attributes:
         name: Key of the number in ``metrics.jsonl``.
-        label: What stands beside an axis.
-        meaning: What the number says, for a reader who has not met it.
+        label: Title of its axis.
+        meaning: Explanation of the number for a reader who has not met it.
         below: The features are collapsing if the number is below this; None for no such level.
         above: The features are collapsing if the number is above this; None for no such level.
-        alarm: What a warning says then; ``{value}`` stands for the number. Empty without a level.
+        alarm: Words of the warning, with ``{value}`` for the number; empty without a level.
         least: Lower end of its axis; None to leave it open.
         most: Upper end of its axis; None to leave it open.
     """
@@ -50,10 +50,10 @@ class Span(Section):
     """A stretch of a window that an encoder does not see as it is.
 
     Attributes:
-        start: Where the stretch begins, as a share of the window.
-        end: Where the stretch ends, as a share of the window.
+        start: Beginning of the stretch, as a share of the window.
+        end: End of the stretch, as a share of the window.
         leads: Leads that the stretch is missing from; empty for all leads.
-        kind: Why the stretch is not seen; what a legend says of its colour.
+        kind: Reason why the stretch is not seen; the legend's words for its colour.
     """
 
     start: float
@@ -66,8 +66,8 @@ class Panel(Section):
     """One example of what an objective hides.
 
     Attributes:
-        title: What stands above the example.
-        spans: What is hidden in it.
+        title: Heading of the example.
+        spans: Stretches that are hidden in it.
     """
 
     title: str = ""
@@ -78,10 +78,10 @@ class Picture(Section):
     """What an objective hides of a record, for a picture.
 
     Attributes:
-        caption: What is seen, in sentences.
+        caption: Sentences on what is seen.
         panels: Examples that are drawn on an ECG, one below the other.
         strips: Further examples, drawn as narrow strips without an ECG.
-        strips_title: What stands beside the strips.
+        strips_title: Name of the strips, beside them.
     """
 
     caption: str
@@ -99,12 +99,12 @@ class ObjectiveWords(Section):
         title: Name of the objective for people.
         source: Who published the objective, and where.
         loss: Name of the loss.
-        loss_note: What the loss does not tell.
+        loss_note: Sentence on what the loss does not tell.
         moving_average: Whether the momentum of the schedules moves a target network.
-        features: Whose features the signs describe.
+        features: Name of the features that the signs describe.
         signs: Numbers that tell whether the run is failing.
-        advice: What to try against a collapse.
-        picture: What the objective hides, or None if it hides nothing.
+        advice: Sentence on what to try against a collapse, without its full stop.
+        picture: Examples of what the objective hides, or None if it hides nothing.
     """
 
     format_version: int = FORMAT_VERSION

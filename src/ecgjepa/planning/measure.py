@@ -37,7 +37,7 @@ class Measurement(NamedTuple):
 
     Attributes:
         device: ``cpu``, or the GPU's name.
-        precision: That the configuration means on this device.
+        precision: Precision that the configuration means on this device.
         matmul_tflops: Rate of a large matrix product, by precision.
         seconds_per_record: Forward and backward pass.
         seconds_per_step: Optimizer and target update, whatever the batch.

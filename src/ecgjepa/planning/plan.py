@@ -34,10 +34,10 @@ class Speed(NamedTuple):
 
     Attributes:
         seconds_per_step: Wall time.
-        records_per_second: Records per second of the whole run.
+        records_per_second: Records of the whole run per second.
         computed_per_second: Records the device could compute.
         read_per_second: Records the store could deliver; None if not measured.
-        seconds: Seconds of all steps, without start, checkpoints and probes.
+        seconds: Wall time of all steps, without start, checkpoints and probes.
     """
 
     seconds_per_step: float
@@ -53,18 +53,18 @@ class Plan(NamedTuple):
     Attributes:
         preset: Name or file.
         config: All settings.
-        precision: In which products run; bfloat16 is assumed where nothing was measured.
+        precision: Type that products run in; bfloat16 is assumed where nothing was measured.
         parameters: Numbers of parameters.
         flops: Per record and step.
         record_bytes: Per record and step.
-        memory: On the device, at the peak.
+        memory: Bytes on the device at the peak of a step.
         disk: Checkpoints and store.
-        draws_per_record: How often a record of the store is drawn, on average.
-        memory_bytes: What the device has, or None if not known.
+        draws_per_record: Mean number of times that a record of the store is drawn.
+        memory_bytes: Memory of the device, or None if not known.
         free_disk: Bytes free in the current folder, if this machine is meant.
-        measured: What was timed, if anything was.
+        measured: Timings, or None if nothing was timed.
         speed: None without a measurement or a given rate.
-        limit: What limits the run, in words.
+        limit: Words on what limits the run.
     """
 
     preset: str
@@ -197,7 +197,7 @@ def _available(measured: "Measurement | None", memory_gb: float | None) -> int |
 def _speed(
     config: PretrainConfig, flops: Flops, tflops: float | None, measured: "Measurement | None"
 ) -> Speed | None:
-    """Return the expected speed: reading goes on beside a GPU, but takes its time from a CPU."""
+    """Return the expected speed: a GPU computes while the store is read, a CPU cannot do both."""
     batch, steps = config.train.batch_size, config.train.steps
     if measured is None:
         if tflops is None:

@@ -41,8 +41,8 @@ class CheckpointState(NamedTuple):
     Attributes:
         step: Optimizer steps done.
         store: Fingerprint of the store it was trained on.
-        origin: What computed it, see `origin_here`.
-        losses: Losses of the parts since the last line of the log, which is yet to average them.
+        origin: Software, device and processes that computed it; see `origin_here`.
+        losses: Losses of the parts since the last line of the log, which the next line averages.
     """
 
     step: int
@@ -174,7 +174,7 @@ def remove_old_checkpoints(
 
     Args:
         folder: Folder of the checkpoints.
-        keep: How many of the latest stay; 0 keeps all.
+        keep: Number of the latest checkpoints that stay; 0 keeps all.
         newest: Step of the one just written. Later ones are damaged, or the run would have gone
             on from them: they stay until they are written again, and do not count.
         milestone_every: Those at multiples of this stay; 0 for none.

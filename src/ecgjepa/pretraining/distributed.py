@@ -40,9 +40,9 @@ class World:
     """This process and its number among those that share the run.
 
     Attributes:
-        device: Where it computes.
-        rank: Its number; rank 0 writes files and reports.
-        size: How many there are.
+        device: Device of this process.
+        rank: Number of this process; rank 0 writes files and reports.
+        size: Number of processes.
     """
 
     device: torch.device
@@ -51,7 +51,7 @@ class World:
 
     @classmethod
     def from_environment(cls, device: str = "auto") -> "World":
-        """Return what ``torchrun`` says in the environment, or a world of one.
+        """Return the world that ``torchrun`` describes in the environment, or a world of one.
 
         Args:
             device: ``auto``, ``cpu`` or ``cuda``: the GPU of this process' number on its machine.
@@ -120,7 +120,7 @@ class World:
         """Return the context of a forward and backward pass, with or without that averaging.
 
         Args:
-            module: What `distribute` returned, or a wrapper of it as `torch.compile` makes one.
+            module: Module that `distribute` returned, or what `torch.compile` made of it.
             wanted: Whether this pass averages, because it is the last of a step.
         """
         if wanted or self.size == 1:
@@ -186,6 +186,6 @@ class World:
             raise RankDriftError(
                 f"step {step}: the {self.size} processes of this run hold different weights "
                 f"({len(differing)} of {len(sums)} tensors, first {differing[0]}). They were not "
-                "saved: the same command goes on from the last checkpoint. If it happens again, "
+                "saved: the same command resumes from the last checkpoint. If it happens again, "
                 "suspect the memory of a machine, or different software on them"
             )

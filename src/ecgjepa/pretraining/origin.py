@@ -29,7 +29,7 @@ def origin_here(world: World) -> dict[str, str]:
 
 
 def describe_changes(before: dict[str, str], now: dict[str, str]) -> str:
-    """Return what differs, or nothing; what an older checkpoint does not say is not compared."""
+    """Return the differences in words, or an empty text; keys that ``before`` lacks are skipped."""
     changed = [key for key in now if key in before and before[key] != now[key]]
     return ", ".join(f"{key} {before[key]} → {now[key]}" for key in changed)
 

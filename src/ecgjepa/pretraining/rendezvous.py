@@ -20,9 +20,9 @@ def meet(rank: int, size: int, timeout: timedelta) -> Store:
     """Wait for all processes of this attempt and return a store that is theirs alone.
 
     Args:
-        rank: Rank of this process.
-        size: How many there are.
-        timeout: How long one waits for another, here and whenever the store is asked.
+        rank: Number of this process.
+        size: Number of processes.
+        timeout: Time that one process waits for another, here and whenever the store is asked.
 
     Raises:
         TimeoutError: On rank 0, if a process does not come. The others get an error of PyTorch.
@@ -35,8 +35,8 @@ def meet(rank: int, size: int, timeout: timedelta) -> Store:
 def agree(store: Store, rank: int, size: int, timeout: timedelta) -> str:
     """Return a name on which the processes that are alive agree, whatever the store holds.
 
-    Each but rank 0 leaves a word that nobody used before; rank 0 answers every word it finds with
-    the name, until all have come. Words of the dead are answered too, and nobody hears it.
+    Every other rank posts a fresh token; rank 0 replies to each token it finds with the name, until
+    all have come. Tokens left by dead processes get a reply that no process reads.
     """
     own = uuid.uuid4().hex
     if rank > 0:

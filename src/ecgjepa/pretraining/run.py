@@ -56,7 +56,7 @@ def check_run(run: Path, config: PretrainConfig, store: Store) -> None:
                 "store, or start a new run"
             )
     elif run.exists() and not (run.is_dir() and all(map(_is_begun, run.iterdir()))):
-        raise CheckpointError(f"{run}: exists and is no pre-training run; choose a new folder")
+        raise CheckpointError(f"{run}: exists and is not a pre-training run; choose a new folder")
 
 
 def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
@@ -95,7 +95,7 @@ def read_run_config(run: Path) -> PretrainConfig:
     """
     path = run / CONFIG_FILE
     if not path.is_file():
-        raise CheckpointError(f"{run}: is no pre-training run: it has no {CONFIG_FILE}")
+        raise CheckpointError(f"{run}: is not a pre-training run: it has no {CONFIG_FILE}")
     return load_preset(path)
 
 

@@ -10,8 +10,8 @@ class RunStopped(SystemExit):
     """A run was asked to end, has saved where it stands, and ends with status 143 or 130.
 
     Not 0, for the run is not finished: ``torchrun`` starts a stopped process again, and a script
-    does not go on to the next command. That is what a shell says of any program that SIGTERM, or
-    Ctrl-C, ended.
+    does not continue with the next command. A shell reports the same status for any program that
+    SIGTERM or Ctrl-C ended.
 
     Attributes:
         step: Optimizer steps done and saved.
@@ -27,8 +27,8 @@ class StopRequest:
     """Whether the run was asked to end.
 
     Attributes:
-        made: It was.
-        number: By which signal.
+        made: Whether the run was asked to end.
+        number: Signal that asked.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class StopRequest:
         """Ask; fit to be a signal handler, which must do next to nothing.
 
         Raises:
-            KeyboardInterrupt: If Ctrl-C comes again: who asks twice does not want to wait.
+            KeyboardInterrupt: If Ctrl-C comes again: a second Ctrl-C stops at once.
         """
         if self.made and number == signal.SIGINT:
             raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.files import write_text
 
 _TENSORBOARD_FOLDER = "tensorboard"
-# The number under which Weights & Biases knows the run, so that a resumed run goes on there.
+# The number under which Weights & Biases knows the run, so that a resumed run continues there.
 _WANDB_FILE = "wandb-id.txt"
 _MODULES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
@@ -44,7 +44,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def open_trackers(run: Path, config: PretrainConfig, *, first_step: int) -> list[Tracker]:
-    """Return the trackers that ``train.trackers`` names, to go on after ``first_step``.
+    """Return the trackers that ``train.trackers`` names, to continue after ``first_step``.
 
     Raises:
         ConfigError: If a package is not installed.

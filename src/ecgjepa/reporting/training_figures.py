@@ -24,7 +24,7 @@ def draw_training(
     Args:
         metrics: Lines of the run's log.
         loss: Name of the loss; empty if it is not known.
-        warmup_steps: Where the warm-up of the learning rate ends.
+        warmup_steps: Step at which the warm-up of the learning rate ends.
         with_momentum: Whether to draw the momentum of a target network.
     """
     with rc_context(STYLE):
@@ -105,7 +105,7 @@ def draw_picture(
     Args:
         signal: Amplitudes of the leads to draw in mV; a window.
         leads: Names of those leads.
-        picture: What is hidden.
+        picture: Stretches that are hidden.
         sampling_rate: Rate in Hz.
     """
     panels, strips = picture.panels, picture.strips

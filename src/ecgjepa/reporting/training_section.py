@@ -38,7 +38,7 @@ class PretrainingSection:
     Attributes:
         path: Folder of the run.
         config: Settings of the run.
-        words: What the run says of its objective; None if it was begun by an older version.
+        words: Words of the run's objective; None if an older version began the run.
         databases: Databases of its records, as its copy of the store's manifest describes them.
         metrics: Lines of its log.
         signs: Numbers of those lines that tell whether the run is failing.

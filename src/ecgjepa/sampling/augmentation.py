@@ -17,17 +17,17 @@ NUM_VIEWS = 2
 
 
 class Augmentation(NamedTuple):
-    """What is done to each view of each record; shares are of the window's length.
+    """What is done to each view of each record; shares are of a length.
 
     Attributes:
         crop_start: First place that the view shows.
-        crop_width: How much of the window it shows.
+        crop_width: Share of the window that the view shows.
         scale: Factor of the amplitudes.
         noise: Standard deviation of white noise, in standard deviations of the signal.
         noise_seed: 32 bits that the noise is computed from.
-        mask_start: First place that is blanked.
-        mask_width: How much is blanked.
-        keep_lead: Which leads are not blanked.
+        mask_start: First place of the view that is blanked.
+        mask_width: Share of the view that is blanked.
+        keep_lead: Whether each lead is kept, not blanked.
     """
 
     crop_start: Float32[Tensor, "batch views"]

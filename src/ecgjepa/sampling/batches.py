@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     Attributes:
         signal: Crops in µV, -32768 where invalid; still integers, to be normalised on the device.
         database: Number of each record's database, in the order of `normalisation_tables`.
-        inputs: What the objective drew: its networks take them after the normalised signal.
+        inputs: Tensors that the objective drew; its networks take them after the normalised signal.
     """
 
     signal: Int16[Tensor, "batch samples leads"]
@@ -73,7 +73,7 @@ class BatchReader:
                 CUDA device, instead of new memory for every batch.
             rank: Number of this process.
             world_size: Processes that share each batch.
-            resident: The same store in the memory of the device; signals then come from there.
+            resident: Copy of the store in the memory of the device, which signals then come from.
 
         Raises:
             ConfigError: If the mixture's weights do not fit the store, or the processes cannot
@@ -182,7 +182,7 @@ def normalisation_tables(
     """Return mean and std in mV, each (databases, leads), in the manifest's order.
 
     Args:
-        store: Store with the databases and leads.
+        store: Open store, with the databases and leads to scale.
         constants: ``store`` takes what is measured over its training records, ``paper`` what the
             paper publishes.
 

@@ -21,7 +21,7 @@ class ResidentStore:
 
     Args:
         store: Open store.
-        device: Where to hold it.
+        device: Device whose memory holds it.
 
     Raises:
         ConfigError: If it does not fit.
@@ -56,7 +56,7 @@ class ResidentStore:
         starts: Int64[np.ndarray, " batch"],
         num_samples: int,
     ) -> Int16[Tensor, "batch samples leads"]:
-        """Return what `Store.read` gives, on the device."""
+        """Return the windows that `Store.read` gives, on the device."""
         device = self._samples.device
         first = torch.from_numpy(self._first[rows] + starts)
         last = torch.from_numpy(self._first[rows] + self._num_samples[rows])

@@ -29,12 +29,12 @@ class JepaOutput(NamedTuple):
     """The loss, and the features of both encoders, which tell of a failure.
 
     Attributes:
-        loss: What is minimised.
+        loss: Value that is minimised.
         target: Features of the target encoder, of all patches.
         context: Features of the context encoder, of the patches it saw.
         context_index: Positions of the patches that the context encoder saw.
         target_index: Positions of the patches that were predicted.
-        loss_name: Which loss it is.
+        loss_name: Name of the loss in the configuration.
         normalise_targets: Whether the predicted targets were normalised.
     """
 
@@ -85,7 +85,7 @@ class Jepa(ObjectiveNetworks):
         encoder: Architecture of both encoders.
         predictor: Architecture of the predictor.
         normalise_targets: Layer norm without parameters on the targets (I-JEPA); off in the paper.
-        loss: How far the predicted features are from the wanted ones; ``l1`` in the paper.
+        loss: Measure of the distance from predicted to wanted features; ``l1`` in the paper.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ def collapse_signs(
         features: Features of patches.
         index: Positions of those patches; by default every record has all, in order. Where few
             records share a position, their mean is close to each, and the spread comes out low.
-        num_patches: How many positions there are; by default as many as ``index`` names.
+        num_patches: Number of positions; by default as many as ``index`` names.
         mean_over_processes: If several hold a share of the batch each.
     """
     features = features.detach().float()
@@ -82,5 +82,5 @@ def _position_mean(
     count = torch.bincount(places, minlength=num_patches).to(features.dtype)
     sums = features.new_zeros(num_patches, dim).index_add_(0, places, features.reshape(-1, dim))
     sums, count = mean_over_processes(sums), mean_over_processes(count)
-    # Where no process has a token, nobody looks the quotient up.
+    # The quotient is not a number where no process has a token; no token looks it up there.
     return (sums / count.unsqueeze(1))[index]

@@ -18,7 +18,7 @@ class ViewsOutput(NamedTuple):
     """The loss and what tells of a failure; of all processes' records, the same on each.
 
     Attributes:
-        loss: What is minimised.
+        loss: Value that is minimised.
         features: Features of the first view before the projector, which a probe will read.
         positive_similarity: Mean cosine of a record's two views: low if nothing is learned.
         negative_similarity: Mean cosine of views of different records: near 1 in a collapse.
