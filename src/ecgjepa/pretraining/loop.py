@@ -65,8 +65,9 @@ def pretrain(
 
     Args:
         store: Folder of a store of training records.
-        out: Run folder: ``config.yaml``, ``store.json``, ``metrics.jsonl``, ``checkpoints/`` and,
-            at the end, ``model/`` with the encoder to keep (JEPA: the target encoder).
+        out: Run folder: ``config.yaml``, ``objective.json``, ``store.json``, ``metrics.jsonl``,
+            ``checkpoints/`` and, at the end, ``model/`` with the encoder to keep (JEPA: the target
+            encoder).
         preset: Preset or YAML file.
         overrides: ``section.key=value`` items.
         device: ``auto``, ``cpu`` or ``cuda``.
