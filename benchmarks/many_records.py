@@ -6,7 +6,7 @@ The files are as `ecgjepa simulate --layout mimic-iv-ecg` writes them (12 leads 
 500 Hz, format 16, right checksums, ``record_list.csv``), but the signals are few: a pool of
 simulated 20-second tracings, of which every record is ten seconds from another moment, made smaller
 by up to a third in whole steps. No two records are the same bytes, yet thousands show the same
-heart, overlap, and are no sample of anything. There are no labels, no lost electrodes, and five
+heart, overlap, and are not a sample of anything. There are no labels, no lost electrodes, and five
 records in a row make a patient whatever heart they show. Measure speed, memory and file handling on
 such a tree, nothing else: compression and duplicate detection, too, would mislead.
 

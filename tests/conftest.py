@@ -180,7 +180,7 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("ECGJEPA_REALDATA is not set")
     if not Path(folder).is_dir():
-        pytest.skip(f"ECGJEPA_REALDATA is {folder!r}, which is no folder")
+        pytest.skip(f"ECGJEPA_REALDATA is {folder!r}, which is not a folder")
     return Path(folder)
 
 

@@ -80,7 +80,7 @@ class StoreError(EcgjepaError):
 
 
 class DivergenceError(EcgjepaError):
-    """Training broke down: its loss is no number any more."""
+    """Training diverged: the loss is NaN or infinite."""
 
 
 class RankDriftError(EcgjepaError):
@@ -88,7 +88,7 @@ class RankDriftError(EcgjepaError):
 
 
 class CollapseError(EcgjepaError):
-    """Training goes on, but the features no longer tell one record from another."""
+    """Training continues, but the features no longer tell one record from another."""
 
 
 class CheckpointError(EcgjepaError):
@@ -96,7 +96,7 @@ class CheckpointError(EcgjepaError):
 
 
 class OfficialCheckpointError(CheckpointError):
-    """A file is no checkpoint of the official implementation, or one that cannot be converted."""
+    """A file is not an official checkpoint, or it is one that cannot be converted."""
 
 
 class ModelFolderError(EcgjepaError):
@@ -108,8 +108,8 @@ class TaskError(EcgjepaError):
 
 
 class ScoreError(EcgjepaError):
-    """Predictions cannot be scored or compared: values that are no numbers, or that do not fit."""
+    """Predictions cannot be scored or compared: values that are not numbers, or that do not fit."""
 
 
 class FeatureError(EcgjepaError):
-    """An encoder gives features that are no finite numbers."""
+    """An encoder gives features that are not finite."""

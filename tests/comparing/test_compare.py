@@ -365,7 +365,7 @@ def test_the_plan_in_the_documentation_is_sound(tmp_path):
         ({"protocols": [{"name": "finetune"}, {"name": "scratch"}]}, "leave scratch"),
         (with_protocol(name="linear"), "'scratch' .* is evaluated by none of the protocols linear"),
         ({"baselines": {"MAE": {"kind": "untrained"}}}, "'MAE' has the name of an arm"),
-        ({"baselines": {"r": {"kind": "untrained", "like": "B"}}}, "like 'B', which is no arm"),
+        ({"baselines": {"r": {"kind": "untrained", "like": "B"}}}, "like 'B', which is not an arm"),
         (
             {"baselines": {"r": {"kind": "network", "network": "lenet"}}},
             "network 'lenet': expected",

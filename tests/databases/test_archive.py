@@ -169,7 +169,7 @@ def test_a_folder_of_mixed_formats_becomes_a_store(mixed, tmp_path):
     listing = list_records("mine", mixed, table)
     names = sorted(["wfdb/a", *(f"{kind}/{kind}" for kind in WRITERS)])
     assert [entry.record_id for entry in listing.entries()] == names
-    assert listing.notices[-1].startswith("3 files are no ECG by their names and not used (found")
+    assert listing.notices[-1].startswith("3 files are not ECGs by their names and not used (found")
     done = ecgjepa.prepare({"mine": mixed}, tmp_path / "store", tables={"mine": table})
     assert done.num_records == len(names)
     assert ecgjepa.verify(tmp_path / "store").faults == []
@@ -219,7 +219,7 @@ def test_listing_opens_no_other_file(tmp_path):
         (tmp_path / name).touch()
     listing = list_records("mine", tmp_path)
     assert [entry.path for entry in listing.entries()] == ["a.dcm", "b.XML", "c.edf"]
-    assert listing.notices == ("1 files are no ECG by their names and not used (found .dcm)",)
+    assert listing.notices == ("1 files are not ECGs by their names and not used (found .dcm)",)
 
 
 def test_a_missing_package_is_said_at_once(mixed, monkeypatch):
@@ -244,7 +244,7 @@ def test_real_files_of_other_formats_become_a_store(real_data, tmp_path):
     done = ecgjepa.prepare({"mine": real_data / "formats"}, tmp_path / "store")
     assert (done.num_records, done.databases["mine"].skipped) == (4, {})
     assert done.databases["mine"].notices == (
-        "2 files are no ECG by their names and not used (found LICENSE)",
+        "2 files are not ECGs by their names and not used (found LICENSE)",
     )
 
 

@@ -37,7 +37,7 @@ class ArchiveServer(ThreadingHTTPServer):
         self.release = threading.Event()
 
     def handle_error(self, request, client_address):
-        """A client that hangs up is no fault, and its traceback no output of the command."""
+        """A client that hangs up is not a fault, and its traceback no output of the command."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

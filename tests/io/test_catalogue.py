@@ -97,7 +97,7 @@ def test_what_is_only_recognised_is_refused_with_advice(tmp_path, ending):
 
 
 def test_an_archive_of_recorders_files(tmp_path):
-    """All are listed by their names; JSON that is no FHIR, and WFDB's annotations, are not."""
+    """All are listed by their names; JSON that is not a FHIR, and WFDB's annotations, are not."""
     digital = toy_ecg(np.random.default_rng(1), num_samples=300)
     for number, (ending, write) in enumerate(DEVICES.items()):
         write(tmp_path / f"{number}{ending.upper() if number == 1 else ending}", digital)
@@ -129,7 +129,7 @@ def test_other_endings_and_wfdb_beside_them(tmp_path):
 
 
 def test_every_file_of_a_mixed_archive_is_accounted_for(tmp_path):
-    """Stored, or skipped with the reason; what is no ECG by its name is counted as such."""
+    """Stored, or skipped with the reason; what is not an ECG by its name is counted as such."""
     rng, root = np.random.default_rng(2), tmp_path / "mine"
     root.mkdir()
     for number, (ending, write) in enumerate(DEVICES.items()):
@@ -142,7 +142,7 @@ def test_every_file_of_a_mixed_archive_is_accounted_for(tmp_path):
     found = ecgjepa.prepare({"mine": root}, tmp_path / "store").databases["mine"]
     assert found.stored == 7
     assert found.skipped == {"truncated": 3, "unreadable": 1, "unsupported_format": 1}
-    assert any("1 files are no ECG by their names" in notice for notice in found.notices)
+    assert any("1 files are not ECGs by their names" in notice for notice in found.notices)
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_bits_that_are_no_code(tmp_path, digital):
     rhythm = bytearray(sections[6])
     rhythm[30:32] = b"\xff\xff"
     (tmp_path / "x.scp").write_bytes(assemble(sections | {6: bytes(rhythm)}))
-    with pytest.raises(RecordFormatError, match=r"lead I holds bits that are no Huffman code"):
+    with pytest.raises(RecordFormatError, match=r"lead I holds bits that are not a Huffman code"):
         read_record(tmp_path / "x.scp")
 
 

@@ -45,7 +45,7 @@ def test_the_pulse_is_left_out_only_if_it_is_one(tmp_path, digital):
     record = read_record(path)
     assert record.num_samples == 300
     assert record.issues[0].message.startswith("the last 0.360 s, a calibration pulse")
-    # A pulse of 0.5 mV is not known, and a flat end is no pulse.
+    # A pulse of 0.5 mV is not known, and a flat end is not a pulse.
     for height in (100, 1):
         path = write_sierra(tmp_path / "y.xml", digital, microvolt=5, pulse=height)
         assert read_record(path).num_samples == 480

@@ -133,7 +133,7 @@ def test_bad_input(rng):
     with pytest.raises(ScoreError, match="Platt scaling is per label"):
         fit_calibration(targets, scores, LABELS, kind="single-label", method="platt")
     scores[3, 1] = np.nan
-    with pytest.raises(ScoreError, match="scores of 1 of 50 records are no finite numbers"):
+    with pytest.raises(ScoreError, match="scores of 1 of 50 records are not finite"):
         fit_calibration(targets, scores, LABELS, kind="multi-label")
     with pytest.raises(ValueError, match="scale"):
         CalibrationConfig(method="platt", kind="multi-label", scale=(-1.0,), shift=(0.0,))

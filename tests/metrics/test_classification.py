@@ -170,7 +170,7 @@ def test_regression_of_a_constant_and_of_nan(rng):
     assert scores["mae"][0] == pytest.approx(np.mean(3 - predicted))
     assert np.isnan(scores["r2"][0])
     assert np.isnan(scores["pearson"][0])
-    with pytest.raises(ScoreError, match="1 of 5 predicted values are no finite numbers"):
+    with pytest.raises(ScoreError, match="1 of 5 predicted values are not finite"):
         regression_scores(np.ones(5), np.array([1.0, 2, 3, 4, np.nan]), ones(5))
 
 

@@ -192,7 +192,7 @@ def test_wrong_use_is_named(official_file, run, tmp_path):
         convert(run, tmp_path / "x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("all my work")
-    with pytest.raises(ModelFolderError, match="exists and is no model folder"):
+    with pytest.raises(ModelFolderError, match="exists and is not a model folder"):
         convert(official_file, tmp_path / "full")
     assert (tmp_path / "full/thesis.txt").read_text() == "all my work"
     with pytest.raises(ModelFolderError, match="is no model folder"):

@@ -65,7 +65,7 @@ def test_the_best_encoder_is_kept_and_knows_how_it_was_chosen(store, tmp_path):
     assert all(line.get("probe_macro_auroc_untrained", 0.5) == 0.5 for line in lines)
     _, config = load_encoder(run / "best")
     assert config.pretraining.steps == 6
-    # What selected it is no test of it.
+    # What selected it is not a test of it.
     unseen = config.pretraining.model_copy(update={"folds": {}})
     elsewhere = config.model_copy(update={"pretraining": unseen})
     refuse_leak(elsewhere, "ptb-xl", ecgjepa.Split())

@@ -155,7 +155,7 @@ def spikes(seed, patient, visit, *, num_samples, sampling_rate, drift) -> Tracin
     leads = np.zeros((num_samples, 8), np.float32)
     for lead in range(8):
         leads[100 + 20 * lead, lead] = 1.0 + 0.2 * lead
-    # Something in every sample, as zeros at the ends of CODE-15's exams are no signal.
+    # Something in every sample, as zeros at the ends of CODE-15's exams are not a signal.
     leads[:, 7] += 0.1
     rhythm = sinus(np.random.default_rng(0), 60.0, num_samples / sampling_rate)
     return Tracing(leads, None, sampling_rate, ("SR",), {}, rhythm)

@@ -82,7 +82,7 @@ def test_a_left_out_record_that_cannot_be_read_is_named(source, tmp_path, caplog
 
 
 def test_raise_does_not_stop_at_a_copy(source, tmp_path):
-    """A copy is no damage: it is always left out."""
+    """A copy is not damage: it is always left out."""
     copies = copy_as_challenge(source, of_fold(source, 9)[:1] + of_fold(source, 1), tmp_path / "c")
     manifest = prepare({"ptb-xl": source, "mine": copies}, tmp_path / "store", on_bad="raise")
     assert manifest.databases["mine"].skipped == {"held_out_copy": 1}

@@ -39,7 +39,7 @@ def double(header: Path) -> None:
 
 
 def stored(store: Path) -> dict[str, bytes]:
-    """Return the bytes of a store, which its list of source files is no part of."""
+    """Return the bytes of a store, which its list of source files is not part of."""
     return {name: data for name, data in content(store).items() if name != SOURCE_FILES}
 
 

@@ -179,7 +179,7 @@ def test_another_half_done_request_is_refused(source, tmp_path):
 def test_a_foreign_folder_is_refused(source, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("precious")
-    with pytest.raises(StoreError, match="exists and is no store"):
+    with pytest.raises(StoreError, match="exists and is not a store"):
         prepare({"ptb-xl": source}, tmp_path / "mine")
     assert content(tmp_path / "mine") == {"thesis.tex": b"precious"}
 

@@ -17,7 +17,7 @@ from ecgjepa.store.held_out import MAX_DISTANCE
 from ecgjepa.store.reading import Store
 
 _BANDS, _BAND_BITS = 6, 21
-# Records of one band that are all compared with each other; more of them are no copies but, for
+# Records of one band that are all compared with each other; more of them are not copies but, for
 # instance, all flat, and each is compared with its next in order only.
 _LARGEST_BUCKET = 512
 # Seconds compared, and how alike they must be.

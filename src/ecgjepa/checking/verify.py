@@ -38,7 +38,7 @@ class Verification(NamedTuple):
 
     Attributes:
         faults: What is wrong with the store; empty if nothing is.
-        notes: What is no fault, but good to know.
+        notes: What is not a fault, but good to know.
     """
 
     faults: list[str]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ecgjepa.config import describe_validation_error, short_repr
 
 Settings = TypeVar("Settings", bound=BaseModel)
-# Whole numbers as people type them. (Python's `isdigit` is true of ², which is no number.)
+# Whole numbers as people type them. (Python's `isdigit` is true of ², which is not a number.)
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 # The largest that a store's index can hold.
 _LAST_FOLD = 32_767

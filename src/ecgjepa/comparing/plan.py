@@ -154,7 +154,9 @@ class ComparisonPlan(Section):
             if name in self.arms:
                 raise ValueError(f"baseline {name!r} has the name of an arm")
             if self.encoder_of(name) not in self.arms:
-                raise ValueError(f"baseline {name!r} is like {baseline.like!r}, which is no arm")
+                raise ValueError(
+                    f"baseline {name!r} is like {baseline.like!r}, which is not an arm"
+                )
             if name not in evaluated:
                 raise ValueError(
                     f"baseline {name!r} ({baseline.kind}) is evaluated by none of the protocols "

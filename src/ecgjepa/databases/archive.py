@@ -211,7 +211,7 @@ def _require_packages(database: str, files: list[str]) -> None:
 def _other_files(others: list[str]) -> tuple[str, ...]:
     if not others:
         return ()
-    return (f"{len(others):,} files are no ECG by their names and not used{_kinds(others)}",)
+    return (f"{len(others):,} files are not ECGs by their names and not used{_kinds(others)}",)
 
 
 def _kinds(others: list[str]) -> str:

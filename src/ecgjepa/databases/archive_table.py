@@ -22,7 +22,7 @@ _ALIASES = {"record_id": "record", "path": "file", "filename": "file", "patient_
 _ALIASES |= {"label": "labels", "strat_fold": "fold"}
 _SEX = {"male": "male", "m": "male", "female": "female", "f": "female"}
 _NO, _YES = {"", "0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
-# A column with more different words is no label but a comment, a date or an identifier.
+# A column with more different words is not a label but a comment, a date or an identifier.
 _MOST_WORDS = 50
 # The largest fold number that the store's index can hold.
 _LAST_FOLD = 32_767

@@ -48,7 +48,7 @@ def list_records(root: Path, source_rate: int | None = None) -> Listing:
     Args:
         root: Folder with ``ptbxl_database.csv`` and ``records500`` or ``records100``.
         source_rate: Read the 500 Hz or the 100 Hz files; by default 500 Hz where any is present.
-            The official 100 Hz files are no plain resampling of the others (r = 0.988).
+            The official 100 Hz files are not a plain resampling of the others (r = 0.988).
 
     Raises:
         DatabaseError: If a file, column or fold is missing or wrong, or no record is present.

@@ -15,7 +15,7 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:  # noqa: ANN401
     """Read a CSV file; ``options`` go to `pandas.read_csv`.
 
     Raises:
-        DatabaseError: If it is no CSV file.
+        DatabaseError: If it is not a CSV file.
     """
     try:
         return pd.read_csv(path, **options)
@@ -49,7 +49,7 @@ def numbers(path: Path, cells: pd.Series) -> pd.Series:
     """Return the cells of a column as numbers, empty ones as NaN.
 
     Raises:
-        DatabaseError: If one is no finite number.
+        DatabaseError: If one is not finite.
     """
     found = pd.to_numeric(cells, errors="coerce").astype(float)
     wrong = (found.isna() & cells.notna()) | np.isinf(found)
@@ -78,7 +78,7 @@ def patients(path: Path, cells: pd.Series) -> pd.Series:
     """Return patients as text, None where there is none; version 1.0.1 of PTB-XL writes 15709.0.
 
     Raises:
-        DatabaseError: If one is no number.
+        DatabaseError: If one is not a number.
     """
     found = numbers(path, cells)
     return found.map(lambda number: None if np.isnan(number) else f"{number:.0f}").astype(object)

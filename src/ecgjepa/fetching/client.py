@@ -182,7 +182,7 @@ def _address(url: str) -> SplitResult:
     """
     try:
         parts = urlsplit(url)
-        _ = parts.port  # Raises if it is no number up to 65535.
+        _ = parts.port  # Raises if it is not a number up to 65535.
     except ValueError as error:
         raise RefusedError(f"{shown(url)!r} is not an address: {shown(str(error))}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -48,7 +48,7 @@ def partial_of(path: Path) -> Path:
 def fetch_file(
     client: Client, item: Item, path: Path, moved: Callable[[int], None], *, most_bytes: int
 ) -> None:
-    """Fetch one file; an interrupted download goes on where it stopped.
+    """Fetch one file; an interrupted download resumes where it stopped.
 
     Args:
         client: Connections to use.

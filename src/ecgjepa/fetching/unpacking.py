@@ -32,8 +32,8 @@ def unpack(
         The members that were unpacked.
 
     Raises:
-        RefusedError: If it is no zip file, a member is damaged, encrypted, no plain file or outside
-            the folder, or the disk has not enough room for all.
+        RefusedError: If it is not a zip file; if a member is damaged, encrypted, not a file or
+            outside it; or if the disk has not enough room for all.
     """
     try:
         with zipfile.ZipFile(archive) as opened:

@@ -115,7 +115,7 @@ class Work:
             except BaseException as error:
                 self._abort(pool)
                 if isinstance(error, KeyboardInterrupt):
-                    logger.warning("stopped; the same command goes on from here")
+                    logger.warning("stopped; the same command resumes from here")
                 raise
 
     def _skip(self, item: Item) -> bool:

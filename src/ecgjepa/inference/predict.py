@@ -101,7 +101,7 @@ class Model(NamedTuple):
 
         Raises:
             RecordError: If too little of the record is usable, as for `ecgjepa.prepare`.
-            ScoreError: If the model gives features that are no finite numbers.
+            ScoreError: If the model gives features that are not finite.
         """
         windows, findings = record_windows(record, self.config)
         normaliser = self.config.normalisation.build().to(self.device)

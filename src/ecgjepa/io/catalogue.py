@@ -53,7 +53,7 @@ class NotRead(NamedTuple):
 _NOTHING = "nothing; give a table with --table"
 _TOLD = "the description beside it"
 _XML = "defusedxml"
-# Most files of these endings are no ECG, unless a description says so.
+# Most files of these endings are not ECGs, unless a description says so.
 DESCRIBED_ONLY = {".csv", ".tsv", ".txt", ".parquet", ".mat", ".h5", ".hdf5"}
 
 FORMATS = (

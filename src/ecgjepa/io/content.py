@@ -124,7 +124,7 @@ def make_record(
     valid: Bool[np.ndarray, "samples leads"] | None = None,
     issues: Sequence[Issue] = (),
 ) -> Record:
-    """Return a record of amplitudes in mV; what is no finite number is invalid."""
+    """Return a record of amplitudes in mV; what is not finite is invalid."""
     rate = accept_rate(path, float(sampling_rate))
     signal = millivolt.astype(np.float32)
     usable = np.isfinite(signal) if valid is None else np.isfinite(signal) & valid

@@ -67,7 +67,7 @@ def read_dicom(path: Path) -> Record:
 def _dataset(path: Path) -> Any:  # noqa: ANN401
     pydicom = require(path, "pydicom")
     if path.stat().st_size > MAX_BYTES:
-        raise RecordFormatError(f"{path}: over {MAX_BYTES:,} bytes is no ECG")
+        raise RecordFormatError(f"{path}: over {MAX_BYTES:,} bytes is not an ECG")
     syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
     if syntax not in _PLAIN:
         raise RecordFormatError(
@@ -120,7 +120,7 @@ def _read_group(
     path: Path,
     group: Any,  # noqa: ANN401
 ) -> tuple[Float64[np.ndarray, "samples leads"], Bool[np.ndarray, "samples leads"]]:
-    """Return a group's amplitudes in mV and which of them are no padding."""
+    """Return a group's amplitudes in mV and which of them are not padding."""
     kind = (int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation))
     if kind not in _FORMATS:
         raise RecordFormatError(f"{path}: samples of {kind[0]} bits as {kind[1]} are not read")

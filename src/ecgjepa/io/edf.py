@@ -29,7 +29,7 @@ def read_edf(path: Path, place: Path | None = None) -> Record:
         RecordFormatError: If edfio is missing, the leads' sampling rates differ, the recording has
             gaps, or the file is damaged or shorter than its header says.
         LeadError: If no label is one of the twelve leads.
-        UnitError: If a lead's physical dimension is no unit of voltage.
+        UnitError: If a lead's physical dimension is not a unit of voltage.
     """
     content = read_bytes(path)
     edf = require(path, "edfio").read_edf(BytesIO(content))

@@ -51,7 +51,9 @@ def read_muse(path: Path, root: "Element") -> Record:
     described = [_describe(path, *pair) for pair in zip(rhythms, digital, strict=True)]
     chosen, issues = choose_waveforms(path, described)
     if others := len(waveforms) - len(rhythms):
-        issues.append(Issue("other_waveform", f"{others} waveforms that are no rhythm, not used"))
+        issues.append(
+            Issue("other_waveform", f"{others} waveforms that are not a rhythm, not used")
+        )
     leads = [lead for index in chosen for lead in rhythms[index].findall("{*}LeadData")]
     samples = np.stack([column for index in chosen for column in digital[index]], axis=1)
     valid = samples != _INVALID

@@ -43,7 +43,7 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file to read it, unbuffered; opening a pipe would wait for ever.
 
     Raises:
-        RecordFormatError: If it is no regular file.
+        RecordFormatError: If it is not a regular file.
         OSError: If it cannot be opened.
     """
     # Without waiting for the other end; of no effect on files.
@@ -62,7 +62,7 @@ def read_head(path: Path) -> bytes:
     """Return the first 4,096 bytes of a file, unpacked if it is packed with gzip.
 
     Raises:
-        RecordFormatError: If it is no regular file, not readable, or packed and damaged.
+        RecordFormatError: If it is not a regular file, not readable, or packed and damaged.
     """
     try:
         with open_regular(path) as stream:
@@ -77,7 +77,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 
     Raises:
         RecordFormatError: If it is larger than ``limit``, before anything is read or while it is
-            unpacked; if it is no regular file or packed and damaged.
+            unpacked; if it is not a regular file or packed and damaged.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size

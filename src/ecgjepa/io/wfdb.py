@@ -138,7 +138,7 @@ def _as_microvolt(
 
 @lru_cache(maxsize=256)
 def _microvolt_per_step(gain: float, unit: str) -> int:
-    """Return the size of a step in µV, or 0 if it is no whole number or the unit is unknown."""
+    """Return the size of a step in µV, or 0 if it is not a whole number or the unit is unknown."""
     try:
         step = 1e3 * millivolt_per_unit(unit) / gain
     except (UnitError, ZeroDivisionError):

@@ -89,7 +89,7 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
     except OSError as error:  # a folder of that name, no permission, a name too long
         raise RecordFormatError(f"{path}: not readable: {error.strerror}") from None
     if len(content) > _MAX_HEADER_BYTES:
-        raise RecordFormatError(f"{path}: over {_MAX_HEADER_BYTES:,} bytes is no WFDB header")
+        raise RecordFormatError(f"{path}: over {_MAX_HEADER_BYTES:,} bytes is not a WFDB header")
     lines = [line.strip() for line in content.decode("utf-8", errors="replace").splitlines()]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
     told = [line for line in lines if line and not line.startswith("#")]

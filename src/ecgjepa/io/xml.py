@@ -36,7 +36,7 @@ def read_xml(path: Path) -> Record:
     """Read an HL7 annotated ECG, or a file of Philips, GE, Mortara or Schiller.
 
     Raises:
-        RecordFormatError: If defusedxml is missing; if the file is no well-formed XML, defines
+        RecordFormatError: If defusedxml is missing; if the file is not well-formed XML, defines
             entities (which could unpack to any size, or name other files), or is none of these.
     """
     root = _parse(path)

@@ -48,7 +48,7 @@ def fit_calibration(
         folds: Of the validation records, for the model folder.
 
     Raises:
-        ScoreError: If scores are no numbers, or Platt scaling is asked for of a softmax.
+        ScoreError: If scores are not numbers, or Platt scaling is asked for of a softmax.
     """
     check_scores(probabilities, targets, labels)
     method = method or ("platt" if kind == "multi-label" else "temperature")

@@ -51,7 +51,7 @@ class Reliability(NamedTuple):
 
 
 def check_scores(scores: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]) -> None:
-    """Refuse scores that are no numbers or do not fit their targets and labels.
+    """Refuse scores that are not numbers or do not fit their targets and labels.
 
     Raises:
         ScoreError: Saying how many records, and the first label, are at fault.
@@ -66,8 +66,8 @@ def check_scores(scores: np.ndarray, targets: np.ndarray, labels: tuple[str, ...
     wrong = ~np.isfinite(scores)
     if wrong.any():
         raise ScoreError(
-            f"the scores of {int(wrong.any(axis=1).sum())} of {len(scores)} records are no finite "
-            f"numbers, first in label {labels[int(wrong.any(axis=0).argmax())]!r}; look for NaN "
+            f"the scores of {int(wrong.any(axis=1).sum())} of {len(scores)} records are not "
+            "finite, first in label {labels[int(wrong.any(axis=0).argmax())]!r}; look for NaN "
             "features or a diverged training"
         )
 

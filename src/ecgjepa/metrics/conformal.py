@@ -54,7 +54,7 @@ def fit_label_sets(targets: Targets, probabilities: Scores, *, coverage: float =
     with n positives can promise that only if n + 1 >= 1 / (1 - coverage).
 
     Raises:
-        ScoreError: If ``coverage`` is not between 0 and 1, or a probability is no number.
+        ScoreError: If ``coverage`` is not between 0 and 1, or a probability is not a number.
     """
     _check(probabilities, coverage)
     thresholds = [
@@ -103,7 +103,7 @@ def _check(probabilities: Scores, coverage: float) -> None:
     if not 0 < coverage < 1:
         raise ScoreError(f"coverage {coverage}: expected a share between 0 and 1, e.g. 0.9")
     if not np.isfinite(probabilities).all():
-        raise ScoreError("some calibration probabilities are no finite numbers")
+        raise ScoreError("some calibration probabilities are not finite")
 
 
 def _quantile(scores: Float[np.ndarray, " records"], coverage: float) -> float:

@@ -159,7 +159,7 @@ def compare_models(
         method: ``percentile`` or ``bca``.
 
     Raises:
-        ScoreError: If scores do not fit or are no numbers, or there is no such metric.
+        ScoreError: If scores do not fit or are not numbers, or there is no such metric.
     """
     is_regression = targets.dtype != np.bool_
     metric = choose_metric(metric, regression=is_regression)

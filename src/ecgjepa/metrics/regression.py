@@ -25,12 +25,12 @@ def regression_scores(
         the latter two are NaN, as is ``pearson`` of constant predictions.
 
     Raises:
-        ScoreError: If a value is no finite number.
+        ScoreError: If a value is not finite.
     """
     for name, values in (("true", targets), ("predicted", predicted)):
         if wrong := int((~np.isfinite(values)).sum()):
             raise ScoreError(
-                f"{wrong} of {len(values)} {name} values are no finite numbers; leave such records "
+                f"{wrong} of {len(values)} {name} values are not finite; leave such records "
                 "out before, and say how many"
             )
     x, y = targets.astype(np.float64), predicted.astype(np.float64)
@@ -92,7 +92,7 @@ def selection_score(
 def mean_r2(
     targets: Float[np.ndarray, "records labels"], values: Float[np.ndarray, "records labels"]
 ) -> float:
-    """Return the mean R² over the labels that vary; NaN if none does, or a value is no number."""
+    """Return the mean R² over the labels that vary; NaN if none does, or a value is not finite."""
     if not np.isfinite(values).all():
         return float("nan")
     return float(macro(label_scores(targets, values, ones(len(targets)))["r2"])[0])

@@ -67,7 +67,7 @@ class FeatureDistribution(NamedTuple):
         The mean square is about 1 for records like the training ones.
 
         Raises:
-            ScoreError: If a feature is no finite number.
+            ScoreError: If a feature is not finite.
         """
         check_finite(features, "new")
         standardised = (features - self.mean) / self.scale
@@ -109,7 +109,7 @@ def read_distribution(path: Path, config: DistributionConfig, dim: int) -> Featu
 
 
 def check_finite(features: Features, which: str) -> None:
-    """Raise `ScoreError` if features are no finite numbers.
+    """Raise `ScoreError` if features are not finite.
 
     Args:
         features: Features of some records.
@@ -119,5 +119,5 @@ def check_finite(features: Features, which: str) -> None:
     if wrong.any():
         raise ScoreError(
             f"{int(wrong.any(axis=1).sum())} of {len(features)} {which} records have features that "
-            "are no finite numbers; leave them out, and say how many"
+            "are not finite; leave them out, and say how many"
         )

@@ -71,7 +71,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of a safetensors file; no tensor is read.
 
     Raises:
-        SafetensorError: If it is no such file.
+        SafetensorError: If it is not such a file.
     """
     with safe_open(path, "pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -86,7 +86,7 @@ def load_finite(path: Path, error: type[EcgjepaError]) -> dict[str, Tensor]:
 
     Raises:
         EcgjepaError: The given subclass, if a number is NaN or infinite.
-        SafetensorError: If it is no such file.
+        SafetensorError: If it is not such a file.
     """
     tensors = load_file(path)
     check_finite_weights(tensors, str(path), error)

@@ -24,7 +24,7 @@ class ByolObjective(ViewsObjective):
     source = "Grill et al. 2020, arXiv 2006.07733"
     moving_average = True
     loss_note = (
-        "The loss is no measure of quality: it also falls when features collapse, and transfer may "
+        "The loss does not measure quality: it also falls when features collapse, and transfer may "
         "peak before it stops falling."
     )
     advice = "Try a lower train.learning_rate, or a train.momentum closer to 1"

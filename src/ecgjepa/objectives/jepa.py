@@ -46,7 +46,7 @@ class JepaObjective(Objective):
     moving_average = True
     any_tokens = True
     loss_note = (
-        "The loss is no measure of quality: it also falls when features collapse, and transfer may "
+        "The loss does not measure quality: it also falls when features collapse, and transfer may "
         "peak before it stops falling."
     )
     features = "target features"

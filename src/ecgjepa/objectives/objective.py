@@ -50,7 +50,7 @@ class Objective(ABC):
     moving_average: ClassVar[bool] = False
     least_records: ClassVar[int] = 1
     any_tokens: ClassVar[bool] = False
-    loss_note: ClassVar[str] = "The loss is no measure of the features' quality."
+    loss_note: ClassVar[str] = "The loss does not measure the features' quality."
     features: ClassVar[str] = "features"
     advice: ClassVar[str] = "Try a lower train.learning_rate"
 

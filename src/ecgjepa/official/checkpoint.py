@@ -96,7 +96,7 @@ def read_official(path: str | Path) -> OfficialCheckpoint:
     """Read an official checkpoint without running anything that is in it.
 
     Raises:
-        OfficialCheckpointError: If the file is no such checkpoint, damaged, or of another layout.
+        OfficialCheckpointError: If the file is damaged or is not such a checkpoint.
     """
     path = Path(path)
     content = _load(path)

@@ -69,7 +69,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "depth": int,
     "num_registers": int,
 }
-# Constants of the official code that are no field of its configuration: `pretrain.py`, lines 221
+# Constants of the official code that are not a field of its configuration: `pretrain.py`, lines 221
 # and 292.
 _WARMUP_LEARNING_RATE = 1e-6
 _CLIP = 5.0
@@ -149,7 +149,7 @@ def official_leads(official: dict[str, Any], source: str) -> tuple[str, ...]:
     """Return the leads in our spelling (aVR, where the official code has AVR).
 
     Raises:
-        OfficialCheckpointError: If one is no standard lead.
+        OfficialCheckpointError: If one is not a standard lead.
     """
     leads = []
     for name in official["channels"]:

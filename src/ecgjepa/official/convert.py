@@ -117,7 +117,7 @@ def load_official_jepa(path: str | Path) -> tuple[Jepa, PretrainConfig]:
 
 def _import(source: Path, folder: Path, database: str) -> Path:
     if folder.exists() and not (folder / CONFIG_FILE).is_file():
-        raise ModelFolderError(f"{folder}: exists and is no model folder; choose a new one")
+        raise ModelFolderError(f"{folder}: exists and is not a model folder; choose a new one")
     constants = paper_statistics(database)
     checkpoint = read_official(source)
     encoder = VisionTransformer(encoder_config(checkpoint.config, source=str(source)))

@@ -110,7 +110,7 @@ class Selection:
     def _save(self, encoder: VisionTransformer, step: int, score: float) -> None:
         assert self._probe is not None
         training: dict[str, Any] = {
-            # Selecting is seeing: these folds are no test of this encoder any more.
+            # Selecting is seeing: these folds are not a test of this encoder any more.
             "seen": self._probe.seen,
             "selected_by": {"task": self._probe.task, self._probe.score_name: score},
         }

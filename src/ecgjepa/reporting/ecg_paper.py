@@ -61,7 +61,7 @@ def plot(file: str | Path, out: str | Path) -> Path:
     What is noticed about the record is marked on the picture and logged as warnings.
 
     Raises:
-        RecordError: If the file cannot be read or is no 12-lead ECG.
+        RecordError: If the file cannot be read or is not a 12-lead ECG.
         ConfigError: If the picture's format is not known.
 
     Example:

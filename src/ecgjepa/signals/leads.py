@@ -47,7 +47,7 @@ class ParsedLead(NamedTuple):
 
 
 def parse_lead(name: str) -> ParsedLead | None:
-    """Return the standard lead that ``name`` denotes, or None if it is no standard lead.
+    """Return the standard lead that ``name`` denotes, or None if it is not a standard lead.
 
     Case, ``MDC_ECG_LEAD_``, ``Lead``, ``ECG`` prefixes, the Latin ``DI`` and IEC ``C1`` spellings
     are understood. ``-aVR`` gives aVR with sign -1. Frank leads, ``MLII`` and other channels are
@@ -65,7 +65,7 @@ def parse_lead(name: str) -> ParsedLead | None:
 def lead_positions(names: Sequence[str], *, source: str = "record") -> dict[str, tuple[int, int]]:
     """Map each standard lead found in ``names`` to its (column, sign).
 
-    Names that are no standard lead are left out; they are the caller's to report.
+    Names that are not a standard lead are left out; they are the caller's to report.
 
     Raises:
         LeadError: If two columns denote the same lead, or no column denotes any.

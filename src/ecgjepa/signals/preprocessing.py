@@ -230,7 +230,7 @@ def resample(record: Record, sampling_rate: float) -> Record:
     counts as valid if no invalid one lies within one old sampling interval.
 
     Raises:
-        RecordFormatError: If the ratio is no fraction with terms up to 10,000.
+        RecordFormatError: If the ratio is not a fraction with terms up to 10,000.
     """
     if record.sampling_rate == sampling_rate:
         return record

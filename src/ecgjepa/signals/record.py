@@ -155,7 +155,7 @@ def standardise_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:
     """Return the record with exactly ``leads``, found by name, in that order.
 
     Missing III, aVR, aVL and aVF are computed from I and II; any other missing lead becomes an
-    all-invalid column. Channels that are no standard lead are left out. All of it is noted as
+    all-invalid column. Channels that are not a standard lead are left out. All of it is noted as
     issues.
 
     Raises:

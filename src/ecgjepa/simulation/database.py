@@ -170,7 +170,7 @@ def _marker_text(layout: str, plan: Population) -> str:
     return (
         "These ECGs are SYNTHETIC. No person was recorded; names, dates and labels are made up.\n"
         f"They imitate the layout of {LAYOUTS[layout].title}\n"
-        "for tests, demonstrations and tutorials, and are no substitute for real data: do not\n"
+        "for tests, demonstrations and tutorials, and are not a substitute for real data: do not\n"
         "report results on them as results on ECGs.\n\n"
         f"layout: {layout}\nrecords: {plan.records}\nseed: {plan.seed}\nseconds: {seconds}\n"
         f"ecgjepa: {__version__}\nnumpy: {np.__version__}\n"

@@ -14,7 +14,7 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
 HELD_OUT_FILE = "held-out.parquet"
-# What the files looked like that the store was made from. Their times are in it, so it is no part
+# What the files looked like that the store was made from. Their times are in it, so it is not part
 # of the store: the manifest does not know it, and a store is whole without it.
 SOURCE_FILES = "source-files.parquet"
 
@@ -118,7 +118,7 @@ def read_manifest(store: Path) -> Manifest:
     """Read a store's manifest.
 
     Raises:
-        StoreError: If the folder is no complete store of this format version.
+        StoreError: If the folder is not a complete store of this format version.
     """
     path = store / MANIFEST_FILE
     if not store.is_dir():
@@ -128,7 +128,7 @@ def read_manifest(store: Path) -> Manifest:
         raise StoreError(
             f"{store}: a prepare was interrupted here; run it again to finish"
             if half
-            else f"{store}: has no {MANIFEST_FILE}, so it is no store"
+            else f"{store}: has no {MANIFEST_FILE}, so it is not a store"
         )
     content, _ = read_versioned(
         path,

@@ -92,7 +92,7 @@ def refuse_foreign(store: Path) -> None:
         StoreError: If it does.
     """
     if not _is_free(store):
-        raise StoreError(f"{store}: exists and is no store; choose an empty or new folder")
+        raise StoreError(f"{store}: exists and is not a store; choose an empty or new folder")
 
 
 def _is_free(store: Path) -> bool:

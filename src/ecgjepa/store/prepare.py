@@ -68,7 +68,7 @@ def prepare(
     it returns at once. The same input gives the same bytes, however many workers there are.
 
     Args:
-        databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``. A name that is no known
+        databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``. A name that is not a known
             database's is an archive of your own.
         store: Folder to write.
         tables: Name of such an archive to the CSV that describes its records.
@@ -150,7 +150,7 @@ def prepare_share(
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(databases, folds, settings, tables)
-    list(shard_numbers(plan.num_shards, share))  # Refuses what is no share.
+    list(shard_numbers(plan.num_shards, share))  # Refuses what is not a share.
     with _working_on(Path(store), share):
         _write(plan, Path(store), share, workers, progress)
 

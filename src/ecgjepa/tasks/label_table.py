@@ -84,7 +84,7 @@ def build_table_task(
     cells = cells.iloc[kept]
     empty = (cells[columns] == "").any(axis=1).to_numpy()
     if columns == ["labels"] and kind == "multi-label":
-        empty = np.zeros_like(empty)  # no word is no label, which is an answer
+        empty = np.zeros_like(empty)  # an empty cell means no labels, which is valid
     if empty.any():
         notices.append(f"{int(empty.sum()):,} records with an empty cell are left out")
     rows, cells = rows[~empty], cells[~empty]

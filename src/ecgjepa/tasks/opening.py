@@ -63,7 +63,7 @@ def open_data(
 
     Raises:
         TaskError: If the databases lack the task, or the split leaves nothing to train, select or
-            test on that is no copy.
+            test on that is not a copy.
     """
     check_databases(data, cohort.task)
     with ExitStack() as opened:

@@ -89,7 +89,7 @@ class Description(NamedTuple):
 
         Raises:
             RecordFormatError: If gain or baseline are told for another number of leads.
-            UnitError: If the unit is no voltage.
+            UnitError: If the unit is not a voltage.
         """
         for name, told in (("gain", self.gain), ("baseline", self.baseline)):
             if len(told) not in (1, num_leads):
@@ -106,7 +106,7 @@ def millivolt_per_step(unit: str) -> float:
     """Return how many mV a unit is, which may have a number, as ``4.88 uV`` and ``1e-4 V`` have.
 
     Raises:
-        UnitError: If it is no voltage.
+        UnitError: If it is not a voltage.
     """
     found = _UNIT.fullmatch(unit)
     if found is None or found[1] is None or not 0 < float(found[1]) < math.inf:

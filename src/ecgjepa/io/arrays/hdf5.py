@@ -37,7 +37,7 @@ def read_hdf5(path: Path, place: Path | None = None) -> Record:
     Raises:
         RecordFormatError: If it is not described, damaged, needs h5py that is missing, or no data
             set is as described.
-        UnitError: If the unit is no voltage.
+        UnitError: If the unit is not a voltage.
     """
     described = read_description(path, place)
     h5py = require(path, "h5py")

@@ -109,7 +109,7 @@ def record_of_array(
 
     Raises:
         RecordFormatError: If the array is not as described.
-        UnitError: If the unit is no voltage.
+        UnitError: If the unit is not a voltage.
     """
     index, axis, axes = one_record(path, values.shape, described)
     if index is not None:
@@ -141,8 +141,8 @@ def record_of_columns(
         issues: What was noticed so far.
 
     Raises:
-        RecordFormatError: If values are no numbers, too many, or rate or unit are not told.
-        UnitError: If the unit is no voltage.
+        RecordFormatError: If values are not numbers, too many, or rate or unit are not told.
+        UnitError: If the unit is not a voltage.
     """
     rate = described.sampling_rate or sampling_rate
     if rate is None or not (described.unit or unit):

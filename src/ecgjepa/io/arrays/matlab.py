@@ -63,7 +63,7 @@ def read_matlab(path: Path, place: Path | None = None) -> Record:
 
     Raises:
         RecordFormatError: If it is not described, damaged, or no array is as described.
-        UnitError: If the unit is no voltage.
+        UnitError: If the unit is not a voltage.
     """
     described = read_description(path, place)
     content = memoryview(read_bytes(path))

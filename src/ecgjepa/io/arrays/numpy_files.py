@@ -41,7 +41,7 @@ def read_array(path: Path, place: Path | None = None) -> Record:
 
     Raises:
         RecordFormatError: If it is not described, or its array is not as described.
-        UnitError: If the unit is no voltage.
+        UnitError: If the unit is not a voltage.
     """
     described = read_description(path, place)
     content = read_bytes(path)

@@ -36,7 +36,7 @@ def read_text(path: Path, place: Path | None = None) -> Record:
     Raises:
         RecordFormatError: If it is not described, or not a table of numbers.
         LeadError: If a lead has no column, or no column is a lead.
-        UnitError: If the unit is no voltage.
+        UnitError: If the unit is not a voltage.
     """
     described = read_description(path, place)
     text = decode(path, read_bytes(path, _MOST_TEXT))

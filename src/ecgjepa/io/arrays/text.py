@@ -61,7 +61,7 @@ def decode(path: Path, content: bytes) -> str:
     """Return the text of a table: UTF-8 or UTF-16 with or without mark, else Latin-1.
 
     Raises:
-        RecordFormatError: If it is no text.
+        RecordFormatError: If it is not text.
     """
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig")):
         if content.startswith(mark):

@@ -36,7 +36,7 @@ def recognise_device(
 
 
 def is_fhir(path: Path) -> bool:
-    """Return whether a file holds a FHIR resource: other JSON is no ECG."""
+    """Return whether a file holds a FHIR resource: other JSON is not an ECG."""
     try:
         return looks_like_fhir(read_head(path))
     except RecordFormatError:

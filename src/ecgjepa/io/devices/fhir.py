@@ -62,7 +62,7 @@ def read_fhir(path: Path) -> Record:
         The leads in mV; numbers that are E, U or L are invalid.
 
     Raises:
-        RecordFormatError: If the file is no such resource, leads differ in rate or length, or
+        RecordFormatError: If the file is not such a resource, leads differ in rate or length, or
             SampledData uses what is not read (several dimensions, offsets, codes).
         LeadError: If no component is one of the twelve leads.
         UnitError: If the origin has no unit of voltage: without it, amplitudes are not known.

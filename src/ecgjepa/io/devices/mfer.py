@@ -126,7 +126,7 @@ def _parts(frames: tuple[tags.Frame, ...]) -> tuple[list[_Part], list[Issue]]:
             piece.append(column)
     for part, found in zip(parts, pieces, strict=True):
         part.columns.extend(np.concatenate(piece) for piece in found)
-    words = f"{others} waveforms that are no rhythm, not used"
+    words = f"{others} waveforms that are not a rhythm, not used"
     return parts, [Issue("other_waveform", words)] if others else []
 
 

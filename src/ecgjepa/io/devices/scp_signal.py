@@ -89,7 +89,7 @@ def read_rhythm(
     for name, lead in zip(leads.names, found, strict=True):
         if not lead.is_sound:
             raise RecordFormatError(
-                f"lead {name} holds bits that are no Huffman code after {len(lead.values):,} "
+                f"lead {name} holds bits that are not a Huffman code after {len(lead.values):,} "
                 "samples"
             )
     num_samples, issues = _count(block, leads, expected, found)

@@ -19,7 +19,7 @@ from ecgjepa.simulation.heart.beats import (
 from ecgjepa.simulation.heart.conditions import Traits, apply_conditions
 
 # How far the heart may turn in the frontal plane, in degrees towards the feet. An axis outside the
-# normal range is no normal ECG, and one inside it no left anterior fascicular block.
+# normal range is not a normal ECG, and one inside it no left anterior fascicular block.
 _TURNS = {"NORM": (-14.0, 40.0), "LAFB": (-40.0, 2.0)}
 _ANY_TURN = (-32.0, 40.0)
 # Main direction of a beat from an ectopic focus, and how common the focus is.
