@@ -94,7 +94,7 @@ RULES = {
     17: (
         "header lies",
         "bounded by the files' sizes before anything is allocated",
-        "io.wfdb_header.read_header",
+        "io.wfdb.header.read_header",
     ),
     18: (
         "not the database",

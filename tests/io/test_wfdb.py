@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ecgjepa.errors import EcgjepaError, RecordFormatError
 from ecgjepa.io import read_record
-from ecgjepa.io.wfdb_header import read_header
+from ecgjepa.io.wfdb.header import read_header
 from ecgjepa.signals.leads import LEADS
 
 

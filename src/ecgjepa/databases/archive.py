@@ -22,7 +22,7 @@ from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES, is_described, is_fhir
 from ecgjepa.io.arrays.description import FOLDER_DESCRIPTIONS
 from ecgjepa.io.opening import ending, without_ending
-from ecgjepa.io.wfdb_header import read_header
+from ecgjepa.io.wfdb.header import read_header
 
 # Beside a header they are its signals and annotations.
 _WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}

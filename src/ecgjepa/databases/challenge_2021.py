@@ -20,7 +20,7 @@ from ecgjepa.databases.simulated import size_notices
 from ecgjepa.errors import DatabaseError, RecordError, RecordFormatError
 from ecgjepa.io import Damaged
 from ecgjepa.io.wfdb import read_described
-from ecgjepa.io.wfdb_header import read_header
+from ecgjepa.io.wfdb.header import read_header
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
 

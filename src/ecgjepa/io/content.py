@@ -3,10 +3,11 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Num
@@ -16,7 +17,7 @@ from ecgjepa.io.opening import MAX_BYTES as MAX_BYTES
 from ecgjepa.io.opening import read_bytes as read_bytes
 from ecgjepa.io.opening import record_name
 from ecgjepa.signals.leads import parse_lead
-from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 
 # Of one record: almost six hours of twelve leads at 500 Hz. In float32 with a mask they take
 # 0.6 GB, and no reader holds more than four times that.
@@ -24,6 +25,7 @@ MAX_VALUES = MAX_BYTES // 8
 # No ECG is sampled more slowly or faster; outside, the rate is wrong, and resampling would fill the
 # memory.
 RATE_LIMITS = (25.0, 50_000.0)
+Recorded = TypeVar("Recorded", bound=Record | MicrovoltRecord)
 # From this many of the twelve on, the others follow by algebra or are few.
 _ENOUGH_LEADS = 8
 
@@ -129,7 +131,7 @@ def make_record(
     signal = millivolt.astype(np.float32)
     usable = np.isfinite(signal) if valid is None else np.isfinite(signal) & valid
     signal[~usable] = 0.0
-    return Record(
+    record = Record(
         signal=signal,
         valid=usable,
         leads=tuple(leads),
@@ -137,6 +139,43 @@ def make_record(
         record_id=record_name(path),
         source=str(path),
         issues=tuple(issues),
+    )
+    return without_repeats(record)
+
+
+def without_repeats(record: Recorded) -> Recorded:
+    """Leave out leads that a file holds twice with the same samples, with a note.
+
+    Leads of one name with different samples are kept: which of them is right cannot be known.
+    """
+    if len(set(record.leads)) == len(record.leads):
+        return record
+    first: dict[str, int] = {}
+    kept: list[int] = []
+    for column, name in enumerate(record.leads):
+        earlier = first.setdefault(name, column)
+        if earlier == column or not (parse_lead(name) and _are_same(record, earlier, column)):
+            kept.append(column)
+    issues = tuple(
+        Issue("other_channel", f"channel {name!r} is there again, with the same samples; used once")
+        for column, name in enumerate(record.leads)
+        if column not in kept
+    )
+    leads = tuple(record.leads[column] for column in kept)
+    issues = record.issues + issues
+    arrays: dict[str, Any] = {
+        name: values[:, kept]
+        for name in ("signal", "valid", "samples")
+        if (values := getattr(record, name, None)) is not None
+    }
+    return replace(record, leads=leads, issues=issues, **arrays)
+
+
+def _are_same(record: Record | MicrovoltRecord, one: int, other: int) -> bool:
+    if isinstance(record, MicrovoltRecord):
+        return np.array_equal(record.samples[:, one], record.samples[:, other])
+    return np.array_equal(record.signal[:, one], record.signal[:, other]) and np.array_equal(
+        record.valid[:, one], record.valid[:, other]
     )
 
 

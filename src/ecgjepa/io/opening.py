@@ -4,7 +4,7 @@ import gzip
 import os
 import stat
 import zlib
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,7 +39,7 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> FileIO:
     """Open a file to read it, unbuffered; opening a pipe would wait for ever.
 
     Raises:

@@ -27,6 +27,8 @@ IssueCode = Literal[
     "derived_lead",
     "missing_lead",
     "other_channel",
+    "samples_per_frame",
+    "shifted_channel",
     "other_waveform",
     "joined_parts",
     "calibration_pulse",

@@ -1,6 +1,7 @@
 """Amplitude units: how many millivolt one unit of a file's samples is, and the store's marker."""
 
 import unicodedata
+from functools import lru_cache
 
 from ecgjepa.errors import UnitError
 
@@ -36,9 +37,21 @@ def millivolt_per_unit(unit: str) -> float:
     try:
         return _MILLIVOLT_PER_UNIT[key]
     except KeyError:
-        raise UnitError(
-            f"unknown amplitude unit {unit!r}: expected V, mV, uV, µV or nV in any case"
-        ) from None
+        raise UnitError(unknown_unit(unit)) from None
+
+
+@lru_cache(maxsize=256)
+def is_voltage(unit: str) -> bool:
+    """Return whether a unit is one of those that `millivolt_per_unit` knows."""
+    try:
+        return millivolt_per_unit(unit) > 0
+    except UnitError:
+        return False
+
+
+def unknown_unit(unit: str) -> str:
+    """Return what is to be said of a unit that is no known voltage."""
+    return f"unknown amplitude unit {unit!r}: expected V, mV, uV, µV or nV in any case"
 
 
 def unit_name(unit: str) -> str:

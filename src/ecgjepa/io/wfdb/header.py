@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.errors import RecordFormatError
+from ecgjepa.io.opening import open_regular
 
 # WFDB: a gain of 0 or none means "uncalibrated"; 200 per mV is the format's default.
 DEFAULT_GAIN = 200.0
+# A day of recordings in pieces of a few seconds.
+_MAX_SEGMENTS = 20_000
 # No 12-lead ECG needs more; a longer header is not a header.
 _MAX_HEADER_BYTES = 1_000_000
 _MAX_SIGNALS = 512
+_MAX_DIGITS = 12
 # The format allows 255 characters a line. The wfdb package takes long over very long ones.
 _MAX_LINE = 1_000
 # Beyond these, amplitudes of 32 bits would not fit into a float32, or all become 0.
@@ -50,11 +54,18 @@ class SignalSpec(NamedTuple):
     lead: str
 
 
+class Part(NamedTuple):
+    """A segment of a record of several, or a gap, which has no header."""
+
+    num_frames: int
+    header: "Header | None"
+
+
 @dataclass(frozen=True)
 class Header:
     """A parsed WFDB header.
 
-    Either ``signals`` or, for a multi-segment record, ``segments`` is filled.
+    Either ``signals`` or, for a multi-segment record, ``parts`` is filled.
     """
 
     path: Path
@@ -62,13 +73,24 @@ class Header:
     sampling_rate: float
     num_samples: int | None
     signals: tuple[SignalSpec, ...]
-    segments: tuple["Header", ...]
+    parts: tuple[Part, ...]
     comments: tuple[str, ...]
 
     @property
     def leads(self) -> tuple[str, ...]:
         """Names of the signals, as written."""
         return tuple(spec.lead for spec in self.signals)
+
+    @property
+    def segments(self) -> tuple["Header", ...]:
+        """The headers of a multi-segment record's parts, each once."""
+        found = {part.header.path: part.header for part in self.parts if part.header is not None}
+        return tuple(found.values())
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether it lists the signals of other headers and holds none itself."""
+        return bool(self.signals) and all(spec.file_name == "~" for spec in self.signals)
 
 
 def read_header(path: Path, *, is_segment: bool = False) -> Header:
@@ -82,15 +104,16 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
         RecordFormatError: If the file is missing or breaks the format in any line.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             content = stream.read(_MAX_HEADER_BYTES + 1)
     except FileNotFoundError:
         raise RecordFormatError(f"{path}: no such header file", reason="missing_file") from None
     except OSError as error:  # a folder of that name, no permission, a name too long
         raise RecordFormatError(f"{path}: not readable: {error.strerror}") from None
+    content = content or b""
     if len(content) > _MAX_HEADER_BYTES:
         raise RecordFormatError(f"{path}: over {_MAX_HEADER_BYTES:,} bytes is not a WFDB header")
-    lines = [line.strip() for line in content.decode("utf-8", errors="replace").splitlines()]
+    lines = [line.strip() for line in _decode(content).splitlines()]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
     told = [line for line in lines if line and not line.startswith("#")]
     if any(len(line) > _MAX_LINE for line in told):
@@ -110,13 +133,21 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
             "lines follow"
         )
     signals: tuple[SignalSpec, ...] = ()
-    segments: tuple[Header, ...] = ()
+    parts: tuple[Part, ...] = ()
     if num_segments is None:
         signals = tuple(_parse_signal_line(path, line) for line in told[1:])
     else:
         _check_segment_lengths(path, told[1:], num_samples)
-        segments = tuple(_read_segments(path, told[1:]))
-    return Header(path, name, rate, num_samples, signals, segments, comments)
+        parts = tuple(_read_segments(path, told[1:]))
+    return Header(path, name, rate, num_samples, signals, parts, comments)
+
+
+def _decode(content: bytes) -> str:
+    """Return a header's text; programs of before UTF-8 write µ as in Latin-1."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _check_segment_lengths(path: Path, lines: list[str], num_samples: int | None) -> None:
@@ -131,14 +162,17 @@ def _check_segment_lengths(path: Path, lines: list[str], num_samples: int | None
         )
 
 
-def _read_segments(path: Path, lines: list[str]) -> Iterator[Header]:
-    """Parse the headers of a multi-segment record's parts, so that each is checked like any."""
+def _read_segments(path: Path, lines: list[str]) -> Iterator[Part]:
+    """Parse the headers of a multi-segment record's parts, each once."""
+    if len(lines) > _MAX_SEGMENTS:
+        raise RecordFormatError(f"{path}: {len(lines):,} segments; expected to {_MAX_SEGMENTS:,}")
+    headers: dict[str, Header] = {}
     for line in lines:
-        name = line.split()[0]
-        if name == "~":  # a gap
-            continue
-        _refuse_path(path, name)
-        yield read_header(path.with_name(f"{name}.hea"), is_segment=True)
+        name, length = line.split()[:2]
+        if name != "~" and name not in headers:
+            _refuse_path(path, name)
+            headers[name] = read_header(path.with_name(f"{name}.hea"), is_segment=True)
+        yield Part(int(length), headers.get(name))
 
 
 def _parse_record_line(path: Path, line: str) -> tuple[str, int | None, int, float, int | None]:
@@ -180,6 +214,8 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     gain = _parse_gain(gain_text)
     if gain is None or not _is_usable(gain.units_per_millivolt):
         raise _wrong_line(path, line, f": gain {gain_text!r} is not like '1000(0)/mV'")
+    if any(len(field) > _MAX_DIGITS for field in fields[3:8]):
+        raise _wrong_line(path, line, ": a number of more digits than any WFDB file holds")
     try:
         # Resolution, zero, initial value, checksum and block size; the line may end early.
         _, adc_zero, initial_value, checksum, *_ = (*map(int, fields[3:8]), None, None, None, None)

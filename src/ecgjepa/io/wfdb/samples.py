@@ -1,0 +1,163 @@
+"""The samples of one WFDB record: read directly where they are 16-bit, else by the wfdb package."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Int16
+
+from ecgjepa.errors import RecordFormatError
+from ecgjepa.io.content import MAX_VALUES, accept_size
+from ecgjepa.io.opening import open_regular
+from ecgjepa.io.wfdb.header import Header, SignalSpec
+from ecgjepa.signals.record import Issue
+
+Damaged = Literal["raise", "flag", "mask"]
+DAMAGED = get_args(Damaged)
+# Storage formats that are packed with FLAC.
+_FLAC = ("508", "516", "524")
+# A frame of FLAC has a head and an end of 8 bytes, and a head and a value for each channel.
+_FLAC_FRAME_BYTES, _FLAC_CHANNEL_BYTES = 8, 2
+
+
+def has_fast_path(header: Header) -> bool:
+    """Return whether the signals lie interleaved in one file of 16-bit samples."""
+    first = header.signals[0] if header.signals else None
+    return first is not None and all(
+        spec.storage == "16"
+        and spec.samples_per_frame == 1
+        and spec.skew == 0
+        and spec.file_name == first.file_name
+        and spec.byte_offset == first.byte_offset
+        for spec in header.signals
+    )
+
+
+def read_interleaved_16(
+    header: Header, *, damaged: Damaged
+) -> tuple[Int16[np.ndarray, "samples leads"], list[Issue]]:
+    """Read one file of interleaved 16-bit samples, bounded by what the file really holds."""
+    spec, num_signals = header.signals[0], len(header.signals)
+    path = header.path.with_name(spec.file_name)
+    try:
+        stream = open_regular(path)
+    except FileNotFoundError:
+        raise _missing_file(header.path, path) from None
+    with stream:
+        available = os.fstat(stream.fileno()).st_size - spec.byte_offset
+        num_samples, issues = _usable_samples(path, header, available, damaged)
+        accept_size(path, num_samples, num_signals)
+        digital = np.empty((num_samples, num_signals), "<i2")
+        stream.seek(spec.byte_offset)
+        if stream.readinto(digital.data.cast("B")) != digital.nbytes:
+            raise RecordFormatError(f"{path}: became shorter while it was read", reason="truncated")
+    return digital.astype(np.int16, copy=False), issues
+
+
+def _usable_samples(
+    path: Path, header: Header, available: int, damaged: Damaged
+) -> tuple[int, list[Issue]]:
+    """Return how many of the announced samples there are, and what is odd about that."""
+    frame_bytes = 2 * len(header.signals)
+    held = max(available, 0) // frame_bytes
+    num_samples = held if header.num_samples is None else header.num_samples
+    if held < num_samples or num_samples == 0:
+        words = (
+            f"holds {held} of {num_samples} samples of {len(header.signals)} leads "
+            f"({available + header.signals[0].byte_offset:,} bytes)"
+        )
+        if damaged != "mask" or not held:
+            raise RecordFormatError(f"{path}: truncated: {words}", reason="truncated")
+        return held, [Issue("truncated", f"{path.name} {words}")]
+    if (more := available - num_samples * frame_bytes) > 0:
+        words = f"{path.name} holds {more:,} bytes more than the header announces"
+        return num_samples, [Issue("file_longer_than_header", words)]
+    return num_samples, []
+
+
+def _missing_file(header: Path, path: Path) -> RecordFormatError:
+    return RecordFormatError(
+        f"{header}: its signal file {path.name} is missing", reason="missing_file"
+    )
+
+
+def read_with_package(header: Header) -> tuple[list[np.ndarray] | None, list[np.ndarray]]:
+    """Read anything unusual with the wfdb package, after bounding what it may allocate.
+
+    Returns:
+        Digital samples of each signal (None where signals are shifted, so that there is nothing to
+        verify), and amplitudes in the signals' units, NaN where invalid; each at its own rate.
+    """
+    import wfdb
+
+    _bound_by_file_sizes(header)
+    name = str(header.path.with_suffix(""))
+    is_shifted = any(spec.skew for spec in header.signals)
+    try:
+        record = wfdb.rdrecord(name, smooth_frames=False)
+        digital = None
+        if not is_shifted:
+            digital = wfdb.rdrecord(name, physical=False, smooth_frames=False).e_d_signal
+    except Exception as error:  # the package raises whatever its parsing runs into
+        raise RecordFormatError(
+            f"{header.path}: the wfdb package cannot read it: {type(error).__name__}: {error}"
+        ) from error
+    physical: Any = record.e_p_signal
+    if physical is None or not len(physical) or not all(len(own) for own in physical):
+        raise RecordFormatError(f"{header.path}: holds no samples")
+    return digital, list(physical)
+
+
+def _bound_by_file_sizes(header: Header) -> None:
+    """Refuse a length that the files beside the header cannot hold.
+
+    No storage format packs a sample into less than one byte except those of FLAC. What is shifted
+    takes as many frames more, and several arrays of 64 bits are made of it.
+    """
+    files: dict[str, list[SignalSpec]] = {}
+    for spec in header.signals:
+        files.setdefault(spec.file_name, []).append(spec)
+    frames = header.num_samples
+    for name, signals in files.items():
+        path = header.path.with_name(name)
+        size, per_frame = _file_size(header.path, path), sum(s.samples_per_frame for s in signals)
+        most = size * 2 // per_frame
+        if any(spec.storage in _FLAC for spec in signals):
+            most = _most_flac_samples(path, size) // max(s.samples_per_frame for s in signals)
+        if frames is not None and frames > most:
+            raise RecordFormatError(
+                f"{header.path}: announces {frames:,} frames of {per_frame} samples, but its "
+                f"signal file {name} holds {size:,} bytes",
+                reason="truncated",
+            )
+        frames = most if frames is None else frames
+    skew = max(spec.skew for spec in header.signals)
+    frame = sum(spec.samples_per_frame for spec in header.signals)
+    if skew > (frames or 0) or ((frames or 0) + skew) * frame > MAX_VALUES:
+        raise RecordFormatError(
+            f"{header.path}: {frames:,} frames of {frame} samples, shifted by {skew}, are too "
+            "many, or shifted by more than there are"
+        )
+
+
+def _most_flac_samples(path: Path, size: int) -> int:
+    """Return how many samples of each channel a FLAC file can hold, by its head and its size."""
+    with open_regular(path) as stream:
+        head = stream.read(42) or b""
+    if not head.startswith(b"fLaC") or len(head) < 42:
+        return 0
+    block = int.from_bytes(head[10:12], "big")
+    channels = (head[20] >> 1 & 7) + 1
+    return block * (size // (_FLAC_FRAME_BYTES + _FLAC_CHANNEL_BYTES * channels) + 1)
+
+
+def _file_size(header: Path, path: Path) -> int:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise _missing_file(header, path) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise RecordFormatError(f"{path}: is not a regular file but a folder, pipe or device")
+    return found.st_size
