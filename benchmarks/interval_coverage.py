@@ -16,6 +16,7 @@ import numpy as np
 
 from ecgjepa.metrics.bootstrap import PatientBootstrap, bca_interval, interval
 from ecgjepa.metrics.classification import FEW_POSITIVES, macro, ones, ranking_scores
+from ecgjepa.metrics.jackknife import left_out_scores
 
 SETS, RECORDS, LABELS, RESAMPLES, LARGE = 150, 400, 30, 400, 40_000
 
@@ -40,9 +41,7 @@ def main() -> None:
         points = ranking_scores(targets, scores, ones(RECORDS))._asdict()
         draws = ranking_scores(targets, scores, bootstrap.weights)._asdict()
         for name, point in points.items():
-            left_out = bootstrap.jackknife(
-                lambda w, t=targets, s=scores, n=name: getattr(ranking_scores(t, s, w), n)  # type: ignore[misc]
-            )
+            left_out = left_out_scores(name, targets, scores, bootstrap.patient_of)
             present = np.isfinite(point[:, 0])
             for which, chosen in (
                 ("all labels", present),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from plain_jackknife import left_out
 from resampling import macro_aurocs
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -16,6 +17,14 @@ def fold(rng, patients=40, records=60, labels=3):
     targets = rng.random((records, labels)) < np.array([0.4, 0.2, 0.05])[:labels]
     scores = np.round(rng.random((records, labels)) + 0.3 * targets, 1)
     return targets, scores, rng.integers(0, patients, records).astype(str)
+
+
+def interval_by(method, bootstrap, patients, statistic):
+    found = bootstrap.interval(statistic)
+    if method == "percentile":
+        return found
+    without = left_out(patients, statistic)
+    return bca_interval(found.value, bootstrap.resample(statistic), without)
 
 
 def test_patients_keep_their_records():
@@ -64,17 +73,6 @@ def test_point_and_interval_come_from_the_same_statistic(rng):
     assert found[1:] == tuple(np.quantile(resampled, [0.025, 0.975]))
 
 
-def test_jackknife_leaves_out_one_patient_at_a_time(rng):
-    targets, scores, patients = fold(rng)
-    bootstrap = PatientBootstrap(patients, num_resamples=2)
-    found = bootstrap.jackknife(lambda w: macro(ranking_scores(targets, scores, w).auroc))
-    names = np.unique(patients)
-    assert len(found) == len(names)
-    for name, value in zip(names, found, strict=True):
-        kept = patients != name
-        assert value == pytest.approx(macro_auroc(targets[kept], scores[kept]))
-
-
 def test_bca_is_scipys(rng):
     """On the mean and the variance of skewed numbers, with SciPy's own resamples."""
     sample = rng.exponential(size=50)
@@ -82,8 +80,8 @@ def test_bca_is_scipys(rng):
         theirs = stats.bootstrap(
             (sample,), statistic, n_resamples=999, method="BCa", rng=np.random.default_rng(1)
         )
-        left_out = np.array([statistic(np.delete(sample, i)) for i in range(50)])
-        ours = bca_interval(statistic(sample), theirs.bootstrap_distribution, left_out)
+        without = np.array([statistic(np.delete(sample, i)) for i in range(50)])
+        ours = bca_interval(statistic(sample), theirs.bootstrap_distribution, without)
         np.testing.assert_allclose(ours[1:], theirs.confidence_interval, rtol=1e-12)
         plain = interval(statistic(sample), theirs.bootstrap_distribution)
         assert ours.low > plain.low  # the skew is corrected for
@@ -96,7 +94,11 @@ def test_bca_of_patients_is_scipys_of_patients(rng):
         (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
     bootstrap = PatientBootstrap(np.arange(80), num_resamples=20_000)
-    ours = bootstrap.interval(lambda weights: values @ weights / weights.sum(axis=0), method="bca")
+
+    def mean(weights):
+        return values @ weights / weights.sum(axis=0)
+
+    ours = bca_interval(values.mean(), bootstrap.resample(mean), left_out(np.arange(80), mean))
     np.testing.assert_allclose(ours[1:], theirs, atol=0.006)
 
 
@@ -118,7 +120,7 @@ def test_interval_is_finite_with_a_rare_label(rng):
         return macro(ranking_scores(targets, scores, weights).auroc)
 
     for method in ("percentile", "bca"):
-        result = bootstrap.interval(statistic, method=method)
+        result = interval_by(method, bootstrap, np.arange(100), statistic)
         assert result.low < result.value < result.high
 
 
@@ -137,9 +139,11 @@ def test_intervals_cover_the_truth(method):
         own = rng.standard_normal(100)[patients] * np.sqrt(0.8)
         scores = own + rng.standard_normal(len(patients)) * np.sqrt(0.2) + targets
         bootstrap = PatientBootstrap(patients, num_resamples=300)
-        result = bootstrap.interval(
+        result = interval_by(
+            method,
+            bootstrap,
+            patients,
             lambda w, t=targets[:, None], s=scores[:, None]: ranking_scores(t, s, w).auroc[0],
-            method=method,
         )
         covered += result.low <= truth <= result.high
     assert 180 <= covered <= 198

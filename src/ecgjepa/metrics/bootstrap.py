@@ -5,7 +5,7 @@ and drawing them one by one would make an interval too narrow.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,8 +18,6 @@ from ecgjepa.metrics.classification import Weights, ones
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
-# Columns of leave-one-patient-out weights that are made at a time.
-_CHUNK = 512
 
 Method = Literal["percentile", "bca"]
 # From weights (records, resamples) to values whose last axis is the resamples.
@@ -70,6 +68,7 @@ class PatientBootstrap:
 
     Attributes:
         num_patients: How many there are.
+        patient_of: Number of each record's patient, in the order of their names.
         weights: How often each record counts in each resample.
     """
 
@@ -88,43 +87,28 @@ class PatientBootstrap:
         """
         if not len(patients):
             raise ScoreError("there are no records to resample")
-        _, self._number = np.unique(patients.astype(str), return_inverse=True)
-        self.num_patients = int(self._number.max()) + 1
+        _, self.patient_of = np.unique(patients.astype(str), return_inverse=True)
+        self.num_patients = int(self.patient_of.max()) + 1
         rng = np.random.default_rng([seed, self.num_patients])
         drawn = rng.multinomial(
             self.num_patients, np.full(self.num_patients, 1 / self.num_patients), num_resamples
         )
         self.weights: Weights = np.ascontiguousarray(
-            drawn.T.astype(np.float32)[self._number], np.float32
+            drawn.T.astype(np.float32)[self.patient_of], np.float32
         )
 
     def resample(self, statistic: Statistic) -> np.ndarray:
         """Return the statistic of every resample, along the last axis."""
         return statistic(self.weights)
 
-    def jackknife(self, statistic: Statistic) -> np.ndarray:
-        """Return the statistic without each patient in turn, along the last axis."""
-        parts = [statistic(weights) for weights in self._left_out()]
-        return np.concatenate(parts, axis=-1)
-
-    def interval(self, statistic: Statistic, *, method: Method = "percentile") -> Interval:
-        """Return a statistic of the records as they are with its interval.
+    def interval(self, statistic: Statistic) -> Interval:
+        """Return a statistic of the records as they are with its percentile interval.
 
         Args:
-            statistic: Gives one value per column of weights.
-            method: ``percentile``, or ``bca``, which also corrects for bias and skewness and costs
-                one more evaluation per patient.
+            statistic: Function from weights to one value per column of weights.
         """
-        value = float(statistic(ones(len(self._number)))[0])
-        resampled = self.resample(statistic)
-        if method == "bca":
-            return bca_interval(value, resampled, self.jackknife(statistic))
-        return interval(value, resampled)
-
-    def _left_out(self) -> Iterator[Weights]:
-        for start in range(0, self.num_patients, _CHUNK):
-            chosen = np.arange(start, min(start + _CHUNK, self.num_patients))
-            yield (self._number[:, None] != chosen).astype(np.float32)
+        value = float(statistic(ones(len(self.patient_of)))[0])
+        return interval(value, self.resample(statistic))
 
 
 def interval(value: float, resampled: Float[np.ndarray, " resamples"]) -> Interval:

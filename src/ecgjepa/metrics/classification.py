@@ -128,14 +128,28 @@ def threshold_scores(
 
 def brier_scores(targets: Targets, probabilities: Scores, weights: Weights) -> PerLabel:
     """Return the mean squared difference of probability and truth."""
-    return _mean((probabilities - targets) ** 2, targets, weights)
+    return _mean(squared_error_of_records(targets, probabilities), targets, weights)
 
 
 def log_losses(targets: Targets, probabilities: Scores, weights: Weights) -> PerLabel:
     """Return the mean negative log-likelihood, in nats, of each label by itself."""
+    return _mean(log_loss_of_records(targets, probabilities), targets, weights)
+
+
+def squared_error_of_records(
+    targets: Bool[np.ndarray, "*shape"], probabilities: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Return the squared difference of probability and truth of each record."""
+    return (probabilities - targets) ** 2
+
+
+def log_loss_of_records(
+    targets: Bool[np.ndarray, "*shape"], probabilities: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Return the negative log-likelihood, in nats, of each record; finite for 0 and 1."""
     eps = np.finfo(np.float64).eps
     right = np.clip(np.where(targets, probabilities, 1 - probabilities), eps, 1 - eps)
-    return _mean(-np.log(right), targets, weights)
+    return -np.log(right)
 
 
 def calibration_errors(targets: Targets, probabilities: Scores) -> Float[np.ndarray, " labels"]:
@@ -211,9 +225,24 @@ def _rank(
 ) -> tuple[Float[np.ndarray, " resamples"], Float[np.ndarray, " resamples"]]:
     """Return one label's AUROC and average precision in every resample.
 
-    Both are sums over the groups of equal scores that hold a positive: of the positives in it,
-    times the share of negatives below it (half of those within), or times the precision at it. So
-    with records sorted, best first, running totals are needed at the edges of those groups only.
+    Both are sums over the groups of equal scores that hold a positive record. AUROC adds up the
+    positives of the group times the negatives below it, with half of the negatives within it;
+    average precision adds up the positives of the group times the precision at it. With the records
+    sorted, best first, only running totals at the edges of those groups are needed.
+
+    Three numberings occur: places of the sorted records, groups of equal scores (``first`` and
+    ``last`` are the place where a group begins and the place after it), and edges, the places at
+    which running totals are kept (``starts``; the totals have one more entry, of all records).
+
+    Example, with three records and one column of weights (1, 1, 2):
+
+        score     0.9   0.9   0.4      groups: [0.9, 0.9] and [0.4]; first = 0, 2; last = 2, 3
+        positive  yes   no    no       held = yes, no: only the first group has a positive
+        weight    1     1     2        starts = 0, 2; everyone = 0, 2, 4; hits = 0, 1, 1
+
+    The group begins at edge 0 and ends at edge 1: it has 1 - 0 positives, and the negatives above
+    and within it are 0 before and 1 after, so 0.5 of the 1 * 3 pairs are lost: AUROC is 2.5 / 3.
+    The precision at its end is 1 / 2, so average precision is 1 * 0.5 / 1 = 0.5.
     """
     order = np.argsort(-scores, kind="stable")
     new_group = np.r_[True, np.diff(scores[order]) != 0]

@@ -7,6 +7,7 @@ about other patients, for these runs. Labels have other metrics than the values 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from ecgjepa.metrics.classification import (
     ones,
     ranking_scores,
 )
+from ecgjepa.metrics.jackknife import left_out_scores
 from ecgjepa.metrics.regression import label_scores
 
 # By kind of task; the first is the one that is compared if none is named.
@@ -169,69 +171,86 @@ def compare_models(
     for scores in (*first, *second):
         check_scores(scores, targets, labels)
 
-    def both(weights: Weights) -> Float[np.ndarray, "models labels resamples"]:
+    def runs_of(score: Callable[[Scores], PerLabel]) -> Float[np.ndarray, "models labels copies"]:
         """Return each model's score per label, averaged over its runs."""
-        means = [
-            sum(score_of(targets, run, weights) for run in runs) / len(runs)
-            for runs in (first, second)
-        ]
-        return np.stack(means)
+        return np.stack([sum(map(score, runs)) / len(runs) for runs in (first, second)])
 
-    point, resampled = both(ones(len(targets))), bootstrap.resample(both)
-    left_out = bootstrap.jackknife(both) if method == "bca" else None
-
-    def bounded(pick: Callable[[np.ndarray], np.ndarray]) -> Interval:
-        value = float(pick(point)[0])
-        if left_out is None:
-            return interval(value, pick(resampled))
-        return bca_interval(value, pick(resampled), pick(left_out))
-
-    defined = np.isfinite(point[0, :, 0])
-    scored: list[ModelScore] = []
-    for number, runs in enumerate((first, second)):
-        each = [float(macro(score_of(targets, run, ones(len(targets))))[0]) for run in runs]
-        std = float(np.std(each, ddof=1)) if len(each) > 1 else float("nan")
-        scored.append(ModelScore(bounded(partial(_macro_of, number)), tuple(each), std))
+    point = runs_of(lambda run: score_of(targets, run, ones(len(targets))))
+    both = _Replicates(
+        point,
+        runs_of(lambda run: score_of(targets, run, bootstrap.weights)),
+        runs_of(lambda run: left_out_scores(metric, targets, run, bootstrap.patient_of))
+        if method == "bca"
+        else None,
+    )
+    gap = both.map(lambda values: macro(values[0] - values[1]))
+    per_run = [
+        tuple(float(macro(score_of(targets, run, ones(len(targets))))[0]) for run in runs)
+        for runs in (first, second)
+    ]
     positives = [None] * len(labels) if is_regression else targets.sum(axis=0).tolist()
     return Comparison(
         metric=metric,
-        first=scored[0],
-        second=scored[1],
-        difference=bounded(_macro_gap),
-        p_value=_p_value_of(point, resampled, left_out),
+        first=_model_score(both.map(lambda values: macro(values[0])), per_run[0]),
+        second=_model_score(both.map(lambda values: macro(values[1])), per_run[1]),
+        difference=gap.interval(),
+        p_value=gap.p_value(),
         labels=tuple(
             LabelDifference(
                 label,
                 count,
                 None if count is None else count < FEW_POSITIVES,
-                bounded(partial(_gap_in, column)),
+                both.map(partial(_gap_in, column)).interval(),
             )
             for column, (label, count) in enumerate(zip(labels, positives, strict=True))
         ),
-        undefined_labels=tuple(np.array(labels)[~defined].tolist()),
+        undefined_labels=tuple(np.array(labels)[~np.isfinite(point[0, :, 0])].tolist()),
         records=len(targets),
         patients=bootstrap.num_patients,
     )
 
 
-def _p_value_of(point: np.ndarray, resampled: np.ndarray, left_out: np.ndarray | None) -> float:
-    """Return the p-value of no macro difference, by the method of the interval."""
-    if left_out is None:
-        return p_value(_macro_gap(resampled))
-    value = float(_macro_gap(point)[0])
-    # Seen from the higher score: rounding then does not depend on which is the first.
-    sign = -1 if value < 0 else 1
-    gaps = sign * _macro_gap(resampled)
-    correction = bca_correction(sign * value, gaps, sign * _macro_gap(left_out))
-    return float("nan") if correction is None else p_value(gaps, correction)
+@dataclass(frozen=True)
+class _Replicates:
+    """The same quantity of the records as they are and of changed ones, along the last axis.
+
+    Attributes:
+        point: The quantity of the records as they are; the last axis has length 1.
+        resampled: The quantity of each resample of the patients.
+        left_out: The quantity without each patient in turn; None for percentile intervals.
+    """
+
+    point: np.ndarray
+    resampled: np.ndarray
+    left_out: np.ndarray | None
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "_Replicates":
+        """Return another quantity, computed from this one for all replicates alike."""
+        left_out = None if self.left_out is None else change(self.left_out)
+        return _Replicates(change(self.point), change(self.resampled), left_out)
+
+    def interval(self) -> Interval:
+        """Return the 95 % interval of a single number."""
+        value = float(self.point[0])
+        if self.left_out is None:
+            return interval(value, self.resampled)
+        return bca_interval(value, self.resampled, self.left_out)
+
+    def p_value(self) -> float:
+        """Return the p-value of a single number being 0, by the method of the interval."""
+        if self.left_out is None:
+            return p_value(self.resampled)
+        value = float(self.point[0])
+        # Seen from the higher score: rounding then does not depend on which is the first.
+        sign = -1 if value < 0 else 1
+        gaps = sign * self.resampled
+        correction = bca_correction(sign * value, gaps, sign * self.left_out)
+        return float("nan") if correction is None else p_value(gaps, correction)
 
 
-def _macro_of(model: int, values: np.ndarray) -> np.ndarray:
-    return macro(values[model])
-
-
-def _macro_gap(values: np.ndarray) -> np.ndarray:
-    return macro(values[0] - values[1])
+def _model_score(scores: _Replicates, runs: tuple[float, ...]) -> ModelScore:
+    std = float(np.std(runs, ddof=1)) if len(runs) > 1 else float("nan")
+    return ModelScore(scores.interval(), runs, std)
 
 
 def _gap_in(label: int, values: np.ndarray) -> np.ndarray:

@@ -33,10 +33,19 @@ def regression_scores(
                 f"{wrong} of {len(values)} {name} values are not finite; leave such records "
                 "out before, and say how many"
             )
+    columns = moments(targets, predicted)
+    total = weights.sum(axis=0, dtype=np.float64)
+    return scores_of_moments(
+        columns @ weights.astype(np.float64) / np.where(total > 0, total, np.nan)
+    )
+
+
+def moments(targets: Values, predicted: Values) -> Float[np.ndarray, "7 records"]:
+    """Return of each record what the scores are made of: their means give `scores_of_moments`."""
     x, y = targets.astype(np.float64), predicted.astype(np.float64)
     # Centred beforehand, or the sums of squares would cancel.
     x_centre, y_centre = x - x.mean(), y - y.mean()
-    columns = np.stack(
+    return np.stack(
         (
             np.abs(x - y),
             (x - y) ** 2,
@@ -47,8 +56,12 @@ def regression_scores(
             x_centre * y_centre,
         )
     )
-    total = weights.sum(axis=0, dtype=np.float64)
-    means = columns @ weights.astype(np.float64) / np.where(total > 0, total, np.nan)
+
+
+def scores_of_moments(
+    means: Float[np.ndarray, "7 resamples"],
+) -> dict[str, Float[np.ndarray, " resamples"]]:
+    """Return `regression_scores` from the means of `moments` over the records of each resample."""
     error, square, x_mean, y_mean, xx, yy, xy = means
     x_variance, y_variance = _variance(xx, x_mean), _variance(yy, y_mean)
     covariance = xy - x_mean * y_mean

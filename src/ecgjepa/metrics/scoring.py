@@ -25,6 +25,7 @@ from ecgjepa.metrics.classification import (
     threshold_scores,
 )
 from ecgjepa.metrics.conformal import fit_label_sets, fit_single_label_sets, measure_coverage
+from ecgjepa.metrics.jackknife import left_out_scores
 from ecgjepa.metrics.thresholds import SPECIFICITY, best_f1_thresholds, specificity_thresholds
 from ecgjepa.model.outputs import ClassificationKind
 
@@ -88,7 +89,7 @@ def score(
         ]
         for name in point
     }
-    left_out = bootstrap.jackknife(lambda weights: ranking_scores(*test, weights).auroc)
+    left_out = left_out_scores("auroc", *test, bootstrap.patient_of)
     auroc = (point["auroc"], resampled["auroc"], left_out)
     values = {name: _mean(point[name][:, 0]) for name in point} | {
         "calibration_error": _mean(errors)

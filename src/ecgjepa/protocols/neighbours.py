@@ -50,6 +50,7 @@ class Neighbours(NamedTuple):
     ) -> list[Float[np.ndarray, "records labels"]]:
         most = max(counts)
         votes: list[list[np.ndarray]] = [[] for _ in counts]
+        lowest, highest = self.targets.min(axis=0), self.targets.max(axis=0)
         for start in range(0, len(features), _CHUNK):
             chunk = _unit((features[start : start + _CHUNK] - self.mean) / self.scale)
             similarity = chunk @ self.features.T
@@ -59,7 +60,9 @@ class Neighbours(NamedTuple):
             for place, count in enumerate(counts):
                 own = weight[:, :count]
                 voted = np.einsum("rk,rkl->rl", own, self.targets[nearest[:, :count]])
-                votes[place].append(voted / own.sum(axis=1, keepdims=True))
+                mean = voted / own.sum(axis=1, keepdims=True)
+                # Rounding can put a mean of ones above 1, which is not a probability.
+                votes[place].append(np.clip(mean, lowest, highest))
         return [np.concatenate(part) for part in votes]
 
 
