@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int16
 
+from ecgjepa.databases.listing import SIMULATED_FILE
 from ecgjepa.databases.mimic_iv_ecg import TABLE_FILE
-from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import naming_full_disk, write_text
 from ecgjepa.signals.leads import LEADS

@@ -30,6 +30,17 @@ def log_as_before():
     root.handlers[:], root.level = handlers, level
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Tests leave no trace in the cache of whoever runs them."""
+    before = os.environ.get("ECGJEPA_CACHE")
+    os.environ["ECGJEPA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("ECGJEPA_CACHE")
+    if before is not None:
+        os.environ["ECGJEPA_CACHE"] = before
+
+
 # Overrides that make a preset small enough to train within a test.
 SMALL_MODEL = [
     "data.window_seconds=2",

@@ -113,6 +113,13 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     assert code == 0
     page = (tmp_path / "r.html").read_text()
     assert "Collapse monitor" in page
+    assert "12-lead ECG of record" in page, "the report found the store without being told"
+    # Where the files lie on a machine, and so in whose folders, is told by none of them.
+    written = [
+        path for folder in (store, run, out, tmp_path / "tuned") for path in folder.rglob("*")
+    ]
+    for path in (*written, tmp_path / "r.html"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
 
     files = sorted((source / "records500/00000").glob("*.hea"))[:2]
     code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "tuned")

@@ -4,7 +4,7 @@ import pytest
 from conftest import toy_ecg, write_wfdb
 
 from ecgjepa.databases import list_records
-from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, size_notices
+from ecgjepa.databases.listing import SIMULATED_FILE, is_simulated, size_notices
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import wfdb
 
 import ecgjepa
 from ecgjepa.databases import database_names, list_records
-from ecgjepa.databases.simulated import SIMULATED_FILE
+from ecgjepa.databases.listing import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import DiskFullError
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import wfdb
 
+from ecgjepa.databases.listing import SIMULATED_FILE
 from ecgjepa.databases.ptb_xl import STATEMENTS_FILE, TABLE_FILE
-from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.simulation import simulate
 from ecgjepa.simulation.heart.recorder import INVALID, quantise

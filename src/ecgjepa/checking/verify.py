@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ecgjepa.checking.duplicates import find_duplicates
 from ecgjepa.checking.leaks import find_leaks
+from ecgjepa.databases.pseudonyms import NOTICE
 from ecgjepa.errors import StoreError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.signals.lead_order import limb_lead_issues
@@ -116,12 +117,21 @@ def _changed_files(store: Path, roots: Mapping[str, Path]) -> Verification:
     if noted is None:
         words = "nothing was noted of the files that the store was made from; not compared"
         return Verification([], [words])
-    faults = []
+    summaries = read_manifest(store).databases
+    hidden = {name for name, one in summaries.items() if NOTICE in one.notices}
+    faults: list[str] = []
+    notes: list[str] = []
     for name, root in roots.items():
+        if name in hidden:
+            notes.append(
+                f"{name}: its files are noted by pseudonyms, so they are not compared; the same "
+                "prepare --pseudonymise again compares them"
+            )
+            continue
         changes = find_changes(noted, {name: root})
         if changes.changed:
             faults.append(f"{name}: files differ from those that were read: {changes.describe()}")
-    return Verification(faults, [])
+    return Verification(faults, notes)
 
 
 def _hash_all(store: Path, manifest: Manifest, progress: Progress | None) -> Iterator[str]:

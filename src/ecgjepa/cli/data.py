@@ -163,6 +163,12 @@ def prepare(
     records_per_shard: Annotated[
         int, typer.Option("--records-per-shard", min=1, help="Records in a file.")
     ] = 2048,
+    pseudonymise: Annotated[
+        Path | None,
+        typer.Option(
+            "--pseudonymise", metavar="KEYFILE", help="Replace ids by hashes with this key."
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option("--shard", metavar="I/N", help="Write one of N shares; then 'merge'."),
@@ -190,6 +196,7 @@ def prepare(
         "codec": codec,
         "on_bad": on_bad,
         "workers": workers,
+        "pseudonymise": pseudonymise,
     }
     with ProgressBar("preparing") as progress:
         if share is not None:

@@ -1,6 +1,8 @@
 """Public ECG databases, each read from the layout in which it is published, and your own."""
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ecgjepa.databases import (
     ptb_xl,
 )
 from ecgjepa.databases.listing import Listing
+from ecgjepa.databases.pseudonyms import count_personal
 from ecgjepa.errors import DatabaseError
 
 _LISTERS: dict[str, Callable[[Path], Listing]] = {
@@ -65,6 +68,7 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
     """
     root = Path(root)
     if database not in _LISTERS:
+        _refuse_odd_name(database)
         archive.refuse_misspelling(database, root, database_names())
     elif table is not None and database != challenge_ptb_xl.NAME:
         raise DatabaseError(f"{database}: has tables of its own; {table} is for your own archive")
@@ -74,10 +78,35 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
     if not any(root.iterdir()):
         raise DatabaseError(f"{database}: folder {root} is empty")
     if database not in _LISTERS:
-        return archive.list_records(database, root, table)
+        return _warn_of_names(archive.list_records(database, root, table))
     if database == challenge_ptb_xl.NAME:
         return challenge_ptb_xl.list_records(root, None if table is None else Path(table))
     return _LISTERS[database](root)
+
+
+def _refuse_odd_name(database: str) -> None:
+    """Refuse a name that folders, lists of names or a page could not hold.
+
+    Raises:
+        DatabaseError: If it is one.
+    """
+    if not re.fullmatch(r"[^\W_][\w.-]{0,63}", database):
+        raise DatabaseError(
+            f"database name {database[:80]!r}: expected a letter or digit, and up to 63 letters, "
+            "digits, '-', '_' and '.' after it"
+        )
+
+
+def _warn_of_names(listing: Listing) -> Listing:
+    """Return an archive's listing with a notice if its ids look like names or dates of birth."""
+    ids = listing.table["record_id"].tolist() + listing.table["patient_id"].dropna().tolist()
+    if not (count := count_personal(map(str, ids))):
+        return listing
+    notice = (
+        f"{count:,} of {len(ids):,} record and patient ids look like names or dates. A store, its "
+        "results and reports keep ids; --pseudonymise KEYFILE replaces them"
+    )
+    return replace(listing, notices=(*listing.notices, notice))
 
 
 def list_all(

@@ -16,8 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 from ecgjepa.databases.archive_table import described, undescribed
-from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.databases.simulated import SIMULATED_FILE, is_simulated, simulated_notice
+from ecgjepa.databases.listing import (
+    SIMULATED_FILE,
+    Entry,
+    Listing,
+    Skip,
+    is_simulated,
+    simulated_notice,
+)
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES, is_described, is_fhir
 from ecgjepa.io.arrays.description import FOLDER_DESCRIPTIONS

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ecgjepa.databases.listing import Entry, Listing
-from ecgjepa.databases.simulated import size_notices
+from ecgjepa.databases.listing import Entry, Listing, size_notices
 from ecgjepa.errors import DatabaseError, RecordError, RecordFormatError
 from ecgjepa.io import Damaged
 from ecgjepa.io.wfdb import read_described

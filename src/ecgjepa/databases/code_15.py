@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.code_15_table import TABLE_FILE, read_exams
-from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.databases.simulated import size_notices
+from ecgjepa.databases.listing import Entry, Listing, Skip, size_notices
 from ecgjepa.errors import DatabaseError, RecordFormatError
 from ecgjepa.io import Damaged
 from ecgjepa.signals.record import Record

@@ -1,5 +1,9 @@
-"""What a database's folder holds: one table row per record, before any signal is read."""
+"""What a database's folder holds: one table row per record, before any signal is read.
 
+A listing tells simulated ECGs and partial copies from a whole database.
+"""
+
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +16,9 @@ from jaxtyping import Bool
 
 from ecgjepa.io import Damaged, read_exact
 from ecgjepa.signals.record import MicrovoltRecord, Record
+
+# `ecgjepa.simulation` puts this file beside what it writes.
+SIMULATED_FILE = "SIMULATED.txt"
 
 
 class Entry(NamedTuple):
@@ -90,6 +97,8 @@ class Listing:
         highpass_hz: Where drift is so strong that the paper removes it: cut-off of the high-pass
             that such records get unless another is asked for.
         reader: Reads an entry's signal; a function of a module, as other processes call it too.
+        hide_file: Gives what stands in a store for a file's name, where no name may be in it; see
+            `ecgjepa.databases.pseudonyms`.
     """
 
     database: str
@@ -102,6 +111,7 @@ class Listing:
     held_out_folds: tuple[int, ...] = ()
     highpass_hz: float | None = None
     reader: Callable[[Path, Entry, Damaged], Record | MicrovoltRecord] = read_file
+    hide_file: Callable[[str], str] | None = None
 
     def __len__(self) -> int:
         """Return the number of records that are present."""
@@ -129,6 +139,17 @@ class Listing:
         """Return the listing with only the records of these folds."""
         return replace(self, table=self.table[self.table["fold"].isin(folds)])
 
+    def relative(self, text: str) -> str:
+        """Return text with files named relative to the database's folder, not as it was given.
+
+        What is written into a store must not tell where on a machine, and in whose folders, the
+        database lies.
+        """
+        places = {str(self.root), str(self.root.absolute()), str(self.root.resolve())} - {".", "/"}
+        for place in sorted(places, key=len, reverse=True):
+            text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?:/|(?![\w.-]))", "", text)
+        return text
+
     def read(self, entry: Entry) -> Record:
         """Read one record of the listing.
 
@@ -138,3 +159,31 @@ class Listing:
         found = self.reader(self.root, entry, "raise")
         record = found.as_record() if isinstance(found, MicrovoltRecord) else found
         return replace(record, record_id=entry.record_id, patient_id=entry.patient_id)
+
+
+def is_simulated(*folders: Path) -> bool:
+    """Return whether one of the folders holds what `ecgjepa.simulation` wrote."""
+    return any((folder / SIMULATED_FILE).is_file() for folder in folders)
+
+
+def simulated_notice(count: int) -> str:
+    """Return what a user should know about ``count`` simulated records."""
+    return f"{count:,} simulated ECGs; results on them say nothing about patients"
+
+
+def size_notices(
+    *folders: Path, found: int, published: int, things: str = "records"
+) -> tuple[str, ...]:
+    """Return what to say about a copy's size: simulated, partial, or nothing if it is whole.
+
+    Args:
+        *folders: Where the mark of a simulation may lie.
+        found: Records in this copy.
+        published: Records of the whole database.
+        things: What the database calls its records.
+    """
+    if is_simulated(*folders):
+        return (simulated_notice(found),)
+    if found != published:
+        return (f"partial copy: {found:,} of {published:,} {things}",)
+    return ()

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.databases.simulated import size_notices
+from ecgjepa.databases.listing import Entry, Listing, Skip, size_notices
 from ecgjepa.databases.tables import (
     headers_present,
     read_table,

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgjepa.databases.listing import Entry, Listing, Skip
-from ecgjepa.databases.simulated import is_simulated, simulated_notice
+from ecgjepa.databases.listing import Entry, Listing, Skip, is_simulated, simulated_notice
 from ecgjepa.databases.tables import (
     headers_present,
     identifiers,

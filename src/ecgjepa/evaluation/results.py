@@ -29,6 +29,7 @@ from ecgjepa.results.layout import (
     SPLIT_FILE,
 )
 from ecgjepa.results.predictions import write_table
+from ecgjepa.store.manifest import remember_store
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.version import __version__
 
@@ -166,7 +167,7 @@ def write_evaluation(
                 name: data.store.manifest.databases[name].model_dump(mode="json")
                 for name in data.databases
             },
-            "store": str(data.store.path),
+            "store_fingerprint": data.store.fingerprint,
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},
             "p_values": {name: p for name, (_, p) in differences.items()},
@@ -183,6 +184,7 @@ def write_evaluation(
     with replacing(out / SPLIT_FILE) as stream:
         _split(data).to_csv(stream, index=False)
     write_json(out / RESULTS_FILE, results)
+    remember_store(data.store.path)
     return Evaluation(out, results)
 
 

@@ -16,6 +16,7 @@ from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import PROBABILITY, TARGET, UNKNOWN_DATABASE, VALUE, columns
 from ecgjepa.signals.microvolt import from_microvolt
 from ecgjepa.signals.record import Record
+from ecgjepa.store.manifest import find_store
 from ecgjepa.store.reading import Store
 
 _SHOWN_LEADS = ("II", "V2", "V5")
@@ -130,8 +131,11 @@ def _worst_values(test: pd.DataFrame, labels: list[str]) -> Iterator[_Example]:
 
 def _open_store(evaluation: EvaluationSection) -> Store | None:
     """Return the records of an evaluation, or None where the cache was emptied since."""
+    results = evaluation.results
+    # Older results name the store's folder.
+    found = find_store(results["store_fingerprint"]) if "store" not in results else results["store"]
     try:
-        return Store(evaluation.results["store"])
+        return None if found is None else Store(found)
     except StoreError:
         return None
 

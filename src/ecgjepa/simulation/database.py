@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgjepa.databases.listing import SIMULATED_FILE
 from ecgjepa.databases.ptb_xl import TABLE_FILE
-from ecgjepa.databases.simulated import SIMULATED_FILE
 from ecgjepa.errors import ConfigError
 from ecgjepa.files import write_text
 from ecgjepa.simulation.layouts import challenge_2021, code_15, mimic_iv_ecg, ptb_xl

@@ -1,12 +1,14 @@
 """What a store says of itself: ``manifest.json``."""
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from ecgjepa.config import Section, describe_validation_error
 from ecgjepa.errors import StoreError
-from ecgjepa.files import read_versioned, sha256_of_file
+from ecgjepa.files import default_cache, read_versioned, sha256_of_file, write_text
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec
 
@@ -145,3 +147,25 @@ def read_manifest(store: Path) -> Manifest:
 def store_fingerprint(store: Path) -> str:
     """Return a SHA-256 that changes whenever anything in the store does."""
     return sha256_of_file(store / MANIFEST_FILE)
+
+
+def remember_store(store: Path) -> None:
+    """Note in the user's cache where a store lies, so that results need not tell it."""
+    place = _note_of(store_fingerprint(store))
+    with suppress(OSError):  # Without a cache, only the report's example ECGs are missing.
+        write_text(place, str(store.resolve()))
+
+
+def find_store(fingerprint: str) -> Path | None:
+    """Return where on this machine a store lies, or None if that is not known any more."""
+    if not re.fullmatch("[0-9a-f]{64}", fingerprint):
+        return None
+    with suppress(OSError, ValueError):
+        store = Path(_note_of(fingerprint).read_text(encoding="utf-8"))
+        if store_fingerprint(store) == fingerprint:
+            return store
+    return None
+
+
+def _note_of(fingerprint: str) -> Path:
+    return default_cache() / "stores" / f"{fingerprint}.txt"

@@ -17,12 +17,7 @@ from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
 from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest
-from ecgjepa.store.merge import (
-    PLAN_FILE,
-    finish,
-    read_plan,
-    refuse_foreign,
-)
+from ecgjepa.store.merge import PLAN_FILE, finish, read_plan, refuse_foreign
 from ecgjepa.store.resuming import (
     check_finished,
     check_interrupted,
@@ -59,6 +54,7 @@ def prepare(
     codec: Codec = "raw",
     on_bad: OnBad = "skip",
     workers: int | None = None,
+    pseudonymise: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Read databases into a store and return its manifest.
@@ -81,6 +77,8 @@ def prepare(
         on_bad: ``skip`` counts and lists records that cannot be used, ``raise`` stops at the
             first, ``mask`` marks damaged leads and missing ends invalid where that is enough.
         workers: Processes; by default one for each CPU, fewer for few records.
+        pseudonymise: File with a key, made if there is none: keyed hashes take the place of the ids
+            of records and patients, and no name of a file is in the store.
         progress: Called with (records done, records in all).
 
     Raises:
@@ -100,7 +98,7 @@ def prepare(
         (1, 2, 3, 4, 5, 6, 7, 8)
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
-    plan = make_plan(databases, folds, settings, tables)
+    plan = make_plan(databases, folds, settings, tables, key_file=pseudonymise)
     store = Path(store)
     with _working_on(store, (1, 1)):
         _write(plan, store, (1, 1), workers, progress)
@@ -119,6 +117,7 @@ def prepare_share(
     codec: Codec = "raw",
     on_bad: OnBad = "skip",
     workers: int | None = None,
+    pseudonymise: str | Path | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a part of a store's shards, for the jobs of an array; `merge` then makes the store.
@@ -134,6 +133,7 @@ def prepare_share(
         codec: See `prepare`.
         on_bad: See `prepare`.
         workers: See `prepare`.
+        pseudonymise: See `prepare`; all jobs need the same key.
         progress: See `prepare`; the counts are of this share.
 
     Raises:
@@ -149,7 +149,7 @@ def prepare_share(
         ...     )
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
-    plan = make_plan(databases, folds, settings, tables)
+    plan = make_plan(databases, folds, settings, tables, key_file=pseudonymise)
     list(shard_numbers(plan.num_shards, share))  # Refuses what is not a share.
     with _working_on(Path(store), share):
         _write(plan, Path(store), share, workers, progress)

@@ -45,7 +45,7 @@ def outdated(store: Path, plan: ShardPlan) -> str:
     if noted is None:
         logger.warning(_NOT_NOTED, store)
         return ""
-    changes = find_changes(noted, plan.roots)
+    changes = find_changes(noted, plan.roots, plan.hidden_paths)
     if changes.changed:
         return f"{store}: was made from files that have changed since: {changes.describe()}"
     _note_anew(store / SOURCE_FILES, changes)
@@ -140,7 +140,7 @@ def _changes(path: Path, plan: ShardPlan) -> Changes | None:
     noted = read_notes(path)
     if noted is None:
         return None
-    changes = find_changes(noted, plan.roots)
+    changes = find_changes(noted, plan.roots, plan.hidden_paths)
     _note_anew(path, changes)
     return changes
 

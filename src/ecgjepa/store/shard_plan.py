@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from ecgjepa.databases import list_all
+from ecgjepa.databases import list_all, original
 from ecgjepa.databases.listing import Listing
+from ecgjepa.databases.pseudonyms import read_key
 from ecgjepa.errors import StoreError
 from ecgjepa.signals.acceptance import OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec
 from ecgjepa.store.manifest import FORMAT_VERSION
 from ecgjepa.store.shards import ShardJob
+from ecgjepa.store.source_files import hidden_paths
 from ecgjepa.version import __version__
 
 Folds = Literal["train", "all"] | Sequence[int]
@@ -89,6 +92,11 @@ class ShardPlan:
         """Each database's folder."""
         return {listing.database: listing.root for listing in self.listings}
 
+    @cached_property
+    def hidden_paths(self) -> dict[tuple[str, str], str]:
+        """What the pseudonyms of files stand for; none without pseudonyms."""
+        return hidden_paths((*self.listings, *self.left_out))
+
     def answers(self, digest: str, software_version: str | None) -> bool:
         """Return whether a digest is of this request, by this or an earlier version.
 
@@ -134,6 +142,7 @@ def make_plan(
     tables: Mapping[str, str | Path] | None = None,
     *,
     own_filters: bool = True,
+    key_file: str | Path | None = None,
 ) -> ShardPlan:
     """List the databases and choose their records.
 
@@ -144,6 +153,8 @@ def make_plan(
         tables: Name of an archive to the table that describes it.
         own_filters: Give each database the high-pass that it asks for, where the preprocessing has
             none; otherwise all records get the same.
+        key_file: Key of the pseudonyms that take the place of record and patient ids; None for
+            none.
 
     Raises:
         DatabaseError: If a folder is not what its name says, or a table has no folder.
@@ -152,6 +163,9 @@ def make_plan(
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
     whole = list_all(databases, tables)
+    if key_file is not None:
+        pseudonyms = read_key(key_file)
+        whole = [pseudonyms.apply(listing, original(listing.database)) for listing in whole]
     if not own_filters:
         whole = [replace(listing, highpass_hz=None) for listing in whole]
     chosen = [_choose(listing, folds) for listing in whole]

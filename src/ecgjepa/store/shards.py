@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing, Skip
+from ecgjepa.databases.pseudonyms import HIDDEN_DETAIL
 from ecgjepa.errors import RecordError
 from ecgjepa.files import replacing, write_json
 from ecgjepa.signals.acceptance import OnBad
@@ -116,7 +117,10 @@ def write_shard(job: ShardJob) -> Iterator[None]:
                 except RecordError as error:
                     if job.on_bad == "raise" and error.reason not in Guard.REASONS:
                         raise
-                    skip = Skip(entry.record_id, error.reason, str(error))
+                    detail = (
+                        piece.relative(str(error)) if piece.hide_file is None else HIDDEN_DETAIL
+                    )
+                    skip = Skip(entry.record_id, error.reason, detail)
                     skipped.append((piece.database, skip))
                 else:
                     content = encode(found.samples, job.codec)

@@ -65,10 +65,11 @@ class Notes:
     def add(self, listing: Listing, entry: Entry) -> None:
         """Note the files of one record, before it is read."""
         for path in files_of(listing.root, entry.path):
-            if (listing.database, path) not in self._rows:
+            name = path if listing.hide_file is None else listing.hide_file(path)
+            if (listing.database, name) not in self._rows:
                 place = listing.root / path
                 size, time = _look(place)
-                self._rows[listing.database, path] = (size, time, _digest(place, size, time))
+                self._rows[listing.database, name] = (size, time, _digest(place, size, time))
 
     def table(self) -> pa.Table:
         """Return what was noted, as a table of `SCHEMA`."""
@@ -94,12 +95,17 @@ def files_of(root: Path, path: str) -> list[str]:
     return [path, *(other for other in beside if (root / other).is_file())]
 
 
-def find_changes(noted: pa.Table, roots: Mapping[str, Path]) -> Changes:
+def find_changes(
+    noted: pa.Table,
+    roots: Mapping[str, Path],
+    hidden: Mapping[tuple[str, str], str] | None = None,
+) -> Changes:
     """Compare files with what was noted of them, but for those of databases without a root.
 
     Args:
         noted: A table of `SCHEMA`.
         roots: Database to the folder that its files should be in.
+        hidden: Database and pseudonym to the path that it stands for, see `hidden_paths`.
     """
     changed: list[tuple[str, str]] = []
     columns = [noted[name].to_pylist() for name in SCHEMA.names]
@@ -107,15 +113,27 @@ def find_changes(noted: pa.Table, roots: Mapping[str, Path]) -> Changes:
     for row, (database, path, size, time, digest) in enumerate(zip(*columns, strict=True)):
         if database not in roots:
             continue
-        place = roots[database] / path
+        name = (hidden or {}).get((database, path), path)
+        place = roots[database] / name
         if (found := _look(place)) == (size, time):
             continue
         if found[0] != size or _digest(place, *found) != digest:
-            changed.append((database, path))
+            changed.append((database, name))
         times[row] = found[1]
     place_of_times = SCHEMA.names.index("time_ns")
     table = noted.set_column(place_of_times, SCHEMA.field("time_ns"), pa.array(times, pa.int64()))
     return Changes(changed, table, is_refreshed=not changed and not table.equals(noted))
+
+
+def hidden_paths(listings: Iterable[Listing]) -> dict[tuple[str, str], str]:
+    """Return what the pseudonyms of files stand for, by database and pseudonym."""
+    return {
+        (listing.database, listing.hide_file(path)): path
+        for listing in listings
+        if listing.hide_file is not None
+        for entry in listing.entries()
+        for path in files_of(listing.root, entry.path)
+    }
 
 
 def join_notes(tables: Iterable[pa.Table]) -> pa.Table:
