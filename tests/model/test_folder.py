@@ -19,6 +19,7 @@ from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
     PretrainingFacts,
+    find_model,
     load_distribution,
     load_model_folder,
     read_model_config,
@@ -64,6 +65,14 @@ def test_round_trip(folder):
         "config.json",
         "model.safetensors",
     ]
+
+
+def test_a_model_is_found_in_its_folder_and_in_the_folder_of_a_run(folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    assert find_model(run) == run  # nothing is there: the error names what was asked for
+    folder.rename(run / "model")
+    assert find_model(run) == find_model(str(run / "model")) == run / "model"
 
 
 def test_an_encoder_alone(tmp_path):

@@ -15,7 +15,7 @@ from ecgjepa.model.heads import (
     tokens_of_layers,
 )
 from ecgjepa.protocols.feature_cache import cached_features
-from ecgjepa.protocols.features import encode, grid_windows
+from ecgjepa.protocols.features import encode, grid_windows, standardise
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
@@ -157,3 +157,31 @@ def test_a_layer_is_the_encoder_cut_off_there():
 def test_layers_that_are_none(layers, match):
     with pytest.raises(ConfigError, match=match):
         check_layers(layers, 3)
+
+
+def test_an_encoder_goes_back_to_its_device(store, monkeypatch):
+    """Also when encoding fails, and to training if it was in training."""
+    encoder, moves = small_encoder().train(), []
+    move = VisionTransformer.to
+    monkeypatch.setattr(
+        VisionTransformer, "to", lambda self, device: moves.append(device) or move(self, device)
+    )
+    windows = grid_windows(store, np.arange(2), size=250, stride=250)
+    away = torch.device("cpu", 0)
+    encode(encoder, describe().normalisation.build(), windows, away)
+    assert (moves, encoder.training) == ([away, CPU], True)
+    with torch.no_grad():
+        encoder.norm.weight[3] = float("nan")
+    with pytest.raises(FeatureError):
+        encode(encoder, describe().normalisation.build(), windows, away)
+    assert (moves, encoder.training) == ([away, CPU] * 2, True)
+
+
+def test_features_in_units_of_their_deviation(rng):
+    features = rng.normal(3, 2, (50, 4)).astype(np.float32)
+    features[:, 1] = 7.1  # its deviation is nothing but rounding
+    found = standardise(features)
+    np.testing.assert_allclose(found.values.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.delete(found.values.std(axis=0), 1), 1)
+    assert found.scale[1] == 1
+    np.testing.assert_allclose(found.values * found.scale + found.mean, features, rtol=1e-6)
