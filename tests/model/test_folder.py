@@ -71,7 +71,7 @@ def test_a_model_is_found_in_its_folder_and_in_the_folder_of_a_run(folder, tmp_p
     run = tmp_path / "run"
     run.mkdir()
     assert find_model(run) == run  # nothing is there: the error names what was asked for
-    folder.rename(run / "model")
+    folder[0].rename(run / "model")
     assert find_model(run) == find_model(str(run / "model")) == run / "model"
 
 
