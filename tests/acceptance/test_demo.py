@@ -32,7 +32,7 @@ def test_from_nothing_to_a_report(tmp_path, quick):
         "Data",
         "Pre-training",
         "Collapse monitor",
-        "What the encoder sees",
+        "What is hidden",
         "Results",
         "Frozen, linear probe: per label",
         "Test records",
