@@ -25,7 +25,7 @@ _PACKAGES = (
     "matplotlib",
 )
 # Extras: formats and codecs that not everyone needs.
-_OPTIONAL = ("h5py", "pcodec", "pydicom", "edfio", "defusedxml", "sierraecg")
+_OPTIONAL = ("h5py", "pcodec", "pydicom", "defusedxml", "sierraecg")
 
 
 def doctor() -> dict[str, Any]:

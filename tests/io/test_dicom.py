@@ -135,3 +135,78 @@ def test_other_dicom_files(tmp_path, digital):
     path = save_dicom(tmp_path / "y.dcm", [dicom_group(digital)], syntax="1.2.840.10008.1.2.1.99")
     with pytest.raises(RecordFormatError, match=r"transfer syntax .* is not read"):
         read_record(path)
+
+
+# ---------------------------------------------------------------- as carts write it
+
+
+def without_preamble(path, start):
+    path.write_bytes(path.read_bytes()[start:])
+    return path
+
+
+@pytest.mark.parametrize("start", [128, 132])
+def test_a_file_without_its_preamble(tmp_path, digital, start):
+    path = without_preamble(save_dicom(tmp_path / "x.dcm", [dicom_group(digital)]), start)
+    record = read_record(path)
+    assert record.leads == LEADS
+    np.testing.assert_allclose(record.signal, digital / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_a_data_set_alone(tmp_path, digital, syntax):
+    path = save_dicom(tmp_path / "x.dcm", [dicom_group(digital)], syntax=syntax)
+    content = path.read_bytes()
+    length = int.from_bytes(content[140:144], "little")
+    record = read_record(without_preamble(path, 144 + length))
+    np.testing.assert_allclose(record.signal, digital / 1000, rtol=1e-6)
+
+
+def test_packed_syntaxes_are_refused_without_a_preamble_too(tmp_path, digital):
+    path = save_dicom(tmp_path / "y.dcm", [dicom_group(digital)], syntax="1.2.840.10008.1.2.1.99")
+    with pytest.raises(RecordFormatError, match=r"transfer syntax .* is not read"):
+        read_record(without_preamble(path, 132))
+
+
+@pytest.mark.parametrize(
+    ("fields", "shift"),
+    [
+        ({"ChannelSampleSkew": "25"}, 25),
+        ({"ChannelTimeSkew": "0.05"}, 25),
+        ({"ChannelTimeSkew": "0.05", "ChannelSampleSkew": "0"}, 25),
+        ({"ChannelSampleSkew": "20", "ChannelOffset": "0.01"}, 25),
+        ({"ChannelSampleSkew": "-4"}, -4),
+        ({"ChannelSampleSkew": "0", "ChannelTimeSkew": "0"}, 0),
+    ],
+)
+def test_channels_that_start_later_are_moved(tmp_path, digital, fields, shift):
+    group = dicom_group(digital)
+    for name, value in fields.items():
+        setattr(group.ChannelDefinitionSequence[6], name, value)
+    record = read_record(save_dicom(tmp_path / "x.dcm", [group]))
+    expected = np.zeros(300)
+    held = slice(shift, None) if shift >= 0 else slice(None, shift)
+    expected[held] = digital[slice(-shift or None) if shift >= 0 else slice(-shift, None), 6]
+    np.testing.assert_allclose(record.signal[:, 6], expected / 1000, rtol=1e-6)
+    assert record.valid[held, 6].all()
+    assert record.valid.sum() == 3600 - abs(shift)
+    assert [(issue.code, issue.lead) for issue in record.issues] == [("shifted_channel", "V1")] * (
+        shift != 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"ChannelSampleSkew": "0.5"}, "V1 starts 0.5 samples later .* expected a whole number"),
+        ({"ChannelTimeSkew": "0.0005"}, "V1 starts 0.25 samples later"),
+        ({"ChannelSampleSkew": "300"}, "expected a whole number below 300"),
+        ({"ChannelSampleSkew": "5", "ChannelTimeSkew": "1"}, "5 samples later by its sample skew"),
+    ],
+)
+def test_channels_that_cannot_be_moved_exactly_are_refused(tmp_path, digital, fields, match):
+    group = dicom_group(digital)
+    for name, value in fields.items():
+        setattr(group.ChannelDefinitionSequence[6], name, value)
+    with pytest.raises(RecordFormatError, match=match):
+        read_record(save_dicom(tmp_path / "x.dcm", [group]))

@@ -82,7 +82,6 @@ def test_content_decides_not_the_name(written, tmp_path, kind):
         ("aecg", "defusedxml.ElementTree"),
         ("muse", "defusedxml.ElementTree"),
         ("sierra", "sierraecg.lzw"),
-        ("edf", "edfio"),
     ],
 )
 def test_a_missing_package_is_named(written, monkeypatch, kind, package):

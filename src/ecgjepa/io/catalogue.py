@@ -122,12 +122,12 @@ FORMATS = (
         "leads of different lengths are refused",
     ),
     Format(
-        "EDF", (".edf",), "a 0 and seven spaces", "edfio",
+        "EDF", (".edf", ".bdf"), "a 0 and seven spaces, or BIOSEMI", None,
         "physical dimension, minimum and maximum of each signal",
-        "labels of which the twelve leads are taken",
+        "labels of which the twelve leads are taken; a description may say more",
         "samples and duration of a data record",
         _NOTHING,
-        "files that are cut short are refused",
+        "gaps of EDF+D are invalid; files that are cut short are refused",
     ),
     Format(
         "SCP-ECG", (".scp",), "section 0 at its beginning", None,

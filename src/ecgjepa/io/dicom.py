@@ -9,6 +9,7 @@ of SCP-ECG have the same numbers).
 """
 
 import re
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,31 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from ecgjepa.errors import RecordFormatError, UnitError
-from ecgjepa.io.content import MAX_BYTES, Waveform, choose_waveforms, make_record, require
+from ecgjepa.io.content import Waveform, accept_size, choose_waveforms, make_record, require
+from ecgjepa.io.opening import open_file, read_bytes
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
 # Implicit and explicit VR, little endian. A deflated file could unpack to any size, and in a big
 # endian one (retired in 2006) the samples are swapped.
 _PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+# What a file without the preamble begins with: group 2 (the file's own head), else group 8 of the
+# data set, both in little endian.
+_STARTS = (b"\x02\x00\x00\x00UL\x04\x00",)
+_GROUP_8 = re.compile(rb"\x08\x00[\x00\x01\x05\x08\x12-\x18]\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
 _LEADS = {1: "I", 2: "II", **{number: f"V{number - 2}" for number in range(3, 9)}}
 _LEADS |= {61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR"}
+# A skew in seconds is written with few digits.
+_TOLERATED_SKEW = 0.01
 _FORMATS = {(8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")}
 
 
 def is_dicom(head: bytes) -> bool:
-    """Return whether a file begins as DICOM."""
-    return head[128:132] == b"DICM"
+    """Return whether a file begins as DICOM, with the preamble or, as from some carts, without."""
+    start = head.removeprefix(b"DICM")
+    is_bare = start.startswith(_STARTS) or _GROUP_8.match(start) is not None
+    return head[128:132] == b"DICM" or is_bare
 
 
 def read_dicom(path: Path) -> Record:
@@ -53,7 +63,7 @@ def read_dicom(path: Path) -> Record:
     if num_others:
         words = f"{num_others} derived waveforms, such as a median beat, are not used"
         issues.append(Issue("other_waveform", words))
-    parts = [_read_group(path, groups[index]) for index in chosen]
+    parts = [_read_group(path, groups[index], issues) for index in chosen]
     return make_record(
         path,
         np.concatenate([signal for signal, _ in parts], axis=1),
@@ -66,22 +76,47 @@ def read_dicom(path: Path) -> Record:
 
 def _dataset(path: Path) -> Any:  # noqa: ANN401
     pydicom = require(path, "pydicom")
-    if path.stat().st_size > MAX_BYTES:
-        raise RecordFormatError(f"{path}: over {MAX_BYTES:,} bytes is not an ECG")
-    syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
-    if syntax not in _PLAIN:
-        raise RecordFormatError(
-            f"{path}: transfer syntax {syntax} is not read; expected implicit or explicit VR, "
-            "little endian, not compressed"
-        )
-    # Nothing else is looked at: neither pixels nor who the patient is.
-    dataset = pydicom.dcmread(path, specific_tags=["SOPClassUID", "WaveformSequence"])
+    with _with_preamble(path) as stream:
+        has_preamble = stream.read(132)[128:] == b"DICM"
+        if has_preamble:
+            # Before the data set is looked at, which might unpack to any size.
+            meta = pydicom.filereader.read_dataset(
+                stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2
+            )
+            syntax = meta.get("TransferSyntaxUID", _PLAIN[0])
+            if syntax not in _PLAIN:
+                raise _not_plain(path, syntax)
+        stream.seek(0)
+        # Nothing else is looked at: neither pixels nor who the patient is.
+        tags = ["SOPClassUID", "WaveformSequence"]
+        dataset = pydicom.dcmread(stream, specific_tags=tags, force=not has_preamble)
+    if not dataset.original_encoding[1]:
+        raise _not_plain(path, "big endian")
     if "WaveformSequence" not in dataset:
         raise RecordFormatError(
             f"{path}: is a DICOM file without waveforms (SOP class {dataset.get('SOPClassUID')})",
             reason="no_rhythm",
         )
     return dataset
+
+
+def _with_preamble(path: Path) -> BufferedIOBase:
+    """Open a file; what some carts leave out of its beginning is put back."""
+    stream = open_file(path)
+    start = stream.read(8)
+    stream.seek(0)
+    if not start.startswith((b"DICM", *_STARTS)):
+        return stream
+    stream.close()
+    content = read_bytes(path)
+    return BytesIO(bytes(128) + b"DICM" + content.removeprefix(b"DICM"))
+
+
+def _not_plain(path: Path, syntax: str) -> RecordFormatError:
+    return RecordFormatError(
+        f"{path}: transfer syntax {syntax} is not read; expected implicit or explicit VR, little "
+        "endian, not compressed"
+    )
 
 
 def _is_rhythm(group: Any) -> bool:  # noqa: ANN401
@@ -119,6 +154,7 @@ def _lead_name(channel: Any) -> str:  # noqa: ANN401
 def _read_group(
     path: Path,
     group: Any,  # noqa: ANN401
+    issues: list[Issue],
 ) -> tuple[Float64[np.ndarray, "samples leads"], Bool[np.ndarray, "samples leads"]]:
     """Return a group's amplitudes in mV and which of them are not padding."""
     kind = (int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation))
@@ -133,13 +169,60 @@ def _read_group(
             f"{num_channels} leads",
             reason="truncated",
         )
+    accept_size(path, num_samples, num_channels)
     digital = np.frombuffer(content[:expected], dtype).reshape(num_samples, num_channels)
     scale = np.array([_scale(channel) for channel in group.ChannelDefinitionSequence])
     padding = group.get("WaveformPaddingValue")
     valid = np.ones(digital.shape, np.bool_)
     if padding is not None:
         valid = digital != np.frombuffer(_as_bytes(padding, dtype), dtype)[0]
-    return digital * scale[:, 0] + scale[:, 1], valid
+    signal = digital * scale[:, 0] + scale[:, 1]
+    rate = float(group.SamplingFrequency)
+    for column, channel in enumerate(group.ChannelDefinitionSequence):
+        if shift := _skew(path, channel, rate, num_samples):
+            _move(signal[:, column], valid[:, column], shift)
+            words = (
+                f"starts {abs(shift)} samples {'later' if shift > 0 else 'earlier'} than the group "
+                f"({abs(shift) / rate:.4g} s) and was moved; samples outside the group's time are "
+                "left out, those it lacks are invalid"
+            )
+            issues.append(Issue("shifted_channel", words, _lead_name(channel)))
+    return signal, valid
+
+
+def _skew(path: Path, channel: Any, rate: float, num_samples: int) -> int:  # noqa: ANN401
+    """Return by how many samples a channel starts later than its group.
+
+    Raises:
+        RecordFormatError: If it is not a whole number of samples, or as long as the channel.
+    """
+    told = {
+        "ChannelSampleSkew": float(channel.get("ChannelSampleSkew") or 0.0),
+        "ChannelTimeSkew": float(channel.get("ChannelTimeSkew") or 0.0) * rate,
+    }
+    skew, other = told.values()
+    if skew and other and abs(skew - other) > _TOLERATED_SKEW:
+        raise RecordFormatError(
+            f"{path}: channel {_lead_name(channel)} starts {skew:g} samples later by its sample "
+            f"skew, and {other:g} by its time skew"
+        )
+    exact = (skew or other) + float(channel.get("ChannelOffset") or 0.0) * rate
+    if not abs(exact) < num_samples or abs(exact - round(exact)) > _TOLERATED_SKEW:
+        raise RecordFormatError(
+            f"{path}: channel {_lead_name(channel)} starts {exact:.6g} samples later than its "
+            f"group, by its skew and offset; expected a whole number below {num_samples}",
+            reason="leads_apart",
+        )
+    return round(exact)
+
+
+def _move(
+    signal: Float64[np.ndarray, " samples"], valid: Bool[np.ndarray, " samples"], shift: int
+) -> None:
+    """Move samples in place to later (or, below 0, earlier) times."""
+    for values, empty in ((signal, 0.0), (valid, False)):
+        values[:] = np.roll(values, shift)
+        values[slice(shift) if shift > 0 else slice(shift, None)] = empty
 
 
 def _as_bytes(value: Any, dtype: np.dtype[Any]) -> bytes:  # noqa: ANN401

@@ -1,81 +1,157 @@
-"""EDF and EDF+ recordings; reading needs edfio.
+"""EDF, EDF+ and BDF recordings.
 
-Format: https://www.edfplus.info/specs/edf.html, https://www.edfplus.info/specs/edfplus.html.
+Own reader: a file whose header is not ASCII, that was never closed, or that has gaps (EDF+D) is an
+ECG like any other, and none of the readers at hand takes all of these.
+
+Format: https://www.edfplus.info/specs/edf.html, https://www.edfplus.info/specs/edfplus.html,
+https://www.biosemi.com/faq/file_format.htm (BDF: 24 bits a sample).
 """
 
-from io import BytesIO
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from ecgjepa.errors import LeadError, RecordFormatError
-from ecgjepa.io.content import make_record, read_bytes, require
+from ecgjepa.errors import LeadError, RecordFormatError, UnitError
+from ecgjepa.io.arrays.description import Description, find_description, millivolt_per_step
+from ecgjepa.io.channels import Aligned, Channel, align_rates
+from ecgjepa.io.content import accept_rate, accept_size, make_record
+from ecgjepa.io.edf_header import (
+    ANNOTATIONS,
+    EdfFile,
+    EdfSignal,
+    parse_edf,
+    record_starts,
+    stored_samples,
+)
+from ecgjepa.io.opening import read_bytes
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
-from ecgjepa.signals.units import millivolt_per_unit
+
+# Some devices write what an electrode was compared with, or a unit, behind the lead's name.
+_BEHIND = re.compile(r"\s*[-_ ]\s*(?:ref|wct|avg)\d?$|\s*[\[(][^\])]*[\])]$", re.IGNORECASE)
+_BEFORE = re.compile(r"^(?:ecg|ekg|lead)[\s_\-:.]*(?=.)", re.IGNORECASE)
+# Seconds at the digital minimum or maximum of all leads at the end that were never recorded.
+_LEAST_TAIL = 0.1
 
 
 def read_edf(path: Path, place: Path | None = None) -> Record:
-    """Read the ECG leads of an EDF or EDF+ file.
+    """Read the ECG leads of an EDF, EDF+ or BDF file.
 
     Channels whose label is none of the twelve leads are left out with a note; annotations are no
-    channel.
+    channel. Leads of lower rates are resampled. A description may tell which label is which lead
+    (``channels``) and the unit of signals that have none.
+
+    Args:
+        path: The file.
+        place: Its description; None for the one beside it, which need not be there.
 
     Returns:
-        The leads in mV.
+        The leads in mV; what lies in gaps, or at the rail of all leads up to the end, is invalid.
 
     Raises:
-        RecordFormatError: If edfio is missing, the leads' sampling rates differ, the recording has
-            gaps, or the file is damaged or shorter than its header says.
+        RecordFormatError: If the file is damaged or shorter than its header says.
         LeadError: If no label is one of the twelve leads.
-        UnitError: If a lead's physical dimension is not a unit of voltage.
+        UnitError: If a lead's physical dimension is no unit of voltage.
     """
-    content = read_bytes(path)
-    edf = require(path, "edfio").read_edf(BytesIO(content))
-    issues = _check_length(path, content, edf)
-    if not edf.is_continuous:
-        raise RecordFormatError(f"{path}: has gaps (EDF+D), which are not read")
-    leads = [signal for signal in edf.signals if parse_lead(signal.label)]
-    for signal in edf.signals:
-        if not parse_lead(signal.label):
+    described = find_description(path, place)
+    file, issues = parse_edf(path, read_bytes(path))
+    leads: list[tuple[EdfSignal, str]] = []
+    for signal in file.signals:
+        if signal.label in ANNOTATIONS:
+            continue
+        if lead := _lead(signal.label, described):
+            leads.append((signal, lead))
+        else:
             words = f"channel {signal.label!r} is not one of the 12 leads"
             issues.append(Issue("other_channel", words))
     if not leads:
         raise LeadError(
-            f"{path}: none of the labels {[signal.label for signal in edf.signals]} is a lead; "
-            "expected labels such as I or 'ECG V1'"
+            f"{path}: none of the labels {[signal.label for signal in file.signals]} is a lead; "
+            "expected labels such as I or 'ECG V1'; tell what they stand for in "
+            f'{path.name}.json, as {{"channels": {{"{file.signals[0].label}": "I"}}}}'
         )
-    rates = {signal.label: float(signal.sampling_frequency) for signal in leads}
-    if len(set(rates.values())) > 1:
-        raise RecordFormatError(f"{path}: leads have different sampling rates in Hz: {rates}")
+    starts = record_starts(file)
+    channels = [_channel(file, signal, lead, starts, described) for signal, lead in leads]
+    aligned = align_rates(path, channels)
+    issues += [*aligned.issues, *_tail(file, leads, aligned)]
+    gaps = [start for start in np.diff(starts) if start > 1.5 * file.record_seconds]
+    if gaps:
+        seconds = sum(gaps) - len(gaps) * file.record_seconds
+        issues.append(Issue("invalid_samples", f"{len(gaps)} gaps of {seconds:.3g} s in all"))
     return make_record(
-        path,
-        np.stack([_millivolt(path, signal) for signal in leads], axis=1),
-        [signal.label for signal in leads],
-        rates[leads[0].label],
+        path, aligned.signal, aligned.leads, aligned.sampling_rate, valid=aligned.valid,
         issues=issues,
+    )  # fmt: skip
+
+
+def _lead(label: str, described: Description | None) -> str | None:
+    """Return the lead that a label names, the label itself if it does, or None."""
+    name = label if described is None else described.lead_of(label)
+    for _ in range(3):
+        if parse_lead(name):
+            return name
+        name = _BEFORE.sub("", _BEHIND.sub("", name)).strip()
+    return None
+
+
+def _channel(
+    file: EdfFile,
+    signal: EdfSignal,
+    lead: str,
+    starts: Float64[np.ndarray, " records"],
+    described: Description | None,
+) -> Channel:
+    """Return a lead in mV, each data record at its time."""
+    low, high = signal.digital
+    if high <= low or signal.physical[0] == signal.physical[1]:
+        raise RecordFormatError(
+            f"{file.path}: lead {signal.label} is not calibrated: digits {low:g} to {high:g} "
+            f"stand for {signal.physical[0]:g} to {signal.physical[1]:g}"
+        )
+    unit = signal.unit or (described.unit if described is not None else None) or ""
+    try:
+        factor = millivolt_per_step(unit)
+    except UnitError as error:
+        raise UnitError(
+            f"lead {signal.label}: {error}"
+            + ("" if unit else '; tell it in a description, as {"unit": "uV"}')
+        ) from None
+    rate = accept_rate(file.path, signal.samples / file.record_seconds)
+    step = (signal.physical[1] - signal.physical[0]) / (high - low)
+    offset = signal.physical[1] / step - high
+    rows = ((stored_samples(file, signal) + offset) * (step * factor)).astype(np.float32)
+    places = np.rint(starts * rate).astype(np.int64)
+    num_samples = int(places[-1]) + signal.samples
+    accept_size(file.path, num_samples, len(file.signals))
+    if num_samples == rows.size:
+        return Channel(lead, rows.reshape(-1), np.ones(rows.size, np.bool_), rate)
+    values, valid = np.zeros(num_samples, np.float32), np.zeros(num_samples, np.bool_)
+    for place, row in zip(places.tolist(), rows, strict=True):
+        values[place : place + signal.samples] = row
+        valid[place : place + signal.samples] = True
+    return Channel(lead, values, valid, rate)
+
+
+def _tail(file: EdfFile, leads: list[tuple[EdfSignal, str]], aligned: Aligned) -> list[Issue]:
+    """Mark the end as invalid where all leads rest at the digital minimum or maximum.
+
+    Programs fill the last data record so; nothing was recorded there.
+    """
+    shortest = len(aligned.signal)
+    for signal, _ in leads:
+        if int(stored_samples(file, signal, last=1)[-1, -1]) not in signal.digital:
+            return []
+        flat = stored_samples(file, signal).reshape(-1)
+        held = len(flat) - int(np.argmax(flat[::-1] != flat[-1])) if (flat != flat[-1]).any() else 0
+        seconds = (len(flat) - held) * file.record_seconds / signal.samples
+        shortest = min(shortest, int(seconds * aligned.sampling_rate))
+    if shortest < _LEAST_TAIL * aligned.sampling_rate or shortest == len(aligned.signal):
+        return []
+    aligned.valid[len(aligned.valid) - shortest :] = False
+    words = (
+        f"the last {shortest / aligned.sampling_rate:.3f} s, at the end of the range in all leads, "
+        "were not recorded"
     )
-
-
-def _check_length(path: Path, content: bytes, edf: Any) -> list[Issue]:  # noqa: ANN401
-    """Compare the number of data records with the header's, -1 in a file that was never closed."""
-    announced, held = int(content[236:244]), int(edf.num_data_records)
-    if held < announced or not held:
-        raise RecordFormatError(
-            f"{path}: truncated: holds {held} of {announced} data records", reason="truncated"
-        )
-    if -1 < announced < held:
-        words = f"holds {held} data records, the header announces {announced}"
-        return [Issue("file_longer_than_header", words)]
-    return []
-
-
-def _millivolt(path: Path, signal: Any) -> np.ndarray:  # noqa: ANN401
-    # edfio would return bare digits.
-    if signal.digital_max <= signal.digital_min or signal.physical_max == signal.physical_min:
-        raise RecordFormatError(
-            f"{path}: lead {signal.label} is not calibrated: digits {signal.digital_min} to "
-            f"{signal.digital_max} stand for {signal.physical_min} to {signal.physical_max}"
-        )
-    return signal.data * millivolt_per_unit(signal.physical_dimension)
+    return [Issue("invalid_samples", words)]

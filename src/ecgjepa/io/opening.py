@@ -4,9 +4,8 @@ import gzip
 import os
 import stat
 import zlib
-from io import BytesIO, FileIO
+from io import BufferedIOBase, BufferedReader, BytesIO, FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from ecgjepa.errors import RecordFormatError
 
@@ -92,7 +91,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     return content
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedIOBase:
     """Open a file to read parts of it: the file itself or, of a packed one, what it unpacks to.
 
     Raises:
@@ -102,12 +101,12 @@ def open_file(path: Path) -> BinaryIO:
     is_packed = stream.read(2) == _GZIP
     if not is_packed and os.fstat(stream.fileno()).st_size <= MAX_BYTES:
         stream.seek(0)
-        return stream
+        return BufferedReader(stream)
     stream.close()
     return BytesIO(read_bytes(path))
 
 
-def _unpack(path: Path, stream: BinaryIO, most: int) -> bytes:
+def _unpack(path: Path, stream: FileIO, most: int) -> bytes:
     stream.seek(0)
     try:
         with gzip.GzipFile(fileobj=stream) as unpacked:
