@@ -1,5 +1,5 @@
 # make demo   from ECG files to a report, on simulated ECGs (about six minutes on two cores)
-# make test   lint, types, import contracts and all tests
+# make test   lint, types, import contracts, the house, and all tests
 # Both create .venv first.
 
 PYTHON ?= python3
@@ -16,6 +16,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/house.py
 	$(BIN)/pytest --quiet
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError
@@ -108,45 +108,21 @@ def demo(
         prepare(data, store, folds=split.train, preprocessing=preprocessing, progress=progress)
     with _step(3, f"pre-training with JEPA (preset {preset})"):
         run = pretrain(store, out / "pretrain", preset=preset, overrides=overrides, device=device)
-    cache = out / "cache"
+    shared: dict[str, Any] = {
+        "data": data,
+        "task": task,
+        "split": split,
+        "seed": seed,
+        "device": device,
+        "progress": progress,
+        "cache": out / "cache",
+    }
     with _step(4, "linear probe of the frozen encoder, beside the untrained one"):
-        linear = probe(
-            run,
-            data,
-            out / "probe-linear",
-            task=task,
-            protocol="linear",
-            split=split,
-            seed=seed,
-            device=device,
-            progress=progress,
-            cache=cache,
-        )
+        linear = probe(run, out=out / "probe-linear", protocol="linear", **shared)
     with _step(5, "attentive probe of the frozen encoder, beside the untrained one"):
-        attentive = probe(
-            run,
-            data,
-            out / "probe-attentive",
-            task=task,
-            split=split,
-            overrides=_PROBE,
-            seed=seed,
-            device=device,
-            progress=progress,
-            cache=cache,
-        )
+        attentive = probe(run, out=out / "probe-attentive", overrides=_PROBE, **shared)
     with _step(6, "fine-tuning, beside training from scratch"):
-        tuned = finetune(
-            attentive.path,
-            data,
-            out / "finetune",
-            task=task,
-            split=split,
-            overrides=_FINETUNE,
-            seed=seed,
-            device=device,
-            cache=cache,
-        )
+        tuned = finetune(attentive.path, out=out / "finetune", overrides=_FINETUNE, **shared)
     evaluations = [linear, attentive, tuned]
     with _step(7, "writing the report"):
         page = report([run, *(item.path for item in evaluations)], out / "report.html")
