@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from ecgjepa.config.section import Section
 
@@ -55,7 +55,7 @@ class DataConfig(Section):
     window_seconds: float = Field(gt=0, le=MOST_WINDOW_SECONDS)
     clip: float = Field(5.0, gt=0)
     normalisation: Literal["store", "paper"] = "store"
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     sampling: Literal["with-replacement", "shuffle"] = "with-replacement"
     resident: bool | Literal["auto"] = "auto"
 

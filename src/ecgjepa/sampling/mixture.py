@@ -67,7 +67,7 @@ class Mixture:
         """Find what of a store can be drawn.
 
         Raises:
-            ConfigError: If weights name a database that the store lacks, or none is positive.
+            ConfigError: If weights name a database that the store lacks.
             StoreError: If rate or leads differ from the configuration, or nothing is long enough.
         """
         _check_signals(store, data)
@@ -134,8 +134,6 @@ def _weights(given: dict[str, float], counts: dict[str, int], store: Store) -> d
             f"{', '.join(sorted(counts))}; prepare the missing databases, or give other weights, "
             f"e.g. --set 'data.weights={{{next(iter(counts))}: 1}}'"
         )
-    if any(not np.isfinite(weight) or weight < 0 for weight in given.values()):
-        raise ConfigError(f"data.weights {given} holds a negative or infinite weight")
     for name in sorted(set(counts) - set(given)):
         logger.warning("%s is in the store but has no weight: it is not used", name)
     weights = {name: weight for name, weight in given.items() if weight > 0}
