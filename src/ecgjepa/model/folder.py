@@ -31,7 +31,7 @@ from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
-from ecgjepa.model.weights import load_finite, read_shapes, save_tensors
+from ecgjepa.model.weights import first_difference, load_finite, read_shapes, save_tensors
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
@@ -198,13 +198,9 @@ def save_model(
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the model folder that a path leads to.
+    """Return the model folder that a path leads to: itself, or the one of a run or evaluation.
 
-    Args:
-        path: A model folder, or the folder of a run, probe or fine-tuning that holds one.
-
-    Returns:
-        The model folder; the path itself where there is none.
+    Where there is none, the path is returned as it is.
     """
     folder = Path(path)
     inside = folder / MODEL_FOLDER
@@ -219,12 +215,10 @@ def read_model_config(folder: Path) -> ModelConfig:
         ModelFolderError: If it is none, damaged, or of another format version.
     """
     path = folder / CONFIG_FILE
+    if not folder.is_dir():
+        raise ModelFolderError(f"no model folder at {folder}")
     if not path.is_file():
-        raise ModelFolderError(
-            f"{folder}: is no model folder: it has no {CONFIG_FILE}"
-            if folder.is_dir()
-            else f"no model folder at {folder}"
-        )
+        raise ModelFolderError(f"{folder}: is no model folder: it has no {CONFIG_FILE}")
     if (size := path.stat().st_size) > _MOST_CONFIG_BYTES:
         raise ModelFolderError(
             f"{path}: has {size:,} bytes; a model's has {_MOST_CONFIG_BYTES:,} at most"
@@ -275,13 +269,8 @@ def _check_shapes(path: Path, config: ModelConfig) -> None:
         )
     with torch.device("meta"):
         expected = {name: tuple(t.shape) for name, t in _build(config).state_dict().items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            here, there = (str(shapes.get(name, "absent")) for shapes in (found, expected))
-            raise ModelFolderError(
-                f"{path}: does not fit {CONFIG_FILE}: tensor {name[:100]} is {here[:100]}, "
-                f"expected {there}"
-            )
+    if different := first_difference(found, expected):
+        raise ModelFolderError(f"{path}: does not fit {CONFIG_FILE}: {different}")
 
 
 def load_distribution(folder: Path, config: ModelConfig) -> FeatureDistribution | None:

@@ -77,6 +77,17 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
+def first_difference(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    """Return in words the first tensor whose shape is not the expected one; None if all fit."""
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            here, there = (str(shapes.get(name, "absent")) for shapes in (found, expected))
+            return f"tensor {name[:100]} is {here[:100]}, expected {there}"
+    return None
+
+
 def load_finite(path: Path, error: type[EcgjepaError]) -> dict[str, Tensor]:
     """Read safetensors whose numbers are all finite.
 
