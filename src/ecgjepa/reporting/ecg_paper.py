@@ -119,6 +119,8 @@ def draw_ecg(
     Raises:
         LeadError: If none of the twelve leads is there.
     """
+    # A name's bytes that are not UTF-8 come as surrogates, which no font has.
+    title, note = (text.encode(errors="backslashreplace").decode() for text in (title, note))
     record = standardise_leads(record)
     if not record.valid.any():
         raise LeadError(f"{record.source or record.record_id}: no valid sample to draw")
