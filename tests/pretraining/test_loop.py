@@ -87,6 +87,7 @@ def test_a_run_folder_is_complete(store, tmp_path):
         "store.json",
         "encoder.json",
         "metrics.jsonl",
+        "seen.parquet",
         "checkpoints",
         "model",
     }

@@ -5,11 +5,12 @@ order, and where the model comes from; ``model.safetensors`` the weights; ``READ
 classifier also has ``distribution.safetensors``: what its training records' features look like.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 
 from ecgjepa.config import (
@@ -17,7 +18,7 @@ from ecgjepa.config import (
     Section,
     describe_validation_error,
 )
-from ecgjepa.config.networks import MOST_WINDOW_SAMPLES, MOST_WINDOW_SECONDS
+from ecgjepa.config.networks import MOST_WINDOW_SAMPLES
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import read_versioned, replacing_folder, sha256_of_file, write_json, write_text
 from ecgjepa.model.distribution import (
@@ -28,6 +29,8 @@ from ecgjepa.model.distribution import (
     write_distribution,
 )
 from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.facts import PretrainingFacts as PretrainingFacts
+from ecgjepa.model.facts import WindowConfig as WindowConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
@@ -41,37 +44,10 @@ MODEL_FOLDER = "model"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+# What the records of pre-training hold, without their names; see `ecgjepa.checking.seen`.
+SEEN_FILE = "seen.parquet"
 # Of config.json: a task of 10,000 labels has 1 MB.
 _MOST_CONFIG_BYTES = 16_000_000
-
-
-class WindowConfig(Section):
-    """How a record is cut for the classifier; logits of its windows are averaged."""
-
-    seconds: float = Field(2.5, gt=0, le=MOST_WINDOW_SECONDS)
-    stride_seconds: float = Field(1.25, ge=0.01, le=MOST_WINDOW_SECONDS)
-
-
-class PretrainingFacts(Section):
-    """Where an encoder's weights come from.
-
-    Attributes:
-        objective: Name of the objective they were trained for.
-        steps: Optimizer steps; 0 for random weights, None if unknown.
-        seed: Seed of the initial weights; None if unknown.
-        store: Fingerprint of the store, or what is known instead of it.
-        folds: Folds seen, per database; None if it has none, or they are not known.
-        records: Records seen, per database, where the number is known; 0 if it gave none.
-        official: Configuration of the official checkpoint that the weights were taken from.
-    """
-
-    objective: str = "jepa"
-    steps: int | None
-    seed: int | None
-    store: str
-    folds: dict[str, tuple[int, ...] | None]
-    records: dict[str, int]
-    official: dict[str, Any] = Field(default_factory=dict)
 
 
 class ModelConfig(Section):
@@ -106,6 +82,18 @@ class ModelConfig(Section):
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
+    _seen_file: Path | None = PrivateAttr(None)
+
+    @property
+    def seen_file(self) -> Path | None:
+        """Place of the file that says what the records of pre-training hold, where it is known."""
+        return self._seen_file
+
+    def with_seen_file(self, folder: Path) -> "ModelConfig":
+        """Return the same, knowing of the file in a folder, if it is there."""
+        place, found = folder / SEEN_FILE, self.model_copy()
+        found._seen_file = place if self.pretraining.seen and place.is_file() else None
+        return found
 
     @field_validator("training")
     @classmethod
@@ -193,6 +181,8 @@ def save_model(
             digest = sha256_of_file(partial / DISTRIBUTION_FILE)
             facts = config.distribution.model_copy(update={"sha256": digest})
             described = described.model_copy(update={"distribution": facts})
+        if config.seen_file is not None:
+            shutil.copyfile(config.seen_file, partial / SEEN_FILE)
         write_json(partial / CONFIG_FILE, described.model_dump(mode="json"))
         write_text(partial / CARD_FILE, card)
 
@@ -225,7 +215,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         )
     content, _ = read_versioned(path, {FORMAT_VERSION}, ModelFolderError)
     try:
-        return ModelConfig.model_validate(content)
+        return ModelConfig.model_validate(content).with_seen_file(folder)
     except ValidationError as error:
         raise ModelFolderError(describe_validation_error(error, str(path))) from None
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -118,7 +119,7 @@ def pretrain(
                 raise CheckpointError(refusal)
             opened = None
             if world.is_first:
-                opened = None if probe is None else probe(describe_start(config, records))
+                opened = None if probe is None else _open_probe(probe, config, records)
                 claim_run(run, config, records)
             if not world.decide((run / MODEL_FOLDER).is_dir):
                 networks = _train(run, objective, records, batches, world, stop, opened)
@@ -126,6 +127,12 @@ def pretrain(
                     save_encoder(run, networks.encoder_to_keep, steps=config.train.steps)
             world.barrier()
     return run
+
+
+def _open_probe(probe: OpenProbe, config: PretrainConfig, store: Store) -> OnlineProbe:
+    """Open the probe that follows a run, before anything is written into the run's folder."""
+    with TemporaryDirectory() as folder:
+        return probe(describe_start(config, store, Path(folder)))
 
 
 def _occupy(run: Path, held: ExitStack) -> str:

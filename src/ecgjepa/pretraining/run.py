@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from ecgjepa.checking.seen import write_seen
 from ecgjepa.config import PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
-from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json, write_text
+from ecgjepa.files import PARTIAL_PREFIX, remove_partial, sha256_of_file, write_json, write_text
 from ecgjepa.locks import LOCK_FILE
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, PretrainingFacts, save_model
+from ecgjepa.model.folder import (
+    MODEL_FOLDER,
+    SEEN_FILE,
+    ModelConfig,
+    PretrainingFacts,
+    save_model,
+)
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.objectives.build import objective_class, objective_of
 from ecgjepa.objectives.words import WORDS_FILE
@@ -76,14 +83,14 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
         write_json(run / WORDS_FILE, words.model_dump(mode="json"))
     if not path.is_file():
         write_text(run / STORE_FILE, (store.path / MANIFEST_FILE).read_text(encoding="utf-8"))
-        description = describe_start(config, store).model_dump(mode="json")
+        description = describe_start(config, store, run).model_dump(mode="json")
         write_json(run / _DESCRIPTION_FILE, description)
         write_text(path, to_yaml(config))
 
 
 def _is_begun(path: Path) -> bool:
     """Return whether a file is what an interrupted claim leaves behind."""
-    ours = (STORE_FILE, _DESCRIPTION_FILE, WORDS_FILE, LOCK_FILE)
+    ours = (STORE_FILE, SEEN_FILE, _DESCRIPTION_FILE, WORDS_FILE, LOCK_FILE)
     return path.name in ours or path.name.startswith(PARTIAL_PREFIX)
 
 
@@ -168,7 +175,7 @@ def describe_encoder(run: Path, *, steps: int) -> ModelConfig:
     content = json.loads((run / _DESCRIPTION_FILE).read_text(encoding="utf-8"))
     config = ModelConfig.model_validate(content)
     facts = config.pretraining.model_copy(update={"steps": steps})
-    return config.model_copy(update={"pretraining": facts})
+    return config.model_copy(update={"pretraining": facts}).with_seen_file(run)
 
 
 def save_encoder(
@@ -184,8 +191,15 @@ def save_encoder(
     save_model(run / folder, encoder, config, _card(config))
 
 
-def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
-    """Return the model configuration of a run's encoder before its first step."""
+def describe_start(config: PretrainConfig, store: Store, folder: Path) -> ModelConfig:
+    """Return the model configuration of a run's encoder before its first step.
+
+    Args:
+        config: Of the run.
+        store: What it trains on.
+        folder: Where to write what the store's records hold, which is part of the description.
+    """
+    write_seen(store, folder / SEEN_FILE)
     # Each database is scaled by its own constants while training; a record of unknown origin is
     # scaled by those over all training records.
     statistics = store.statistics(np.arange(len(store)))
@@ -201,8 +215,9 @@ def describe_start(config: PretrainConfig, store: Store) -> ModelConfig:
             store=store.fingerprint,
             folds={name: summary.folds for name, summary in databases.items()},
             records={name: summary.stored for name, summary in databases.items()},
+            seen=sha256_of_file(folder / SEEN_FILE),
         ),
-    )
+    ).with_seen_file(folder)
 
 
 def _card(config: ModelConfig) -> str:

@@ -1,12 +1,17 @@
 """Open records for an encoder, unless it has seen what it is going to be judged by."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ecgjepa.checking.seen import find_seen
 from ecgjepa.databases import original
 from ecgjepa.errors import TaskError
+from ecgjepa.files import sha256_of_file
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import is_published
@@ -14,10 +19,13 @@ from ecgjepa.tasks.opening import Data, names_of, open_data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split
 
+logger = logging.getLogger(__name__)
+
 _REMEDY = (
     "prepare {} with the table that tells its folds (of the Challenge's PTB-XL, "
     "ptbxl_database.csv beside the records)"
 )
+_EXAMPLES = 3
 _WORDS = {True: "published ones", False: "made by hash"}
 
 
@@ -47,6 +55,7 @@ def open_unseen(
     records = open_data(data, config, cohort, cache=cache, progress=progress)
     try:
         refuse_other_folds(config, records.folds, allow_seen=cohort.allow_seen)
+        refuse_copies(config, records, allow_seen=cohort.allow_seen)
     except TaskError:
         records.close()
         raise
@@ -70,6 +79,7 @@ def unseen_records(
     found = records.for_encoder(config)
     refuse_seen(config, found.databases, replace(found.cohort, allow_seen=allow_seen))
     refuse_other_folds(config, found.folds, allow_seen=allow_seen)
+    refuse_copies(config, found, allow_seen=allow_seen)
     return found
 
 
@@ -184,6 +194,55 @@ def _are_comparable(there: bool, here: bool, *, is_same: bool) -> bool:
     if not there and not here:
         return is_same  # The hash depends on the database's name.
     return False
+
+
+def refuse_copies(
+    config: ModelConfig, records: EvaluationData, *, allow_seen: bool = False
+) -> None:
+    """Refuse to select or test on copies of records that the encoder was pre-trained on.
+
+    They are found by what they hold, exact or resampled, rescaled or filtered, whatever database
+    they came in for pre-training.
+
+    Args:
+        config: The encoder; of an older model folder, which does not say what its records hold,
+            copies are not known.
+        records: Labelled records.
+        allow_seen: Allow copies, with a warning.
+
+    Raises:
+        TaskError: If there are copies, or the file that tells them has changed.
+    """
+    seen = config.seen_file
+    if seen is None:
+        return
+    if sha256_of_file(seen) != config.pretraining.seen:
+        raise TaskError(
+            f"{seen}: has changed, so which records the encoder has seen is not known; restore the "
+            "file from the pre-training run"
+        )
+    judged = np.concatenate([records.parts.validation, records.parts.test])
+    rows = np.unique(records.rows(judged))
+    found = list(find_seen(seen, records.store, rows))
+    if not found:
+        return
+    ids = records.table[["database", "record_id"]]
+    some = ", ".join(
+        f"{' '.join(map(str, ids.iloc[row]))} (in {database})"
+        for row, database in found[:_EXAMPLES]
+    )
+    words = (
+        f"the encoder was pre-trained on copies of {len(found):,} of the {len(rows):,} validation "
+        f"and test records: {some}{' …' if len(found) > _EXAMPLES else ''}"
+    )
+    if allow_seen:
+        logger.warning("%s", words)
+        return
+    others = " ".join(f"{name}=DIR" for name in records.databases)
+    raise TaskError(
+        f"{words}; to pre-train without them, prepare the store together with {others}, whose "
+        "held-out records are then refused under any name; or allow it with --allow-seen"
+    )
 
 
 def relation(name: str, database: str) -> str:

@@ -1,0 +1,39 @@
+"""What a model folder says beside the architecture: windows, and where the weights come from."""
+
+from typing import Any
+
+from pydantic import Field
+
+from ecgjepa.config import Section
+from ecgjepa.config.networks import MOST_WINDOW_SECONDS
+
+
+class WindowConfig(Section):
+    """How a record is cut for the classifier; logits of its windows are averaged."""
+
+    seconds: float = Field(2.5, gt=0, le=MOST_WINDOW_SECONDS)
+    stride_seconds: float = Field(1.25, ge=0.01, le=MOST_WINDOW_SECONDS)
+
+
+class PretrainingFacts(Section):
+    """Where an encoder's weights come from.
+
+    Attributes:
+        objective: Name of the objective they were trained for.
+        steps: Optimizer steps; 0 for random weights, None if unknown.
+        seed: Seed of the initial weights; None if unknown.
+        store: Fingerprint of the store, or what is known instead of it.
+        folds: Folds seen, per database; None if it has none, or they are not known.
+        records: Records seen, per database, where the number is known; 0 if it gave none.
+        official: Configuration of the official checkpoint that the weights were taken from.
+        seen: SHA-256 of the file that says what the records seen hold; empty if there is none.
+    """
+
+    objective: str = "jepa"
+    steps: int | None
+    seed: int | None
+    store: str
+    folds: dict[str, tuple[int, ...] | None]
+    records: dict[str, int]
+    official: dict[str, Any] = Field(default_factory=dict)
+    seen: str = ""
