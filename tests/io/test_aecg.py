@@ -68,7 +68,7 @@ def test_sets_sampled_together_are_joined_and_others_refused(tmp_path, digital):
         ('unit="s"', 'unit="min"', RecordFormatError, "time increment is '0.002' 'min'"),
         ("TIME_ABSOLUTE", "OTHER", RecordFormatError, "is 'GLIST_TS'; expected SLIST_PQ"),
         ("<digits>", "<digits>1 ", RecordFormatError, "leads have .300, 301. samples"),
-        ("<digits>", "<digits>x ", RecordFormatError, "not readable as XML"),
+        ("<digits>", "<digits>x ", RecordFormatError, "are not all numbers"),
     ],
 )
 def test_faulty_files(tmp_path, digital, old, new, error, match):
@@ -81,3 +81,23 @@ def test_no_rhythm(tmp_path, digital):
     path = save_aecg(tmp_path / "x.xml", [aecg_set(digital)], code="REPRESENTATIVE_BEAT")
     with pytest.raises(RecordFormatError, match="no rhythm waveform"):
         read_record(path)
+
+
+def test_a_calibration_pulse_of_a_converted_file_is_left_out(tmp_path, digital):
+    pulse = np.repeat([0, 1000, 0], [50, 100, 50])[:, None].astype(digital.dtype)
+    whole = np.concatenate([digital, np.tile(pulse, (1, digital.shape[1]))])
+    record = read_record(save_aecg(tmp_path / "x.xml", [aecg_set(whole)]))
+    assert record.num_samples == len(digital)
+    assert [issue.code for issue in record.issues] == ["calibration_pulse"]
+    whole[-120, 3] += 20
+    assert read_record(save_aecg(tmp_path / "y.xml", [aecg_set(whole)])).num_samples == len(whole)
+
+
+def test_series_inside_each_other_are_read_once(tmp_path, digital):
+    path = save_aecg(tmp_path / "x.xml", [aecg_set(digital)])
+    text = path.read_text()
+    inner = text[text.index("<series>") : text.index("</series>") + len("</series>")]
+    path.write_text(text.replace("</series>", f"<component>{inner}</component></series>"))
+    record = read_record(path)
+    assert record.num_samples == len(digital)
+    assert record.issues == ()

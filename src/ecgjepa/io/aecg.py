@@ -7,6 +7,7 @@ increment gives the sampling rate, and one a lead, as ``origin + scale * digit``
 Format: http://www.hl7.org/implement/standards/product_brief.cfm?product_id=70.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import Waveform, choose_waveforms, make_record
+from ecgjepa.io.content import Waveform, choose_waveforms, counted, make_record, without_pulse
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _TIMES = ("TIME_ABSOLUTE", "TIME_RELATIVE")
 _TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+# In mV: half a step of any device.
+_TOLERANCE = 0.003
 _SECONDS_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -47,21 +50,25 @@ def read_aecg(path: Path, root: "Element") -> Record:
         UnitError: If origin or scale is in no unit of voltage.
     """
     # Not deeper: derived series lie within the series they come from.
-    series = [each for each in root.iterfind(".//{*}series") if _code(each) == "RHYTHM"]
+    series = [each for each in root.iterfind("{*}component/{*}series") if _code(each) == "RHYTHM"]
     found = [part for each in series for part in each.iterfind("{*}component/{*}sequenceSet")]
     sets = [_read_set(path, each) for each in found]
     chosen, issues = choose_waveforms(path, [each.waveform for each in sets])
     if num_derived := len(root.findall(".//{*}derivedSeries")):
-        issues.append(Issue("other_waveform", f"{num_derived} derived series are not used"))
+        what = counted(num_derived, "derived series is", "derived series are")
+        issues.append(Issue("other_waveform", f"{what} not used"))
     signals = [signal for index in chosen for signal in sets[index].signals]
     leads = [lead for index in chosen for lead in sets[index].waveform.leads]
     rate = sets[chosen[0]].waveform.sampling_rate
-    return make_record(path, np.stack(signals, axis=1), leads, rate, issues=issues)
+    signal = np.stack(signals, axis=1)
+    # Of a file that was converted from Philips Sierra.
+    signal, found_pulse = without_pulse(signal, rate, _TOLERANCE)
+    return make_record(path, signal, leads, rate, issues=[*issues, *found_pulse])
 
 
 def _read_set(path: Path, found: "Element") -> _Set:
     rate, start, leads, signals = 0.0, "", [], []
-    for sequence in found.iterfind(".//{*}sequence"):
+    for sequence in found.iterfind("{*}component/{*}sequence"):
         name, value = _code(sequence), sequence.find("{*}value")
         if value is None:
             raise RecordFormatError(f"{path}: sequence {name} has no value")
@@ -95,13 +102,25 @@ def _amplitudes(path: Path, name: str, value: "Element") -> Float64[np.ndarray, 
     kind = value.get(_TYPE, "").rpartition(":")[2]
     if kind != "SLIST_PQ":
         raise RecordFormatError(f"{path}: sequence {name} is {kind!r}; expected SLIST_PQ")
-    digits = np.array((value.findtext("{*}digits") or "").split(), np.float64)
+    digits = _numbers(path, name, value.findtext("{*}digits") or "")
     origin, scale = (
         float(_attribute(value, part, "value"))
         * millivolt_per_unit(_attribute(value, part, "unit"))
         for part in ("origin", "scale")
     )
     return origin + scale * digits
+
+
+def _numbers(path: Path, name: str, text: str) -> Float64[np.ndarray, " samples"]:
+    """Return the numbers of a text; a list of its words would take twenty times its memory."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of what is not a number
+            return np.fromstring(text, np.float64, sep=" ") if text.strip() else np.zeros(0)
+    except (DeprecationWarning, ValueError):
+        raise RecordFormatError(
+            f"{path}: the digits of sequence {name} are not all numbers"
+        ) from None
 
 
 def _code(element: "Element") -> str:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Num
+from jaxtyping import Bool, Float64, Num
 
 from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
 from ecgjepa.io.opening import MAX_BYTES as MAX_BYTES
@@ -203,6 +203,41 @@ def choose_waveforms(path: Path, waveforms: Sequence[Waveform]) -> tuple[list[in
         f"rhythm waveform with at least {_ENOUGH_LEADS} of the twelve leads",
         reason="leads_apart",
     )
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with the word for one or for several."""
+    return f"{number} {one if number == 1 else several}"
+
+
+def without_pulse(
+    signal: Float64[np.ndarray, "samples leads"], sampling_rate: float, tolerance: float
+) -> tuple[Float64[np.ndarray, "kept leads"], list[Issue]]:
+    """Leave out a calibration pulse at the end, and tell of it.
+
+    It is a stretch in which all leads are alike and are 0, 1 mV, and 0 again; Philips Sierra files
+    end so, and what was converted from them.
+
+    Args:
+        signal: In mV.
+        sampling_rate: In Hz.
+        tolerance: In mV, by which the pulse may differ from 0 and 1 mV.
+    """
+    first = signal[:, 0]
+    height = np.rint(first)
+    is_pulse = (
+        (np.ptp(signal, axis=1) < tolerance)
+        & (np.abs(first - height) <= tolerance)
+        & ((height == 0) | (height == 1))
+    )
+    end = len(signal) - int(np.argmin(is_pulse[::-1]))
+    tail = height[end:]
+    has_pulse = len(np.flatnonzero(np.diff(tail))) == 2 and tail[0] == tail[-1] == 0
+    if signal.shape[1] < _ENOUGH_LEADS or is_pulse.all() or not has_pulse:
+        return signal, []
+    seconds = len(tail) / sampling_rate
+    words = f"the last {seconds:.3f} s, a calibration pulse in all leads, are left out"
+    return signal[:end], [Issue("calibration_pulse", words)]
 
 
 def _left_out(waveform: Waveform) -> Issue:

@@ -17,7 +17,14 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from ecgjepa.errors import RecordFormatError, UnitError
-from ecgjepa.io.content import Waveform, accept_size, choose_waveforms, make_record, require
+from ecgjepa.io.content import (
+    Waveform,
+    accept_size,
+    choose_waveforms,
+    counted,
+    make_record,
+    require,
+)
 from ecgjepa.io.opening import open_file, read_bytes
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
@@ -61,8 +68,8 @@ def read_dicom(path: Path) -> Record:
     chosen, issues = choose_waveforms(path, [_describe(path, group) for group in groups])
     num_others = len(dataset.get("WaveformSequence", [])) - len(groups)
     if num_others:
-        words = f"{num_others} derived waveforms, such as a median beat, are not used"
-        issues.append(Issue("other_waveform", words))
+        what = counted(num_others, "derived waveform", "derived waveforms")
+        issues.append(Issue("other_waveform", f"not used: {what}, such as a median beat"))
     parts = [_read_group(path, groups[index], issues) for index in chosen]
     return make_record(
         path,

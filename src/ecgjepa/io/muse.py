@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import Waveform, choose_waveforms, make_record
+from ecgjepa.io.content import Waveform, choose_waveforms, counted, make_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
@@ -51,9 +51,8 @@ def read_muse(path: Path, root: "Element") -> Record:
     described = [_describe(path, *pair) for pair in zip(rhythms, digital, strict=True)]
     chosen, issues = choose_waveforms(path, described)
     if others := len(waveforms) - len(rhythms):
-        issues.append(
-            Issue("other_waveform", f"{others} waveforms that are not a rhythm, not used")
-        )
+        what = counted(others, "waveform that is not a rhythm is", "other waveforms are")
+        issues.append(Issue("other_waveform", f"{what} not used"))
     leads = [lead for index in chosen for lead in rhythms[index].findall("{*}LeadData")]
     samples = np.stack([column for index in chosen for column in digital[index]], axis=1)
     valid = samples != _INVALID

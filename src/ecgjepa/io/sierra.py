@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import make_record, require
+from ecgjepa.io.content import make_record, require, without_pulse
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.record import Record
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _TYPES, _VERSIONS = ("SierraECG", "PhilipsECG"), ("1.03", "1.04", "1.04.01", "1.04.02")
 # Of both kinds of file, which name the leads "STD-12" or "10-WIRE" where they do not list them.
 _STANDARD = ("STD-12", "10-WIRE")
-_MOST_LEADS, _MOST_SAMPLES = 18, 1_000_000
+# Decoding takes 3 s for a million values.
+_MOST_LEADS, _MOST_VALUES = 18, 1_000_000
 _BITS = 10
 
 
@@ -57,18 +58,13 @@ def read_sierra(path: Path, root: "Element") -> Record:
         raise RecordFormatError(f"{path}: waveforms coded as {coding} are not read; expected XLI")
     leads, rate = _leads(path, root, waveforms), float(_text(root, "samplingrate"))
     num_samples = round(int(waveforms.get("durationperchannel", "0")) * rate / 1000)
-    if not 0 < num_samples <= _MOST_SAMPLES:
+    if not 0 < num_samples * len(leads) <= _MOST_VALUES:
         raise RecordFormatError(f"{path}: announces {num_samples} samples")
     digital = _decode(path, waveforms.text or "", len(leads), num_samples)
     _restore_limb_leads(digital)
     microvolt = float(_text(root, "signalresolution") or _text(root, "resolution"))
-    end = _end_before_pulse(digital, round(1000 / microvolt) if microvolt > 0 else 0)
-    issues = []
-    if end < num_samples:
-        seconds = (num_samples - end) / rate
-        words = f"the last {seconds:.3f} s, a calibration pulse in all leads, are left out"
-        issues.append(Issue("calibration_pulse", words))
-    return make_record(path, digital[:end] * (microvolt / 1000), leads, rate, issues=issues)
+    signal, issues = without_pulse(digital * (microvolt / 1000), rate, abs(microvolt) / 2000)
+    return make_record(path, signal, leads, rate, issues=issues)
 
 
 def _leads(path: Path, root: "Element", waveforms: "Element") -> list[str]:
@@ -118,15 +114,6 @@ def _restore_limb_leads(digital: Int64[np.ndarray, "samples leads"]) -> None:
     avr[:] = -avr - (one + two) // 2
     avl[:] = (one - three) // 2 - avl
     avf[:] = (two + three) // 2 - avf
-
-
-def _end_before_pulse(digital: Int64[np.ndarray, "samples leads"], height: int) -> int:
-    """Return where the ECG ends: before a stretch in which all leads are 0, 1 mV, and 0 again."""
-    is_pulse = (digital == digital[:, :1]).all(axis=1) & np.isin(digital[:, 0], (0, height))
-    end = len(digital) - int(np.argmin(is_pulse[::-1]))
-    tail = digital[end:, 0]
-    edges = np.flatnonzero(np.diff(tail))
-    return end if len(edges) == 2 and tail[0] == tail[-1] == 0 else len(digital)
 
 
 def _text(root: "Element", name: str) -> str:

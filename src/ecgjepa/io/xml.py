@@ -19,8 +19,10 @@ from ecgjepa.signals.record import Record
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-# An ECG of 10 s takes 0.05 to 0.5 MB; the parsed tree takes some ten times the text.
-MAX_XML_BYTES = 50_000_000
+# An ECG of 10 s takes 0.05 to 0.6 MB and some thousand elements. A parsed element takes some 200
+# bytes, however short it is.
+MAX_XML_BYTES = 20_000_000
+_MOST_TAGS = 500_000
 
 _READERS = {
     "AnnotatedECG": read_aecg,
@@ -59,6 +61,10 @@ def read_xml(path: Path) -> Record:
 def _parse(path: Path) -> "Element":
     parser = require(path, "defusedxml.ElementTree")
     content = read_bytes(path, MAX_XML_BYTES)
+    if max(content.count(b"<"), content.count(b"=")) > _MOST_TAGS:
+        raise RecordFormatError(
+            f"{path}: more than {_MOST_TAGS:,} tags or attributes; an ECG in XML has some thousand"
+        )
     try:
         return parser.fromstring(content)
     except require(path, "defusedxml").DefusedXmlException as error:

@@ -185,9 +185,9 @@ def standardise_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:
                 np.float32(sign_ii) * record.signal[:, column_ii],
             )
             valid[:, target] = record.valid[:, column_i] & record.valid[:, column_ii]
-            issues.append(Issue("derived_lead", f"lead {lead} computed from I and II", lead))
+            issues.append(Issue("derived_lead", "computed from I and II", lead))
         else:
-            issues.append(Issue("missing_lead", f"lead {lead} is not in the file", lead))
+            issues.append(Issue("missing_lead", "is not in the file", lead))
     signal[~valid] = 0.0
     if sum(issue.code == "missing_lead" for issue in issues) == len(leads):
         raise LeadError(
