@@ -48,20 +48,31 @@ def test_databases_are_told_apart(tmp_path):
     index = pd.DataFrame({"database": ["a", "b"], "record_id": ["r1", "r1"]})
     task = build(tmp_path, "database,record,x\nb,r1,1\na,r1,0\n", index=index)
     assert task.targets[:, 0].tolist() == [False, True]
-    with pytest.raises(TaskError, match=r"'r1' is in several databases .* column 'database'"):
+    with pytest.raises(TaskError, match=r"'r1' is in several databases; .* column 'database'"):
         build(tmp_path, "record,x\nr1,1\n", index=index)
 
 
 def test_bad_and_absent_records_are_counted_and_named(tmp_path):
     text = "record,x\nr1,1\nr2,0\nbroken,1\ngone,0\n"
-    task = build(
-        tmp_path, text, quarantined=frozenset({"broken"}), num_absent=1, absent=lambda: {GONE}
-    )
+    task = build(tmp_path, text, quarantined={("a", "broken")}, num_absent=1, absent=lambda: {GONE})
     assert task.rows.tolist() == [0, 1]
     assert task.notices == (
         "1 records of labels.csv could not be stored: they are bad",
         "1 records of labels.csv are absent from this copy: 'gone'",
     )
+
+
+def test_a_bad_record_of_another_database_is_another_record(tmp_path):
+    """Two databases may use the same names: what is bad in one says nothing of the other."""
+    known = {"quarantined": {("b", "r1"), ("b", "r9")}}
+    task = build(tmp_path, "database,record,x\na,r1,1\nb,r1,0\n", **known)
+    assert task.rows.tolist() == [0]
+    assert task.notices == ("1 records of labels.csv could not be stored: they are bad",)
+    with pytest.raises(TaskError, match="1 of 2 records are not in the store, such as 'r9'"):
+        build(tmp_path, "database,record,x\na,r1,1\na,r9,0\n", **known)
+    # Without the database, the row may be of the record that could not be stored.
+    with pytest.raises(TaskError, match="'r1' is in several databases; add a column 'database'"):
+        build(tmp_path, "record,x\nr1,1\nr2,0\n", **known)
 
 
 def test_a_misspelt_name_does_not_pass_for_an_absent_record(tmp_path):

@@ -33,6 +33,7 @@ from ecgjepa.signals.faults import (
     shuffle_leads,
     swap_arms,
 )
+from ecgjepa.signals.units import INVALID_MICROVOLT
 
 TASK = "superdiagnostic"
 LAYERS = (1, 3)
@@ -262,6 +263,18 @@ def test_noise_is_as_strong_as_each_lead(rng):
     noise = (add_noise(samples, rng).astype(float) - samples)[5000:]
     np.testing.assert_allclose(noise.std(0), samples[5000:].std(0), rtol=0.03)
     assert noise.mean() == pytest.approx(0, abs=3)
+
+
+def test_an_empty_lead_or_record_gets_no_noise_and_no_warning(rng):
+    """The tests turn every warning of numpy into an error."""
+    samples = ecg(rng)
+    samples[:, 8] = INVALID_MICROVOLT
+    noisy = add_noise(samples, rng)
+    assert (noisy[:, 8] == INVALID_MICROVOLT).all()
+    assert (noisy[:, :8] != samples[:, :8]).any()
+    empty = np.full((100, 12), INVALID_MICROVOLT, np.int16)
+    for record in (empty, empty[:0]):
+        np.testing.assert_array_equal(add_noise(record, rng), record)
 
 
 def test_what_the_store_cannot_hold_is_no_sample(rng):

@@ -76,10 +76,15 @@ def leave_one(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def add_noise(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Return each lead with white noise of the same power as itself (0 dB)."""
+    """Return each lead with white noise of the same power as itself (0 dB).
+
+    A lead without a valid sample gets no noise.
+    """
     valid = samples != INVALID_MICROVOLT
-    power = np.var(samples, axis=0, where=valid, dtype=np.float64) if len(samples) else 0.0
-    noise = rng.standard_normal(samples.shape) * np.sqrt(np.nan_to_num(power))
+    power = np.zeros(samples.shape[1])
+    filled = valid.any(axis=0)
+    power[filled] = np.var(samples[:, filled], axis=0, where=valid[:, filled], dtype=np.float64)
+    noise = rng.standard_normal(samples.shape) * np.sqrt(power)
     return _kept(samples + noise, samples)
 
 

@@ -53,7 +53,7 @@ def build_table_task(
     kind: TaskKind,
     index: pd.DataFrame,
     *,
-    quarantined: frozenset[str] = frozenset(),
+    quarantined: Set[_Key] = frozenset(),
     num_absent: int = 0,
     absent: Callable[[], Set[_Key]] | None = None,
 ) -> Task:
@@ -63,7 +63,7 @@ def build_table_task(
         path: The CSV file.
         kind: What its columns hold.
         index: The store's index: database and name of every record.
-        quarantined: Names of records that could not be stored.
+        quarantined: Database and name of each record that could not be stored.
         num_absent: Records that the databases' own tables name but the copy lacked.
         absent: Returns database and name of each of those, where the tables are at hand; called if
             a record of the file is not in the store. Without it, not more than ``num_absent``
@@ -76,7 +76,7 @@ def build_table_task(
     """
     path = Path(path)
     cells = _read(path)
-    rows, kept, strange = _find_records(path, cells, index)
+    rows, kept, strange = _find_records(path, cells, index, quarantined)
     notices = _account_for(path, cells, index, strange, quarantined, num_absent, absent)
     columns = [name for name in map(str, cells) if name not in (*_RECORD, "database")]
     if not columns:
@@ -134,7 +134,9 @@ def _read(path: Path) -> pd.DataFrame:
     return cells.apply(lambda column: column.fillna("").str.strip())
 
 
-def _find_records(path: Path, cells: pd.DataFrame, index: pd.DataFrame) -> _Found:
+def _find_records(
+    path: Path, cells: pd.DataFrame, index: pd.DataFrame, quarantined: Set[_Key]
+) -> _Found:
     """Look every record of the table up in the store's index."""
     named = [name for name in _RECORD if name in cells]
     if len(named) != 1:
@@ -150,18 +152,15 @@ def _find_records(path: Path, cells: pd.DataFrame, index: pd.DataFrame) -> _Foun
         if key in places:
             ambiguous.add(name)
         places[key] = row
-    wanted = [
-        (database, name)
-        for database, name in zip(
-            cells["database"] if by else [""] * len(cells), cells[named[0]], strict=True
-        )
-    ]
+    if not by:  # the row may mean the record that could not be stored
+        ambiguous |= {name for _, name in quarantined if ("", name) in places}
+    databases = cells["database"] if by else [""] * len(cells)
+    wanted = list(zip(databases, cells[named[0]], strict=True))
     if twice := [name for (_, name), count in Counter(wanted).items() if count > 1]:
         raise TaskError(f"{path}: record {twice[0]!r} comes twice; expected one row each")
     if unclear := sorted(ambiguous & {name for _, name in wanted}):
         raise TaskError(
-            f"{path}: record {unclear[0]!r} is in several databases of the store; add a column "
-            "'database'"
+            f"{path}: record {unclear[0]!r} is in several databases; add a column 'database'"
         )
     kept = np.array([row for row, key in enumerate(wanted) if key in places], np.int64)
     rows = np.array([places[wanted[row]] for row in kept], np.int64)
@@ -173,13 +172,14 @@ def _account_for(
     cells: pd.DataFrame,
     index: pd.DataFrame,
     strange: list[_Key],
-    quarantined: frozenset[str],
+    quarantined: Set[_Key],
     num_absent: int,
     absent: Callable[[], Set[_Key]] | None,
 ) -> list[str]:
     """Say why records are not in the store, and refuse those for which there is no reason."""
-    spoilt = [key for key in strange if key[1] in quarantined]
-    lacking = [key for key in strange if key[1] not in quarantined]
+    bad = quarantined if "database" in cells else {("", name) for _, name in quarantined}
+    spoilt = [key for key in strange if key in bad]
+    lacking = [key for key in strange if key not in bad]
     notices = []
     if spoilt:
         notices.append(f"{len(spoilt):,} records of {path.name} could not be stored: they are bad")

@@ -160,13 +160,15 @@ def _open_store(
 def _build(data: Data, cohort: Cohort, table: pd.DataFrame, store: Store) -> Task:
     task = cohort.task
     if is_table(task):
-        summaries = store.manifest.databases.values()
+        summaries = store.manifest.databases
         return build_table_task(
             task,
             cohort.kind,
             table,
-            quarantined=frozenset(bad.record_id for one in summaries for bad in one.quarantine),
-            num_absent=sum(one.absent for one in summaries),
+            quarantined=frozenset(
+                (name, bad.record_id) for name, one in summaries.items() for bad in one.quarantine
+            ),
+            num_absent=sum(one.absent for one in summaries.values()),
             absent=partial(_absent, data) if isinstance(data, Mapping) else None,
         )
     if task in INDEX_TASKS:
