@@ -267,7 +267,7 @@ def test_noise_is_as_strong_as_each_lead(rng):
 
 def test_an_empty_lead_or_record_gets_no_noise_and_no_warning(rng):
     """The tests turn every warning of numpy into an error."""
-    samples = ecg(rng)
+    samples, _ = ecg(rng)
     samples[:, 8] = INVALID_MICROVOLT
     noisy = add_noise(samples, rng)
     assert (noisy[:, 8] == INVALID_MICROVOLT).all()
