@@ -23,6 +23,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
 ]
+DescribeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--describe", metavar="FILE", help="Rate, unit and leads of arrays and tables, as JSON."
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 TaskOption = Annotated[

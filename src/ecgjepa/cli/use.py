@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
-from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
+from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption
 from ecgjepa.terminal.results import prediction_as_json, print_prediction
 from ecgjepa.terminal.screen import (
     print_error,
@@ -31,6 +31,7 @@ def predict(
             "--on-bad", help="skip files that cannot be used, mask what is damaged, or raise."
         ),
     ] = "skip",
+    describe: DescribeOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -41,7 +42,7 @@ def predict(
     if on_bad not in ON_BAD:
         raise typer.BadParameter(f"expected {' or '.join(ON_BAD)}", param_hint="--on-bad")
     loaded = load_model(model, device=device)
-    predictions = loaded.predict(files, on_bad=on_bad)
+    predictions = loaded.predict(files, on_bad=on_bad, description=describe)
     if as_json:
         print_json([prediction_as_json(prediction) for prediction in predictions])
     else:
@@ -77,11 +78,12 @@ def report(
 def plot(
     file: Annotated[Path, typer.Argument(help="ECG file.")],
     out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
+    describe: DescribeOption = None,
 ) -> None:
     """Draw a 12-lead ECG on paper, true to size, and print what is noticed about it."""
     from ecgjepa.reporting.ecg_paper import in_words, plot_with_findings
 
-    plotted = plot_with_findings(file, out)
+    plotted = plot_with_findings(file, out, description=describe)
     print_line(str(plotted.path))
     for issue in plotted.findings:
         print_wrapped("  input", in_words(issue))

@@ -26,7 +26,7 @@ from ecgjepa.databases.listing import (
 )
 from ecgjepa.errors import DatabaseError, RecordError
 from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES, is_described, is_fhir
-from ecgjepa.io.arrays.description import FOLDER_DESCRIPTIONS
+from ecgjepa.io.arrays.description import EXAMPLE, FOLDER_DESCRIPTIONS
 from ecgjepa.io.opening import ending, without_ending
 from ecgjepa.io.wfdb.header import read_header
 
@@ -56,6 +56,7 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
             raise DatabaseError(f"{database}: {refused[0].detail}; no other ECG file is there")
         raise DatabaseError(
             f"{database}: no ECG file anywhere below {root}; expected {EXPECTED}{_kinds(others)}"
+            f"{_how_to_describe(others)}"
         )
     _require_packages(database, files)
     paths = _named(files)
@@ -217,7 +218,19 @@ def _require_packages(database: str, files: list[str]) -> None:
 def _other_files(others: list[str]) -> tuple[str, ...]:
     if not others:
         return ()
-    return (f"{len(others):,} files are not ECGs by their names and not used{_kinds(others)}",)
+    words = f"{len(others):,} files are not ECGs by their names and not used{_kinds(others)}"
+    return (words + _how_to_describe(others),)
+
+
+def _how_to_describe(others: list[str]) -> str:
+    """Return how arrays and tables that nothing describes become ECGs, or no words."""
+    found = [path for path in others if ending(path) in DESCRIBED_ONLY]
+    if not found:
+        return ""
+    return (
+        f"; {_written_out(found[0])} and its like are ECGs only if a file beside them, such as "
+        f"{FOLDER_DESCRIPTIONS[0]}, tells {EXAMPLE}"
+    )
 
 
 def _kinds(others: list[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from ecgjepa.errors import ModelFolderError, RecordError
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, record_windows
-from ecgjepa.io import read_record
+from ecgjepa.io import Damaged, read_record
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
 from ecgjepa.model.folder import (
@@ -66,7 +66,13 @@ class Model(NamedTuple):
         assert self.config.task is not None
         return self.config.task
 
-    def predict(self, files: Sequence[str | Path], *, on_bad: OnBad = "skip") -> list[Prediction]:
+    def predict(
+        self,
+        files: Sequence[str | Path],
+        *,
+        on_bad: OnBad = "skip",
+        description: str | Path | None = None,
+    ) -> list[Prediction]:
         """Return one prediction per file; a file that cannot be used carries its error.
 
         What can be used is what `ecgjepa.prepare` would store.
@@ -75,11 +81,12 @@ class Model(NamedTuple):
             files: ECG files of any format and rate.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
                 ``raise`` stops at the first file that cannot be used.
+            description: File that describes arrays and tables; None for those beside them.
 
         Raises:
             RecordError: With ``raise``.
         """
-        return [self._predict_file(file, on_bad) for file in files]
+        return [self._predict_file(file, on_bad, description) for file in files]
 
     def predict_proba(self, files: Sequence[str | Path]) -> pd.DataFrame:
         """Return probabilities: one row per file, one column per label.
@@ -129,10 +136,13 @@ class Model(NamedTuple):
             distance=distance,
         )
 
-    def _predict_file(self, file: str | Path, on_bad: OnBad) -> Prediction:
+    def _predict_file(
+        self, file: str | Path, on_bad: OnBad, description: str | Path | None
+    ) -> Prediction:
         try:
             with one_record(str(file)):
-                record = read_record(file, damaged="mask" if on_bad == "mask" else "raise")
+                damaged: Damaged = "mask" if on_bad == "mask" else "raise"
+                record = read_record(file, damaged=damaged, description=description)
                 prediction = self.predict_record(record)
         except RecordError as error:
             if on_bad == "raise":

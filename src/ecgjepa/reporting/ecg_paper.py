@@ -77,14 +77,21 @@ def plot(file: str | Path, out: str | Path) -> Path:
     return plotted.path
 
 
-def plot_with_findings(file: str | Path, out: str | Path) -> Plotted:
+def plot_with_findings(
+    file: str | Path, out: str | Path, *, description: str | Path | None = None
+) -> Plotted:
     """Draw an ECG file as `plot` does, and return what was noticed about it.
+
+    Args:
+        file: The ECG.
+        out: The picture.
+        description: File that describes an array or a table; None for the one beside it.
 
     Raises:
         RecordError: See `plot`.
         ConfigError: See `plot`.
     """
-    record = read_record(file)
+    record = read_record(file, description=description)
     with one_record(str(file)):
         prepared = prepare_record(record, PreprocessingConfig())
     refusal = None

@@ -20,6 +20,7 @@ _SAMPLED_LINES = 60
 MOST_COLUMNS = 1_000
 _MOST_LINE = 100_000
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_BEGINS_AS_ROW = re.compile(r"\s*[-+]?[\d.,]+\s*[;,\t ]\s*[-+]?[\d.]")
 # What programs write where there is no value.
 MISSING = (
     "",
@@ -159,6 +160,10 @@ def _try(
     names = _names([cells for _, cells in rows[:first]], width)
     if names is None and any(cells for _, cells in rows[:first]):
         share -= 0.01  # a way in which the line of names fits as well is better
+    if width == 1 and names and any(sign in names[0] for sign in ",;\t"):
+        share -= 0.5  # "I,II" names two columns, not one of decimal commas
+    # Rows of values that a way does not take for any are a sign that it is wrong.
+    share -= 0.2 * sum(_BEGINS_AS_ROW.match(line) is not None for _, line in lines[:first])
     return share, width, Layout(delimiter, decimal, names, width, rows[first][0])
 
 
