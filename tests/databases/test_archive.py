@@ -10,6 +10,7 @@ from ecg_files import WRITERS
 import ecgjepa
 from ecgjepa.databases import archive, list_all, list_records
 from ecgjepa.errors import DatabaseError
+from ecgjepa.tasks.index_tasks import build_index_task
 
 
 @pytest.fixture
@@ -61,14 +62,42 @@ def test_a_table_tells_patient_fold_age_sex_and_labels(folder):
         "00012", "00012.hea", "0007", 1, 61.5, "female",
         '{"NORM": 100.0, "SR": 100.0, "quality=good": 100.0}',
     )  # fmt: skip
-    assert json.loads(second.labels) == {"afib": 100.0, "quality=bad": 100.0}
+    unknown = {"NORM": None, "SR": None}
+    assert json.loads(second.labels) == {"afib": 100.0, "quality=bad": 100.0, **unknown}
     assert (second.age, second.sex, third.age, third.sex) == (None, "male", None, None)
-    assert json.loads(third.labels) == {"afib": 100.0}
+    unknown |= {"quality=bad": None, "quality=good": None}
+    assert json.loads(third.labels) == {"afib": 100.0, **unknown}
     assert other == ("icu/a", "icu/a.hea", None, None, None, None, "{}")
     assert listing.notices == (
         "labels come from column labels, afib, quality",
+        "column labels is empty in 2 rows: unknown there, not absent",
+        "column quality is empty in 1 rows: unknown there, not absent",
         "column height is neither known nor a label; not used",
         "1 records have no row in table.csv, such as icu/a",
+    )
+
+
+def test_an_empty_cell_of_true_and_false_is_unknown(folder):
+    cells = "record,slow,fast\n00012,True,False\nward/a,True,\nicu/a,False,True\nb,,False\n"
+    listing = list_records("clinic", folder, sheet(folder, cells))
+    labels = {entry.record_id: json.loads(entry.labels) for entry in listing.entries()}
+    assert labels["ward/a"] == {"slow": 100.0, "fast": None}
+    (last,) = (name for name in labels if name.endswith("b"))
+    assert labels[last] == {"slow": None}
+    assert labels["00012"] == {"slow": 100.0}
+    index = pd.DataFrame({"database": "clinic", "labels": [json.dumps(x) for x in labels.values()]})
+    task = build_index_task("codes", index)
+    kept = [list(labels)[row] for row in task.rows]
+    assert kept == ["00012", "icu/a"]
+    assert task.num_unlabelled == 2
+    assert "1 records are left out: an empty cell makes one of their labels unknown" in task.notices
+
+
+def test_zeros_that_a_spreadsheet_dropped_are_hinted_at(folder):
+    listing = list_records("clinic", folder, sheet(folder, "record,fold\n12,1\nb,2\n"))
+    assert any(
+        "differ only in zeros, such as 12 and 00012: did a spreadsheet drop them?" in notice
+        for notice in listing.notices
     )
 
 

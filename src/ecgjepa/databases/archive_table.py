@@ -3,11 +3,11 @@
 It names each record in a column ``record`` (its name, or its path without ending) or ``file``
 (its path), relative to the folder. ``patient``, ``fold`` (whole numbers), ``age`` (years), ``sex``
 and ``labels`` (codes separated by semicolons) are read where they are. Any other column is taken as
-labels too if it can be: of 0 and 1, it gives its own name; of a few words, ``column=word``.
+labels too if it can be: of 0 and 1, it gives its own name; of a few words, ``column=word``. An
+empty cell is unknown: neither yes nor no.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +21,7 @@ _KNOWN = ("record", "file", "patient", "fold", "age", "sex", "labels")
 _ALIASES = {"record_id": "record", "path": "file", "filename": "file", "patient_id": "patient"}
 _ALIASES |= {"label": "labels", "strat_fold": "fold"}
 _SEX = {"male": "male", "m": "male", "female": "female", "f": "female"}
-_NO, _YES = {"", "0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
+_NO, _YES = {"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
 # A column with more different words is not a label but a comment, a date or an identifier.
 _MOST_WORDS = 50
 # The largest fold number that the store's index can hold.
@@ -55,6 +55,8 @@ def described(
         notices.append(
             f"{len(without):,} records have no row in {table.name}, such as {without[0]}"
         )
+    if hint := _lost_zeros(absent, without):
+        notices.append(hint)
     return [entries[name] for name in found], tuple(absent), tuple(notices)
 
 
@@ -114,7 +116,9 @@ def _resolve(
     return same[0] if same else None
 
 
-def _entry(table: Path, name: str, path: str, row: dict[str, str], codes: list[str]) -> Entry:
+def _entry(
+    table: Path, name: str, path: str, row: dict[str, str], codes: dict[str, float | None]
+) -> Entry:
     fold = _number(table, name, "fold", row.get("fold", ""))
     if fold is not None and not (fold == int(fold) and 0 <= fold <= _LAST_FOLD):
         raise DatabaseError(f"{table}: fold of {name} is {row['fold']!r}; expected a whole number")
@@ -125,7 +129,7 @@ def _entry(table: Path, name: str, path: str, row: dict[str, str], codes: list[s
         fold=None if fold is None else int(fold),
         age=_number(table, name, "age", row.get("age", "")),
         sex=_SEX.get(row.get("sex", "").lower()),
-        labels=json.dumps(dict.fromkeys(sorted(codes), 100.0)),
+        labels=json.dumps(dict(sorted(codes.items()))),
     )
 
 
@@ -143,31 +147,59 @@ def _number(table: Path, name: str, column: str, text: str) -> float | None:
     return value
 
 
-def _labels(sheet: pd.DataFrame) -> tuple[list[list[str]], list[str]]:
-    """Return the codes of every row, and notices on the columns they come from."""
-    labels: list[list[str]] = [[] for _ in range(len(sheet))]
+def _labels(sheet: pd.DataFrame) -> tuple[list[dict[str, float | None]], list[str]]:
+    """Return every row's codes with their likelihood, and notices on the columns they come from.
+
+    An empty cell says nothing: each code of its column is unknown (None), not absent.
+    """
+    labels: list[dict[str, float | None]] = [{} for _ in range(len(sheet))]
     used: list[str] = []
     ignored: list[str] = []
+    notices: list[str] = []
     for column in sheet.columns:
         if column in _KNOWN and column != "labels":
             continue
-        codes = list(_codes_of(column, sheet[column]) or [])
-        (used if codes else ignored).append(column)
-        for own, new in zip(labels, codes, strict=False):
-            own.extend(code for code in new if code not in own)
-    notices = [f"labels come from column {', '.join(used)}"] if used else []
+        codes = _codes_of(column, sheet[column])
+        (ignored if codes is None else used).append(column)
+        if codes is None:
+            continue
+        every = dict.fromkeys(sorted({code for found in codes for code in found or ()}))
+        empty = sum(found is None for found in codes)
+        for own, found in zip(labels, codes, strict=True):
+            told = every if found is None else dict.fromkeys(found, 100.0)
+            own.update({code: own.get(code) or likelihood for code, likelihood in told.items()})
+        if empty:
+            notices.append(f"column {column} is empty in {empty:,} rows: unknown there, not absent")
+    if used:
+        notices.insert(0, f"labels come from column {', '.join(used)}")
     if ignored:
         notices.append(f"column {', '.join(ignored)} is neither known nor a label; not used")
     return labels, notices
 
 
-def _codes_of(column: str, cells: pd.Series) -> Iterator[list[str]] | None:
-    """Return every row's codes from one column, or None if it holds no labels."""
+def _codes_of(column: str, cells: pd.Series) -> list[list[str] | None] | None:
+    """Return every row's codes, None for an empty cell; or None if the column has no labels."""
     if column == "labels":
-        return ([code.strip() for code in cell.split(";") if code.strip()] for cell in cells)
-    words = {cell.lower() for cell in cells}
+        split = [[code.strip() for code in cell.split(";")] for cell in cells]
+        return [[code for code in codes if code] if any(codes) else None for codes in split]
+    words = {cell.lower() for cell in cells} - {""}
+    if not words:
+        return None
     if words <= _NO | _YES:
-        return ([column] if cell.lower() in _YES else [] for cell in cells)
+        return [([column] if cell.lower() in _YES else []) if cell else None for cell in cells]
     if len(words) > _MOST_WORDS or pd.to_numeric(cells, errors="coerce").notna().any():
         return None
-    return ([f"{column}={cell}"] if cell else [] for cell in cells)
+    return [[f"{column}={cell}"] if cell else None for cell in cells]
+
+
+def _lost_zeros(absent: list[Skip], without: list[str]) -> str:
+    """Return a hint, if rows and records would meet but for zeros at the beginning of names."""
+    bare = {name.rpartition("/")[2].lstrip("0"): name for name in without}
+    pairs = [(row.record_id, bare[row.record_id]) for row in absent if row.record_id in bare]
+    if not pairs:
+        return ""
+    row, name = pairs[0]
+    return (
+        f"{len(pairs):,} of these rows and records differ only in zeros, such as {row} and {name}: "
+        "did a spreadsheet drop them? Format that column as text"
+    )

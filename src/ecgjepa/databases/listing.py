@@ -32,7 +32,8 @@ class Entry(NamedTuple):
         age: In years, or None. PTB-XL writes 300 for everyone above 89, to protect their privacy;
             that is kept as it is, so that they can be told from those of unknown age.
         sex: ``female``, ``male`` or None.
-        labels: Statement code to likelihood in percent, as JSON text.
+        labels: Statement code to likelihood in percent, as JSON text; null where it is unknown
+            whether the code applies.
     """
 
     record_id: str

@@ -3,6 +3,7 @@
 Shards are taken in order and one at a time, so memory does not grow with their number.
 """
 
+import logging
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ecgjepa.files import (
 )
 from ecgjepa.locks import LOCK_FILE, working_in
 from ecgjepa.signals.preprocessing import PreprocessingConfig
+from ecgjepa.store.amplitudes import Amplitudes
 from ecgjepa.store.codecs import Codec, shard_name
 from ecgjepa.store.manifest import (
     FORMAT_VERSION,
@@ -49,6 +51,8 @@ from ecgjepa.store.shards import (
 from ecgjepa.store.source_files import join_notes
 from ecgjepa.store.statistics import LeadSums
 from ecgjepa.version import __version__
+
+logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 _ROWS_PER_GROUP = 65_536
@@ -179,6 +183,7 @@ def finish(store: Path) -> Manifest:
 def _write_index(store: Path, facts: PlanFacts, tallies: dict[str, "_Tally"]) -> dict[str, str]:
     """Write the index and fill the tallies; return the shards' SHA-256 by file name."""
     shards: dict[str, str] = {}
+    amplitudes = Amplitudes()
     schema = index_schema(len(facts.preprocessing.leads))
     waiting: list[pa.Table] = []
     with (
@@ -190,6 +195,7 @@ def _write_index(store: Path, facts: PlanFacts, tallies: dict[str, "_Tally"]) ->
             name = shard_name(number, facts.codec)
             _check_size(store / name, part["num_bytes"])
             shards[name] = part["sha256"]
+            amplitudes.add(rows)
             for tally in tallies.values():
                 tally.add(rows, part["skipped"])
             waiting.append(rows)
@@ -198,6 +204,9 @@ def _write_index(store: Path, facts: PlanFacts, tallies: dict[str, "_Tally"]) ->
                 waiting = []
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]), _ROWS_PER_GROUP)
         _refuse_empty(store, tallies)
+    for database, words in amplitudes.findings():
+        logger.warning("%s: %s", database, words)
+        tallies[database].notices.append(words)
     return shards
 
 
@@ -237,6 +246,7 @@ class _Tally:
     quarantine: list[SkippedRecord] = field(default_factory=list)
     training: LeadSums = field(default_factory=LeadSums)
     everything: LeadSums = field(default_factory=LeadSums)
+    notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Begin with what could not even be listed."""
@@ -282,7 +292,7 @@ class _Tally:
             mean=_finite(statistics.mean, num_leads),
             std=_finite(statistics.std, num_leads),
             highpass_hz=facts.preprocessing.highpass_hz or self.facts.highpass_hz,
-            notices=self.facts.notices,
+            notices=(*self.facts.notices, *self.notices),
         )
 
 

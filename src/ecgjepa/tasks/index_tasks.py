@@ -60,6 +60,7 @@ CODE_15 = {
     "SB": "sinus bradycardia",
     "ST": "sinus tachycardia",
 }
+_CODES_OF_LABELS = {code for code, _, _ in SCORED}
 _OTHER_CODES = ("ptb-xl", "code-15", "mimic-iv-ecg")
 # PTB-XL writes 300 for everyone above 89; nobody is known to have lived longer than this.
 _OLDEST = 122
@@ -77,7 +78,31 @@ def build_index_task(name: str, table: pd.DataFrame) -> Task:
     """
     if name == "age":
         return _age(table)
-    codes = [frozenset(json.loads(text)) for text in table["labels"]]
+    told = [json.loads(text) for text in table["labels"]]
+    codes = [frozenset(code for code in one if one[code] is not None) for one in told]
+    doubtful = [frozenset(one) - found for one, found in zip(told, codes, strict=True)]
+    return _without_doubtful(_task_of_codes(name, table, codes), doubtful)
+
+
+def _without_doubtful(task: Task, doubtful: list[frozenset[str]]) -> Task:
+    """Leave out the records of which it is unknown whether one of the labels applies."""
+    labels = set(task.labels) | _CODES_OF_LABELS
+    kept = np.array([not (doubtful[row] & labels) for row in task.rows], np.bool_)
+    if kept.all():
+        return task
+    left_out = int((~kept).sum())
+    if not kept.any():
+        raise TaskError(f"task {task.name!r}: every record has a label that is unknown")
+    words = f"{left_out:,} records are left out: an empty cell makes one of their labels unknown"
+    return task._replace(
+        rows=task.rows[kept],
+        targets=task.targets[kept],
+        num_unlabelled=task.num_unlabelled + left_out,
+        notices=(*task.notices, words),
+    )
+
+
+def _task_of_codes(name: str, table: pd.DataFrame, codes: list[frozenset[str]]) -> Task:
     databases = set(table["database"])
     if name == "codes":
         return _codes(codes)
