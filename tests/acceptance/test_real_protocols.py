@@ -112,7 +112,7 @@ def test_each_challenge_database_is_left_out_once(real_data, cache, tmp_path):
         split=ecgjepa.Split(tuple(range(1, 9)), (9, 10), tuple(range(1, 11))),
         cache=cache,
     )
-    assert [row["test_on"] for row in found.summary["means"][::2]] == ["georgia", "ningbo"]
+    assert [row["test_on"] for row in found.summary["means"][::2]] == [["georgia"], ["ningbo"]]
 
 
 def test_code_15_and_the_ages_of_a_database(encoder, real_data, cache):

@@ -100,6 +100,14 @@ def test_the_table_holds_numbers_and_the_evaluation_is_one_line(evaluation):
     assert len(repr(evaluation)) < 300
 
 
+def test_the_card_names_every_database_once(evaluation):
+    card = (evaluation.path / "model/README.md").read_text()
+    assert "Trained on clinic-a, clinic-b, folds [1, 2, 3, 4, 5, 6, 7, 8]; selected on [9]" in card
+    assert card.count("selected on") == card.count("tested on") == 1
+    content = json.loads((evaluation.path / "model/config.json").read_text())
+    assert content["training"]["databases"] == list(CLINICS)
+
+
 def test_models_compare_on_records_of_the_same_id(evaluation):
     found = ecgjepa.compare_predictions(
         evaluation.path, evaluation.path / "predictions.parquet", second_model="untrained"

@@ -4,6 +4,7 @@ import json
 import sys
 from types import ModuleType, SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from conftest import SMALL_MODEL, write_ptb_xl
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, TaskError
+from ecgjepa.model.folder import read_model_config
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.pretraining.selection import OnlineProbe
 from ecgjepa.protocols.encoders import load_encoder
@@ -114,6 +116,28 @@ def test_a_probe_on_records_of_the_store_is_refused_before_the_run(store, source
     with pytest.raises(TaskError, match="unknown task"):
         ecgjepa.online_probe({"ptb-xl": source}, task="vast")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_may_be_followed_by_a_regression(store, tmp_path):
+    """An infant's age of 0 is a value; scores below -1 are scores."""
+    data = write_ptb_xl(tmp_path / "infants", records=60, seconds=3.0)
+    table = pd.read_csv(data / "ptbxl_database.csv")
+    table.loc[::6, "age"] = 0.0
+    table.to_csv(data / "ptbxl_database.csv", index=False)
+    probe = ecgjepa.online_probe({"ptb-xl": data}, task="age", cache=tmp_path / "cache")
+    run = pretrain(store, tmp_path / "run", overrides=FAST, probe=probe)
+    scores = {line["step"]: line["probe_r2"] for line in metrics(run) if "probe_r2" in line}
+    assert list(scores) == [3, 6, 9, 10]
+    assert not any("probe_macro_auroc" in line for line in metrics(run))
+    config = read_model_config(run / "best")
+    assert scores[config.pretraining.steps] == max(scores.values())
+    assert config.training["selected_by"] == {"task": "age", "probe_r2": max(scores.values())}
+
+
+def test_any_score_is_better_than_none(store, tmp_path):
+    probe = scripted([-9.0, -7.0, -5.0, -6.0, -8.0])
+    run = pretrain(store, tmp_path / "run", overrides=FAST, probe=probe)
+    assert load_encoder(run / "best")[1].pretraining.steps == 6
 
 
 # ---------------------------------------------------------------- trackers
