@@ -14,6 +14,7 @@ from ecgjepa.model.folder import ModelConfig
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.reporting import examples
 from ecgjepa.results.reading import read_results
+from ecgjepa.store.manifest import find_store
 from ecgjepa.store.reading import Store
 from ecgjepa.tasks.leakage import refuse_leak
 from ecgjepa.tasks.split import Split
@@ -130,7 +131,7 @@ def test_the_ecg_on_the_page_is_that_of_the_prediction(evaluation, monkeypatch, 
     ecgjepa.report([evaluation.path], tmp_path / "page.html")
     table = pd.read_parquet(evaluation.path / "predictions.parquet")
     table = table[(table["model"] == "pre-trained") & (table["part"] == "test")]
-    with Store(evaluation.results["store"]) as store:
+    with Store(find_store(evaluation.results["store_fingerprint"])) as store:
         index = store.table()
         sick = table[table["target:sick"]]
         extremes = (sick["probability:sick"].idxmax(), sick["probability:sick"].idxmin())
