@@ -30,6 +30,7 @@ from ecgjepa.signals.measures import measure
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import quality_issues
 from ecgjepa.signals.units import INVALID_MICROVOLT
+from ecgjepa.store.amplitudes import describe
 
 LIMB = LEADS[:6]
 CHEST = LEADS[6:]
@@ -38,6 +39,7 @@ CHEST_PAIRS = [("V1", "V2"), ("V1", "V3"), ("V2", "V5"), ("V3", "V4"), ("V1", "V
 SCALES = (0.5, 2.0)
 GAINS = {"divided by 5": 1 / 5, "divided by 4.88": 1 / 4.88, "times 4.88": 4.88, "times 5": 5.0}
 _BAND = dsp.butter(4, [0.5, 40.0], btype="bandpass", fs=500.0, output="sos")
+GROUPS, DRAWS = (4, 10, 20, 60), 200
 Samples = np.ndarray
 
 
@@ -128,10 +130,31 @@ def faults() -> Iterator[tuple[str, Callable[[Samples], Samples], Any, tuple[str
         yield f"gain {name}", scaled(factor, *LEADS), gain_found, ()
 
 
+def judged_as_a_whole(amplitudes: dict[str, list[float]]) -> dict[str, Any]:
+    """Return how often random groups of a database are called unlike what is usual."""
+    rng = np.random.default_rng(0)
+    found: dict[str, Any] = {}
+    for database, values in amplitudes.items():
+        for size in (n for n in GROUPS if n <= len(values)):
+            groups = [rng.choice(values, size, replace=False) for _ in range(DRAWS)]
+            found.setdefault(database, {})[f"groups of {size}"] = {
+                name: round(
+                    float(
+                        np.mean([describe("", factor * group, {}) is not None for group in groups])
+                    ),
+                    4,
+                )
+                for name, factor in {"as it is": 1.0, **GAINS}.items()
+            }
+    return found
+
+
 def measure_all(databases: dict[str, Path]) -> dict[str, Any]:
     """Return rates per database, as recorded and filtered."""
     found: dict[str, dict[str, Any]] = {}
+    amplitudes: dict[str, list[float]] = {}
     for database, samples in records(databases):
+        amplitudes.setdefault(database, []).append(measure(samples, 500.0).beats_mv)
         for kind, values in (("as recorded", samples), ("filtered", filtered(samples))):
             place = found.setdefault(database, {}).setdefault(kind, {"records": 0})
             place["records"] += 1
@@ -154,7 +177,12 @@ def measure_all(databases: dict[str, Path]) -> dict[str, Any]:
                 fault: {"noticed": round(a / count, 4), "named": round(b / count, 4)}
                 for fault, (a, b) in place["noticed"].items()
             }
-    return found
+    medians = {name: round(float(np.median(values)), 3) for name, values in amplitudes.items()}
+    return {
+        "records one by one": found,
+        "median of beats, mV": medians,
+        "groups of records": judged_as_a_whole(amplitudes),
+    }
 
 
 def main() -> None:

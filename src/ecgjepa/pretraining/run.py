@@ -191,20 +191,23 @@ def save_encoder(
     save_model(run / folder, encoder, config, _card(config))
 
 
-def describe_start(config: PretrainConfig, store: Store, folder: Path) -> ModelConfig:
+def describe_start(config: PretrainConfig, store: Store, folder: Path | None = None) -> ModelConfig:
     """Return the model configuration of a run's encoder before its first step.
 
     Args:
         config: Of the run.
         store: What it trains on.
-        folder: Where to write what the store's records hold, which is part of the description.
+        folder: Where to write what the store's records hold, which is then part of the description.
     """
-    write_seen(store, folder / SEEN_FILE)
+    seen = ""
+    if folder is not None:
+        write_seen(store, folder / SEEN_FILE)
+        seen = sha256_of_file(folder / SEEN_FILE)
     # Each database is scaled by its own constants while training; a record of unknown origin is
     # scaled by those over all training records.
     statistics = store.statistics(np.arange(len(store)))
     databases = store.manifest.databases
-    return ModelConfig(
+    described = ModelConfig(
         encoder=config.encoder,
         preprocessing=store.manifest.common_preprocessing,
         normalisation=NormalisationConfig.of(statistics.mean, statistics.std, config.data.clip),
@@ -215,9 +218,10 @@ def describe_start(config: PretrainConfig, store: Store, folder: Path) -> ModelC
             store=store.fingerprint,
             folds={name: summary.folds for name, summary in databases.items()},
             records={name: summary.stored for name, summary in databases.items()},
-            seen=sha256_of_file(folder / SEEN_FILE),
+            seen=seen,
         ),
-    ).with_seen_file(folder)
+    )
+    return described if folder is None else described.with_seen_file(folder)
 
 
 def _card(config: ModelConfig) -> str:
