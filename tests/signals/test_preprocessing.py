@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy import signal as dsp
 
 from ecgjepa.errors import RecordFormatError
+from ecgjepa.signals.gaps import fill_short_gaps
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.microvolt import from_microvolt, to_microvolt
 from ecgjepa.signals.preprocessing import (
     PreprocessingConfig,
-    fill_short_gaps,
     prepare_record,
     remove_baseline,
     resample,

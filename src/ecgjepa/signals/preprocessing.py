@@ -4,21 +4,25 @@ The same function prepares a record for the store and for a prediction, so that 
 cannot drift apart.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int16
+from jaxtyping import Bool, Int16
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ecgjepa.config import Section
 from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
-from ecgjepa.errors import LeadError, RecordFormatError
+from ecgjepa.errors import LeadError, RecordError, RecordFormatError
+from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps
 from ecgjepa.signals.lead_order import electrode_hints, limb_lead_issues
 from ecgjepa.signals.leads import LEADS, lead_positions
-from ecgjepa.signals.measures import Measures, measure, runs
+from ecgjepa.signals.measures import Measures, measure, measure_side_by_side
 from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
 from ecgjepa.signals.quality import (
     LOW_SCORE,
@@ -29,7 +33,7 @@ from ecgjepa.signals.quality import (
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
 from ecgjepa.signals.resampling import MAX_TERM, ratio_of_rates, resample_mask, resample_rows
 
-_Samples = TypeVar("_Samples", bound=np.ndarray)
+_Number = TypeVar("_Number", np.int16, np.float32)
 
 
 class PreprocessingConfig(Section):
@@ -89,42 +93,105 @@ def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig
         LeadError: If leads are duplicated or none is known.
         RecordFormatError: If the rates are in no usable ratio.
     """
-    order = _column_order(source.leads, config.leads)
-    if order is not None and config.highpass_hz is None:
-        exact = source if isinstance(source, MicrovoltRecord) else as_microvolt_record(source)
-        if exact is not None:
-            return _prepare_exact(exact, config, order)
+    exact = _as_exact(source, config)
+    if exact is not None:
+        return _prepare_exact([exact], config)[0]
     record = source.as_record() if isinstance(source, MicrovoltRecord) else source
     record = standardise_leads(record, config.leads)
     # Filters round off the corners that give a saturated lead away.
     saturated = saturated_leads(record.signal, record.sampling_rate, one_millivolt=1.0)
     record = preprocess(record, config)
     samples, range_issues = to_microvolt(record)
-    return _judge(samples, config, record.issues + range_issues, saturated)
+    measures = measure(samples, config.sampling_rate)
+    return _judge(samples, measures, config, record.issues + range_issues, saturated)
+
+
+def prepare_records(
+    sources: Sequence[Record | MicrovoltRecord], config: PreprocessingConfig
+) -> list[Prepared | RecordError]:
+    """Prepare records as `prepare_record` does, several times faster where they are alike.
+
+    Returns:
+        For each source what `prepare_record` returns or raises.
+    """
+    found: list[Prepared | RecordError | None] = [None] * len(sources)
+    alike: dict[object, list[int]] = {}
+    exact = [_as_exact(source, config) for source in sources]
+    for place, source in enumerate(exact):
+        if source is not None:
+            kind = (source.samples.shape, source.leads, source.sampling_rate)
+            alike.setdefault(kind, []).append(place)
+    for places in alike.values():
+        together = [source for place in places if (source := exact[place]) is not None]
+        with suppress(RecordError):  # told below, by each in its own name
+            for place, prepared in zip(places, _prepare_exact(together, config), strict=True):
+                found[place] = prepared
+    return [
+        _prepared_or_error(source, config) if prepared is None else prepared
+        for source, prepared in zip(sources, found, strict=True)
+    ]
+
+
+def _prepared_or_error(
+    source: Record | MicrovoltRecord, config: PreprocessingConfig
+) -> Prepared | RecordError:
+    try:
+        return prepare_record(source, config)
+    except RecordError as error:
+        return error
+
+
+def _as_exact(
+    source: Record | MicrovoltRecord, config: PreprocessingConfig
+) -> MicrovoltRecord | None:
+    """Return a record as whole microvolts if it needs no filter, no lead and no bridge."""
+    if config.highpass_hz is not None or _column_order(source.leads, config.leads) is None:
+        return None
+    return source if isinstance(source, MicrovoltRecord) else as_microvolt_record(source)
 
 
 def _prepare_exact(
-    source: MicrovoltRecord, config: PreprocessingConfig, order: tuple[int, ...]
-) -> Prepared:
-    """Prepare whole microvolts that need no filter: much faster, and the usual case."""
+    sources: Sequence[MicrovoltRecord], config: PreprocessingConfig
+) -> list[Prepared]:
+    """Prepare whole microvolts that need no filter, of one length, rate and order of leads."""
+    old, new = sources[0].sampling_rate, config.sampling_rate
+    order = _column_order(sources[0].leads, config.leads)
+    assert order is not None, "the caller has checked that"
     # A filter against aliasing, too, rounds corners off.
-    saturated = saturated_leads(source.samples, source.sampling_rate, one_millivolt=1000.0)
-    saturated, issues = saturated[list(order)], source.issues
-    if source.sampling_rate == config.sampling_rate:
-        return _judge(_in_order(source.samples, order), config, issues, saturated)
-    ratio = _usable_ratio(source, config.sampling_rate)
-    microvolt = _in_order(resample_rows(source.samples, ratio), order)
-    samples, range_issues = round_to_microvolt(microvolt, None, config.leads)
-    note = _resampled(source.sampling_rate, config.sampling_rate)
-    return _judge(samples, config, (*issues, note, *range_issues), saturated)
+    saturated = [
+        saturated_leads(source.samples, old, one_millivolt=1000.0)[list(order)]
+        for source in sources
+    ]
+    issues = [source.issues for source in sources]
+    if old == new:
+        samples = [_in_order(source.samples, order) for source in sources]
+    else:
+        ratio = _usable_ratio(sources[0], new)
+        wide = resample_rows(_side_by_side([source.samples for source in sources]), ratio)
+        parts = np.split(wide, len(sources), axis=1)
+        rounded = [round_to_microvolt(_in_order(part, order), None, config.leads) for part in parts]
+        samples = [integers for integers, _ in rounded]
+        note = _resampled(old, new)
+        issues = [(*known, note, *more) for known, (_, more) in zip(issues, rounded, strict=True)]
+    measures = measure_side_by_side(_side_by_side(samples), new, len(samples))
+    return [
+        _judge(*one[:2], config, *one[2:])
+        for one in zip(samples, measures, issues, saturated, strict=True)
+    ]
 
 
-def _in_order(samples: _Samples, order: tuple[int, ...]) -> _Samples:
-    """Return the columns in another order."""
+def _side_by_side(samples: "Sequence[NDArray[_Number]]") -> "NDArray[_Number]":
+    return samples[0] if len(samples) == 1 else np.concatenate(samples, axis=1)
+
+
+def _in_order(samples: "NDArray[_Number]", order: tuple[int, ...]) -> "NDArray[_Number]":
+    """Return the columns in another order, contiguous."""
     moved = [(target, column) for target, column in enumerate(order) if target != column]
+    result = np.ascontiguousarray(samples)
     if not moved:
-        return samples
-    result = samples.copy()  # and only the columns out of place again: several times faster
+        return result
+    if result is samples:  # and only the columns out of place again: several times faster
+        result = samples.copy()
     for target, column in moved:
         result[:, target] = samples[:, column]
     return result
@@ -144,11 +211,11 @@ def _column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, 
 
 def _judge(
     samples: Int16[np.ndarray, "samples leads"],
+    measures: Measures,
     config: PreprocessingConfig,
     issues: tuple[Issue, ...],
     saturated: Bool[np.ndarray, " leads"],
 ) -> Prepared:
-    measures = measure(samples, config.sampling_rate)
     words = "rests at its extreme for 20 ms or more"
     found = [
         Issue("saturated_lead", words, config.leads[column])
@@ -187,26 +254,6 @@ def preprocess(record: Record, config: PreprocessingConfig) -> Record:
     return resample(record, config.sampling_rate)
 
 
-def fill_short_gaps(record: Record, max_gap_seconds: float) -> Record:
-    """Bridge invalid stretches of at most ``max_gap_seconds`` with a straight line.
-
-    Gaps at either end are never bridged: a line needs two ends.
-    """
-    if record.valid.all():
-        return record
-    longest = int(max_gap_seconds * record.sampling_rate)
-    signal, valid = record.signal.copy(), record.valid.copy()
-    for column in range(signal.shape[1]):
-        for start, stop in runs(~record.valid[:, column]):
-            if start == 0 or stop == record.num_samples or stop - start > longest:
-                continue
-            left, right = signal[start - 1, column], signal[stop, column]
-            steps = np.arange(1, stop - start + 1, dtype=np.float32) / np.float32(stop - start + 1)
-            signal[start:stop, column] = left + (right - left) * steps
-            valid[start:stop, column] = True
-    return replace(record, signal=signal, valid=valid)
-
-
 def remove_baseline(record: Record, cutoff_hz: float) -> Record:
     """High-pass with a Butterworth filter of order 4, run both ways (no phase shift).
 
@@ -217,7 +264,7 @@ def remove_baseline(record: Record, cutoff_hz: float) -> Record:
     sections = dsp.butter(4, cutoff_hz, btype="highpass", fs=record.sampling_rate, output="sos")
     # sosfiltfilt pads by three times the filter's length; shorter records need a shorter pad.
     padding = min(27, record.num_samples - 1)
-    bridged = _bridge_all(record).astype(np.float64)
+    bridged = bridge_gaps(record).astype(np.float64)
     filtered = dsp.sosfiltfilt(sections, bridged, axis=0, padlen=padding).astype(np.float32)
     filtered[~record.valid] = 0.0
     return replace(record, signal=filtered)
@@ -235,7 +282,7 @@ def resample(record: Record, sampling_rate: float) -> Record:
     if record.sampling_rate == sampling_rate:
         return record
     ratio = _usable_ratio(record, sampling_rate)
-    signal = resample_rows(_bridge_all(record), ratio)
+    signal = resample_rows(bridge_gaps(record), ratio)
     valid = np.ones(signal.shape, np.bool_)
     if not record.valid.all():
         valid = resample_mask(record.valid, ratio, len(signal))
@@ -256,18 +303,3 @@ def _usable_ratio(record: Record | MicrovoltRecord, sampling_rate: float) -> Fra
             f"{sampling_rate} Hz, whose ratio {ratio} is no simple fraction"
         )
     return ratio
-
-
-def _bridge_all(record: Record) -> Float32[np.ndarray, "samples leads"]:
-    """Return the signal with every gap bridged, so that a filter meets no steps."""
-    if record.valid.all():
-        return record.signal
-    signal = record.signal.copy()
-    positions = np.arange(record.num_samples)
-    for column in range(signal.shape[1]):
-        valid = record.valid[:, column]
-        if valid.any() and not valid.all():
-            signal[~valid, column] = np.interp(
-                positions[~valid], positions[valid], signal[valid, column]
-            )
-    return signal
