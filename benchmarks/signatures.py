@@ -19,7 +19,7 @@ import pandas as pd
 
 import ecgjepa
 from ecgjepa.io import read_record
-from ecgjepa.signals.measures import signature
+from ecgjepa.signals.signatures import signature
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record, preprocess
 from ecgjepa.signals.record import Record
 

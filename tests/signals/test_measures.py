@@ -7,9 +7,10 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal as dsp
 
 from ecgjepa.io import read_record
-from ecgjepa.signals.measures import column_extremes, fold_rows, measure, middle, signature
+from ecgjepa.signals.measures import column_extremes, fold_rows, measure, middle
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import quality_score
+from ecgjepa.signals.signatures import signature
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # Short records and low rates: whole seconds, odd rests, and less than one block all occur.

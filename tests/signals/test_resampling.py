@@ -42,7 +42,7 @@ def test_any_signal_is_resampled_as_scipy_does(rates, length, leads, offset, see
     samples = np.clip(np.rint(offset + drift + noise), -32767, 32767).astype(np.int16)
     expected = scipys(samples, ratio)
     for given_as in (samples, samples.astype(np.float32)):
-        found = resample_rows(given_as, ratio)
+        found = resample_rows([given_as], ratio)
         assert found.shape == expected.shape
         assert found.dtype == np.float32
         assert np.abs(found - expected).max() < 0.05  # µV
@@ -53,7 +53,7 @@ def test_any_signal_is_resampled_as_scipy_does(rates, length, leads, offset, see
 def test_any_ratio_is_scipys(up, down, length):
     samples = np.random.default_rng(length).normal(0, 1000, (length, 2)).astype(np.float32)
     ratio = Fraction(up, down)
-    np.testing.assert_allclose(resample_rows(samples, ratio), scipys(samples, ratio), atol=0.02)
+    np.testing.assert_allclose(resample_rows([samples], ratio), scipys(samples, ratio), atol=0.02)
 
 
 @pytest.mark.parametrize("rates", RATES)
@@ -68,13 +68,13 @@ def test_a_long_recording_has_no_seams():
     """It is worked on in stretches; an hour at 257 Hz has sixty of them."""
     samples = np.random.default_rng(0).integers(-3000, 3000, (257 * 3600, 1)).astype(np.int16)
     ratio = ratio_of_rates(257, 100)
-    assert np.abs(resample_rows(samples, ratio) - scipys(samples, ratio)).max() < 0.02
+    assert np.abs(resample_rows([samples], ratio) - scipys(samples, ratio)).max() < 0.02
 
 
 def test_one_sample_is_that_sample_at_any_rate():
     """It has no slope; SciPy divides 0 by 0 here."""
     samples = np.array([[700, -200]], np.int16)
-    found = resample_rows(samples, Fraction(5, 4))
+    found = resample_rows([samples], Fraction(5, 4))
     assert found.shape == (2, 2)
     np.testing.assert_allclose(found[0], [700, -200], rtol=2e-3)
 

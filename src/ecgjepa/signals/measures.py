@@ -5,14 +5,11 @@ of integers and exact in their floating-point type, so their order does not matt
 same numbers in every process, on every processor. Speed matters too: all records pass through here.
 """
 
-import hashlib
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int8, Int16, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int16, Int32, Int64, Shaped
 
-from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 _NOISE_SECONDS = 0.05
@@ -20,15 +17,6 @@ _NOISE_STEP_SECONDS = 0.002
 _BLOCK_SECONDS = 0.2
 _SMOOTH_SECONDS = 0.01
 _BLOCKS_PER_SECOND = 5
-
-# What `signature` looks at: 10 s of the leads that do not follow from others.
-_SIGNATURE_BLOCKS = 50
-_LEAST_BLOCKS = 25
-_INDEPENDENT = [column for column, lead in enumerate(LEADS) if lead not in LIMB_LEAD_WEIGHTS]
-_SIGNATURE_BITS = 128
-# Without a limit a few large beats decide every bit, and records with beats in the same places
-# look alike (benchmarks/signatures.py).
-_SIGNATURE_LIMIT_MICROVOLT = 100.0
 
 
 class Measures(NamedTuple):
@@ -142,34 +130,6 @@ def measure_side_by_side(
         )
         for part, gram in zip(own, grams, strict=True)
     ]
-
-
-def signature(measures: Measures) -> UInt8[np.ndarray, " 16"]:
-    """Return 128 bits that nearly agree for copies of a recording and differ by half otherwise.
-
-    A copy may have been resampled, rounded or filtered against baseline wander. Each bit is the
-    sign of a random ±1 combination (SimHash, https://doi.org/10.1145/509907.509965) of the
-    recording's `bends`. All bits are 0 for less than five seconds, which say too little.
-    """
-    if len(measures.block_means) < _LEAST_BLOCKS:
-        return np.zeros(_SIGNATURE_BITS // 8, np.uint8)
-    return np.packbits(_directions() @ bends(measures).ravel().astype(np.float32) > 0)
-
-
-def bends(measures: Measures) -> Int8[np.ndarray, "bends 8"]:
-    """Return how the means over 0.2 s bend, in µV: their second differences, limited to ±100.
-
-    They are of the first ten seconds of the leads I, II, V1 to V6 (of the first eight columns, if
-    there are not twelve), 0 beyond the end. First differences would feel a filter more.
-    """
-    means = measures.block_means[:_SIGNATURE_BLOCKS]
-    means = np.rint(means[:, _INDEPENDENT] if means.shape[1] == len(LEADS) else means[:, :8])
-    change = means[1:] - means[:-1]
-    limit = _SIGNATURE_LIMIT_MICROVOLT
-    bent = np.clip(change[1:] - change[:-1], -limit, limit)
-    filled = np.zeros((_SIGNATURE_BLOCKS - 2, len(_INDEPENDENT)), np.int8)
-    filled[: len(bent), : bent.shape[1]] = bent
-    return filled
 
 
 def column_extremes(
@@ -297,12 +257,3 @@ def _block_sums(
         return values
     blocks = values[: len(values) // size * size].reshape(-1, size, values.shape[1])
     return np.matmul(np.ones(size, values.dtype), blocks)
-
-
-@lru_cache(maxsize=1)
-def _directions() -> Float32[np.ndarray, "bits bends"]:
-    """Return the fixed ±1 combinations, from a hash: no library's generator may change them."""
-    terms = (_SIGNATURE_BLOCKS - 2) * len(_INDEPENDENT)
-    content = hashlib.shake_128(b"ecgjepa signature").digest(_SIGNATURE_BITS * terms // 8)
-    bits = np.unpackbits(np.frombuffer(content, np.uint8)).reshape(_SIGNATURE_BITS, terms)
-    return bits.astype(np.float32) * 2 - 1

@@ -5,20 +5,18 @@ cannot drift apart.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int16
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int16, Num
 from pydantic import Field, model_validator
 
 from ecgjepa.config import Section
 from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
-from ecgjepa.errors import LeadError, RecordError, RecordFormatError
+from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps
 from ecgjepa.signals.lead_order import electrode_hints, limb_lead_issues
 from ecgjepa.signals.leads import LEADS, lead_positions
@@ -33,7 +31,8 @@ from ecgjepa.signals.quality import (
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
 from ecgjepa.signals.resampling import MAX_TERM, ratio_of_rates, resample_mask, resample_rows
 
-_Number = TypeVar("_Number", np.int16, np.float32)
+# Samples of short records that are measured side by side: more would not fit into the cache.
+_VALUES_SIDE_BY_SIDE = 100_000
 
 
 class PreprocessingConfig(Section):
@@ -108,37 +107,26 @@ def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig
 
 def prepare_records(
     sources: Sequence[Record | MicrovoltRecord], config: PreprocessingConfig
-) -> list[Prepared | RecordError]:
-    """Prepare records as `prepare_record` does, several times faster where they are alike.
+) -> list[Prepared]:
+    """Prepare records as `prepare_record` does, in half the time where they are alike.
 
-    Returns:
-        For each source what `prepare_record` returns or raises.
+    Raises:
+        RecordError: As `prepare_record` for any of them.
     """
-    found: list[Prepared | RecordError | None] = [None] * len(sources)
-    alike: dict[object, list[int]] = {}
     exact = [_as_exact(source, config) for source in sources]
+    alike: dict[object, list[int]] = {}
     for place, source in enumerate(exact):
         if source is not None:
             kind = (source.samples.shape, source.leads, source.sampling_rate)
             alike.setdefault(kind, []).append(place)
+    found: dict[int, Prepared] = {}
     for places in alike.values():
         together = [source for place in places if (source := exact[place]) is not None]
-        with suppress(RecordError):  # told below, by each in its own name
-            for place, prepared in zip(places, _prepare_exact(together, config), strict=True):
-                found[place] = prepared
+        found |= zip(places, _prepare_exact(together, config), strict=True)
     return [
-        _prepared_or_error(source, config) if prepared is None else prepared
-        for source, prepared in zip(sources, found, strict=True)
+        found[place] if place in found else prepare_record(source, config)
+        for place, source in enumerate(sources)
     ]
-
-
-def _prepared_or_error(
-    source: Record | MicrovoltRecord, config: PreprocessingConfig
-) -> Prepared | RecordError:
-    try:
-        return prepare_record(source, config)
-    except RecordError as error:
-        return error
 
 
 def _as_exact(
@@ -167,24 +155,27 @@ def _prepare_exact(
         samples = [_in_order(source.samples, order) for source in sources]
     else:
         ratio = _usable_ratio(sources[0], new)
-        wide = resample_rows(_side_by_side([source.samples for source in sources]), ratio)
+        wide = resample_rows([source.samples for source in sources], ratio)
         parts = np.split(wide, len(sources), axis=1)
         rounded = [round_to_microvolt(_in_order(part, order), None, config.leads) for part in parts]
         samples = [integers for integers, _ in rounded]
         note = _resampled(old, new)
         issues = [(*known, note, *more) for known, (_, more) in zip(issues, rounded, strict=True)]
-    measures = measure_side_by_side(_side_by_side(samples), new, len(samples))
+    measures = []
+    count = max(1, _VALUES_SIDE_BY_SIDE // samples[0].size)
+    for first in range(0, len(samples), count):
+        part = samples[first : first + count]
+        wide = part[0] if len(part) == 1 else np.concatenate(part, axis=1)
+        measures += measure_side_by_side(wide, new, len(part))
     return [
         _judge(*one[:2], config, *one[2:])
         for one in zip(samples, measures, issues, saturated, strict=True)
     ]
 
 
-def _side_by_side(samples: "Sequence[NDArray[_Number]]") -> "NDArray[_Number]":
-    return samples[0] if len(samples) == 1 else np.concatenate(samples, axis=1)
-
-
-def _in_order(samples: "NDArray[_Number]", order: tuple[int, ...]) -> "NDArray[_Number]":
+def _in_order(
+    samples: Num[np.ndarray, "samples leads"], order: tuple[int, ...]
+) -> Num[np.ndarray, "samples leads"]:
     """Return the columns in another order, contiguous."""
     moved = [(target, column) for target, column in enumerate(order) if target != column]
     result = np.ascontiguousarray(samples)
@@ -282,7 +273,7 @@ def resample(record: Record, sampling_rate: float) -> Record:
     if record.sampling_rate == sampling_rate:
         return record
     ratio = _usable_ratio(record, sampling_rate)
-    signal = resample_rows(bridge_gaps(record), ratio)
+    signal = resample_rows([bridge_gaps(record)], ratio)
     valid = np.ones(signal.shape, np.bool_)
     if not record.valid.all():
         valid = resample_mask(record.valid, ratio, len(signal))

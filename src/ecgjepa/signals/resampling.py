@@ -8,6 +8,7 @@ sample is a weighted sum of a few input samples, and the weights repeat: with a 
 small matrices, made once for each ratio, turn stretches of input into stretches of output.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -23,8 +24,8 @@ _KAISER_BETA = 5.0
 # Output samples of one product. Fewer make more products of little work, more multiply by more of
 # the zeros beside the band.
 _ROWS = 24
-# Input samples that are held as float32 at a time: they stay in the processor's cache.
-_CHUNK = 16_384
+# Input samples of all leads that are held as float32 at a time: they stay in the cache.
+_CHUNK = 200_000
 
 
 # Terms of a ratio up to which it is taken for one of two clocks that agree.
@@ -71,29 +72,34 @@ def ratio_of_rates(old_rate: float, new_rate: float) -> Fraction:
 
 
 def resample_rows(
-    samples: Float32[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
+    signals: Sequence[Float32[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"]],
     ratio: Fraction,
-) -> Float32[np.ndarray, "resampled leads"]:
-    """Return a signal at ``ratio`` times its sampling rate, in its own unit.
+) -> Float32[np.ndarray, "resampled columns"]:
+    """Return signals at ``ratio`` times their sampling rate, side by side and in their own unit.
 
     Equal to `scipy.signal.resample_poly` with ``padtype="line"``, but for the rounding of float32.
 
     Args:
-        samples: Without gaps.
+        signals: Without gaps, all of one shape.
         ratio: New rate over old rate.
     """
     bank = _bank(ratio)
-    num_samples, num_leads = samples.shape
+    num_samples, num_leads = signals[0].shape
+    num_columns = num_leads * len(signals)
     num_outputs = -(-num_samples * ratio.numerator // ratio.denominator)
     periods = -(-num_outputs // bank.outputs)
-    result = np.empty((periods, bank.outputs, num_leads), np.float32)
-    step = max(1, _CHUNK // bank.inputs)
+    result = np.empty((periods, bank.outputs, num_columns), np.float32)
+    step = max(1, _CHUNK // (bank.inputs * num_columns))
     for first in range(0, periods, step):
         part = result[first : first + step]
         start = first * bank.inputs - bank.reach
         stop = (first + len(part)) * bank.inputs + bank.beyond
-        _multiply(bank, _continued(samples, start, stop), part)
-    return result.reshape(-1, num_leads)[:num_outputs]
+        rows = np.empty((stop - start, num_columns), np.float32)
+        for place, samples in enumerate(signals):
+            own = slice(place * num_leads, (place + 1) * num_leads)
+            _fill(rows[:, own], samples, start)
+        _multiply(bank, rows, part)
+    return result.reshape(-1, num_columns)[:num_outputs]
 
 
 def _multiply(
@@ -114,24 +120,22 @@ def _multiply(
         np.matmul(weights, stretches, out=into[:, first : first + height])
 
 
-def _continued(
+def _fill(
+    rows: Float32[np.ndarray, "stretch leads"],
     samples: Float32[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
     start: int,
-    stop: int,
-) -> Float32[np.ndarray, "stretch leads"]:
-    """Return rows ``start`` to ``stop``; those beyond the ends lie on the line through the ends."""
-    num_samples = len(samples)
-    rows = np.empty((stop - start, samples.shape[1]), np.float32)
+) -> None:
+    """Write a signal from ``start`` on; beyond its ends lies the line through its ends."""
+    num_samples, stop = len(samples), start + len(rows)
     inside = slice(min(max(start, 0), num_samples), max(min(stop, num_samples), 0))
     rows[inside.start - start : inside.stop - start] = samples[inside]
     if start >= 0 and stop <= num_samples:
-        return rows
+        return
     head, tail = samples[0].astype(np.float64), samples[-1].astype(np.float64)
     slope = (tail - head) / max(num_samples - 1, 1)
     before, after = np.arange(start, 0), np.arange(num_samples, stop) - (num_samples - 1)
     rows[: len(before)] = head + before[:, None] * slope
     rows[len(rows) - len(after) :] = tail + after[:, None] * slope
-    return rows
 
 
 def resample_mask(

@@ -19,11 +19,12 @@ from jaxtyping import Int8, UInt64
 from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing
-from ecgjepa.errors import RecordError, RecordFormatError
+from ecgjepa.errors import RecordFormatError
 from ecgjepa.files import replacing
-from ecgjepa.signals.measures import Measures, bends
+from ecgjepa.signals.measures import Measures
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store.ingest import Ingested, ingest
+from ecgjepa.signals.signatures import bends
+from ecgjepa.store.ingest import Bad, Ingested, ingest
 from ecgjepa.store.manifest import HELD_OUT_FILE
 from ecgjepa.store.source_files import Notes
 
@@ -56,7 +57,7 @@ class Fingerprints(NamedTuple):
         table: With the columns of `SCHEMA`.
         place: Row of each SHA-256.
         signatures: Each as two 64-bit numbers.
-        bends: See `ecgjepa.signals.measures.bends`.
+        bends: See `ecgjepa.signals.signatures.bends`.
     """
 
     table: pa.Table
@@ -85,24 +86,20 @@ class Guard:
         path = store / HELD_OUT_FILE
         return cls(_cached_fingerprints(path, path.stat().st_mtime_ns))
 
-    def refuse_copy(self, record: Ingested) -> None:
-        """Refuse a record that is a left-out one, or nearly.
-
-        Raises:
-            RecordFormatError: If it is.
-        """
+    def check(self, record: Ingested) -> Ingested | Bad:
+        """Return the record, or why it is refused: it is a left-out one, or nearly."""
         row = record.row
         if (place := self._known.place.get(row["sha256"])) is not None:
             same, reason = "the samples", "held_out_copy"
         elif (place := find_near_copy(self._known, row["signature"], record.measures)) is not None:
             same, reason = "nearly the samples", "held_out_near_copy"
         else:
-            return
-        raise RecordFormatError(
+            return record
+        words = (
             f"{row['database']} {row['record_id']}: holds {same} of {self._known.name(place)}, "
-            "which is kept for selection or test",
-            reason=reason,
+            "which is kept for selection or test"
         )
+        return Bad(RecordFormatError(words, reason=reason))
 
 
 def find_near_copy(known: Fingerprints, signature: bytes, measures: Measures) -> int | None:
@@ -153,17 +150,14 @@ def write_held_out(
     notes = Notes()
     with threadpool_limits(1):
         for listing in left_out:
-            for entry in listing.entries():
-                notes.add(listing, entry)
-                try:
-                    found = ingest(listing, entry, config)
-                except RecordError as error:
+            for entry, found in ingest(listing, notes.of(listing), config):
+                if isinstance(found, Bad):
                     logger.warning(
                         "left-out record %s of %s cannot be read, so copies of it would not be "
                         "recognised: %s",
                         entry.record_id,
                         listing.database,
-                        error,
+                        found.error,
                     )
                     continue
                 row = found.row | {"bends": bends(found.measures).tobytes()}

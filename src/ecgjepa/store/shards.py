@@ -15,13 +15,12 @@ from threadpoolctl import threadpool_limits
 
 from ecgjepa.databases.listing import Listing, Skip
 from ecgjepa.databases.pseudonyms import HIDDEN_DETAIL
-from ecgjepa.errors import RecordError
 from ecgjepa.files import replacing, write_json
 from ecgjepa.signals.acceptance import OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, encode, shard_name
 from ecgjepa.store.held_out import Guard
-from ecgjepa.store.ingest import ingest
+from ecgjepa.store.ingest import Bad, Ingested, ingest
 from ecgjepa.store.source_files import SCHEMA as FILES_SCHEMA
 from ecgjepa.store.source_files import Notes
 
@@ -109,14 +108,13 @@ def write_shard(job: ShardJob) -> Iterator[None]:
         _Flushing(stream) as flushing,
     ):
         for piece in job.pieces:
-            for entry in piece.entries():
-                notes.add(piece, entry)
-                try:
-                    found = ingest(piece, entry, job.config, job.on_bad)
-                    guard.refuse_copy(found)
-                except RecordError as error:
+            for entry, found in ingest(piece, notes.of(piece), job.config, job.on_bad):
+                if isinstance(found, Ingested):
+                    found = guard.check(found)
+                if isinstance(found, Bad):
+                    error = found.error
                     if job.on_bad == "raise" and error.reason not in Guard.REASONS:
-                        raise
+                        raise error
                     detail = (
                         piece.relative(str(error)) if piece.hide_file is None else HIDDEN_DETAIL
                     )

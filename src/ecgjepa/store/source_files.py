@@ -5,6 +5,7 @@ so that a database that was copied or moved is still the same one.
 """
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -31,6 +32,7 @@ _NO_DIGEST = bytes(16)
 # A longer header is refused by its reader, so its files do not matter.
 _MOST_HEADER_BYTES = 1_000_000
 _EXAMPLES = 3
+_PART_BYTES = 2**22
 
 
 class Changes(NamedTuple):
@@ -67,9 +69,15 @@ class Notes:
         for path in files_of(listing.root, entry.path):
             name = path if listing.hide_file is None else listing.hide_file(path)
             if (listing.database, name) not in self._rows:
-                place = listing.root / path
+                place = f"{listing.root}/{path}"  # joining `Path`s takes longer than to look
                 size, time = _look(place)
                 self._rows[listing.database, name] = (size, time, _digest(place, size, time))
+
+    def of(self, listing: Listing) -> Iterator[Entry]:
+        """Yield the records of a listing, the files of each noted before it is read."""
+        for entry in listing.entries():
+            self.add(listing, entry)
+            yield entry
 
     def table(self) -> pa.Table:
         """Return what was noted, as a table of `SCHEMA`."""
@@ -114,7 +122,7 @@ def find_changes(
         if database not in roots:
             continue
         name = (hidden or {}).get((database, path), path)
-        place = roots[database] / name
+        place = f"{roots[database]}/{name}"
         if (found := _look(place)) == (size, time):
             continue
         if found[0] != size or _digest(place, *found) != digest:
@@ -149,27 +157,27 @@ def join_notes(tables: Iterable[pa.Table]) -> pa.Table:
 def _named_in_header(root: Path, path: str, *, is_segment: bool = False) -> Iterator[str]:
     """Yield what a WFDB header names, without judging it: that is its reader's to do."""
     try:
-        with (root / path).open("rb") as stream:
+        with open(f"{root}/{path}", "rb", buffering=0) as stream:  # noqa: PTH123 - see `Notes`
             text = stream.read(_MOST_HEADER_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     folder = f"{path.rpartition('/')[0]}/" if "/" in path else ""
-    for name in dict.fromkeys(line.split()[0] for line in lines[1:]):
+    for name in dict.fromkeys(line.split(None, 1)[0] for line in lines[1:]):
         if "/" in name or "\0" in name or name == "~":
             continue
         segment = f"{folder}{name}.hea"
-        if not is_segment and segment != path and _look(root / segment) != _NO_FILE:
+        if not is_segment and segment != path and _look(f"{root}/{segment}") != _NO_FILE:
             yield segment
             yield from _named_in_header(root, segment, is_segment=True)
         else:
             yield folder + name
 
 
-def _look(path: Path) -> tuple[int, int]:
+def _look(path: str) -> tuple[int, int]:
     """Return size and time of a regular file; both are -1 where there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):  # missing, out of reach, or a name that no file can have
         return _NO_FILE
     if not stat.S_ISREG(found.st_mode):
@@ -178,12 +186,15 @@ def _look(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=256)
-def _digest(path: Path, size: int, time: int) -> bytes:
+def _digest(path: str, size: int, time: int) -> bytes:
     """Return the first half of the content's SHA-256; zeros where there is no readable file."""
     if (size, time) == _NO_FILE:
         return _NO_DIGEST
+    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()[:16]
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123
+            while part := stream.read(_PART_BYTES):
+                digest.update(part)
     except OSError:
         return _NO_DIGEST
+    return digest.digest()[:16]
