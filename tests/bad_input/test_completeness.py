@@ -14,7 +14,7 @@ RULES = {
     1: (
         "gaps (NaN, -32768)",
         "bridged up to 40 ms, invalid beyond; a lead of which a fifth is invalid is so as a whole",
-        "signals.preprocessing.fill_short_gaps",
+        "signals.gaps.fill_short_gaps",
     ),
     2: (
         "empty lead",

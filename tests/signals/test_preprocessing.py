@@ -32,7 +32,7 @@ def test_resampling_is_scipys_polyphase(rng, rate, target):
     ratio = Fraction(target, rate)
     expected = dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
     result = resample(record_of(signal, rate=rate), float(target))
-    np.testing.assert_allclose(result.signal, expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(result.signal, expected, rtol=0, atol=1e-4)  # mV
     assert result.sampling_rate == target
     assert abs(result.num_samples / target - 1031 / rate) < 1 / target
 

@@ -11,8 +11,8 @@ from scipy import signal as dsp
 
 from ecgjepa.io import read_exact
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
-from ecgjepa.signals.record import MicrovoltRecord
+from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record, prepare_records
+from ecgjepa.signals.record import MicrovoltRecord, Record
 from ecgjepa.signals.resampling import low_pass, ratio_of_rates, resample_rows
 
 # Databases record at 100, 250, 257, 257.5, 360, 400, 500 and 1000 Hz; stores are at 100 to 500 Hz.
@@ -41,19 +41,21 @@ def test_any_signal_is_resampled_as_scipy_does(rates, length, leads, offset, see
     noise = np.random.default_rng(seed).normal(0, 1000, (length, leads))
     samples = np.clip(np.rint(offset + drift + noise), -32767, 32767).astype(np.int16)
     expected = scipys(samples, ratio)
-    for given_as in (samples, samples.astype(np.float32)):
-        found = resample_rows([given_as], ratio)
-        assert found.shape == expected.shape
-        assert found.dtype == np.float32
-        assert np.abs(found - expected).max() < 0.05  # µV
+    found = resample_rows(samples, ratio)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 0.1  # µV
+    assert resample_rows(samples.astype(np.float64), ratio).tobytes() == found.tobytes()
+    # Sums are exact, so they do not depend on the shapes of products, as those of libraries do.
+    for lead in range(leads):
+        assert resample_rows(samples[:, [lead]], ratio).tobytes() == found[:, [lead]].tobytes()
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(2, 2000))
 def test_any_ratio_is_scipys(up, down, length):
-    samples = np.random.default_rng(length).normal(0, 1000, (length, 2)).astype(np.float32)
+    samples = np.random.default_rng(length).normal(0, 1000, (length, 2))
     ratio = Fraction(up, down)
-    np.testing.assert_allclose(resample_rows([samples], ratio), scipys(samples, ratio), atol=0.02)
+    np.testing.assert_allclose(resample_rows(samples, ratio), scipys(samples, ratio), atol=0.1)
 
 
 @pytest.mark.parametrize("rates", RATES)
@@ -68,13 +70,13 @@ def test_a_long_recording_has_no_seams():
     """It is worked on in stretches; an hour at 257 Hz has sixty of them."""
     samples = np.random.default_rng(0).integers(-3000, 3000, (257 * 3600, 1)).astype(np.int16)
     ratio = ratio_of_rates(257, 100)
-    assert np.abs(resample_rows([samples], ratio) - scipys(samples, ratio)).max() < 0.02
+    assert np.abs(resample_rows(samples, ratio) - scipys(samples, ratio)).max() < 0.02
 
 
 def test_one_sample_is_that_sample_at_any_rate():
     """It has no slope; SciPy divides 0 by 0 here."""
     samples = np.array([[700, -200]], np.int16)
-    found = resample_rows([samples], Fraction(5, 4))
+    found = resample_rows(samples, Fraction(5, 4))
     assert found.shape == (2, 2)
     np.testing.assert_allclose(found[0], [700, -200], rtol=2e-3)
 
@@ -102,6 +104,59 @@ def test_whole_microvolts_give_the_same_record_in_either_type(leads, target, len
     sorted_first = prepare_record(record(standard), config)
     np.testing.assert_array_equal(one.samples, sorted_first.samples)
     assert one.issues == sorted_first.issues
+
+
+KINDS = (
+    "plain",
+    "gappy",
+    "seven leads",
+    "short",
+    "at 400 Hz",
+    "reordered",
+    "too large",
+    "constant",
+)
+
+
+def varied(kind: str, rng: np.random.Generator) -> Record | MicrovoltRecord:
+    """Return a record of a kind; most are the same in length, rate and leads."""
+    length = 300 if kind == "short" else 1500
+    samples = rng.integers(-2000, 2000, (length, 12)).astype(np.int16)
+    if kind == "too large":
+        samples[400:, 2] = 32_767
+    if kind == "constant":
+        samples[:, 5] = 7
+    exact = record(samples, leads=LEADS[::-1] if kind == "reordered" else LEADS)
+    if kind == "at 400 Hz":
+        return replace(exact, sampling_rate=400.0)
+    if kind == "seven leads":
+        return replace(exact, samples=samples[:, :7].copy(), leads=LEADS[:7])
+    whole = exact.as_record()
+    if kind == "gappy":
+        valid = whole.valid.copy()
+        valid[100:700, 4] = False
+        return replace(whole, valid=valid, signal=np.where(valid, whole.signal, 0))
+    return exact if rng.random() < 0.7 else whole
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=12),
+    st.sampled_from([100.0, 500.0]),
+    st.integers(0, 2**31),
+)
+def test_records_together_are_what_they_are_alone(kinds, target, seed):
+    rng = np.random.default_rng(seed)
+    sources = [varied(kind, rng) for kind in kinds]
+    config = PreprocessingConfig(sampling_rate=target)
+    for source, found in zip(sources, prepare_records(sources, config), strict=True):
+        alone = prepare_record(source, config)
+        np.testing.assert_array_equal(found.samples, alone.samples)
+        assert found.samples.flags.c_contiguous
+        assert found.issues == alone.issues
+        assert found.quality == alone.quality
+        for one, other in zip(found.measures, alone.measures, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_what_exceeds_16_bits_is_named_by_its_own_lead():

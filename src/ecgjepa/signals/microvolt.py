@@ -1,7 +1,7 @@
 """From amplitudes in mV to the store's integers of 1 µV, and back."""
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int16
+from jaxtyping import Bool, Float, Float32, Int16
 
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -20,7 +20,7 @@ def to_microvolt(record: Record) -> tuple[Int16[np.ndarray, "samples leads"], tu
 
 
 def round_to_microvolt(
-    microvolt: Float32[np.ndarray, "samples leads"],
+    microvolt: Float[np.ndarray, "samples leads"],
     valid: Bool[np.ndarray, "samples leads"] | None,
     leads: tuple[str, ...],
 ) -> tuple[Int16[np.ndarray, "samples leads"], tuple[Issue, ...]]:

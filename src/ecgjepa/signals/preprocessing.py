@@ -155,9 +155,12 @@ def _prepare_exact(
         samples = [_in_order(source.samples, order) for source in sources]
     else:
         ratio = _usable_ratio(sources[0], new)
-        wide = resample_rows([source.samples for source in sources], ratio)
-        parts = np.split(wide, len(sources), axis=1)
-        rounded = [round_to_microvolt(_in_order(part, order), None, config.leads) for part in parts]
+        rounded = [
+            round_to_microvolt(
+                _in_order(resample_rows(source.samples, ratio), order), None, config.leads
+            )
+            for source in sources
+        ]
         samples = [integers for integers, _ in rounded]
         note = _resampled(old, new)
         issues = [(*known, note, *more) for known, (_, more) in zip(issues, rounded, strict=True)]
@@ -273,7 +276,8 @@ def resample(record: Record, sampling_rate: float) -> Record:
     if record.sampling_rate == sampling_rate:
         return record
     ratio = _usable_ratio(record, sampling_rate)
-    signal = resample_rows([bridge_gaps(record)], ratio)
+    microvolt = resample_rows(bridge_gaps(record).astype(np.float64) * 1e3, ratio)
+    signal = (microvolt / 1e3).astype(np.float32)
     valid = np.ones(signal.shape, np.bool_)
     if not record.valid.all():
         valid = resample_mask(record.valid, ratio, len(signal))
