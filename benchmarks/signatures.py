@@ -19,9 +19,9 @@ import pandas as pd
 
 import ecgjepa
 from ecgjepa.io import read_record
-from ecgjepa.signals.signatures import signature
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record, preprocess
 from ecgjepa.signals.record import Record
+from ecgjepa.signals.signatures import signature
 
 AT_500_HZ = PreprocessingConfig()
 AT_100_HZ = PreprocessingConfig(sampling_rate=100.0)

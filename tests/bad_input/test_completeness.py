@@ -19,7 +19,7 @@ RULES = {
     2: (
         "empty lead",
         "masked; the record stays with eight usable leads",
-        "store.ingest.MIN_USABLE_LEADS",
+        "signals.acceptance.MIN_USABLE_LEADS",
     ),
     3: (
         "flat lead",
