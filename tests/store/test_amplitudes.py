@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import toy_ecg, write_wfdb
 
+import ecgjepa
 from ecgjepa.checking.verify import verify
 from ecgjepa.store.amplitudes import TYPICAL_BEATS_MV, describe
 from ecgjepa.store.prepare import prepare
@@ -33,6 +34,9 @@ def test_a_gain_of_4880_is_noticed_beside_other_databases(tmp_path, caplog):
     assert "beats of" not in notices(manifest, "right")
     assert "is the gain right?" in caplog.text
     assert any("a fifth of" in note for note in verify(tmp_path / "store").notes)
+    caplog.clear()
+    ecgjepa.plan("tiny", store=tmp_path / "store")
+    assert "beats of wrong are a fifth of the others'" in caplog.text
 
 
 @pytest.mark.parametrize(("gain", "words"), [("4880(0)/mV", "a fifth of"), ("200(0)/mV", "times")])

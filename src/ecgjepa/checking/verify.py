@@ -16,7 +16,7 @@ from ecgjepa.files import sha256_of_file
 from ecgjepa.signals.lead_order import limb_lead_issues
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.measures import measure
-from ecgjepa.store.amplitudes import Amplitudes
+from ecgjepa.store.amplitudes import findings_of_store
 from ecgjepa.store.codecs import shard_name
 from ecgjepa.store.manifest import (
     HELD_OUT_FILE,
@@ -87,7 +87,7 @@ def verify(
         with Store(store) as reader:
             faults += _reread_some(reader)
             faults += find_leaks(reader, held_out or {})
-            notes += [*_reserved_folds(manifest), *_amplitudes(store), *_duplicates(reader)]
+            notes += [*_reserved_folds(manifest), *findings_of_store(store), *_duplicates(reader)]
     if data:
         found = _changed_files(store, {name: Path(root) for name, root in data.items()})
         faults += found.faults
@@ -206,14 +206,6 @@ def _reserved_folds(manifest: Manifest) -> Iterator[str]:
         if reserved := sorted(set(summary.folds or ()) & set(summary.held_out_folds)):
             folds = ", ".join(map(str, reserved))
             yield f"{name}: fold {folds} is for selection and test; do not pre-train on this store"
-
-
-def _amplitudes(store: Path) -> Iterator[str]:
-    amplitudes = Amplitudes()
-    columns = ["database", "amplitude_mv", "source_sampling_rate", "labels"]
-    amplitudes.add(pq.read_table(store / INDEX_FILE, columns=columns))
-    for _, words in amplitudes.findings():
-        yield words
 
 
 def _duplicates(store: Store) -> Iterator[str]:

@@ -4,6 +4,7 @@ Counting needs no torch and takes no time. The expected time comes either from a
 training on this machine, or from a rate that is given for another.
 """
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +24,14 @@ from ecgjepa.planning.costs import (
     estimate_disk,
     estimate_memory,
 )
+from ecgjepa.store.amplitudes import findings_of_store
 from ecgjepa.store.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:  # measuring needs torch, counting does not
     from ecgjepa.planning.measure import Measurement
+
+
+logger = logging.getLogger(__name__)
 
 
 class Speed(NamedTuple):
@@ -139,6 +144,9 @@ def plan(
         raise ConfigError(f"tflops {tflops:g}: expected a rate above 0")
     manifest = None if store is None else read_manifest(Path(store))
     stored = None if manifest is None else _stored_bytes(Path(store or ""), manifest)
+    if store is not None:
+        for words in findings_of_store(Path(store)):
+            logger.warning("%s", words)
     measured = _measure(config, store, device) if measure else None
     precision = _precision(config) if measured is None else measured.precision
     flops = count_flops(config)

@@ -7,10 +7,14 @@ wrong by 4.88 or 5 is seen from a few records on.
 import json
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from jaxtyping import Float64
+
+from ecgjepa.store.manifest import INDEX_FILE
 
 # Of `Measures.beats_mv`: median over PTB-XL, and standard deviation of its logarithm between
 # records (benchmarks/lead_checks.py).
@@ -60,6 +64,13 @@ class Amplitudes:
                     )
                     if words is not None:
                         yield name, words
+
+
+def findings_of_store(store: Path) -> list[str]:
+    """Return in words which databases and devices of a finished store have odd amplitudes."""
+    amplitudes = Amplitudes()
+    amplitudes.add(pq.read_table(store / INDEX_FILE, columns=list(_COLUMNS)))
+    return [words for _, words in amplitudes.findings()]
 
 
 def describe(
