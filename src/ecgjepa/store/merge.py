@@ -101,10 +101,8 @@ def refuse_foreign(store: Path) -> None:
 
 def _is_free(store: Path) -> bool:
     """Return whether nothing is there, or no more than another job of the array just made."""
-    if not store.exists():
-        return True
     if not store.is_dir():
-        return False
+        return not store.exists()
     found = [
         path
         for path in store.rglob("*")
