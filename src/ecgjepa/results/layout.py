@@ -21,7 +21,8 @@ COMPARISON_FILE = "comparison.json"
 COMPARISON_TABLE = "comparison.md"
 COMPARISON_FIGURE = "comparison.svg"
 
-# 2: ``databases`` describes each database that takes part; 1 had ``database``, the first tested.
+# 2: ``databases`` describes each database that takes part, ``store_fingerprint`` is the store's;
+# 1 had ``database``, the first tested one, and ``store``, a path.
 RESULTS_VERSION = 2
 # 2: ``test_on`` is a list of names; in 1 the names were joined by plus signs.
 SUMMARY_VERSION = 2
