@@ -13,9 +13,9 @@ from ecgjepa.signals.record import Issue
 
 # A lead with more than this share of invalid samples is of no use as a whole.
 MAX_INVALID_SHARE = 0.2
-# Peak-to-peak of beats, `Measures.scale_mv`: beyond this the gain is likely wrong. It holds for all
-# but one in 1,000 records of PTB-XL and the Challenge 2021, and for 1 to 3 in 100 of those whose
-# gain is wrong by 4.88 or 5 (benchmarks/lead_checks.py).
+# Peak-to-peak of beats, `Measures.scale_mv`: beyond this the gain is likely wrong. Of 669 records
+# of PTB-XL and the Challenge 2021, 3 lie outside; of the same with a gain wrong by 4.88 or 5, at
+# least 91 % in each database (benchmarks/lead_checks.py).
 PLAUSIBLE_SCALE_MV = (0.35, 2.8)
 # The same with all spikes, `Measures.beats_mv`.
 PLAUSIBLE_AMPLITUDE_MV = (0.2, 6.0)
