@@ -218,6 +218,30 @@ def write_parquet(path, digital, *, leads=LEADS, rate=500):
     return path
 
 
+def write_tsv(path, digital, *, leads=LEADS, rate=500):
+    rows = ["\t".join([f"{lead} [uV]" for lead in leads])]
+    path.write_text("\n".join([*rows, *("\t".join(map(str, row)) for row in digital.tolist())]))
+    describe(path, leads=None, unit=None, rate=rate)
+    return path
+
+
+def write_matlab(path, digital, *, leads=LEADS, rate=500):
+    from scipy import io
+
+    io.savemat(path, {"val": digital.T, "fs": float(rate)}, do_compression=True)
+    describe(path, leads=leads, rate=rate)
+    return path
+
+
+def write_hdf5(path, digital, *, leads=LEADS, rate=500):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("ecg", data=digital, compression="gzip")
+    describe(path, leads=leads, rate=rate)
+    return path
+
+
 WRITERS = {
     "dicom": SimpleNamespace(write=write_dicom, suffix=".dcm"),
     "aecg": SimpleNamespace(write=write_aecg, suffix=".xml"),
@@ -228,4 +252,7 @@ WRITERS = {
     "npz": SimpleNamespace(write=write_npz, suffix=".npz"),
     "csv": SimpleNamespace(write=write_csv, suffix=".csv"),
     "parquet": SimpleNamespace(write=write_parquet, suffix=".parquet"),
+    "tsv": SimpleNamespace(write=write_tsv, suffix=".tsv"),
+    "matlab": SimpleNamespace(write=write_matlab, suffix=".mat"),
+    "hdf5": SimpleNamespace(write=write_hdf5, suffix=".h5"),
 }

@@ -62,13 +62,14 @@ def test_the_same_ecg_in_every_format(written, kind):
 @FORMATS
 def test_content_decides_not_the_name(written, tmp_path, kind):
     path = file_of(written, kind)
-    wrong = tmp_path / ("a.xml" if kind in ("dicom", "edf", "npy", "npz", "parquet") else "a.edf")
+    described = ("npy", "npz", "parquet", "matlab", "hdf5")
+    wrong = tmp_path / ("a.xml" if kind in ("dicom", "edf", *described) else "a.edf")
     wrong.write_bytes(path.read_bytes())
-    if kind == "csv":
+    if kind in ("csv", "tsv"):
         with pytest.raises(RecordFormatError, match="format not recognised"):
             read_record(wrong)
         return
-    if kind in ("npy", "npz", "parquet"):
+    if kind in described:
         with pytest.raises(RecordFormatError, match=r"a\.xml\.json, or to ecg\.json .*unit"):
             read_record(wrong)
         (tmp_path / "ecg.json").write_bytes((path.parent / f"{path.name}.json").read_bytes())

@@ -235,3 +235,10 @@ def test_a_channel_that_is_there_twice_is_used_once(tmp_path, digital):
     other = read_record(write_wfdb(tmp_path / "y.hea", twice, leads=(*LEADS, "II")))
     with pytest.raises(LeadError, match="lead II appears twice"):
         standardise_leads(other)
+
+
+def test_a_zero_that_no_converter_has_is_refused(tmp_path, digital):
+    path = write_wfdb(tmp_path / "x.hea", digital, gain="1000/mV")
+    path.write_text(path.read_text().replace("/mV 16 0 ", f"/mV 16 {'9' * 400} ", 1))
+    with pytest.raises(RecordFormatError, match="a zero that no converter has"):
+        read_record(path)

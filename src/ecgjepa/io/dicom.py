@@ -39,6 +39,8 @@ _GROUP_8 = re.compile(rb"\x08\x00[\x00\x01\x05\x08\x12-\x18]\x00(?:[A-Z]{2}|..\x
 _CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
 _LEADS = {1: "I", 2: "II", **{number: f"V{number - 2}" for number in range(3, 9)}}
 _LEADS |= {61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR"}
+# Channel Time Skew, Channel Sample Skew and Channel Offset.
+_SKEWS = {0x003A0214, 0x003A0215, 0x003A0218}
 # A skew in seconds is written with few digits.
 _TOLERATED_SKEW = 0.01
 _FORMATS = {(8, "SB"), (8, "UB"), (16, "SS"), (16, "US"), (32, "SL"), (32, "UL")}
@@ -186,6 +188,8 @@ def _read_group(
     signal = digital * scale[:, 0] + scale[:, 1]
     rate = float(group.SamplingFrequency)
     for column, channel in enumerate(group.ChannelDefinitionSequence):
+        if not _SKEWS & channel.keys():
+            continue
         if shift := _skew(path, channel, rate, num_samples):
             _move(signal[:, column], valid[:, column], shift)
             words = (

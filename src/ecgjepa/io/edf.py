@@ -28,6 +28,7 @@ from ecgjepa.io.edf_header import (
 from ecgjepa.io.opening import read_bytes
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.units import is_voltage
 
 # Some devices write what an electrode was compared with, or a unit, behind the lead's name.
 _BEHIND = re.compile(r"\s*[-_ ]\s*(?:ref|wct|avg)\d?$|\s*[\[(][^\])]*[\])]$", re.IGNORECASE)
@@ -110,13 +111,14 @@ def _channel(
             f"{file.path}: lead {signal.label} is not calibrated: digits {low:g} to {high:g} "
             f"stand for {signal.physical[0]:g} to {signal.physical[1]:g}"
         )
-    unit = signal.unit or (described.unit if described is not None else None) or ""
+    unit = signal.unit
+    if described is not None and described.unit and not is_voltage(unit):
+        unit = described.unit
     try:
         factor = millivolt_per_step(unit)
     except UnitError as error:
         raise UnitError(
-            f"lead {signal.label}: {error}"
-            + ("" if unit else '; tell it in a description, as {"unit": "uV"}')
+            f"lead {signal.label}: {error}" + '; tell it in a description, as {"unit": "uV"}'
         ) from None
     rate = accept_rate(file.path, signal.samples / file.record_seconds)
     step = (signal.physical[1] - signal.physical[0]) / (high - low)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Float64, Int
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.signals.record import Issue
@@ -107,6 +107,9 @@ def _signals(path: Path, content: bytes, num_signals: int) -> Iterator[EdfSignal
     columns: dict[str, list[str]] = {}
     at = 256
     for name, size in _FIELDS:
+        if name in ("transducer", "filter", "reserved"):
+            at += size * num_signals
+            continue
         cells = [
             content[at + size * index : at + size * (index + 1)] for index in range(num_signals)
         ]
@@ -163,8 +166,10 @@ def record_starts(file: EdfFile) -> Float64[np.ndarray, " records"]:
         return even
     first = annotations[0]
     starts = np.zeros(file.num_records)
+    step = file.width * file.record_samples
+    begin = file.header_bytes + file.width * first.offset
     for index in range(file.num_records):
-        at = file.header_bytes + file.width * (index * file.record_samples + first.offset)
+        at = begin + step * index
         found = _ONSET.match(file.content, at, at + file.width * first.samples)
         if found is None:
             if file.is_continuous:
@@ -186,14 +191,15 @@ def record_starts(file: EdfFile) -> Float64[np.ndarray, " records"]:
 
 def stored_samples(
     file: EdfFile, signal: EdfSignal, *, last: int = 0
-) -> Int32[np.ndarray, "records samples"]:
+) -> Int[np.ndarray, "records samples"]:
     """Return the samples of a signal as stored, a row a data record, or the last ones only."""
-    size = file.num_records * file.record_samples * file.width
+    num_samples = file.record_samples
+    size = file.num_records * num_samples * file.width
     stored = np.frombuffer(file.content, np.uint8, size, file.header_bytes)
-    rows = stored.reshape(file.num_records, file.record_samples, file.width)
+    rows = stored.reshape(file.num_records, num_samples, file.width)
     part = rows[-last:, signal.offset : signal.offset + signal.samples]
     if file.width == 2:
-        return np.ascontiguousarray(part).view("<i2")[:, :, 0].astype(np.int32)
+        return np.ascontiguousarray(part).view("<i2")[:, :, 0]
     wide = np.zeros((*part.shape[:2], 4), np.uint8)
     wide[:, :, 1:] = part
     return wide.view("<i4")[:, :, 0] >> 8

@@ -54,7 +54,7 @@ def open_regular(path: Path) -> FileIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise RecordFormatError(f"{path}: is not a regular file but a folder, pipe or device")
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return FileIO(descriptor, "rb")
 
 
 def read_head(path: Path) -> bytes:

@@ -11,6 +11,7 @@ https://doi.org/10.1016/j.jacc.2007.01.024, section on lead systems).
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class ParsedLead(NamedTuple):
     sign: int
 
 
+@lru_cache(maxsize=4096)
 def parse_lead(name: str) -> ParsedLead | None:
     """Return the standard lead that ``name`` denotes, or None if it is not a standard lead.
 

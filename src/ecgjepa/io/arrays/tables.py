@@ -17,8 +17,8 @@ from ecgjepa.io.content import accept_size
 from ecgjepa.io.opening import open_file, read_bytes
 from ecgjepa.signals.record import Issue, Record
 
-# A row of twelve leads takes some 80 characters: two hours at 500 Hz.
-_MOST_TEXT = 300_000_000
+# A row of twelve leads takes some 80 characters: more than half an hour at 500 Hz.
+_MOST_TEXT = 100_000_000
 _BLANKS = re.compile(r"[ \t]+")
 _MISSING = [*MISSING, *(word.upper() for word in MISSING), "NaN", "Inf", "-Inf", "None", "Null"]
 

@@ -15,7 +15,7 @@ from ecgjepa.errors import RecordFormatError
 # them.
 _WAYS = (("\t", "."), (";", "."), (",", "."), ("\t", ","), (";", ","), (" ", "."), (" ", ","))
 _COMMENTS = ("#", "%", "//", '"#')
-_SAMPLED_LINES = 60
+_SAMPLED_LINES = 40
 # More columns than any table of leads has; each costs memory before it can be judged.
 MOST_COLUMNS = 1_000
 _MOST_LINE = 100_000
@@ -88,7 +88,13 @@ def find_layout(path: Path, text: str) -> Layout:
     counted = [(index, line) for index, line in enumerate(lines) if line.strip()]
     counted = [(index, line) for index, line in counted if not _is_comment(line)]
     best: tuple[float, int, Layout] | None = None
+    together = "\n".join(line for _, line in counted)
     for delimiter, decimal in _WAYS:
+        # A table of one column has no delimiter, and is tried as one of commas.
+        if (delimiter not in together and delimiter != ",") or (
+            decimal == "," and "," not in together
+        ):
+            continue
         fitting = _try(counted, delimiter, decimal)
         if fitting is not None and (best is None or fitting[:2] > best[:2]):
             best = fitting

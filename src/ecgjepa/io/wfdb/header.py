@@ -20,7 +20,7 @@ _MAX_SEGMENTS = 20_000
 # No 12-lead ECG needs more; a longer header is not a header.
 _MAX_HEADER_BYTES = 1_000_000
 _MAX_SIGNALS = 512
-_MAX_DIGITS = 12
+_MAX_ZERO = 2**40
 # The format allows 255 characters a line. The wfdb package takes long over very long ones.
 _MAX_LINE = 1_000
 # Beyond these, amplitudes of 32 bits would not fit into a float32, or all become 0.
@@ -214,8 +214,6 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     gain = _parse_gain(gain_text)
     if gain is None or not _is_usable(gain.units_per_millivolt):
         raise _wrong_line(path, line, f": gain {gain_text!r} is not like '1000(0)/mV'")
-    if any(len(field) > _MAX_DIGITS for field in fields[3:8]):
-        raise _wrong_line(path, line, ": a number of more digits than any WFDB file holds")
     try:
         # Resolution, zero, initial value, checksum and block size; the line may end early.
         _, adc_zero, initial_value, checksum, *_ = (*map(int, fields[3:8]), None, None, None, None)
@@ -226,6 +224,8 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
             ": expected integers for resolution, zero, initial value, checksum and block size; is "
             "the gain field missing?",
         ) from None
+    if abs(adc_zero or 0) > _MAX_ZERO:
+        raise _wrong_line(path, line, ": a zero that no converter has")
     return SignalSpec(
         file_name=fields[0],
         storage=storage.name,
