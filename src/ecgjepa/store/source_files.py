@@ -154,7 +154,7 @@ def join_notes(tables: Iterable[pa.Table]) -> pa.Table:
     return whole.take(pa.array(first.values(), pa.int64()))
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_now(path: str, flags: int) -> int:
     """Open a file, or a pipe that nobody writes to, which would be waited for."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -162,9 +162,7 @@ def _without_waiting(path: str, flags: int) -> int:
 def _named_in_header(root: Path, path: str, *, is_segment: bool = False) -> Iterator[str]:
     """Yield what a WFDB header names, without judging it: that is its reader's to do."""
     try:
-        with open(
-            f"{root}/{path}", "rb", buffering=0, opener=_without_waiting
-        ) as stream:
+        with open(f"{root}/{path}", "rb", buffering=0, opener=_open_now) as stream:  # noqa: PTH123
             text = (stream.read(_MOST_HEADER_BYTES) or b"").decode("utf-8", errors="replace")
     except OSError:
         return
