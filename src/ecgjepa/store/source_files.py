@@ -162,7 +162,7 @@ def _open_now(path: str, flags: int) -> int:
 def _named_in_header(root: Path, path: str, *, is_segment: bool = False) -> Iterator[str]:
     """Yield what a WFDB header names, without judging it: that is its reader's to do."""
     try:
-        with open(f"{root}/{path}", "rb", buffering=0, opener=_open_now) as stream:  # noqa: PTH123
+        with open(f"{root}/{path}", "rb", buffering=0, opener=_open_now) as stream:
             text = (stream.read(_MOST_HEADER_BYTES) or b"").decode("utf-8", errors="replace")
     except OSError:
         return
