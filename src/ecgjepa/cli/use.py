@@ -17,7 +17,7 @@ from ecgjepa.terminal.screen import (
 )
 
 if TYPE_CHECKING:
-    from ecgjepa.model.outputs import CalibrationConfig
+    from ecgjepa.model.folder import ModelConfig
 
 
 @app.command()
@@ -49,18 +49,22 @@ def predict(
         descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
         for prediction in predictions:
             print_prediction(prediction, descriptions, top)
-        print(_note(loaded.task.kind, loaded.config.calibration))
+        print(_note(loaded.config))
     if any(prediction.error for prediction in predictions):
         raise typer.Exit(FELL_SHORT)
 
 
-def _note(kind: str, calibration: "CalibrationConfig | None") -> str:
-    if kind == "regression":
+def _note(config: "ModelConfig") -> str:
+    if config.task is not None and config.task.kind == "regression":
         return "Research use only. Values are in the units of the labels it was trained with."
+    calibration = config.calibration
     if calibration is None:
         return "Research use only. Probabilities are not calibrated."
     folds = ", ".join(map(str, calibration.folds))
-    return f"Research use only. Probabilities are calibrated ({calibration.method}, folds {folds})."
+    note = f"Research use only. Probabilities are calibrated ({calibration.method}, folds {folds})."
+    if config.decisions is None:
+        return note
+    return f"{note}\nyes: at or above the label's threshold of best F1 on those folds"
 
 
 @app.command()

@@ -12,7 +12,7 @@ from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.locks import working_in
 from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
-from ecgjepa.model.outputs import CalibrationConfig
+from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig
 from ecgjepa.protocols.features import encode_parts
 from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
@@ -131,6 +131,9 @@ def _save_classifier(
             "calibration": None
             if records.task.kind == "regression"
             else CalibrationConfig.model_validate(scores["calibration"]["applied"]),
+            "decisions": None
+            if records.task.kind == "regression"
+            else DecisionConfig.model_validate(scores["calibration"]["decisions"]),
             "distribution": detector.config,
             "training": {
                 "protocol": result.results["protocol"],

@@ -33,6 +33,9 @@ class Prediction:
         file: As it was given.
         probabilities: Label to probability, in the model's order; empty if the file failed. Of a
             regression, the values.
+        decisions: Label to whether its probability is at or above the threshold of greatest F1 on
+            the validation records; without labels that have no threshold, and empty for a
+            regression, without calibration or in folders of older versions.
         findings: What was noticed about the input.
         duration: Seconds of signal.
         sampling_rate: Of the file, in Hz.
@@ -44,6 +47,7 @@ class Prediction:
 
     file: str
     probabilities: dict[str, float] = field(default_factory=dict)
+    decisions: dict[str, bool] = field(default_factory=dict)
     findings: tuple[Issue, ...] = ()
     duration: float | None = None
     sampling_rate: float | None = None
@@ -127,9 +131,12 @@ class Model(NamedTuple):
             features = torch.cat(means).mean(dim=0)
             distance = float(self.distribution.distances(features.cpu().numpy()[None])[0])
             findings += _unlike_training_records(distance, self.config.distribution)
+        probabilities = dict(zip(self.task.labels, values[0].tolist(), strict=True))
+        decisions = self.config.decisions
         return Prediction(
             file=record.source or record.record_id,
-            probabilities=dict(zip(self.task.labels, values[0].tolist(), strict=True)),
+            probabilities=probabilities,
+            decisions={} if decisions is None else decisions.apply(probabilities),
             findings=findings,
             duration=record.duration,
             sampling_rate=record.sampling_rate,
@@ -179,7 +186,7 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
             "'ecgjepa probe' or 'ecgjepa finetune'"
         )
     if not calibrated:
-        config = config.model_copy(update={"calibration": None})
+        config = config.model_copy(update={"calibration": None, "decisions": None})
     where = choose_device(device)
     return Model(model.to(where), config, where, load_distribution(path, config))
 

@@ -67,7 +67,7 @@ def check_scores(scores: np.ndarray, targets: np.ndarray, labels: tuple[str, ...
     if wrong.any():
         raise ScoreError(
             f"the scores of {int(wrong.any(axis=1).sum())} of {len(scores)} records are not "
-            "finite, first in label {labels[int(wrong.any(axis=0).argmax())]!r}; look for NaN "
+            f"finite, first in label {labels[int(wrong.any(axis=0).argmax())]!r}; look for NaN "
             "features or a diverged training"
         )
 

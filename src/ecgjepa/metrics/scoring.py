@@ -26,7 +26,12 @@ from ecgjepa.metrics.classification import (
 )
 from ecgjepa.metrics.conformal import fit_label_sets, fit_single_label_sets, measure_coverage
 from ecgjepa.metrics.jackknife import left_out_scores
-from ecgjepa.metrics.thresholds import SPECIFICITY, best_f1_thresholds, specificity_thresholds
+from ecgjepa.metrics.thresholds import (
+    SPECIFICITY,
+    best_f1_thresholds,
+    fit_decisions,
+    specificity_thresholds,
+)
 from ecgjepa.model.outputs import ClassificationKind
 
 # Share of true labels that the conformal label sets are to hold.
@@ -189,7 +194,8 @@ def calibrate(
     """Fit calibrations on the validation records and say what they do to the test records.
 
     Returns:
-        ``applied``: the configuration that a model folder gets; ``test``: macro log-loss, Brier
+        ``applied``: the configuration that a model folder gets; ``decisions``: thresholds of the
+        probabilities that it corrects, for the model folder too; ``test``: macro log-loss, Brier
         score and calibration error before and after each method; ``reliability``: curves over all
         labels together, before and after the applied one.
     """
@@ -207,6 +213,9 @@ def calibrate(
     }
     return {
         "applied": applied.model_dump(mode="json"),
+        "decisions": fit_decisions(
+            validation.targets, applied.apply(validation.probabilities), folds=folds
+        ).model_dump(mode="json"),
         "test": {name: _trust(part) for name, part in ({"before": test} | after).items()},
         "reliability": {
             "before": _curve(test),

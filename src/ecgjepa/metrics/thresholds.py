@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ecgjepa.metrics.classification import Scores, Targets
+from ecgjepa.model.outputs import DecisionConfig
 
 SPECIFICITY = 0.9
+SENSITIVITY = 0.9
 
 Thresholds = Float[np.ndarray, " labels"]
 
@@ -38,6 +40,50 @@ def specificity_thresholds(
             for column, positive in enumerate(targets.T)
         ]
     )
+
+
+def sensitivity_thresholds(
+    targets: Targets, scores: Scores, sensitivity: float = SENSITIVITY
+) -> Thresholds:
+    """Return the highest threshold per label that keeps a share of the positives at or above it."""
+    return np.array(
+        [
+            _at_sensitivity(scores[positive, column], sensitivity)
+            if _has_both(positive)
+            else math.nan
+            for column, positive in enumerate(targets.T)
+        ]
+    )
+
+
+def fit_decisions(
+    targets: Targets, probabilities: Scores, *, folds: tuple[int, ...] = ()
+) -> DecisionConfig:
+    """Fit the thresholds of a model on validation records.
+
+    Args:
+        targets: Labels of the validation records.
+        probabilities: Probabilities of the validation records on the scale that the model is used
+            with, so after calibration.
+        folds: Folds of the validation records, for the model folder.
+    """
+
+    def known(thresholds: Thresholds) -> tuple[float | None, ...]:
+        return tuple(None if math.isnan(one) else one for one in thresholds.tolist())
+
+    return DecisionConfig(
+        best_f1=known(best_f1_thresholds(targets, probabilities)),
+        at_sensitivity=known(sensitivity_thresholds(targets, probabilities)),
+        at_specificity=known(specificity_thresholds(targets, probabilities)),
+        sensitivity=SENSITIVITY,
+        specificity=SPECIFICITY,
+        folds=folds,
+    )
+
+
+def _at_sensitivity(positives: Float[np.ndarray, " positives"], sensitivity: float) -> float:
+    called = max(1, math.ceil(sensitivity * len(positives) - 1e-9))
+    return float(np.sort(positives)[len(positives) - called])
 
 
 def _has_both(positive: Bool[np.ndarray, " records"]) -> bool:

@@ -33,7 +33,7 @@ from ecgjepa.model.facts import PretrainingFacts as PretrainingFacts
 from ecgjepa.model.facts import WindowConfig as WindowConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
-from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
+from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig, TaskConfig
 from ecgjepa.model.weights import first_difference, load_finite, read_shapes, save_tensors
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
@@ -63,6 +63,7 @@ class ModelConfig(Section):
         window: How a record is cut.
         task: Meaning of the outputs, or None for an encoder alone.
         calibration: Correction of the probabilities, or None.
+        decisions: Thresholds of the corrected probabilities; None in folders of older versions.
         distribution: Distribution of the training records' features, or None.
         pretraining: Origin of the encoder.
         training: Origin of the head: protocol, folds, selection.
@@ -78,6 +79,7 @@ class ModelConfig(Section):
     window: WindowConfig = WindowConfig()
     task: TaskConfig | None = None
     calibration: CalibrationConfig | None = None
+    decisions: DecisionConfig | None = None
     distribution: DistributionConfig | None = None
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
@@ -139,6 +141,8 @@ class ModelConfig(Section):
         labels = () if self.task is None else self.task.labels
         if self.head is not None and self.task is not None:
             _same_number("head.num_labels", self.head.num_labels, len(labels))
+        if self.decisions is not None:
+            _same_number("thresholds of decisions", len(self.decisions.best_f1), len(labels))
         if self.calibration is not None:
             _same_number("values of calibration.scale", len(self.calibration.scale), len(labels))
             _same_number("values of calibration.shift", len(self.calibration.shift), len(labels))

@@ -79,6 +79,45 @@ class CalibrationConfig(Section):
         return softmax(logits, axis=1) if self.kind == "single-label" else expit(logits)
 
 
+class DecisionConfig(Section):
+    """Where a calibrated probability becomes a call: it is at or above the threshold of its label.
+
+    A threshold is None where the validation records of a label are all positive or all negative.
+
+    Attributes:
+        best_f1: Threshold per label of the greatest F1 on the validation records.
+        at_sensitivity: Highest threshold per label that calls the share ``sensitivity`` of the
+            positive validation records.
+        at_specificity: Lowest threshold per label that passes the share ``specificity`` of the
+            negative validation records.
+        sensitivity: Share of the positive records that ``at_sensitivity`` calls.
+        specificity: Share of the negative records that ``at_specificity`` does not call.
+        folds: Validation folds that the thresholds were fitted on.
+    """
+
+    best_f1: tuple[FiniteFloat | None, ...]
+    at_sensitivity: tuple[FiniteFloat | None, ...]
+    at_specificity: tuple[FiniteFloat | None, ...]
+    sensitivity: float = Field(gt=0, le=1)
+    specificity: float = Field(gt=0, le=1)
+    folds: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "DecisionConfig":
+        if len({len(self.best_f1), len(self.at_sensitivity), len(self.at_specificity)}) > 1:
+            raise ValueError("best_f1, at_sensitivity and at_specificity: expected as many of each")
+        return self
+
+    def apply(self, probabilities: dict[str, float]) -> dict[str, bool]:
+        """Return the call at ``best_f1`` of each label that has a threshold.
+
+        Args:
+            probabilities: Label to calibrated probability, in the model's order.
+        """
+        pairs = zip(probabilities.items(), self.best_f1, strict=True)
+        return {label: value >= least for (label, value), least in pairs if least is not None}
+
+
 def logits_of(
     probabilities: Float[np.ndarray, "records labels"], kind: str
 ) -> Float[np.ndarray, "records labels"]:

@@ -88,7 +88,9 @@ def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top
         return
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     for label, probability in ranked[:top]:
-        print_line(f"  {label:<10} {probability:6.3f}  {descriptions[label][:56]}")
+        call = prediction.decisions.get(label)
+        word = "" if call is None else "yes" if call else "no"
+        print_line(f"  {label:<10} {probability:6.3f}  {word:<3} {descriptions[label][:52]}")
     if len(ranked) > top:
         print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
     unlike = f", distance {prediction.distance:.3g}" if prediction.distance is not None else ""
