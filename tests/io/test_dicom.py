@@ -7,6 +7,7 @@ from limb_leads import limb_lead_residuals
 from ecgjepa import read_record
 from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.record import standardise_leads
 
 
 @pytest.fixture
@@ -210,3 +211,12 @@ def test_channels_that_cannot_be_moved_exactly_are_refused(tmp_path, digital, fi
         setattr(group.ChannelDefinitionSequence[6], name, value)
     with pytest.raises(RecordFormatError, match=match):
         read_record(save_dicom(tmp_path / "x.dcm", [group]))
+
+
+def test_the_name_of_a_code_may_stand_for_it(tmp_path, digital):
+    group = dicom_group(digital, scheme="99OWN")
+    for channel, lead in zip(group.ChannelDefinitionSequence, LEADS, strict=True):
+        source = channel.ChannelSourceSequence[0]
+        source.CodeValue, source.CodeMeaning = f"MDC_ECG_LEAD_{lead.upper()}", ""
+    record = standardise_leads(read_record(save_dicom(tmp_path / "x.dcm", [group])))
+    np.testing.assert_allclose(record.signal, digital / 1000, rtol=1e-6)

@@ -66,7 +66,7 @@ FORMATS = (
         "-32768 (16-bit formats) is invalid; checksums and lengths are verified",
     ),
     Format(
-        "DICOM", (".dcm", ".dicom"), "DICM at byte 128", "pydicom",
+        "DICOM", (".dcm", ".dicom"), "DICM at byte 128, or first tags", "pydicom",
         "sensitivity, correction and baseline of each channel; a channel without is refused",
         "codes of MDC or SCP-ECG, else the code's meaning",
         "SamplingFrequency of the multiplex group",

@@ -26,6 +26,7 @@ from ecgjepa.io.content import (
     require,
 )
 from ecgjepa.io.opening import open_file, read_bytes
+from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
@@ -152,9 +153,12 @@ def _lead_names(group: Any) -> list[str]:  # noqa: ANN401
 def _lead_name(channel: Any) -> str:  # noqa: ANN401
     """Return a channel's lead by code, else the meaning of the code or the label as written."""
     source = channel.get("ChannelSourceSequence", [{}])[0]
-    found = _CODE.fullmatch(str(source.get("CodeValue", "")).strip())
+    code = str(source.get("CodeValue", "")).strip(" \0")
+    found = _CODE.fullmatch(code)
     if found and int(found[1]) in _LEADS:
         return _LEADS[int(found[1])]
+    if parse_lead(code):  # the name of a code in place of its number, as in MDC_ECG_LEAD_I
+        return code
     # As in "Lead I (Einthoven)".
     meaning = str(source.get("CodeMeaning", "") or channel.get("ChannelLabel", ""))
     return re.sub(r"\(.*\)", "", meaning).strip()
