@@ -7,10 +7,17 @@ from torch import nn
 from ecgjepa.config import EncoderConfig, PredictorConfig
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.encoder import VisionTransformer
-from ecgjepa.model.layers import Attention, Block, position_embedding
+from ecgjepa.model.layers import (
+    Attention,
+    Block,
+    Rotation,
+    position_embedding,
+    rotate,
+    rotation_at,
+    rotation_table,
+)
 from ecgjepa.model.positions import Positions, token_index
 from ecgjepa.model.predictor import Predictor
-from ecgjepa.model.rotary import Rotation, rotate, rotation_at, rotation_table
 
 SIZE = {"num_leads": 3, "patch_size": 5, "dim": 16, "depth": 2, "num_heads": 2}
 ROTARY = EncoderConfig(**SIZE, positions="rotary")

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ConfigError
-from ecgjepa.model.layers import position_embedding
-from ecgjepa.model.rotary import Rotation, rotation_at, rotation_table
+from ecgjepa.model.layers import Rotation, position_embedding, rotation_at, rotation_table
 
 
 def token_index(
