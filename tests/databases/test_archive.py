@@ -215,7 +215,8 @@ def test_files_that_share_a_stem_have_ids_of_their_own(mixed):
     ids = {entry.record_id for entry in list_records("mine", mixed).entries()}
     assert {"wfdb/a.hea", "wfdb/a.dcm", "wfdb/a.edf"} < ids
     (mixed / "wfdb/a.dcm.xml").touch()  # without its ending, it would be the name of another
-    assert len({entry.record_id for entry in list_records("mine", mixed).entries()}) == 13
+    found = {entry.record_id for entry in list_records("mine", mixed).entries()}
+    assert len(found) == len(WRITERS) + 4
     table = sheet(mixed, "record\na\n")
     with pytest.raises(DatabaseError, match=r"could be wfdb/a\.dcm or wfdb/a\.edf or wfdb/a\.hea"):
         list_records("mine", mixed, table)
