@@ -29,6 +29,8 @@ SCHEMA = pa.schema(
 )
 _NO_FILE = (-1, -1)
 _NO_DIGEST = bytes(16)
+# Larger files are not read either: readers of single files stop at 1 GB, CODE-15's parts have 4 GB.
+_MOST_HASHED_BYTES = 2**34
 # A longer header is refused by its reader, so its files do not matter.
 _MOST_HEADER_BYTES = 1_000_000
 _EXAMPLES = 3
@@ -192,8 +194,8 @@ def _look(path: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def _digest(path: str, size: int, time: int) -> bytes:
-    """Return the first half of the content's SHA-256; zeros where there is no readable file."""
-    if (size, time) == _NO_FILE:
+    """Return the first half of the content's SHA-256; zeros where nothing readable is there."""
+    if (size, time) == _NO_FILE or size > _MOST_HASHED_BYTES:
         return _NO_DIGEST
     digest = hashlib.sha256()
     try:
