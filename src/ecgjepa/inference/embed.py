@@ -1,23 +1,24 @@
 """Use an encoder: ECG files in, one vector per file out; from some of the leads, where it can."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int16
+from torch import Tensor
 
-from ecgjepa.errors import ConfigError
-from ecgjepa.inference.windows import record_windows
-from ecgjepa.io import read_record
+from ecgjepa.errors import ConfigError, RecordError
+from ecgjepa.inference.batches import mean_outputs
+from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
+from ecgjepa.io import read_exact
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
-from ecgjepa.signals.acceptance import one_record
+from ecgjepa.signals.acceptance import Source, Usable, one_record, prepare_each
 
 
-@torch.inference_mode()
 def embed(
     files: Sequence[str | Path],
     model: str | Path,
@@ -54,17 +55,42 @@ def embed(
     encoder, normaliser = encoder.to(where), config.normalisation.build().to(where)
     numbers = None if leads is None else _lead_numbers(leads, config).to(where)
     registers = config.encoder.num_registers
+
+    @torch.inference_mode()
+    def run(windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor]:
+        tokens = encoder(normaliser(windows.to(where)), leads=numbers)
+        return (tokens[:, registers:].mean(dim=1),)
+
     rows = np.empty((len(files), config.encoder.dim), np.float32)
-    for row, file in zip(rows, files, strict=True):
-        with one_record(str(file)):
-            record = read_record(file, damaged="mask" if on_bad == "mask" else "raise")
-            windows, _ = record_windows(record, config, leads)
-            means = [
-                encoder(normaliser(chunk.to(where)), leads=numbers)[:, registers:].mean(dim=1)
-                for chunk in windows.chunks()
-            ]
-            row[:] = torch.cat(means).mean(dim=0).cpu().numpy()
+    sources = ((str(file), _read(file, on_bad)) for file in files)
+    usable = prepare_each(sources, config.preprocessing, leads)
+    found = mean_outputs(_windows(usable, config), run, chunk_size(where))
+    for row, (_, means) in zip(rows, found, strict=True):
+        assert means is not None, "every record has a window"
+        row[:] = means[0]
     return rows
+
+
+def _read(file: str | Path, on_bad: Literal["raise", "mask"]) -> Source | RecordError:
+    try:
+        with one_record(str(file)):
+            return read_exact(file, damaged=on_bad)
+    except RecordError as error:
+        return error
+
+
+def _windows(
+    usable: Iterable[tuple[str, Usable | RecordError]], config: ModelConfig
+) -> Iterator[tuple[str, RecordWindows]]:
+    """Yield the windows of each record.
+
+    Raises:
+        RecordError: At the first that cannot be used.
+    """
+    for file, found in usable:
+        if isinstance(found, RecordError):
+            raise found
+        yield file, windows_of(found.prepared, config)[0]
 
 
 def _lead_numbers(leads: Sequence[str], config: ModelConfig) -> torch.Tensor:

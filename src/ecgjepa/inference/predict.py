@@ -1,16 +1,19 @@
 """Use a model folder: ECG files in, probabilities out, with what was noticed about each file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
+import numpy as np
 import torch
+from jaxtyping import Float64, Int16
+from torch import Tensor
 
 from ecgjepa.errors import ModelFolderError, RecordError
-from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, record_windows
-from ecgjepa.io import Damaged, read_record
+from ecgjepa.inference.batches import mean_outputs
+from ecgjepa.inference.windows import RecordWindows, chunk_size, outputs_of_logits, windows_of
+from ecgjepa.io import Damaged, read_exact
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
 from ecgjepa.model.folder import (
@@ -21,8 +24,11 @@ from ecgjepa.model.folder import (
 )
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskConfig
-from ecgjepa.signals.acceptance import OnBad, one_record
+from ecgjepa.signals.acceptance import OnBad, Source, Usable, one_record, prepare_each
 from ecgjepa.signals.record import Issue, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,14 @@ class Prediction:
     distance: float | None = None
     error: str | None = None
     reason: str | None = None
+
+
+class _Facts(NamedTuple):
+    """What a prediction says of its file, beside what the model gives."""
+
+    duration: float
+    sampling_rate: float
+    findings: tuple[Issue, ...]
 
 
 class Model(NamedTuple):
@@ -90,20 +104,49 @@ class Model(NamedTuple):
         Raises:
             RecordError: With ``raise``.
         """
-        return [self._predict_file(file, on_bad, description) for file in files]
+        return list(self.predict_each(files, on_bad=on_bad, description=description))
 
-    def predict_proba(self, files: Sequence[str | Path]) -> pd.DataFrame:
+    def predict_each(
+        self,
+        files: Iterable[str | Path],
+        *,
+        on_bad: OnBad = "skip",
+        description: str | Path | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield what `predict` returns one by one, in order; memory does not grow with the files.
+
+        Files are read some ahead, and their windows pass through the model together. So the last
+        predictions before a file that cannot be read may come late, and none is lost.
+
+        Example:
+            >>> import ecgjepa
+            >>> model = ecgjepa.load_model("runs/probe")
+            >>> files = ["data/ptb-xl/records500/00000/00001_hr.hea"]
+            >>> [prediction.error for prediction in model.predict_each(files)]
+            [None]
+        """
+        sources = ((str(file), _read(file, on_bad, description)) for file in files)
+        for file, found in self._predictions(sources):
+            if not isinstance(found, RecordError):
+                yield found
+            elif on_bad == "raise":
+                raise found
+            else:
+                yield Prediction(file=file, error=str(found), reason=found.reason)
+
+    def predict_proba(self, files: Sequence[str | Path]) -> "pd.DataFrame":
         """Return probabilities: one row per file, one column per label.
 
         Raises:
             RecordError: At the first file that cannot be used.
         """
-        rows = [self.predict_record(read_record(file)).probabilities for file in files]
+        import pandas as pd  # takes longer to import than a prediction takes
+
+        rows = [found.probabilities for found in self.predict_each(files, on_bad="raise")]
         return pd.DataFrame(
             rows, index=[str(file) for file in files], columns=list(self.task.labels)
         )
 
-    @torch.inference_mode()
     def predict_record(self, record: Record) -> Prediction:
         """Return the prediction for a record in memory.
 
@@ -114,48 +157,77 @@ class Model(NamedTuple):
             RecordError: If too little of the record is usable, as for `ecgjepa.prepare`.
             ScoreError: If the model gives features that are not finite.
         """
-        windows, findings = record_windows(record, self.config)
+        ((_, found),) = self._predictions([(record.source or record.record_id, record)])
+        if isinstance(found, RecordError):
+            raise found
+        return found
+
+    def _predictions(
+        self, sources: Iterable[tuple[str, Source | RecordError]]
+    ) -> Iterator[tuple[str, Prediction | RecordError]]:
+        """Yield the prediction of each source, or why there is none."""
+        usable = prepare_each(sources, self.config.preprocessing)
+        records, count = self._with_windows(usable), chunk_size(self.device)
+        for (file, found), means in mean_outputs(records, self._outputs, count):
+            if isinstance(found, RecordError) or means is None:
+                assert isinstance(found, RecordError), "whatever has windows has outputs"
+                yield file, found
+            else:
+                yield file, self._prediction(file, found, *means)
+
+    def _with_windows(
+        self, usable: Iterable[tuple[str, Usable | RecordError]]
+    ) -> Iterator[tuple[tuple[str, _Facts | RecordError], RecordWindows | None]]:
+        for file, found in usable:
+            if isinstance(found, RecordError):
+                yield (file, found), None
+            else:
+                windows, findings = windows_of(found.prepared, self.config)
+                facts = _Facts(found.source.duration, found.source.sampling_rate, findings)
+                yield (file, facts), windows
+
+    @torch.inference_mode()
+    def _outputs(self, windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor, Tensor]:
+        """Return the logits and the mean features of each window."""
         normaliser = self.config.normalisation.build().to(self.device)
-        logits, means = [], []
-        for chunk in windows.chunks():
-            tokens = self.classifier.tokens(normaliser(chunk.to(self.device)))
-            logits.append(self.classifier.head(tokens))
-            means.append(tokens[:, self.config.encoder.num_registers :].mean(dim=1))
-        place = torch.zeros(len(windows), dtype=torch.int64, device=self.device)
-        averaged = average_over_windows(torch.cat(logits), place, num_records=1)
-        values = outputs_of_logits(averaged, self.task).numpy()
+        tokens = self.classifier.tokens(normaliser(windows.to(self.device)))
+        means = tokens[:, self.config.encoder.num_registers :].mean(dim=1)
+        return self.classifier.head(tokens), means
+
+    def _prediction(
+        self,
+        file: str,
+        facts: "_Facts",
+        logits: Float64[np.ndarray, " labels"],
+        features: Float64[np.ndarray, " dim"],
+    ) -> Prediction:
+        values = outputs_of_logits(torch.from_numpy(logits)[None], self.task).numpy()
         if self.config.calibration is not None:
             values = self.config.calibration.apply(values)
-        distance = None
+        distance, findings = None, facts.findings
         if self.distribution is not None and self.config.distribution is not None:
-            features = torch.cat(means).mean(dim=0)
-            distance = float(self.distribution.distances(features.cpu().numpy()[None])[0])
+            distance = float(self.distribution.distances(features[None])[0])
             findings += _unlike_training_records(distance, self.config.distribution)
         probabilities = dict(zip(self.task.labels, values[0].tolist(), strict=True))
         decisions = self.config.decisions
         return Prediction(
-            file=record.source or record.record_id,
+            file=file,
             probabilities=probabilities,
             decisions={} if decisions is None else decisions.apply(probabilities),
             findings=findings,
-            duration=record.duration,
-            sampling_rate=record.sampling_rate,
+            duration=facts.duration,
+            sampling_rate=facts.sampling_rate,
             distance=distance,
         )
 
-    def _predict_file(
-        self, file: str | Path, on_bad: OnBad, description: str | Path | None
-    ) -> Prediction:
-        try:
-            with one_record(str(file)):
-                damaged: Damaged = "mask" if on_bad == "mask" else "raise"
-                record = read_record(file, damaged=damaged, description=description)
-                prediction = self.predict_record(record)
-        except RecordError as error:
-            if on_bad == "raise":
-                raise
-            return Prediction(file=str(file), error=str(error), reason=error.reason)
-        return Prediction(**{**vars(prediction), "file": str(file)})
+
+def _read(file: str | Path, on_bad: OnBad, description: str | Path | None) -> Source | RecordError:
+    damaged: Damaged = "mask" if on_bad == "mask" else "raise"
+    try:
+        with one_record(str(file)):
+            return read_exact(file, damaged=damaged, description=description)
+    except RecordError as error:
+        return error
 
 
 def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = True) -> Model:

@@ -11,12 +11,19 @@ from torch import Tensor
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.acceptance import refuse_unusable
-from ecgjepa.signals.preprocessing import prepare_record
+from ecgjepa.signals.preprocessing import Prepared, prepare_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # Windows that pass through a model at once: the memory of a day's recording is that of its samples.
 CHUNK = 256
+# On a processor fewer are faster, because what is between layers stays in its cache.
+CHUNK_ON_CPU = 64
+
+
+def chunk_size(device: torch.device) -> int:
+    """Return how many windows should pass through a model at once."""
+    return CHUNK_ON_CPU if device.type == "cpu" else CHUNK
 
 
 class RecordWindows(NamedTuple):
@@ -35,6 +42,11 @@ class RecordWindows(NamedTuple):
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.starts)
+
+    def cut(self) -> Iterator[Int16[np.ndarray, "size leads"]]:
+        """Yield the windows in their order."""
+        for start in self.starts:
+            yield self.samples[start : start + self.size]
 
     def chunks(self, count: int = CHUNK) -> Iterator[Int16[Tensor, "_ size leads"]]:
         """Yield the windows, at most ``count`` at a time, in their order."""
@@ -60,14 +72,18 @@ def record_windows(
     Raises:
         RecordFormatError: If too little of them can be used, see `ecgjepa.signals.acceptance`.
     """
-    preprocessing = config.preprocessing
-    needed = preprocessing.leads if leads is None else tuple(leads)
-    prepared = prepare_record(record, preprocessing)
+    needed = config.preprocessing.leads if leads is None else tuple(leads)
+    prepared = prepare_record(record, config.preprocessing)
     refuse_unusable(prepared, record.source or record.record_id, needed)
+    return windows_of(prepared, config)
+
+
+def windows_of(prepared: Prepared, config: ModelConfig) -> tuple[RecordWindows, tuple[Issue, ...]]:
+    """Find a model's windows in a prepared record; see `record_windows`."""
     findings = prepared.issues
     size, stride = window_size(config)
     if (length := len(prepared.samples)) < size:
-        rate = preprocessing.sampling_rate
+        rate = config.preprocessing.sampling_rate
         findings += (
             Issue(
                 "short_record",

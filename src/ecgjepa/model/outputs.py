@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from pydantic import Field, FiniteFloat, PositiveFloat, model_validator
-from scipy.special import expit, logit, softmax
 
 from ecgjepa.config import Section
 
@@ -76,7 +75,7 @@ class CalibrationConfig(Section):
     ) -> Float[np.ndarray, "records labels"]:
         """Return the corrected probabilities."""
         logits = logits_of(probabilities, self.kind) * np.array(self.scale) + np.array(self.shift)
-        return softmax(logits, axis=1) if self.kind == "single-label" else expit(logits)
+        return _softmax(logits) if self.kind == "single-label" else _expit(logits)
 
 
 class DecisionConfig(Section):
@@ -124,4 +123,18 @@ def logits_of(
     """Return logits, finite even of a 0 or 1; of a softmax, up to a number per record."""
     # The least and the greatest below 1 that single and double precision can tell from 0 and 1.
     clipped = np.clip(probabilities.astype(np.float64), 1e-38, 1 - 2.0**-53)
-    return np.log(clipped) if kind == "single-label" else logit(clipped)
+    logs = np.log(clipped)
+    return logs if kind == "single-label" else logs - np.log1p(-clipped)
+
+
+# SciPy's functions of these names, whose import takes longer than a prediction.
+def _softmax(
+    logits: Float[np.ndarray, "records labels"],
+) -> Float[np.ndarray, "records labels"]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _expit(logits: Float[np.ndarray, "records labels"]) -> Float[np.ndarray, "records labels"]:
+    power = np.exp(-np.abs(logits))  # never overflows
+    return np.where(logits >= 0, 1.0, power) / (1.0 + power)

@@ -1,24 +1,34 @@
 """Which records can be used: one rule for training, prediction, features and pictures."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
-from ecgjepa.errors import EcgjepaError, RecordFormatError
-from ecgjepa.signals.preprocessing import Prepared
-from ecgjepa.signals.record import Issue
+from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
+from ecgjepa.signals.preprocessing import (
+    Prepared,
+    PreprocessingConfig,
+    prepare_record,
+    prepare_records,
+)
+from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 
 # What happens to a record that cannot be used as it is: stop there, leave it out, or mark damaged
 # leads and missing ends invalid where that is enough.
 OnBad = Literal["raise", "skip", "mask"]
 ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
 
+Source = Record | MicrovoltRecord
+Key = TypeVar("Key")
+
 logger = logging.getLogger(__name__)
 
 # A record with fewer usable leads cannot be read as a 12-lead ECG: 8 are independent.
 MIN_USABLE_LEADS = 8
 _MOST_LETTERS = 500
+# How many records, and how many samples of each lead, are read before they are worked on.
+_RECORDS_TOGETHER, _SAMPLES_TOGETHER = 16, 80_000
 _CAUSES = {
     "missing_lead": "not in the file",
     "out_of_range": "beyond ±32.767 mV (is the unit right?)",
@@ -53,6 +63,68 @@ def refuse_unusable(prepared: Prepared, source: str, leads: Sequence[str]) -> No
     if len(_leads_with(issues, "flat_lead") | unusable) == len(leads):
         others = "".join(f"; {cause}" for cause in _describe(issues, leads))
         raise RecordFormatError(f"{source}: every lead is flat{others}", reason="flat_record")
+
+
+class Usable(NamedTuple):
+    """A record that can be used, as it was read and as it is prepared."""
+
+    source: Source
+    prepared: Prepared
+
+
+def prepare_each(
+    sources: Iterable[tuple[Key, Source | RecordError]],
+    config: PreprocessingConfig,
+    leads: Sequence[str] | None = None,
+) -> Iterator[tuple[Key, Usable | RecordError]]:
+    """Prepare records one after the other, or say why one cannot be used; a few are read ahead.
+
+    Those that are alike are worked on together, see `ecgjepa.signals.preprocessing`.
+
+    Args:
+        sources: Records, each with whatever tells it from others; errors are passed on.
+        config: What is done to them.
+        leads: Those that are needed, all of ``config`` by default.
+
+    Yields:
+        For each, in order: what told it, and the record or why it cannot be used.
+    """
+    needed = config.leads if leads is None else leads
+    waiting: list[tuple[Key, Source | RecordError]] = []
+    size = 0
+    for key, source in sources:
+        waiting.append((key, source))
+        size += 0 if isinstance(source, RecordError) else source.num_samples
+        if size >= _SAMPLES_TOGETHER or len(waiting) == _RECORDS_TOGETHER:
+            yield from _prepare_waiting(waiting, config, needed)
+            waiting, size = [], 0
+    yield from _prepare_waiting(waiting, config, needed)
+
+
+def _prepare_waiting(
+    waiting: list[tuple[Key, Source | RecordError]],
+    config: PreprocessingConfig,
+    leads: Sequence[str],
+) -> Iterator[tuple[Key, Usable | RecordError]]:
+    sources = [source for _, source in waiting if not isinstance(source, RecordError)]
+    try:
+        together = iter(prepare_records(sources, config))
+    except Exception:  # of any of them: each by itself, which tells
+        together = None
+    for key, source in waiting:
+        if isinstance(source, RecordError):
+            yield key, source
+            continue
+        name = source.source or source.record_id
+        found: Usable | RecordError
+        try:
+            with one_record(name):
+                prepared = next(together) if together else prepare_record(source, config)
+                refuse_unusable(prepared, name, leads)
+                found = Usable(source, prepared)
+        except RecordError as error:
+            found = error
+        yield key, found
 
 
 @contextmanager

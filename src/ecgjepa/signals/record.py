@@ -140,6 +140,16 @@ class MicrovoltRecord:
     source: str = ""
     issues: tuple[Issue, ...] = ()
 
+    @property
+    def num_samples(self) -> int:
+        """Number of samples per lead."""
+        return int(self.samples.shape[0])
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sampling_rate
+
     def as_record(self) -> Record:
         """Return the same ECG in mV; each value is the float32 nearest to the exact one."""
         return Record(

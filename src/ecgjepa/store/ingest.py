@@ -9,22 +9,13 @@ from jaxtyping import Int16
 
 from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.errors import RecordError
-from ecgjepa.signals.acceptance import OnBad, one_record, refuse_unusable
+from ecgjepa.signals.acceptance import OnBad, Source, Usable, one_record, prepare_each
 from ecgjepa.signals.measures import Measures
-from ecgjepa.signals.preprocessing import (
-    Prepared,
-    PreprocessingConfig,
-    prepare_record,
-    prepare_records,
-)
-from ecgjepa.signals.record import MicrovoltRecord, Record
+from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig
 from ecgjepa.signals.signatures import signature
 
 # What most databases record. Shorter records are kept in their length, and counted.
 USUAL_SECONDS = 10
-# How many records, and how many of their samples, are worked on together.
-_RECORDS_TOGETHER = 16
-_VALUES_TOGETHER = 16 * 60_000
 
 
 class Ingested(NamedTuple):
@@ -69,62 +60,26 @@ def ingest(
     """
     if config.highpass_hz is None and listing.highpass_hz is not None:
         config = config.model_copy(update={"highpass_hz": listing.highpass_hz})
-    waiting: list[tuple[Entry, Record | MicrovoltRecord | Bad]] = []
-    size = 0
-    for entry in entries:
-        source = _read(listing, entry, on_bad)
-        waiting.append((entry, source))
-        size += 0 if isinstance(source, Bad) else _num_values(source)
-        if size >= _VALUES_TOGETHER or len(waiting) == _RECORDS_TOGETHER:
-            yield from _finish(listing, waiting, config)
-            waiting, size = [], 0
-    yield from _finish(listing, waiting, config)
+    sources = ((entry, _read(listing, entry, on_bad)) for entry in entries)
+    for entry, found in prepare_each(sources, config):
+        if isinstance(found, RecordError):
+            yield entry, Bad(found)
+        else:
+            yield entry, _ingested(listing, entry, found, config)
 
 
-def _read(listing: Listing, entry: Entry, on_bad: OnBad) -> Record | MicrovoltRecord | Bad:
+def _read(listing: Listing, entry: Entry, on_bad: OnBad) -> Source | RecordError:
     try:
         with one_record(entry.path):
             return listing.reader(listing.root, entry, "mask" if on_bad == "mask" else "raise")
     except RecordError as error:
-        return Bad(error)
-
-
-def _num_values(source: Record | MicrovoltRecord) -> int:
-    return source.signal.size if isinstance(source, Record) else source.samples.size
-
-
-def _finish(
-    listing: Listing,
-    waiting: list[tuple[Entry, Record | MicrovoltRecord | Bad]],
-    config: PreprocessingConfig,
-) -> Iterator[tuple[Entry, Ingested | Bad]]:
-    """Prepare what was read, and yield all of it in order."""
-    sources = [source for _, source in waiting if not isinstance(source, Bad)]
-    try:
-        together = iter(prepare_records(sources, config))
-    except Exception:  # some one of them: each by itself, which tells
-        together = None
-    for entry, source in waiting:
-        if isinstance(source, Bad):
-            yield entry, source
-            continue
-        try:
-            with one_record(entry.path):
-                prepared = next(together) if together else prepare_record(source, config)
-                refuse_unusable(prepared, source.source, config.leads)
-                found: Ingested | Bad = _ingested(listing, entry, source, prepared, config)
-        except RecordError as error:
-            found = Bad(error)
-        yield entry, found
+        return error
 
 
 def _ingested(
-    listing: Listing,
-    entry: Entry,
-    source: Record | MicrovoltRecord,
-    prepared: Prepared,
-    config: PreprocessingConfig,
+    listing: Listing, entry: Entry, found: Usable, config: PreprocessingConfig
 ) -> Ingested:
+    source, prepared = found
     row = _facts(prepared, config.sampling_rate) | {
         "record_id": entry.record_id,
         "database": listing.database,

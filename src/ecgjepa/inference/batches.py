@@ -1,0 +1,124 @@
+"""The windows of many records pass through a model together, and each record gets its own back.
+
+A record has a few windows, and a model takes hardly longer for many: so the windows of a record are
+filled up with those of the next ones. Memory is that of two batches and of one record.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int16
+from torch import Tensor
+
+from ecgjepa.inference.windows import RecordWindows
+
+Item = TypeVar("Item")
+Means = tuple[Float64[np.ndarray, " _"], ...]
+Outputs = list[Float64[np.ndarray, "windows _"]]
+Model = Callable[[Int16[Tensor, "windows size leads"]], Sequence[Tensor]]
+
+
+def mean_outputs(
+    records: Iterable[tuple[Item, RecordWindows | None]],
+    run: Model,
+    count: int,
+) -> Iterator[tuple[Item, Means | None]]:
+    """Run a model on the windows of records, and average what it returns over each record's.
+
+    Args:
+        records: Windows of each record, with whatever belongs to it; None passes through.
+        run: Returns tensors with a row for each window.
+        count: Windows that are run together.
+
+    Yields:
+        For each record, in order, what belongs to it and the mean of each of the outputs.
+    """
+    waiting: deque[_Waiting[Item]] = deque()
+    cut: list[np.ndarray] = []
+    owners: list[_Waiting[Item]] = []
+    with ThreadPoolExecutor(1) as thread:
+        running: _Running[Item] | None = None
+        for item, windows in records:
+            entry = _Waiting(item, None if windows is None else len(windows))
+            waiting.append(entry)
+            for window in () if windows is None else windows.cut():
+                cut.append(window)
+                owners.append(entry)
+                if len(cut) == count:
+                    if running is not None:
+                        running.collect()
+                    # While these are run, the next records are read.
+                    running = _Running(owners, thread.submit(_run, run, cut))
+                    cut, owners = [], []
+            yield from _finished(waiting)
+        if running is not None:
+            running.collect()
+        yield from _finished(waiting)
+    if cut:
+        _add(owners, _run(run, cut))
+        yield from _finished(waiting)
+
+
+@dataclass
+class _Waiting(Generic[Item]):
+    """A record some of whose windows have not been run yet.
+
+    Attributes:
+        item: What belongs to it.
+        num_windows: All of its windows; None where there is nothing to run.
+        num_done: Those that have been run.
+        sums: Sums of the outputs of these.
+    """
+
+    item: Item
+    num_windows: int | None
+    num_done: int = 0
+    sums: Means = ()
+
+
+def _finished(waiting: "deque[_Waiting[Item]]") -> Iterator[tuple[Item, Means | None]]:
+    """Remove and yield records from the left, as long as they are finished."""
+    while waiting and waiting[0].num_windows in (None, waiting[0].num_done):
+        entry = waiting.popleft()
+        if entry.num_windows is None:
+            yield entry.item, None
+        else:
+            yield entry.item, tuple(total / entry.num_done for total in entry.sums)
+
+
+@dataclass
+class _Running(Generic[Item]):
+    """Windows that are being run.
+
+    Attributes:
+        owners: The record of each window.
+        outputs: What comes of them.
+    """
+
+    owners: "list[_Waiting[Item]]"
+    outputs: "Future[Outputs]"
+
+    def collect(self) -> None:
+        """Wait for the outputs and add them up."""
+        _add(self.owners, self.outputs.result())
+
+
+def _run(run: Model, cut: list[np.ndarray]) -> Outputs:
+    return [output.double().cpu().numpy() for output in run(torch.from_numpy(np.stack(cut)))]
+
+
+def _add(owners: "list[_Waiting[Item]]", outputs: Outputs) -> None:
+    """Add each window's outputs to its record's sums."""
+    starts = [i for i, owner in enumerate(owners) if i == 0 or owner is not owners[i - 1]]
+    sums = [np.add.reduceat(output, starts, axis=0) for output in outputs]
+    for place, (start, stop) in enumerate(zip(starts, [*starts[1:], len(owners)], strict=True)):
+        owner, own = owners[start], tuple(total[place] for total in sums)
+        owner.sums = (
+            tuple(a + b for a, b in zip(owner.sums, own, strict=True)) if owner.num_done else own
+        )
+        owner.num_done += stop - start
