@@ -16,12 +16,7 @@ from ecgjepa.inference.windows import RecordWindows, chunk_size, outputs_of_logi
 from ecgjepa.io import Damaged, read_exact
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
-from ecgjepa.model.folder import (
-    ModelConfig,
-    find_model,
-    load_distribution,
-    load_model_folder,
-)
+from ecgjepa.model.folder import ModelConfig, find_model, load_distribution, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.acceptance import OnBad, Source, Usable, one_record, prepare_each

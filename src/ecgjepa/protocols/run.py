@@ -21,7 +21,7 @@ from ecgjepa.protocols.request import (
     Workspace,
     request_protocol,
 )
-from ecgjepa.protocols.settings import FROZEN, Protocol
+from ecgjepa.protocols.settings import FROZEN, TUNING, Protocol
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen, unseen_records
 from ecgjepa.tasks.opening import Data
@@ -146,6 +146,7 @@ def run(
     if request.protocol == "supervised":
         trained = train_residual_network(model.config, records, request, work.device)
         return _result(records, request, trained)
+    assert request.protocol in (*TUNING, "scratch")
     if request.probe is not None and start is None:
         start = run(model, records, request.probe, work).classifier
     return _result(
@@ -159,6 +160,7 @@ def _read(frozen: Frozen, request: ProtocolRequest, work: Workspace) -> ProbeRes
         return read_linear(frozen)
     if request.protocol == "knn":
         return read_neighbours(frozen)
+    assert request.protocol == "attentive"
     assert request.settings is not None
     return read_attentive(frozen, request.settings, request.seed, work.device)
 
