@@ -107,5 +107,5 @@ def test_bad_input(rng):
         fit_label_sets(targets, scores, coverage=90)
     with pytest.raises(ScoreError, match="records have not exactly one label"):
         fit_single_label_sets(targets, scores)
-    with pytest.raises(ScoreError, match="no finite numbers"):
+    with pytest.raises(ScoreError, match="probabilities are not finite"):
         fit_label_sets(targets, np.full((20, 3), np.nan))
