@@ -1,7 +1,6 @@
 """The examples in the docstrings of the front door run, one after the other, in one folder."""
 
 import doctest
-import logging
 
 import pytest
 from fetching.archive_server import serving
@@ -44,7 +43,6 @@ def test_the_example_of_every_public_name_runs(name, folder, mirror, monkeypatch
     monkeypatch.setenv("ECGJEPA_CACHE", str(folder / "cache"))
     monkeypatch.setattr(demonstration, "_PROBE", ("steps=20", "validate_every=10"))
     monkeypatch.setattr(demonstration, "_FINETUNE", ("steps=4", "validate_every=2"))
-    logging.getLogger("ecgjepa").setLevel(logging.ERROR)
     documented = getattr(ecgjepa, name)
     example = doctest.DocTestParser().get_doctest(documented.__doc__, {}, name, None, 0)
     assert example.examples, f"ecgjepa.{name} has no example"
