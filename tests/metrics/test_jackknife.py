@@ -46,8 +46,8 @@ def test_labels_of_any_fold(metric, fold):
 def test_values_of_any_fold(metric, fold):
     targets, outputs, patients = fold
     rng = np.random.default_rng(len(targets))
-    # Truths that vary by far more than rounding without any patient, or not at all: where they hardly
-    # vary, R² itself is known to a few digits only.
+    # Truths that vary by far more than rounding without any patient, or not at all: where they
+    # hardly vary, R² itself is known to a few digits only.
     places = np.tile(np.arange(len(targets))[:, np.newaxis], (1, targets.shape[1]))
     values = 380.0 + 20.0 * rng.permuted(places, axis=0)
     values[:, 2] = 7.0
