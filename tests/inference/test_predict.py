@@ -11,7 +11,7 @@ from scipy.special import softmax
 import ecgjepa
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
-from ecgjepa.inference import predict as predict_module
+from ecgjepa.inference import sources
 from ecgjepa.inference.windows import CHUNK_ON_CPU, record_windows
 from ecgjepa.model.encoder import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
@@ -204,14 +204,14 @@ def test_damaged_samples_can_be_masked_as_prepare_does(model, tmp_path, signal):
 
 def test_what_no_one_foresaw_is_an_error_of_one_file(model, tmp_path, signal, monkeypatch):
     good, odd = (write_wfdb(tmp_path / f"{name}.hea", signal) for name in ("good", "odd"))
-    real = predict_module.read_exact
+    real = sources.read_exact
 
     def read(path, **options):
         if path == odd:
             raise ZeroDivisionError("Fraction(1, 0)")
         return real(path, **options)
 
-    monkeypatch.setattr(predict_module, "read_exact", read)
+    monkeypatch.setattr(sources, "read_exact", read)
     first, second = model.predict([odd, good])
     assert first.reason == "internal"
     assert "odd.hea" in first.error

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.batches import mean_outputs
+from ecgjepa.inference.sources import read_source
 from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
-from ecgjepa.io import read_exact
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
-from ecgjepa.signals.acceptance import Source, Usable, one_record, prepare_each
+from ecgjepa.signals.acceptance import Usable, prepare_each
 
 
 def embed(
@@ -62,21 +62,13 @@ def embed(
         return (tokens[:, registers:].mean(dim=1),)
 
     rows = np.empty((len(files), config.encoder.dim), np.float32)
-    sources = ((str(file), _read(file, on_bad)) for file in files)
+    sources = ((str(file), read_source(file, on_bad)) for file in files)
     usable = prepare_each(sources, config.preprocessing, leads)
     found = mean_outputs(_windows(usable, config), run, chunk_size(where))
     for row, (_, means) in zip(rows, found, strict=True):
         assert means is not None, "every record has a window"
         row[:] = means[0]
     return rows
-
-
-def _read(file: str | Path, on_bad: Literal["raise", "mask"]) -> Source | RecordError:
-    try:
-        with one_record(str(file)):
-            return read_exact(file, damaged=on_bad)
-    except RecordError as error:
-        return error
 
 
 def _windows(

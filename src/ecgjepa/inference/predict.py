@@ -12,14 +12,14 @@ from torch import Tensor
 
 from ecgjepa.errors import ModelFolderError, RecordError
 from ecgjepa.inference.batches import mean_outputs
+from ecgjepa.inference.sources import read_source
 from ecgjepa.inference.windows import RecordWindows, chunk_size, outputs_of_logits, windows_of
-from ecgjepa.io import Damaged, read_exact
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
 from ecgjepa.model.folder import ModelConfig, find_model, load_distribution, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskConfig
-from ecgjepa.signals.acceptance import OnBad, Source, Usable, one_record, prepare_each
+from ecgjepa.signals.acceptance import OnBad, Source, Usable, prepare_each
 from ecgjepa.signals.record import Issue, Record
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Model(NamedTuple):
             >>> [prediction.error for prediction in model.predict_each(files)]
             [None]
         """
-        sources = ((str(file), _read(file, on_bad, description)) for file in files)
+        sources = ((str(file), read_source(file, on_bad, description)) for file in files)
         for file, found in self._predictions(sources):
             if not isinstance(found, RecordError):
                 yield found
@@ -214,15 +214,6 @@ class Model(NamedTuple):
             sampling_rate=facts.sampling_rate,
             distance=distance,
         )
-
-
-def _read(file: str | Path, on_bad: OnBad, description: str | Path | None) -> Source | RecordError:
-    damaged: Damaged = "mask" if on_bad == "mask" else "raise"
-    try:
-        with one_record(str(file)):
-            return read_exact(file, damaged=damaged, description=description)
-    except RecordError as error:
-        return error
 
 
 def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = True) -> Model:
