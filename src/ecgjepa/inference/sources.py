@@ -8,7 +8,7 @@ from ecgjepa.signals.acceptance import OnBad, Source, one_record
 
 
 def read_source(
-    file: str | Path, on_bad: OnBad, description: str | Path | None
+    file: str | Path, on_bad: OnBad, description: str | Path | None = None
 ) -> Source | RecordError:
     """Return a file's record, or why it cannot be used; ``mask`` marks what is damaged."""
     damaged: Damaged = "mask" if on_bad == "mask" else "raise"
