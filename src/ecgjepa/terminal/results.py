@@ -7,7 +7,7 @@ from ecgjepa.terminal.screen import print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
-    from ecgjepa.inference.predict import Prediction
+    from ecgjepa.inference.prediction import Prediction
     from ecgjepa.metrics.bootstrap import Interval
     from ecgjepa.metrics.paired import Comparison
 
