@@ -18,7 +18,7 @@ from preset_search import measure, within_budget
 from torch import Tensor
 
 import ecgjepa
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.objectives import jepa
 
 

@@ -22,7 +22,7 @@ import ecgjepa
 from ecgjepa.comparing.plan import affordable_steps
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.inference.windows import window_size
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.protocols.encoders import load_encoder, untrained_encoder
 from ecgjepa.protocols.features import encode, grid_windows
@@ -32,9 +32,7 @@ from ecgjepa.tasks.opening import open_data
 from ecgjepa.tasks.records import EvaluationData
 
 
-def validation_score(
-    encoder: VisionTransformer, config: ModelConfig, records: EvaluationData
-) -> float:
+def validation_score(encoder: Encoder, config: ModelConfig, records: EvaluationData) -> float:
     """Fit the linear probe on training records and score it on the validation fold."""
     parts = (records.parts.train, records.parts.validation)
     size, stride = window_size(config)

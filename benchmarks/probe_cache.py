@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from ecgjepa.config import load_preset
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.heads import HeadConfig, build_head
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.protocols.attentive import stored_tokens

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ecgjepa.config import EncoderConfig
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.signals.preprocessing import PreprocessingConfig

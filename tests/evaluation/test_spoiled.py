@@ -20,7 +20,7 @@ from ecgjepa.evaluation.out_of_distribution import (
 )
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.inference.windows import record_windows
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import load_model_folder, read_model_config
 from ecgjepa.model.heads import tokens_of_layers
 from ecgjepa.protocols.encoders import load_encoder

@@ -17,7 +17,7 @@ from ecgjepa.inference.batches import mean_outputs
 from ecgjepa.inference.predict import load_model
 from ecgjepa.inference.windows import find_windows
 from ecgjepa.model.distribution import FeatureDistribution
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import NormalisationConfig

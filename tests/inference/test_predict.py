@@ -13,7 +13,7 @@ from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ModelFolderError, RecordFormatError
 from ecgjepa.inference import sources
 from ecgjepa.inference.windows import CHUNK_ON_CPU, record_windows
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import NormalisationConfig

@@ -15,7 +15,7 @@ from ecgjepa.model.distribution import (
     DistributionConfig,
     write_distribution,
 )
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import (
     ModelConfig,
     PretrainingFacts,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig, load_preset
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.layers import Block, attend, gather_tokens, position_embedding
 from ecgjepa.model.normalisation import Normaliser

@@ -6,7 +6,7 @@ from torch import nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
 from ecgjepa.errors import ConfigError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.layers import (
     Attention,
     Block,

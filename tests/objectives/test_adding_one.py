@@ -13,7 +13,7 @@ from torch import nn
 import ecgjepa
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CollapseError, ConfigError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.objectives.build import OBJECTIVES, objective_of
 from ecgjepa.objectives.costs import Flops, Parameters, encoder_parameters
 from ecgjepa.objectives.networks.base import ObjectiveNetworks

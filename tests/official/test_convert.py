@@ -208,7 +208,7 @@ def test_wrong_use_is_named(official_file, run, tmp_path):
 def test_a_classifier_is_refused(tmp_path):
     from model.test_folder import description
 
-    from ecgjepa.model.encoder import VisionTransformer
+    from ecgjepa.model.encoders.vision_transformer import VisionTransformer
     from ecgjepa.model.folder import save_model
     from ecgjepa.model.heads import Classifier, HeadConfig, build_head
     from ecgjepa.model.outputs import TaskConfig

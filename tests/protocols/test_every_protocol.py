@@ -14,7 +14,7 @@ import ecgjepa
 from ecgjepa import cli
 from ecgjepa.errors import ConfigError, DivergenceError, TaskError
 from ecgjepa.evaluation.repeats import means
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare

@@ -6,7 +6,7 @@ import torch
 from small_encoders import describe, small_encoder
 
 from ecgjepa.errors import ConfigError, FeatureError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.heads import (
     Classifier,
     HeadConfig,

@@ -4,7 +4,7 @@ import torch
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.errors import ConfigError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.pretraining.optim import parameter_groups, set_hyper_parameters
 from ecgjepa.protocols.fit import Examples, fit, layer_groups

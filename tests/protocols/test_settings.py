@@ -11,7 +11,7 @@ from small_encoders import describe, save_encoder
 
 import ecgjepa
 from ecgjepa.errors import ConfigError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import save_model
 from ecgjepa.protocols.settings import (
     FROZEN,

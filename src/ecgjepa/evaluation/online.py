@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from ecgjepa.errors import FeatureError
 from ecgjepa.inference.windows import window_size
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.selection import OnlineProbe, OpenProbe
 from ecgjepa.protocols.features import Windows, encode_means, grid_windows
@@ -81,7 +81,7 @@ def online_probe(
     return start
 
 
-def _score(encoder: VisionTransformer, *, records: EvaluationData, windows: Windows) -> float:
+def _score(encoder: Encoder, *, records: EvaluationData, windows: Windows) -> float:
     """Return the macro AUROC, or mean R², of the probe on the validation records.
 
     Raises:
@@ -114,7 +114,7 @@ def _score(encoder: VisionTransformer, *, records: EvaluationData, windows: Wind
 
 
 def _record_means(
-    encoder: VisionTransformer, records: EvaluationData, windows: Windows
+    encoder: Encoder, records: EvaluationData, windows: Windows
 ) -> Float32[np.ndarray, "records dim"]:
     """Return one vector per record; nothing moves to another device."""
     return encode_means(

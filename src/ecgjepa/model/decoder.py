@@ -47,7 +47,7 @@ class Decoder(nn.Module):
         tokens = self.embed(features)
         if self.mask_token is not None:
             assert index is not None
-            masked = self.mask_token.to(tokens.dtype).expand(len(tokens), num_patches, -1)
+            masked = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], num_patches, -1)
             places = index.unsqueeze(2).expand(-1, -1, tokens.shape[2])
             tokens = masked.scatter(1, places, tokens)
         tokens = tokens + position_embedding(num_patches, self.config.dim).to(tokens.device)

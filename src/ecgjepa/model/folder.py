@@ -28,7 +28,8 @@ from ecgjepa.model.distribution import (
     read_distribution,
     write_distribution,
 )
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.facts import PretrainingFacts as PretrainingFacts
 from ecgjepa.model.facts import WindowConfig as WindowConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
@@ -159,7 +160,7 @@ def _same_number(what: str, found: int, labels: int) -> None:
 
 def save_model(
     folder: Path,
-    model: VisionTransformer | Classifier,
+    model: Encoder | Classifier,
     config: ModelConfig,
     card: str,
     *,
@@ -175,7 +176,7 @@ def save_model(
         distribution: Distribution of the training records' features, if ``config`` describes one.
     """
     assert (config.distribution is None) == (distribution is None)
-    assert (config.head is None) == isinstance(model, VisionTransformer)
+    assert (config.head is None) == isinstance(model, Encoder)
     with replacing_folder(folder) as partial:
         save_tensors(partial / WEIGHTS_FILE, model.state_dict())
         digest = sha256_of_file(partial / WEIGHTS_FILE)
@@ -224,7 +225,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         raise ModelFolderError(describe_validation_error(error, str(path))) from None
 
 
-def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, ModelConfig]:
+def load_model_folder(folder: Path) -> tuple[Encoder | Classifier, ModelConfig]:
     """Rebuild a model from its folder, in evaluation mode, on the CPU.
 
     Nothing is built before the names and shapes in the weights' file were found to fit.
@@ -246,8 +247,8 @@ def load_model_folder(folder: Path) -> tuple[VisionTransformer | Classifier, Mod
     return model.eval(), config
 
 
-def _build(config: ModelConfig) -> VisionTransformer | Classifier:
-    encoder = VisionTransformer(config.encoder)
+def _build(config: ModelConfig) -> Encoder | Classifier:
+    encoder = build_encoder(config.encoder)
     if config.head is None:
         return encoder
     return Classifier(encoder, build_head(config.head, encoder), config.head.layers)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ecgjepa.config import Section
 from ecgjepa.errors import ConfigError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.layers import attend
 
 
@@ -82,7 +82,7 @@ class LinearHead(nn.Module):
         return self.fc(tokens[:, self.num_registers :].mean(dim=1))
 
 
-def build_head(config: HeadConfig, encoder: VisionTransformer) -> AttentiveHead | LinearHead:
+def build_head(config: HeadConfig, encoder: Encoder) -> AttentiveHead | LinearHead:
     """Return a freshly initialised head for an encoder."""
     size = encoder.config
     if config.kind == "attentive":
@@ -97,7 +97,7 @@ def build_head(config: HeadConfig, encoder: VisionTransformer) -> AttentiveHead 
 
 
 def tokens_of_layers(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     signal: Float[Tensor, "batch leads samples"],
     layers: tuple[int, ...],
 ) -> Float[Tensor, "batch tokens dim"]:
@@ -149,7 +149,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        encoder: VisionTransformer,
+        encoder: Encoder,
         head: AttentiveHead | LinearHead,
         layers: tuple[int, ...] = (),
     ) -> None:

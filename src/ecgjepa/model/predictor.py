@@ -48,7 +48,7 @@ class Predictor(nn.Module):
             num_tokens: How many there are in all; by default these.
         """
         num_tokens = num_tokens or context_index.shape[1] + target_index.shape[1]
-        positions = self.positions(num_tokens).expand(len(context), -1, -1)
+        positions = self.positions(num_tokens).expand(context.shape[0], -1, -1)
         rotation = self.positions.rotation(
             num_tokens, torch.cat((context_index, target_index), dim=1)
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ecgjepa.errors import OfficialCheckpointError
 from ecgjepa.files import replacing
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.predictor import Predictor
 from ecgjepa.model.weights import check_finite_weights, save_pickled
 from ecgjepa.official.config import check_official_config, encoder_config, predictor_config

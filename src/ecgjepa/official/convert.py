@@ -16,7 +16,7 @@ from ecgjepa.databases.catalogue import CATALOGUE
 from ecgjepa.databases.paper_statistics import paper_statistics
 from ecgjepa.errors import CheckpointError, ConfigError, ModelFolderError, OfficialCheckpointError
 from ecgjepa.files import sha256_of_file
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import (
     CONFIG_FILE,
     MODEL_FOLDER,

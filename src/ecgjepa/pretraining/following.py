@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.objectives.objective import Objective
 from ecgjepa.pretraining.collapse import CollapseWatch
 from ecgjepa.pretraining.run import MetricsLog
@@ -32,11 +32,11 @@ class Follower:
         self._selection = Selection(run, probe, every=config.probe.every, last_step=train.steps)
         self._watch = CollapseWatch(stop=train.stop_on_collapse)
 
-    def begin(self, untrained: VisionTransformer) -> None:
+    def begin(self, untrained: Encoder) -> None:
         """Let the probe score the encoder as it is before the first step, if it never has."""
         self._selection.begin(untrained)
 
-    def look(self, encoder: VisionTransformer, step: int, values: Mapping[str, float]) -> None:
+    def look(self, encoder: Encoder, step: int, values: Mapping[str, float]) -> None:
         """Probe the encoder if that is due, write one line, and warn of a collapse.
 
         Raises:

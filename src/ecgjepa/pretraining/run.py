@@ -15,7 +15,7 @@ from ecgjepa.config import PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, sha256_of_file, write_json, write_text
 from ecgjepa.locks import LOCK_FILE
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import (
     MODEL_FOLDER,
     SEEN_FILE,
@@ -180,7 +180,7 @@ def describe_encoder(run: Path, *, steps: int) -> ModelConfig:
 
 def save_encoder(
     run: Path,
-    encoder: VisionTransformer,
+    encoder: Encoder,
     *,
     steps: int,
     folder: str = MODEL_FOLDER,

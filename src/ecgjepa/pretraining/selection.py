@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.pretraining.run import BEST_FOLDER, save_encoder
 from ecgjepa.results.layout import METRICS_FILE
@@ -32,7 +32,7 @@ class OnlineProbe(NamedTuple):
         measure: What the score is: a key of `ecgjepa.metrics.scoring.MEASURES`.
     """
 
-    score: Callable[[VisionTransformer], float]
+    score: Callable[[Encoder], float]
     databases: tuple[str, ...]
     task: str
     validation_folds: tuple[int, ...]
@@ -74,7 +74,7 @@ class Selection:
         self._best = max((line[name] for line in before), default=-math.inf)
         self._untrained: float | None = before[0][_untrained(name)] if before else None
 
-    def begin(self, untrained: VisionTransformer) -> None:
+    def begin(self, untrained: Encoder) -> None:
         """Score the encoder as it is before the first step, to stand beside every other score."""
         if self._probe is not None and self._untrained is None:
             self._untrained = self._probe.score(untrained)
@@ -86,7 +86,7 @@ class Selection:
         """Return whether the encoder is to be probed after this step."""
         return self._probe is not None and (step % self._every == 0 or step == self._last)
 
-    def look(self, encoder: VisionTransformer, step: int) -> dict[str, float]:
+    def look(self, encoder: Encoder, step: int) -> dict[str, float]:
         """Probe the encoder if it is due, save it if it is the best; return what to log."""
         if self._probe is None or not self.is_due(step):
             return {}
@@ -107,7 +107,7 @@ class Selection:
         name = self._probe.score_name
         return {name: score, _untrained(name): self._untrained}
 
-    def _save(self, encoder: VisionTransformer, step: int, score: float) -> None:
+    def _save(self, encoder: Encoder, step: int, score: float) -> None:
         assert self._probe is not None
         training: dict[str, Any] = {
             # Selecting is seeing: these folds are not a test of this encoder any more.

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 
 from ecgjepa.errors import ModelFolderError
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.objectives.build import objective_class
@@ -17,7 +18,7 @@ from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder
 class DescribedEncoder(NamedTuple):
     """An encoder without a head, and its description."""
 
-    encoder: VisionTransformer
+    encoder: Encoder
     config: ModelConfig
 
     def without_training(self) -> "DescribedEncoder":
@@ -40,7 +41,7 @@ def load_encoder(path: str | Path) -> DescribedEncoder:
     if path.parent.name == CHECKPOINTS_FOLDER and path.is_dir():
         state = check_checkpoint(path)
         config = describe_encoder(path.parent.parent, steps=state.step)
-        encoder = VisionTransformer(config.encoder)
+        encoder = build_encoder(config.encoder)
         name = objective_class(config.pretraining.objective).kept_encoder
         encoder.load_state_dict(load_encoder_weights(path, name), strict=True)
         return DescribedEncoder(encoder.eval(), config)
@@ -59,11 +60,11 @@ def load_encoder(path: str | Path) -> DescribedEncoder:
     return DescribedEncoder(encoder, described)
 
 
-def untrained_encoder(config: ModelConfig) -> VisionTransformer:
+def untrained_encoder(config: ModelConfig) -> Encoder:
     """Return the encoder as it was before the first step of its pre-training.
 
     Where that is not known (an imported checkpoint), one drawn by the same rules with seed 0.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.pretraining.seed or 0)
-        return VisionTransformer(config.encoder).eval()
+        return build_encoder(config.encoder).eval()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ecgjepa.files import default_cache, move_into_place, replacing, temporary_name
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.protocols.features import Features, Windows, encode, tokens_shape
 from ecgjepa.protocols.request import Workspace
@@ -35,7 +35,7 @@ _RESERVE = 1 << 30
 
 
 def cached_features(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     normalisation: NormalisationConfig,
     windows: Windows,
     work: Workspace,
@@ -104,7 +104,7 @@ def cached_means(
 
 
 def digest_request(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     normalisation: NormalisationConfig,
     windows: Windows,
     layers: tuple[int, ...],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ecgjepa.errors import FeatureError
 from ecgjepa.inference.windows import average_over_windows, window_size, window_starts
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import tokens_of_layers
 from ecgjepa.model.normalisation import Normaliser
@@ -107,7 +107,7 @@ class Features(NamedTuple):
         return means.numpy()
 
 
-def tokens_shape(encoder: VisionTransformer, windows: Windows) -> tuple[int, int, int]:
+def tokens_shape(encoder: Encoder, windows: Windows) -> tuple[int, int, int]:
     """Return the shape of the windows' tokens."""
     config = encoder.config
     num_patches = windows.size // config.patch_size
@@ -116,7 +116,7 @@ def tokens_shape(encoder: VisionTransformer, windows: Windows) -> tuple[int, int
 
 
 @contextmanager
-def _lent(encoder: VisionTransformer, device: torch.device) -> Iterator[VisionTransformer]:
+def _lent(encoder: Encoder, device: torch.device) -> Iterator[Encoder]:
     """Lend an encoder to a device, in evaluation mode; afterwards it is where and as it was."""
     home, was_training = next(encoder.parameters()).device, encoder.training
     try:
@@ -126,7 +126,7 @@ def _lent(encoder: VisionTransformer, device: torch.device) -> Iterator[VisionTr
 
 
 def encode(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     normaliser: Normaliser,
     windows: Windows,
     device: torch.device,
@@ -185,7 +185,7 @@ class PartMeans(NamedTuple):
 
 
 def encode_parts(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     config: ModelConfig,
     records: EvaluationData,
     device: torch.device,
@@ -209,7 +209,7 @@ def encode_parts(
 
 @torch.no_grad()
 def encode_means(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     normaliser: Normaliser,
     chunks: Iterable[tuple[Int16[Tensor, "_ samples leads"], Int64[np.ndarray, " _"]]],
     num_records: int,

@@ -10,7 +10,8 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.xresnet import build_xresnet
@@ -72,12 +73,12 @@ def train_residual_network(
 
 
 def build_classifier(
-    encoder: VisionTransformer, head: HeadConfig, settings: ProtocolConfig, seed: int
+    encoder: Encoder, head: HeadConfig, settings: ProtocolConfig, seed: int
 ) -> Classifier:
     """Return a copy of the encoder with the protocol's dropout, and a fresh head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        copied = VisionTransformer(encoder.config, dropout=settings.dropout)
+        copied = build_encoder(encoder.config, dropout=settings.dropout)
         classifier = Classifier(copied, build_head(head, copied), head.layers)
     copied.load_state_dict(encoder.state_dict(), strict=True)
     return classifier

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
 from ecgjepa.inference.windows import window_size
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.feature_cache import cached_features
@@ -28,7 +28,7 @@ class Frozen(NamedTuple):
         layers: Blocks whose features they are.
     """
 
-    encoder: VisionTransformer
+    encoder: Encoder
     config: ModelConfig
     records: EvaluationData
     features: Features

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
@@ -30,7 +30,7 @@ from ecgjepa.tasks.split import PAPER_SPLIT, Split
 
 
 def run_protocol(
-    model: str | Path | tuple[VisionTransformer, ModelConfig],
+    model: str | Path | tuple[Encoder, ModelConfig],
     data: Data | EvaluationData,
     *,
     task: str = "all",

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.objectives.networks.signs import MeanOverProcesses
 
 
@@ -35,7 +35,7 @@ class ObjectiveNetworks(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def encoder_to_keep(self) -> VisionTransformer:
+    def encoder_to_keep(self) -> Encoder:
         """The encoder that probing and fine-tuning start from."""
 
     @abstractmethod

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecgjepa.config import ByolConfig, EncoderConfig
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
 from ecgjepa.objectives.networks.views import (
     ViewsOutput,
@@ -31,7 +32,7 @@ class Byol(ObjectiveNetworks):
     def __init__(self, encoder: EncoderConfig, config: ByolConfig) -> None:
         super().__init__()
         width = config.projection_dim
-        self.encoder = VisionTransformer(encoder)
+        self.encoder = build_encoder(encoder)
         self.projector = projector(encoder.dim, config.hidden_dim, width)
         self.predictor = projector(width, config.hidden_dim, width)
         self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -59,7 +60,7 @@ class Byol(ObjectiveNetworks):
             return describe_views(loss, gathered[0], predicted[0], wanted[1])
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
+    def encoder_to_keep(self) -> Encoder:
         """The encoder that was trained, as published; not its moving average."""
         return self.encoder
 

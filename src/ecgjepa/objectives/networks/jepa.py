@@ -15,7 +15,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ecgjepa.config import EncoderConfig, Loss, PredictorConfig
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.predictor import Predictor
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
@@ -97,7 +98,7 @@ class Jepa(ObjectiveNetworks):
         loss: Loss = "l1",
     ) -> None:
         super().__init__()
-        self.context_encoder = VisionTransformer(encoder)
+        self.context_encoder = build_encoder(encoder)
         self.predictor = Predictor(predictor, encoder)
         self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
         self.normalise_targets = normalise_targets
@@ -129,7 +130,7 @@ class Jepa(ObjectiveNetworks):
         )
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
+    def encoder_to_keep(self) -> Encoder:
         """The target encoder, which the paper evaluates."""
         return self.target_encoder
 

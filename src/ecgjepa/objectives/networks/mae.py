@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ecgjepa.config import EncoderConfig, MaeConfig
 from ecgjepa.model.decoder import Decoder
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
@@ -59,7 +60,7 @@ class Mae(ObjectiveNetworks):
 
     def __init__(self, encoder: EncoderConfig, config: MaeConfig) -> None:
         super().__init__()
-        self.encoder = VisionTransformer(encoder)
+        self.encoder = build_encoder(encoder)
         self.per_lead = config.masking == "lead-time"
         self.decoder = Decoder(config.decoder, encoder, skips=not self.per_lead)
         self.normalise_targets = config.normalise_targets
@@ -100,7 +101,7 @@ class Mae(ObjectiveNetworks):
         )
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
+    def encoder_to_keep(self) -> Encoder:
         """The encoder that was trained."""
         return self.encoder
 

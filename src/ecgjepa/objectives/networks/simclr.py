@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecgjepa.config import EncoderConfig, SimclrConfig
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.build import build_encoder
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
 from ecgjepa.objectives.networks.views import (
     ViewsOutput,
@@ -28,7 +29,7 @@ class SimClr(ObjectiveNetworks):
 
     def __init__(self, encoder: EncoderConfig, config: SimclrConfig) -> None:
         super().__init__()
-        self.encoder = VisionTransformer(encoder)
+        self.encoder = build_encoder(encoder)
         self.projector = projector(encoder.dim, config.hidden_dim, config.projection_dim)
         self.temperature = config.temperature
 
@@ -44,7 +45,7 @@ class SimClr(ObjectiveNetworks):
             return describe_views(loss, gathered[0], first, second)
 
     @property
-    def encoder_to_keep(self) -> VisionTransformer:
+    def encoder_to_keep(self) -> Encoder:
         """The encoder that was trained."""
         return self.encoder
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ecgjepa.model.encoder import VisionTransformer
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
 from ecgjepa.sampling.augmentation import Augmentation
 
@@ -99,7 +99,7 @@ def _hash(bits: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
 
 
 def pooled(
-    encoder: VisionTransformer, signal: Float[Tensor, "batch leads samples"]
+    encoder: Encoder, signal: Float[Tensor, "batch leads samples"]
 ) -> Float[Tensor, "batch dim"]:
     """Return the mean over the patches, without registers, in float32: as the probes take it."""
     return encoder(signal)[:, encoder.config.num_registers :].float().mean(dim=1)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig
+from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.layers import (
     LeadPatchEmbedding,
     PatchEmbedding,
@@ -20,8 +21,8 @@ from ecgjepa.model.layers import (
 from ecgjepa.model.positions import Positions, token_index
 
 
-class VisionTransformer(nn.Module):
-    """The encoder; context and target encoder are two of these.
+class VisionTransformer(Encoder):
+    """The paper's encoder: what is hidden is left out, and costs nothing.
 
     Args:
         config: Architecture.
@@ -66,7 +67,7 @@ class VisionTransformer(nn.Module):
             ValueError: If the signal does not consist of whole patches of the right leads, or
                 ``leads`` cannot be had.
         """
-        self._check(signal)
+        self.check_signal(signal)
         if leads is not None:
             keep_index = self._tokens_of(leads, signal, keep_index)
         tokens = self.patch_embed(signal)
@@ -77,7 +78,7 @@ class VisionTransformer(nn.Module):
         if keep_index is not None:
             tokens = gather_tokens(tokens, keep_index)
         # The registers take the tokens' type, which autocast may have made bfloat16.
-        registers = self.registers.expand(len(tokens), -1, -1).to(tokens.dtype)
+        registers = self.registers.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         tokens = torch.cat((registers, tokens), dim=1)
         for block in self.blocks:
             tokens = block(tokens, rotation)
@@ -99,12 +100,4 @@ class VisionTransformer(nn.Module):
             raise ValueError("keep_index already says which tokens are encoded: give no leads")
         num_patches = signal.shape[2] // config.patch_size
         patches = torch.arange(num_patches, device=signal.device).unsqueeze(0)
-        return token_index(patches, leads, config.num_leads).expand(len(signal), -1)
-
-    def _check(self, signal: Tensor) -> None:
-        config = self.config
-        if signal.shape[1] != config.num_leads or signal.shape[2] % config.patch_size:
-            raise ValueError(
-                f"signal of shape {tuple(signal.shape)}: expected (batch, {config.num_leads} "
-                f"leads, a multiple of {config.patch_size} samples)"
-            )
+        return token_index(patches, leads, config.num_leads).expand(signal.shape[0], -1)

@@ -1,0 +1,1 @@
+"""Encoders: normalised signals in, one feature vector per patch out."""

@@ -1,0 +1,52 @@
+"""What every encoder is to those that train it, read it and keep it."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ecgjepa.config import EncoderConfig
+
+
+class Encoder(nn.Module, ABC):
+    """Signals in, tokens out: registers first, then one token per patch in order.
+
+    Attributes:
+        config: Architecture; ``num_registers``, ``patch_size`` and ``dim`` say what the tokens are.
+        blocks: The layers, whose outputs (batch, tokens, dim) can be read before ``norm``.
+        norm: The layer norm that the output of the last block passes through.
+    """
+
+    config: EncoderConfig
+    blocks: nn.ModuleList
+    norm: nn.LayerNorm
+
+    @abstractmethod
+    def forward(
+        self,
+        signal: Float[Tensor, "batch leads samples"],
+        keep_index: Int64[Tensor, "batch kept"] | None = None,
+        *,
+        leads: Int64[Tensor, "#batch chosen"] | None = None,
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Encode normalised signals of any whole number of patches.
+
+        Args:
+            signal: Normalised amplitudes.
+            keep_index: Patches that the encoder may see, and whose features are returned; all by
+                default. No feature depends on the samples of the other patches.
+            leads: In its place, with ``lead_patches``: numbers of the leads to encode.
+
+        Raises:
+            ValueError: If the signal does not consist of whole patches of the right leads, or
+                ``leads`` cannot be had.
+        """
+
+    def check_signal(self, signal: Tensor) -> None:
+        """Refuse a signal of other leads, or one that is cut within a patch."""
+        config = self.config
+        if signal.shape[1] != config.num_leads or signal.shape[2] % config.patch_size:
+            raise ValueError(
+                f"signal of shape {tuple(signal.shape)}: expected (batch, {config.num_leads} "
+                f"leads, a multiple of {config.patch_size} samples)"
+            )
