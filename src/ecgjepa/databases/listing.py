@@ -15,10 +15,8 @@ import pyarrow as pa
 from jaxtyping import Bool
 
 from ecgjepa.io import Damaged, read_exact
+from ecgjepa.io.folders import SIMULATED_FILE as SIMULATED_FILE
 from ecgjepa.signals.record import MicrovoltRecord, Record
-
-# `ecgjepa.simulation` puts this file beside what it writes.
-SIMULATED_FILE = "SIMULATED.txt"
 
 
 class Entry(NamedTuple):

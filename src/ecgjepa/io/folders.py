@@ -1,0 +1,112 @@
+"""Which files of a folder are ECGs: by their names, and by what lies beside them.
+
+A record of WFDB is its header; its signals and annotations are no records of their own. Nothing but
+headers, and what its name alone does not tell, is opened.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from ecgjepa.errors import RecordError
+from ecgjepa.io.arrays.description import FOLDER_DESCRIPTIONS, is_described
+from ecgjepa.io.catalogue import DESCRIBED_ONLY, packages
+from ecgjepa.io.devices import is_fhir
+from ecgjepa.io.opening import ending, without_ending
+from ecgjepa.io.wfdb.header import read_header
+
+# `ecgjepa.simulation` puts this file beside what it writes.
+SIMULATED_FILE = "SIMULATED.txt"
+
+_PACKAGES = packages()
+# Beside a header they are its signals and annotations.
+_WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
+_DESCRIPTION_ENDINGS = (".json", ".yaml", ".yml")
+# Endings of recorders' files that WFDB's annotations have too.
+_ANNOTATIONS = {".ecg"}
+
+
+def find_files(root: Path) -> tuple[list[str], list[str]]:
+    """Return the ECG files below a folder and all others, as paths relative to it.
+
+    Signals and annotations of a record, segments of a longer one and descriptions are in neither.
+
+    Raises:
+        OSError: If a folder cannot be read; without its files the list would be short unnoticed.
+    """
+    files: list[str] = []
+    others: list[str] = []
+    for folder, _, names in os.walk(root, onerror=_stop):
+        # As text: a million paths as objects would take minutes.
+        here = Path(folder).relative_to(root).as_posix()
+        prefix = "" if here == "." else f"{here}/"
+        ecgs, rest = _sort_out(Path(folder), names)
+        files += [prefix + name for name in ecgs]
+        others += [prefix + name for name in rest]
+    segments = _segments(root, [path for path in files if path.endswith(".hea")])
+    kept = [path for path in files if path not in segments]
+    return sorted(kept, key=lambda path: path.split("/")), others
+
+
+def _stop(error: OSError) -> None:
+    raise error
+
+
+def written_out(name: str) -> str:
+    """Return a name with the bytes written out that are not UTF-8 and came as surrogates."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def kinds_of(others: list[str]) -> str:
+    """Return the commonest endings of files that are not read, as a remark."""
+    endings = Counter(Path(path).suffix or Path(path).name for path in others)
+    common = ", ".join(each for each, _ in endings.most_common(3))
+    return f" (found {written_out(common)})" if common else ""
+
+
+def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
+    """Return which files of one folder are ECGs, and which are neither that nor belong to one."""
+    shown = [name for name in names if not name.startswith(".")]
+    headers = {name for name in shown if name.endswith(".hea")}
+    has_header = bool(headers)
+    ecgs: list[str] = []
+    others = [name for name in names if name.startswith(".")]
+    for name in shown:
+        own = ending(name)
+        if name.endswith(".hea") or _is_ecg(folder, name, own, headers):
+            ecgs.append(name)
+        elif not (has_header and own in _WFDB_ENDINGS) and not _is_ours(name):
+            others.append(name)
+    return ecgs, others
+
+
+def _is_ecg(folder: Path, name: str, own: str, headers: set[str]) -> bool:
+    """Return whether a file of a single-file format is an ECG by its name."""
+    if own not in _PACKAGES or _is_ours(name):
+        return False
+    if own in _WFDB_ENDINGS and f"{without_ending(name)}.hea" in headers:
+        return False
+    if own in DESCRIBED_ONLY:
+        return is_described(folder / name)
+    if own == ".json":
+        return is_fhir(folder / name)
+    # Annotations of WFDB records may have any ending: some databases chose .ecg.
+    return own not in _ANNOTATIONS or f"{name.rpartition('.')[0]}.hea" not in headers
+
+
+def _segments(root: Path, headers: list[str]) -> set[str]:
+    """Return the headers of segments, which belong to longer records."""
+    segments: set[Path] = set()
+    for path in headers:
+        try:
+            segments |= {segment.path for segment in read_header(root / path).segments}
+        except RecordError:
+            continue  # Reading the record will tell what is wrong.
+    return {path.relative_to(root).as_posix() for path in segments}
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a file is one that this package writes or reads beside ECGs."""
+    return name in (*FOLDER_DESCRIPTIONS, SIMULATED_FILE) or (
+        name.endswith(_DESCRIPTION_ENDINGS) and ending(name.rpartition(".")[0]) in _PACKAGES
+    )
