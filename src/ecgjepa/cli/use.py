@@ -7,7 +7,7 @@ import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption
-from ecgjepa.terminal.results import prediction_as_json, print_prediction
+from ecgjepa.terminal.results import print_prediction
 from ecgjepa.terminal.screen import (
     print_error,
     print_facts,
@@ -37,6 +37,7 @@ def predict(
 ) -> None:
     """Print a model's probabilities for ECG files."""
     from ecgjepa.inference.predict import load_model
+    from ecgjepa.inference.schema import PredictionSchema
     from ecgjepa.signals.acceptance import ON_BAD
 
     if on_bad not in ON_BAD:
@@ -44,7 +45,7 @@ def predict(
     loaded = load_model(model, device=device)
     predictions = loaded.predict(files, on_bad=on_bad, description=describe)
     if as_json:
-        print_json([prediction_as_json(prediction) for prediction in predictions])
+        print_json([*map(PredictionSchema(loaded.task).content, predictions)])
     else:
         descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
         for prediction in predictions:

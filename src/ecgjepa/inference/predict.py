@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 class _Facts(NamedTuple):
     """What a prediction says of its file, beside what the model gives."""
 
+    record: str
     duration: float
     sampling_rate: float
+    quality_score: float
     findings: tuple[Issue, ...]
 
 
@@ -147,7 +149,14 @@ class Model(NamedTuple):
                 yield (file, found), None
             else:
                 windows, findings = windows_of(found.prepared, self.config)
-                facts = _Facts(found.source.duration, found.source.sampling_rate, findings)
+                source = found.source
+                facts = _Facts(
+                    source.record_id,
+                    source.duration,
+                    source.sampling_rate,
+                    found.prepared.quality,
+                    findings,
+                )
                 yield (file, facts), windows
 
     @torch.inference_mode()
@@ -176,11 +185,13 @@ class Model(NamedTuple):
         decisions = self.config.decisions
         return Prediction(
             file=file,
+            record=facts.record,
             probabilities=probabilities,
             decisions={} if decisions is None else decisions.apply(probabilities),
             findings=findings,
             duration=facts.duration,
             sampling_rate=facts.sampling_rate,
+            quality_score=facts.quality_score,
             distance=distance,
         )
 

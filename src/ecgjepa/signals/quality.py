@@ -4,6 +4,7 @@ The judgements; the numbers they rest on are in `measures`.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int16
@@ -28,6 +29,10 @@ MAX_NOISE_SHARE = 0.1
 _MIN_SATURATED_RANGE_MV = 5.0
 # Below this score a recording resembles those that people refused; chosen there as well.
 LOW_SCORE = 0.85
+
+# Quality of a recording in one word: like recordings that people accepted, like those that people
+# refused, or without some leads, of which the score does not judge the rest.
+QualityWord = Literal["good", "poor", "incomplete"]
 
 # Of P(accepted), from benchmarks/quality.py.
 SCORE_FEATURES = ("rest", "drift", "noise", "burst", "agreement")
@@ -114,6 +119,18 @@ def quality_score(measures: Measures) -> float:
     """
     logit = float((score_features(measures) * SCORE_WEIGHTS).sum()) + SCORE_INTERCEPT
     return 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
+
+
+def quality_word(score: float, leads_masked: bool) -> QualityWord:
+    """Return the quality of a recording in one word.
+
+    Args:
+        score: What `quality_score` returns.
+        leads_masked: Whether leads are missing or of no use as a whole.
+    """
+    if leads_masked:
+        return "incomplete"
+    return "poor" if score < LOW_SCORE else "good"
 
 
 def score_features(measures: Measures) -> Float64[np.ndarray, " 5"]:

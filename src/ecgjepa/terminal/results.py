@@ -75,11 +75,6 @@ def print_repeats(summary: dict[str, Any]) -> None:
     print("std is over runs, not over patients; intervals are in each run's results.json")
 
 
-def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
-    """Return a prediction as JSON content."""
-    return {**vars(prediction), "findings": [issue._asdict() for issue in prediction.findings]}
-
-
 def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top: int) -> None:
     """Print the likeliest labels of one file and what was noticed about it."""
     print_line(prediction.file)
