@@ -242,3 +242,24 @@ def test_a_zero_that_no_converter_has_is_refused(tmp_path, digital):
     path.write_text(path.read_text().replace("/mV 16 0 ", f"/mV 16 {'9' * 400} ", 1))
     with pytest.raises(RecordFormatError, match="a zero that no converter has"):
         read_record(path)
+
+
+@pytest.mark.parametrize("is_split", [False, True], ids=["one file", "a file each"])
+def test_samples_with_the_highest_byte_first(tmp_path, digital, is_split):
+    """Format 61, which the wfdb package reads as amplitudes only: checksums count all the same."""
+    header = write_wfdb(tmp_path / "r.hea", digital, storage="61")
+    lines = header.read_text().splitlines()
+    swapped = digital.astype(">i2")
+    swapped.tofile(tmp_path / "r.dat")
+    if is_split:
+        lines[1:] = [line.replace("r.dat", f"r{n}.dat") for n, line in enumerate(lines[1:])]
+        for column in range(12):
+            np.ascontiguousarray(swapped[:, column]).tofile(tmp_path / f"r{column}.dat")
+        header.write_text("\n".join(lines))
+    record = read_record(header)
+    np.testing.assert_array_equal(record.signal, digital.astype(np.float32) / np.float32(1000))
+    assert record.issues == ()
+    place = tmp_path / ("r0.dat" if is_split else "r.dat")
+    place.write_bytes(b"\x11" + place.read_bytes()[1:])
+    with pytest.raises(RecordFormatError, match="checksum of the samples"):
+        read_record(header)

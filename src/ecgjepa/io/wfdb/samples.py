@@ -18,6 +18,9 @@ Damaged = Literal["raise", "flag", "mask"]
 DAMAGED = get_args(Damaged)
 # Storage formats that are packed with FLAC.
 _FLAC = ("508", "516", "524")
+# Storage formats of whole 16-bit samples, lowest byte first and highest byte first.
+_WHOLE_16 = {"16": "<i2", "61": ">i2"}
+_INVALID_16 = -32768
 # A frame of FLAC has a head and an end of 8 bytes, and a head and a value for each channel.
 _FLAC_FRAME_BYTES, _FLAC_CHANNEL_BYTES = 8, 2
 
@@ -25,8 +28,10 @@ _FLAC_FRAME_BYTES, _FLAC_CHANNEL_BYTES = 8, 2
 def has_fast_path(header: Header) -> bool:
     """Return whether the signals lie interleaved in one file of 16-bit samples."""
     first = header.signals[0] if header.signals else None
-    return first is not None and all(
-        spec.storage == "16"
+    if first is None or first.storage not in _WHOLE_16:
+        return False
+    return all(
+        spec.storage == first.storage
         and spec.samples_per_frame == 1
         and spec.skew == 0
         and spec.file_name == first.file_name
@@ -49,7 +54,7 @@ def read_interleaved_16(
         available = os.fstat(stream.fileno()).st_size - spec.byte_offset
         num_samples, issues = _usable_samples(path, header, available, damaged)
         accept_size(path, num_samples, num_signals)
-        digital = np.empty((num_samples, num_signals), "<i2")
+        digital = np.empty((num_samples, num_signals), _WHOLE_16[spec.storage])
         stream.seek(spec.byte_offset)
         if stream.readinto(digital.data.cast("B")) != digital.nbytes:
             raise RecordFormatError(f"{path}: became shorter while it was read", reason="truncated")
@@ -98,7 +103,9 @@ def read_with_package(header: Header) -> tuple[list[np.ndarray] | None, list[np.
     try:
         record = wfdb.rdrecord(name, smooth_frames=False)
         digital = None
-        if not is_shifted:
+        if any(spec.storage == "61" for spec in header.signals) and not is_shifted:
+            digital = _digital_again(header, record.e_p_signal)
+        elif not is_shifted:
             digital = wfdb.rdrecord(name, physical=False, smooth_frames=False).e_d_signal
     except Exception as error:  # the package raises whatever its parsing runs into
         raise RecordFormatError(
@@ -108,6 +115,15 @@ def read_with_package(header: Header) -> tuple[list[np.ndarray] | None, list[np.
     if physical is None or not len(physical) or not all(len(own) for own in physical):
         raise RecordFormatError(f"{header.path}: holds no samples")
     return digital, list(physical)
+
+
+def _digital_again(header: Header, physical: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the digital samples of amplitudes: the package does not give those of format 61."""
+    again = [
+        np.nan_to_num(np.rint(own * spec.gain + spec.baseline), nan=_INVALID_16)
+        for own, spec in zip(physical, header.signals, strict=True)
+    ]
+    return [own.astype(np.int64) for own in again]
 
 
 def _bound_by_file_sizes(header: Header) -> None:
