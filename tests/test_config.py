@@ -25,14 +25,23 @@ def test_overrides_are_read_as_yaml():
 def test_unknown_preset_lists_the_known():
     with pytest.raises(ConfigError, match=r"unknown preset 'huge': expected one of .*tiny"):
         load_preset("huge")
+    with pytest.raises(ConfigError, match=r"unknown preset 'tinny'; did you mean 'tiny'\?"):
+        load_preset("tinny")
 
 
 @pytest.mark.parametrize(
     ("override", "match"),
     [
-        ("train.stepps=3", r"section 'train' has no key 'stepps'; expected one of steps,"),
-        ("trian.steps=3", r"no section 'trian'; expected one of data, mask,"),
-        ("steps=3", r"expected section.key=value"),
+        ("train.stepps=3", r"section 'train' has no key 'stepps'; did you mean 'steps'\?"),
+        ("train.xyz=3", r"section 'train' has no key 'xyz'; expected one of steps, batch_size"),
+        ("trian.steps=3", r"no section 'trian'; did you mean train.steps\?"),
+        ("xyz.abc=3", r"no section 'xyz'; expected one of data, mask,"),
+        ("encoder.steps=3", r"has no key 'steps'; did you mean train.steps\?"),
+        ("mask.ratio=0.5", r"here it is mask.min_keep_ratio and mask.max_keep_ratio \(a mask rat"),
+        ("train.lr=0.1", r"here it is train.learning_rate"),
+        ("steps=3", r"expected section.key=value, .*; did you mean train.steps\?"),
+        ("dim=3", r"did you mean encoder.dim or predictor.dim\?"),
+        ("train.steps=200", r"warmup_steps 300 must be below steps 200; add --set .*_steps=20$"),
         ("train.steps", r"expected section.key=value"),
         ("train.steps=many", r"tiny: train.steps: .*found 'many'"),
         ("train.steps=0", r"train.steps: .*greater than or equal to 1"),

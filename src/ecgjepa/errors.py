@@ -4,6 +4,11 @@ A message says what was found, what was expected, in which file or field, and wh
 command line prints it as one block and exits with 2.
 """
 
+import difflib
+from collections.abc import Iterable
+
+# Words are compared in time that grows with the square of their length.
+_MOST_LETTERS = 100
 # Beginning and end of a message that are kept: the end says what to do.
 _FIRST, _LAST = 1_500, 450
 
@@ -26,6 +31,18 @@ class EcgjepaError(ValueError):
         if len(message) > _FIRST + _LAST:
             message = f"{message[:_FIRST]} […] {message[-_LAST:]}"
         super().__init__(message)
+
+
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return ``; did you mean 'X'?`` for the known word most like this one, or nothing.
+
+    Args:
+        word: What was typed.
+        known: What could have been meant.
+        cutoff: How alike two words must be, from 0 to 1.
+    """
+    close = difflib.get_close_matches(word[:_MOST_LETTERS], list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class ConfigError(EcgjepaError):

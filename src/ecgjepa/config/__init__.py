@@ -5,6 +5,15 @@ from a YAML file; the resolved whole is saved beside every run, so that a model 
 own files alone.
 """
 
+from ecgjepa.config.described import (
+    Meaning,
+    Setting,
+    format_value,
+    preset_settings,
+    read_meanings,
+    section_title,
+)
+from ecgjepa.config.keys import keys_named, sections
 from ecgjepa.config.networks import DataConfig, EncoderConfig, MaskConfig, PredictorConfig
 from ecgjepa.config.objectives import (
     AugmentConfig,
@@ -26,18 +35,26 @@ __all__ = [
     "Loss",
     "MaeConfig",
     "MaskConfig",
+    "Meaning",
     "OnlineProbeConfig",
     "PredictorConfig",
     "PretrainConfig",
     "Section",
+    "Setting",
     "SimclrConfig",
     "TrainConfig",
     "describe_validation_error",
+    "format_value",
+    "keys_named",
     "load_preset",
     "parse_config",
     "parse_yaml",
     "preset_names",
+    "preset_settings",
+    "read_meanings",
     "read_yaml_text",
+    "section_title",
+    "sections",
     "short_repr",
     "to_yaml",
 ]

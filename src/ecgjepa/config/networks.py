@@ -37,10 +37,10 @@ class DataConfig(Section):
     """What one training example is.
 
     Attributes:
-        sampling_rate: Rate in Hz of the store that is read.
+        sampling_rate (Hz): Rate of the store that is read.
         leads: Leads of the store, in order.
-        window_seconds: Length of the random crop.
-        clip: Normalised amplitudes are cut to plus or minus this many standard deviations.
+        window_seconds (s): Length of the random crop.
+        clip (standard deviations): Normalised amplitudes are cut at plus and minus this.
         normalisation: Constants that scale the leads of each database: ``store`` for those of its
             training records, ``paper`` for the published ones (docs/decisions/0014).
         weights: Sampling weight of each database; empty means in proportion to its records.
@@ -78,9 +78,10 @@ class MaskConfig(Section):
     """How much of a record the context encoder sees.
 
     Attributes:
-        min_keep_ratio: Least share of patches that stay visible.
-        max_keep_ratio: Greatest share of patches that stay visible.
-        min_block_size: Least number of consecutive patches masked together.
+        min_keep_ratio (share): Least share of patches that stay visible; a mask ratio is 1 minus
+            the keep ratio.
+        max_keep_ratio (share): Greatest share of patches that stay visible.
+        min_block_size (patches): Least number of consecutive patches masked together.
         sampler: ``paper``, which masks the middle of a window more often than its ends, or
             ``uniform``, which masks every position equally often (docs/decisions/0023).
     """
@@ -94,7 +95,9 @@ class MaskConfig(Section):
     def _ordered(self) -> "MaskConfig":
         if self.min_keep_ratio > self.max_keep_ratio:
             raise ValueError(
-                f"min_keep_ratio {self.min_keep_ratio} exceeds max_keep_ratio {self.max_keep_ratio}"
+                f"min_keep_ratio {self.min_keep_ratio} exceeds max_keep_ratio "
+                f"{self.max_keep_ratio}; set both, and remember that a mask ratio is 1 minus the "
+                "keep ratio"
             )
         return self
 
@@ -104,10 +107,10 @@ class EncoderConfig(Section):
 
     Attributes:
         num_leads: Leads of the input; one patch spans all of them, unless ``lead_patches``.
-        patch_size: Samples per patch.
-        dim: Width.
-        depth: Number of blocks.
-        num_heads: Attention heads.
+        patch_size (samples): Length of a patch.
+        dim: Width of the encoder.
+        depth: Number of blocks of the encoder.
+        num_heads: Attention heads of a block; they share the width evenly.
         mlp_ratio: Width of the MLP relative to ``dim``.
         num_registers: Learned tokens without a position, put before the patches.
         norm_eps: Epsilon of the layer norms.
@@ -148,7 +151,13 @@ class EncoderConfig(Section):
 
 
 class PredictorConfig(Section):
-    """The narrow transformer that predicts masked features; the rest follows the encoder."""
+    """The narrow transformer that predicts masked features; the rest follows the encoder.
+
+    Attributes:
+        dim: Width of the predictor.
+        depth: Number of blocks of the predictor.
+        num_heads: Attention heads of a block; they share the width evenly.
+    """
 
     dim: int = Field(ge=2, le=_MOST_WIDTH)
     depth: int = Field(ge=1, le=_MOST_BLOCKS)

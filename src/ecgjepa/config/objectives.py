@@ -12,13 +12,14 @@ class AugmentConfig(Section):
     """How the two views of a record differ, for the invariance-based objectives.
 
     Attributes:
-        min_crop: Least share of the window that a view shows, stretched to the whole window; 1 for
-            none. The share is uniform up to 1, as in Mehari & Strodthoff
+        min_crop (share): Least share of the window that a view shows, stretched to the whole
+            window; 1 for none. The share is uniform up to 1, as in Mehari & Strodthoff
             (https://arxiv.org/abs/2103.12676).
-        max_time_mask: Greatest share of the window that is set to 0, uniform from 0.
-        noise: Greatest standard deviation of white noise, in standard deviations of the signal.
+        max_time_mask (share): Greatest share of the window that is set to 0, uniform from 0.
+        noise (standard deviations): Greatest standard deviation of white noise, relative to the
+            signal's.
         max_scale: A view's amplitudes are multiplied by a factor between this and its inverse.
-        lead_mask: Probability that a lead is set to 0; one lead always stays.
+        lead_mask (probability): Probability that a lead is set to 0; one lead always stays.
     """
 
     min_crop: float = Field(0.5, gt=0, le=1)
@@ -29,7 +30,13 @@ class AugmentConfig(Section):
 
 
 class SimclrConfig(Section):
-    """SimCLR's projection head and loss (https://arxiv.org/abs/2002.05709)."""
+    """SimCLR's projection head and loss (https://arxiv.org/abs/2002.05709).
+
+    Attributes:
+        temperature: Divisor of the similarities in the loss; a lower one sharpens them.
+        hidden_dim: Width of the projection head's hidden layer.
+        projection_dim: Width of the projection that the loss compares.
+    """
 
     temperature: float = Field(0.1, gt=0)
     hidden_dim: int = Field(256, ge=1)
@@ -37,7 +44,12 @@ class SimclrConfig(Section):
 
 
 class ByolConfig(Section):
-    """BYOL's projector and predictor (https://arxiv.org/abs/2006.07733); momentum is in train."""
+    """BYOL's projector and predictor (https://arxiv.org/abs/2006.07733); momentum is in train.
+
+    Attributes:
+        hidden_dim: Width of the hidden layer of projector and predictor.
+        projection_dim: Width of the projection that is predicted.
+    """
 
     hidden_dim: int = Field(256, ge=1)
     projection_dim: int = Field(128, ge=1)
@@ -49,7 +61,7 @@ class MaeConfig(Section):
     Attributes:
         masking: ``time`` hides patches of all leads, which the encoder skips; ``lead-time`` hides
             patches of single leads, which the encoder sees as 0 (docs/decisions/0027).
-        mask_ratio: Share of the patches that is hidden.
+        mask_ratio (share): Share of the patches that is hidden.
         normalise_targets: Reconstruct each patch scaled to its own mean and deviation.
         decoder_dim: Width of the decoder.
         decoder_depth: Number of blocks of the decoder.

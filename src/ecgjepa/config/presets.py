@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ecgjepa.config.keys import describe_unknown
 from ecgjepa.config.run import PretrainConfig
 from ecgjepa.config.section import describe_validation_error, short_repr
 from ecgjepa.config.yaml_text import parse_yaml, read_yaml_text
-from ecgjepa.errors import ConfigError
+from ecgjepa.errors import ConfigError, did_you_mean
 
 _PAPER_SIZES = ("xs", "s", "b")
 _PAPER_DATA = ("ptbxl", "mimic", "all")
@@ -81,9 +82,11 @@ def _read_preset(name: str | Path, above: tuple[Path, ...] = ()) -> dict[str, An
             return _on_its_base(_load_yaml(small[str(name)], source=str(name)), above)
         _, _, size, data = str(name).split("-")
         return _paper_preset(size, data)
+    names = ", ".join(preset_names())
+    meant = did_you_mean(str(name), preset_names())
+    listed = f"{meant} Presets are {names}" if meant else f": expected one of {names}"
     raise ConfigError(
-        f"unknown preset {str(name)!r}: expected one of {', '.join(preset_names())}, or the path "
-        "of a .yaml file"
+        f"unknown preset {short_repr(str(name))}{listed}; or give the path of a .yaml file"
     )
 
 
@@ -125,24 +128,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if separator and section == "objective" and not dot:
         content["objective"] = text.strip()
         return
-    if not (separator and dot and section and key):
-        raise ConfigError(
-            f"--set {short_repr(override)}: expected section.key=value, e.g. train.steps=500"
-        )
-    sections = {k: v for k, v in PretrainConfig.model_fields.items() if k != "objective"}
-    if section not in sections:
-        raise ConfigError(
-            f"--set {short_repr(override)}: no section {short_repr(section)}; expected one of "
-            f"{', '.join(sections)}"
-        )
-    known = sections[section].annotation
-    assert known is not None
-    if key not in known.model_fields:
-        raise ConfigError(
-            f"--set {short_repr(override)}: section {section!r} has no key {short_repr(key)}; "
-            "expected one of "
-            f"{', '.join(known.model_fields)}"
-        )
+    if problem := describe_unknown(path.strip(), has_value=bool(separator)):
+        raise ConfigError(f"--set {short_repr(override)}: {problem}")
     value = parse_yaml(text, source=f"--set {path.strip()}")
     there = content.setdefault(section, {})
     if not isinstance(there, dict):

@@ -13,18 +13,18 @@ class TrainConfig(Section):
     """Optimisation.
 
     Attributes:
-        steps: Optimizer steps.
-        batch_size: Records per optimizer step.
+        steps (steps): Optimizer steps of the run.
+        batch_size (records): Records per optimizer step.
         gradient_accumulation_steps: Equal parts a batch is computed in.
-        learning_rate: Peak, reached after ``warmup_steps``.
-        warmup_learning_rate: Start of the linear warm-up.
-        final_learning_rate: End of the cosine decay.
-        warmup_steps: Steps of linear warm-up.
+        learning_rate: Peak of the learning rate, reached after ``warmup_steps``.
+        warmup_learning_rate: Learning rate at which the linear warm-up starts.
+        final_learning_rate: Learning rate at which the cosine decay ends.
+        warmup_steps (steps): Linear warm-up; it must be shorter than the run.
         weight_decay: Start of the cosine schedule of the weight decay, which is for the weights of
             linear and convolution layers.
         final_weight_decay: End of the cosine schedule of the weight decay.
         momentum: Start of the linear schedule of the target encoder's EMA coefficient.
-        final_momentum: End of the linear schedule of the coefficient.
+        final_momentum: End of the linear schedule of the target encoder's EMA coefficient.
         betas: AdamW's decay rates of the two moments.
         eps: AdamW's term that keeps the denominator above 0.
         gradient_clip: Greatest gradient norm; 0 for none.
@@ -32,16 +32,16 @@ class TrainConfig(Section):
             does without.
         loss: Loss of the predicted features: ``l1`` (mean absolute error, the paper), ``smooth-l1``
             (squared below an error of 1) or ``l2`` (mean squared error).
-        lead_dropout: Probability with which each lead is hidden from the context encoder; needs
-            ``encoder.lead_patches``. At least one lead always stays.
+        lead_dropout (probability): Probability with which each lead is hidden from the context
+            encoder; needs ``encoder.lead_patches``. At least one lead always stays.
         precision: ``auto`` is bfloat16 autocast where the hardware computes in it, else float32.
         compile: Compile the networks with `torch.compile` before the first step.
         seed: Seed of weights, data order and masks.
         stop_on_collapse: End the run with an error when the collapse monitor's alarm persists.
-        log_every: Steps between lines of ``metrics.jsonl``.
-        checkpoint_every: Steps between checkpoints.
+        log_every (steps): Steps between lines of ``metrics.jsonl``.
+        checkpoint_every (steps): Steps between checkpoints.
         keep_checkpoints: Number of the latest checkpoints that stay on disk; 0 keeps all.
-        milestone_every: Checkpoints at multiples of this stay for ever; 0 for none.
+        milestone_every (steps): Checkpoints at multiples of this stay for ever; 0 for none.
         trackers: Writers of the metrics beside ``metrics.jsonl``: ``tensorboard``, ``wandb``.
     """
 
@@ -80,7 +80,10 @@ class TrainConfig(Section):
                 f"gradient_accumulation_steps {self.gradient_accumulation_steps}"
             )
         if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} must be below steps {self.steps}; add --set "
+                f"train.warmup_steps={self.steps // 10}"
+            )
         if self.milestone_every % self.checkpoint_every:
             raise ValueError(
                 f"milestone_every {self.milestone_every} is not a multiple of checkpoint_every "
@@ -93,7 +96,7 @@ class OnlineProbeConfig(Section):
     """The frozen probe that follows a run, if labelled records are given to it.
 
     Attributes:
-        every: Steps between probes; the last step is always probed.
+        every (steps): Steps between probes; the last step is always probed.
     """
 
     every: int = Field(1000, ge=1)

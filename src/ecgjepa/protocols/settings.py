@@ -29,19 +29,19 @@ class ProtocolConfig(Section):
 
     Attributes:
         head: Kind of head; see `ecgjepa.model.heads.HeadConfig`.
-        steps: Optimizer steps at most.
-        batch_size: Windows per step, each from a different record.
+        steps (steps): Optimizer steps at most.
+        batch_size (windows): Windows per step, each from a different record.
         learning_rate: Peak learning rate.
         final_learning_rate: Learning rate at the end of the cosine decay; the peak for no decay.
-        warmup_steps: Linear warm-up from 1e-6.
+        warmup_steps (steps): Linear warm-up from 1e-6.
         weight_decay: Weight decay of linear and convolution layers.
         betas: Beta coefficients of AdamW.
         gradient_clip: Greatest gradient norm; 0 for none.
-        dropout: Dropout in the encoder's blocks, when the encoder is trained.
+        dropout (probability): Dropout in the encoder's blocks, when the encoder is trained.
         layer_decay: Learning rate of each block relative to the next one's, when the encoder is
             trained: the head learns at the full rate, the embedding slowest; 1 for none.
-        validate_every: Steps between validations; the best is kept.
-        patience: Steps without improvement after which training stops.
+        validate_every (steps): Steps between validations; the best is kept.
+        patience (steps): Steps without improvement after which training stops.
         random_crops: Train a frozen encoder's head on crops at any sample, encoded anew at each
             step, as the paper does, instead of on the evaluation windows' stored features.
     """
