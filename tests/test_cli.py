@@ -303,25 +303,90 @@ def test_databases(ecgjepa):
     assert "did you mean 'chapman-shaoxing'" in log
 
 
+def test_help_fits_the_terminal_and_is_not_cut(ecgjepa, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    verbs = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+    for words in ([], *([verb] for verb in verbs)):
+        code, text, _ = ecgjepa(*words, "--help")
+        assert code == 0
+        assert max(map(len, text.splitlines())) <= 80, words
+        assert "..." not in text.partition("Options:")[2], words
+
+
+def test_verbs_are_listed_in_groups(ecgjepa):
+    _, text, _ = ecgjepa("--help")
+    headings = [line for line in text.splitlines() if line and line[0] != " "][2:]
+    assert headings == ["Start here:", "Data:", "Train:", "Judge:", "Use:"]
+    for command in cli.app.registered_commands:
+        name = command.name or command.callback.__name__
+        assert len(re.findall(rf"^  {name} ", text, re.MULTILINE)) == 1, name
+
+
+def test_version(ecgjepa):
+    from ecgjepa import __version__
+
+    assert ecgjepa("--version") == (0, f"ecgjepa {__version__}\n", "")
+
+
+def test_presets(ecgjepa, monkeypatch, tmp_path):
+    code, text, _ = ecgjepa("presets")
+    assert code == 0
+    assert "paper-vit-b-all     jepa        500    10 s    768     12  100,000  1,024" in text
+    assert max(map(len, text.splitlines())) <= 80
+    for name in ("tiny-mae", "paper-vit-b-all"):
+        code, text, _ = ecgjepa("presets", name)
+        assert code == 0
+        assert max(map(len, text.splitlines())) <= 80
+    differing = [line for line in text.splitlines() if line.startswith("* ")]
+    assert differing == []
+    found = json.loads(ecgjepa("presets", "tiny", "--json")[1])
+    steps = next(item for item in found["settings"] if item["key"] == "train.steps")
+    assert (steps["value"], steps["paper"], steps["unit"]) == (3000, "100,000", "steps")
+    assert len(json.loads(ecgjepa("presets", "--json")[1])) == 14
+    code, _, log = ecgjepa("presets", "tinny")
+    assert code == 2
+    assert "did you mean 'tiny'?" in log
+
+
+def test_prepare_for_a_preset_makes_a_store_that_it_reads(ecgjepa, tmp_path):
+    small = write_ptb_xl(tmp_path / "d", records=10, seconds=3.0)
+    prepare = ["prepare", f"ptb-xl={small}", "--store", tmp_path / "s", "--folds", "all"]
+    code, _, log = ecgjepa(*prepare, "--for", "tiny", "--sampling-rate", "500")
+    assert code == 2
+    assert "--sampling-rate 500 contradicts --for tiny, which reads 100 Hz" in log
+    assert not (tmp_path / "s").exists()
+    assert ecgjepa(*prepare, "--for", "tiny", "--sampling-rate", "100")[0] == 0
+    code, _, log = ecgjepa("plan", "--store", tmp_path / "s", "--preset", "tiny")
+    assert (code, log) == (0, "")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_refusals_wrap_at_the_terminals_width(ecgjepa, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for words in (["plan", "--preset", "vast"], ["plan", "--stepps", "3"], ["plan", "--memory"]):
+        code, _, log = ecgjepa(*words)
+        assert code == 2
+        assert max(map(len, log.splitlines())) <= columns, log
+
+
 @pytest.mark.parametrize(
-    "verb",
+    ("words", "hint"),
     [
-        "--help",
-        "prepare",
-        "plan",
-        "pretrain",
-        "probe",
-        "predict",
-        "demo",
-        "fetch",
-        "databases",
-        "compare-predictions",
+        (["pretrain", "--steps", "100"], "It is a setting: use --set train.steps=100"),
+        (["plan", "--batch-size=8"], "use --set train.batch_size=8"),
+        (["plan", "--dim", "64"], "--set encoder.dim=64 or --set predictor.dim=64"),
+        (["probe", "--patience", "500"], "use --set patience=500"),
+        (["probe", "--tsk", "all"], "did you mean --task"),
+        (["prepare", "--steps", "100"], "No such option: --steps; did you mean --store?"),
+        (["predict", "--zzz"], "No such option: --zzz "),
+        (["prepar"], "Did you mean 'prepare'"),
     ],
 )
-def test_help_fits_the_terminal(ecgjepa, verb):
-    code, text, _ = ecgjepa(*([verb] if verb == "--help" else [verb, "--help"]))
-    assert code == 0
-    assert max(map(len, text.splitlines())) <= 80
+def test_an_unknown_option_is_answered_with_what_may_be_meant(ecgjepa, words, hint):
+    code, _, log = ecgjepa(*words)
+    assert code == 2
+    assert hint in " ".join(log.split())
+    assert re.search(r"'.*ecgjepa.* -h' explains how it is used", log)
 
 
 def test_every_verb_is_a_function_of_the_package():

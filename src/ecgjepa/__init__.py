@@ -28,6 +28,7 @@ _HOMES = {
     "predict": "ecgjepa.inference.predict",
     "prepare": "ecgjepa.store.prepare",
     "prepare_share": "ecgjepa.store.prepare",
+    "preset_settings": "ecgjepa.config",
     "pretrain": "ecgjepa.pretraining.loop",
     "probe": "ecgjepa.evaluation.probe",
     "read_record": "ecgjepa.io",
@@ -68,6 +69,7 @@ __all__ = [
     "predict",
     "prepare",
     "prepare_share",
+    "preset_settings",
     "pretrain",
     "probe",
     "read_record",
@@ -81,6 +83,7 @@ __all__ = [
 if TYPE_CHECKING:
     from ecgjepa.checking.verify import verify as verify
     from ecgjepa.comparing.compare import compare as compare
+    from ecgjepa.config import preset_settings as preset_settings
     from ecgjepa.databases.catalogue import describe as describe
     from ecgjepa.demonstration import demo as demo
     from ecgjepa.environment import doctor as doctor

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it ran, but something fell short; 2 wrong use or unusable 
 # The verbs register themselves with the application when their modules are imported, and are listed
 # in that order: as they follow each other in use.
 # isort: off
+from ecgjepa.cli import sources as sources
 from ecgjepa.cli import data as data
 from ecgjepa.cli import training as training
 from ecgjepa.cli import evaluation as evaluation

@@ -27,7 +27,10 @@ def named_folders(items: list[str]) -> dict[str, Path]:
     for item in items:
         name, separator, folder = item.partition("=")
         if not (name and separator and folder):
-            raise typer.BadParameter(f"{item!r}: expected NAME=DIR, e.g. ptb-xl=data/ptb-xl")
+            raise typer.BadParameter(
+                f"{item!r}: expected NAME=DIR, e.g. ptb-xl=data/ptb-xl, or a name of your own, "
+                f"e.g. clinic={item or 'archive'}"
+            )
         if name in folders:
             raise typer.BadParameter(f"{name} is given twice")
         folders[name] = Path(folder)

@@ -1,4 +1,4 @@
-"""Verbs for what is trained on: simulate, databases, formats, fetch, prepare, merge, verify."""
+"""Verbs for what is trained on: prepare, merge, verify."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,131 +7,13 @@ import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share, validated
-from ecgjepa.cli.options import JsonOption, SeedOption, StoreOption
-from ecgjepa.terminal.data import (
-    database_as_json,
-    fetch_as_json,
-    print_database,
-    print_databases,
-    print_fetch,
-    print_format,
-    print_formats,
-    print_manifest,
-    print_verification,
-)
+from ecgjepa.cli.options import JsonOption, StoreOption
+from ecgjepa.terminal.data import print_manifest, print_verification
 from ecgjepa.terminal.screen import ProgressBar, print_error, print_json
 
 if TYPE_CHECKING:
+    from ecgjepa.signals.preprocessing import PreprocessingConfig
     from ecgjepa.store.manifest import Manifest
-
-
-@app.command()
-def simulate(
-    records: Annotated[int, typer.Option("--records", min=1, help="How many.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
-    layout: Annotated[
-        str,
-        typer.Option(
-            "--layout", help="Database to imitate: ptb-xl, mimic-iv-ecg, code-15, georgia, …"
-        ),
-    ] = "ptb-xl",
-    seconds: Annotated[
-        float | None,
-        typer.Option("--seconds", help="Length of every record [default: as published]."),
-    ] = None,
-    seed: SeedOption = 0,
-) -> None:
-    """Write labelled synthetic ECGs in a real database's layout."""
-    from ecgjepa.simulation.database import simulate as run
-
-    with ProgressBar("simulating") as progress:
-        path = run(records, to, layout=layout, seed=seed, seconds=seconds, progress=progress)
-    print(f"{records:,} simulated ECGs in {path}")
-
-
-@app.command("databases")
-def describe(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them, with citations.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the databases this package reads, and what is known of them."""
-    from ecgjepa.databases.catalogue import CATALOGUE
-    from ecgjepa.databases.catalogue import describe as run
-
-    found = list(CATALOGUE.values()) if name is None else [run(name)]
-    if as_json:
-        print_json([database_as_json(item) for item in found])
-    elif name is None:
-        print_databases(found)
-    else:
-        print_database(found[0])
-
-
-@app.command()
-def formats(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them: what its files can tell.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the file formats this package reads, and what each can and cannot say."""
-    from ecgjepa.io.catalogue import NOT_READ, find_format
-    from ecgjepa.io.catalogue import formats as run
-
-    found = run() if name is None else (find_format(name),)
-    if as_json:
-        not_read = [{"name": each.name, "advice": each.advice} for each in NOT_READ]
-        read = [each._asdict() for each in found]
-        print_json({"read": read, "not_read": not_read} if name is None else read[0])
-    elif name is None:
-        print_formats(found, NOT_READ)
-    else:
-        print_format(found[0])
-
-
-@app.command()
-def fetch(
-    database: Annotated[str, typer.Argument(help="Name; `ecgjepa databases` lists them.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder; a download in it resumes.")],
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="GLOB", help="Records like this, and tables; repeatable."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=0, help="Records at most.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=16, help="Files at a time.")] = 4,
-    unpack: Annotated[bool, typer.Option(help="Unpack zip files.")] = True,
-    recheck: Annotated[bool, typer.Option("--recheck", help="Hash verified files again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
-    base_url: Annotated[
-        str | None,
-        typer.Option(help="Mirror, in place of https:// [default: $ECGJEPA_MIRROR]."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Download a database from its publisher, verified file by file."""
-    from ecgjepa.fetching.fetch import fetch as run
-
-    with ProgressBar("fetching MB") as progress:
-        result = run(
-            database,
-            to,
-            only=tuple(only or ()),
-            limit=limit,
-            jobs=jobs,
-            unpack=unpack,
-            recheck=recheck,
-            dry_run=dry_run,
-            base_url=base_url,
-            progress=progress,
-        )
-    if as_json:
-        print_json(fetch_as_json(result))
-    else:
-        print_fetch(result, dry_run)
-    if result.failures:
-        raise typer.Exit(FELL_SHORT)
 
 
 @app.command()
@@ -146,7 +28,13 @@ def prepare(
         str,
         typer.Option("--folds", help="train (each database's training folds), all, or e.g. 1-7."),
     ] = "train",
-    sampling_rate: Annotated[float, typer.Option("--sampling-rate", help="In Hz.")] = 500.0,
+    sampling_rate: Annotated[
+        float | None, typer.Option("--sampling-rate", help="In Hz [default: 500].")
+    ] = None,
+    for_preset: Annotated[
+        str | None,
+        typer.Option("--for", metavar="PRESET", help="Take its sampling rate and leads."),
+    ] = None,
     highpass: Annotated[
         float | None, typer.Option("--highpass", help="Remove baseline wander below this, in Hz.")
     ] = None,
@@ -175,9 +63,8 @@ def prepare(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read databases into a training store."""
+    """Read databases, or your own archive, into a store."""
     from ecgjepa.signals.acceptance import ON_BAD
-    from ecgjepa.signals.preprocessing import PreprocessingConfig
     from ecgjepa.store.codecs import CODECS
     from ecgjepa.store.prepare import prepare as run
     from ecgjepa.store.prepare import prepare_share
@@ -189,9 +76,7 @@ def prepare(
     options: dict[str, Any] = {
         "tables": named_folders(tables or []),
         "folds": folds if folds in ("train", "all") else parse_folds(folds),
-        "preprocessing": validated(
-            PreprocessingConfig, sampling_rate=sampling_rate, highpass_hz=highpass
-        ),
+        "preprocessing": _preprocessing(for_preset, sampling_rate, highpass),
         "records_per_shard": records_per_shard,
         "codec": codec,
         "on_bad": on_bad,
@@ -205,6 +90,34 @@ def prepare(
             return
         manifest = run(named_folders(databases), store, progress=progress, **options)
     _show_store(manifest, store, max_bad, as_json)
+
+
+def _preprocessing(
+    preset: str | None, sampling_rate: float | None, highpass: float | None
+) -> "PreprocessingConfig":
+    """Return how records are prepared, as options say or as a preset reads them.
+
+    Raises:
+        BadParameter: If an option contradicts the preset, or a value is impossible.
+    """
+    from ecgjepa.config import load_preset
+    from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+    if preset is None:
+        rate = 500.0 if sampling_rate is None else sampling_rate
+        return validated(PreprocessingConfig, sampling_rate=rate, highpass_hz=highpass)
+    data = load_preset(preset).data
+    if sampling_rate not in (None, data.sampling_rate):
+        raise typer.BadParameter(
+            f"--sampling-rate {sampling_rate:g} contradicts --for {preset}, which reads "
+            f"{data.sampling_rate:g} Hz; leave one of them out"
+        )
+    return validated(
+        PreprocessingConfig,
+        sampling_rate=data.sampling_rate,
+        leads=data.leads,
+        highpass_hz=highpass,
+    )
 
 
 @app.command()
@@ -251,7 +164,7 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Re-hash and recount a store; look for leaks and duplicates."""
+    """Check a store: bytes, leaks and duplicates."""
     from ecgjepa.checking.verify import verify as run
 
     with ProgressBar("verifying") as progress:

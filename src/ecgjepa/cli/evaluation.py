@@ -107,7 +107,10 @@ def probe(
         str, typer.Option("--layers", help="Average these layers, e.g. 4 or 5-8.")
     ] = "",
 ) -> None:
-    """Evaluate a frozen encoder, beside the same one untrained."""
+    """Judge a frozen encoder beside an untrained one.
+
+    A head is trained on its features, which stay as they are. Writes a model for 'predict'.
+    """
     from ecgjepa.evaluation.probe import probe as run
     from ecgjepa.protocols.settings import FROZEN
 
@@ -126,7 +129,7 @@ def finetune(
         bool, typer.Option(help="Also train the untrained encoder, to compare.")
     ] = True,
 ) -> None:
-    """Train encoder and head together."""
+    """Train encoder and head; write a model for 'predict'."""
     from ecgjepa.evaluation.finetune import finetune as run
     from ecgjepa.protocols.settings import TUNING
 
@@ -152,7 +155,7 @@ def compare(
     cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Compare objectives at equal compute, over seeds and protocols."""
+    """Compare objectives at equal compute, over seeds."""
     from ecgjepa.comparing.compare import compare as run
     from ecgjepa.results.layout import COMPARISON_TABLE
 
@@ -184,7 +187,10 @@ def compare_predictions(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether one model is better than another on the same test records."""
+    """Say which of two models is better, with p.
+
+    Both were tested on the same records; the difference is taken patient by patient.
+    """
     from ecgjepa.evaluation.predictions import compare_predictions as run
 
     comparison = run(first, against, model=model, second_model=second_model, metric=metric)

@@ -44,6 +44,7 @@ def sharing(
             verb(group(**taken), **given)  # type: ignore[call-arg]
 
         run.__name__, run.__doc__ = verb.__name__, verb.__doc__
+        run.__module__ = verb.__module__
         run.__annotations__ = {item.name: item.annotation for item in (*shared, *own)}
         run.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
         return run

@@ -20,9 +20,39 @@ from ecgjepa.cli.options import (
     ValidationFolds,
     split_of_folds,
 )
+from ecgjepa.cli.verbs import START
 from ecgjepa.terminal.plans import print_plan
 from ecgjepa.terminal.results import print_evaluations
 from ecgjepa.terminal.screen import ProgressBar, print_json
+from ecgjepa.terminal.settings import (
+    presets_as_json,
+    print_presets,
+    print_settings,
+    settings_as_json,
+)
+
+
+@app.command("presets")
+def preset_settings(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One of them, or a YAML file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the presets; of one, explain every setting.
+
+    With a name: each setting's value, the paper's value, its unit and meaning.
+    """
+    from ecgjepa.config import preset_settings as run
+
+    if name is None:
+        print_json(presets_as_json()) if as_json else print_presets()
+        return
+    settings = run(name)
+    if as_json:
+        print_json(settings_as_json(name, settings))
+    else:
+        print_settings(name, settings)
 
 
 @app.command()
@@ -42,7 +72,7 @@ def plan(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a pre-training run costs before anything is spent."""
+    """Say what a run costs before anything is spent."""
     from ecgjepa.planning.plan import plan as run
 
     found = run(
@@ -78,7 +108,7 @@ def pretrain(
     probe_validation_folds: Annotated[str, typer.Option(help="Folds it is scored on.")] = "9",
     cache: CacheOption = None,
 ) -> None:
-    """Pre-train an encoder: with JEPA, or as the preset says."""
+    """Pre-train an encoder on a store."""
     from ecgjepa.pretraining.loop import pretrain as run
 
     follower = None
@@ -107,13 +137,13 @@ def convert(
         str, typer.Option("--database", help="Whose published normalisation to fill in.")
     ] = "ptb-xl",
 ) -> None:
-    """Read or write checkpoints of the official implementation."""
+    """Read or write checkpoints of the paper's code."""
     from ecgjepa.official.convert import convert as run
 
     print(run(source, to, database=database))
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("demo"),
     data: Annotated[
@@ -131,7 +161,7 @@ def demo(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Run everything once, small: from ECG files to a report."""
+    """Run everything once, small: from ECGs to a report."""
     from ecgjepa.demonstration import demo as run
 
     with ProgressBar("     ") as progress:

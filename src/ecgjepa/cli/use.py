@@ -7,6 +7,7 @@ import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption
+from ecgjepa.cli.verbs import START
 from ecgjepa.terminal.results import print_prediction
 from ecgjepa.terminal.screen import (
     print_error,
@@ -73,7 +74,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
     out: Annotated[Path, typer.Option("--out", help="HTML file.")] = Path("report.html"),
 ) -> None:
-    """Write one HTML page on pre-training runs and evaluations."""
+    """Write one HTML page on runs and evaluations."""
     from ecgjepa.reporting.page import report as run
 
     print(run(runs, out))
@@ -85,7 +86,10 @@ def plot(
     out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
     describe: DescribeOption = None,
 ) -> None:
-    """Draw a 12-lead ECG on paper, true to size, and print what is noticed about it."""
+    """Draw a 12-lead ECG on paper, true to size.
+
+    What is noticed about the record is printed, and marked on the picture.
+    """
     from ecgjepa.reporting.ecg_paper import in_words, plot_with_findings
 
     plotted = plot_with_findings(file, out, description=describe)
@@ -97,7 +101,7 @@ def plot(
         raise typer.Exit(FELL_SHORT)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(as_json: JsonOption = False) -> None:
     """Say what is installed and what this machine can do."""
     from ecgjepa.environment import doctor as run

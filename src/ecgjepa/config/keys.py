@@ -97,5 +97,5 @@ def _meant(section: str, key: str) -> str:
     if close := did_you_mean(key, sections()[section].model_fields):
         return close
     names = {name for kind in sections().values() for name in kind.model_fields}
-    close = difflib.get_close_matches(key[:100], names, n=1, cutoff=0.8)
-    return f"; did you mean {' or '.join(keys_named(close[0]))}?" if close else ""
+    similar = difflib.get_close_matches(key[:100], names, n=1, cutoff=0.8)
+    return f"; did you mean {' or '.join(keys_named(similar[0]))}?" if similar else ""

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import re
+import shutil
 import sys
 import textwrap
 from typing import Any
@@ -84,7 +86,42 @@ def print_line(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Print one readable block to stderr."""
-    print(visible(f"ecgjepa: {text}"), file=sys.stderr)
+    print(to_width(visible(f"ecgjepa: {text}"), indent=9), file=sys.stderr)
+
+
+def to_width(text: str, *, indent: int = 2) -> str:
+    """Return text broken at blanks to the terminal's width; whole lines where there is none.
+
+    A log is searched by line, so it gets lines as long as they are, unless ``COLUMNS`` is set.
+
+    Args:
+        text: Lines.
+        indent: Blanks before what continues a line.
+    """
+    width = _columns()
+    if width is None:
+        return text
+    return "\n".join(
+        textwrap.fill(
+            line,
+            width=max(width - 1, 20),
+            subsequent_indent=" " * indent,
+            break_on_hyphens=False,
+            break_long_words=False,
+            drop_whitespace=True,
+            replace_whitespace=False,
+        )
+        if len(line) >= width
+        else line
+        for line in text.split("\n")
+    )
+
+
+def _columns() -> int | None:
+    """Return how wide the terminal is that stderr is shown on, or None if that is no terminal."""
+    if not (sys.stderr.isatty() or os.environ.get("COLUMNS", "").isdigit()):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def print_json(content: Any) -> None:  # noqa: ANN401
