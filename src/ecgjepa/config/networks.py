@@ -1,6 +1,6 @@
 """What one training example is, and the networks that see it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
@@ -12,6 +12,11 @@ LEAST_HERTZ, MOST_HERTZ = 25.0, 50_000.0
 MOST_LEADS = 64
 MOST_WINDOW_SECONDS = 3600.0
 MOST_WINDOW_SAMPLES = 1_000_000
+# How state-space layers compute: the network and its costs must agree. Above this number of steps a
+# Fourier transform is faster than a matrix product, below it is slower (benchmarks/state_space.py).
+LONGEST_PRODUCT = 320
+# Steps whose powers are computed one by one; the powers of whole blocks of steps are multiplied on.
+KERNEL_BLOCK = 16
 _MOST_WIDTH = 16_384
 _MOST_BLOCKS = 512
 
@@ -103,16 +108,23 @@ class MaskConfig(Section):
 
 
 class EncoderConfig(Section):
-    """The Vision Transformer over time patches.
+    """The network over time patches.
 
     Attributes:
+        architecture: ``vit`` is the paper's Vision Transformer. ``s4d`` is a stack of diagonal
+            state-space layers (docs/decisions/0034): it has no registers and no positions, and
+            sees a learned token in place of each hidden patch, so that hidden patches cost as much
+            as visible ones.
         num_leads: Leads of the input; one patch spans all of them, unless ``lead_patches``.
         patch_size (samples): Length of a patch.
         dim: Width of the encoder.
         depth: Number of blocks of the encoder.
-        num_heads: Attention heads of a block; they share the width evenly.
-        mlp_ratio: Width of the MLP relative to ``dim``.
-        num_registers: Learned tokens without a position, put before the patches.
+        num_heads: Attention heads of a block of a ``vit``, and of the attentive head of any
+            encoder; they share the width evenly.
+        mlp_ratio: Width of the MLP relative to ``dim``, in a ``vit``, predictor and decoder.
+        state_dim: Complex states of each channel and direction of an ``s4d``.
+        causal: Whether the features of an ``s4d`` depend on the past and present alone.
+        num_registers: Learned tokens without a position, put before the patches; 0 in an ``s4d``.
         norm_eps: Epsilon of the layer norms.
         positions: How tokens know their place in time, here and in the predictor: ``sinusoidal``
             (fixed, added; the paper), ``learned`` (a table, added) or ``rotary`` (queries and keys
@@ -121,17 +133,44 @@ class EncoderConfig(Section):
         lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
     """
 
+    architecture: Literal["vit", "s4d"] = "vit"
     num_leads: int = Field(12, ge=1, le=MOST_LEADS)
     patch_size: int = Field(25, ge=1, le=10_000)
     dim: int = Field(ge=2, le=_MOST_WIDTH)
     depth: int = Field(ge=1, le=_MOST_BLOCKS)
     num_heads: int = Field(ge=1, le=_MOST_WIDTH)
     mlp_ratio: float = Field(4.0, gt=0, le=64)
+    state_dim: int = Field(32, ge=1, le=1024)
+    causal: bool = False
     num_registers: int = Field(1, ge=0, le=1024)
     norm_eps: float = Field(1e-6, gt=0, le=0.1)
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     num_positions: int = Field(0, ge=0, le=MOST_WINDOW_SAMPLES)
     lead_patches: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_registers_to_fill_in(cls, given: Any) -> Any:  # noqa: ANN401
+        if isinstance(given, dict) and given.get("architecture") == "s4d":
+            return {"num_registers": 0, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _suits_architecture(self) -> "EncoderConfig":
+        if self.architecture == "vit":
+            if self.causal:
+                raise ValueError("causal is for architecture s4d; a vit sees all of a window")
+            return self
+        for name, found, expected in (
+            ("num_registers", self.num_registers, 0),
+            ("lead_patches", self.lead_patches, False),
+            ("positions", self.positions, "sinusoidal"),
+        ):
+            if found != expected:
+                raise ValueError(
+                    f"{name} is {found}, which architecture s4d cannot have: expected {expected}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> "EncoderConfig":
@@ -143,6 +182,11 @@ class EncoderConfig(Section):
                 f"num_positions {self.num_positions} is for positions learned, not {self.positions}"
             )
         return self
+
+    @property
+    def num_directions(self) -> int:
+        """Directions in time of an ``s4d``: forward, and backward unless it is causal."""
+        return 1 if self.causal else 2
 
     @property
     def tokens_per_patch(self) -> int:

@@ -3,9 +3,11 @@
 Tests compare every figure with what PyTorch counts or allocates.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 from ecgjepa.config import EncoderConfig, PredictorConfig, PretrainConfig
+from ecgjepa.config.networks import KERNEL_BLOCK, LONGEST_PRODUCT
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -99,6 +101,10 @@ def encoder_parameters(config: PretrainConfig) -> int:
     """Return the parameters of one encoder."""
     size = config.encoder
     inputs = size.patch_size if size.lead_patches else patch_values(config)
+    if size.architecture == "s4d":
+        # 2: mask token and final norm; of a block, its norm and the skip
+        blocks = size.depth * (2 * size.dim + _recurrence_parameters(size) + 2 * size.dim**2)
+        return size.dim * (inputs + 2) + blocks
     return size.dim * (
         inputs + size.num_registers + _table_rows(size) + 1  # 1: the final norm
     ) + size.depth * _block_parameters(size.dim, size.mlp_ratio)
@@ -126,7 +132,43 @@ def _block_parameters(dim: int, mlp_ratio: float) -> int:
     return dim * (4 * dim + 2 * int(dim * mlp_ratio) + 2)
 
 
+def _recurrence_parameters(size: EncoderConfig) -> int:
+    """Return the parameters of a layer's recurrences: a step, and of each state four numbers."""
+    return size.num_directions * size.dim * (1 + 4 * size.state_dim)
+
+
 # ---------------------------------------------------------------- operations
+
+
+def encoder_flops(config: PretrainConfig, visible: float) -> float:
+    """Return the operations of the encoder's blocks on a window, forward, without its embedding.
+
+    Args:
+        config: Settings of the run.
+        visible: Tokens that the encoder sees, registers aside. A state-space encoder computes the
+            hidden ones too.
+    """
+    size = config.encoder
+    if size.architecture == "s4d":
+        return _state_space_flops(config)
+    return blocks_flops(size, visible + size.num_registers, size.mlp_ratio)
+
+
+def _state_space_flops(config: PretrainConfig) -> float:
+    """Return the operations of all state-space blocks on a window, forward.
+
+    The kernels of a layer are computed once for all records that go through it together. A Fourier
+    transform of n numbers counts as 5/2 n log2 n, which `torch.utils.flop_counter` leaves out.
+    """
+    size, steps = config.encoder, config.num_patches
+    blocks = math.ceil(steps / KERNEL_BLOCK) * KERNEL_BLOCK
+    kernels = 2 * size.num_directions * size.dim * blocks * 2 * size.state_dim
+    if steps <= LONGEST_PRODUCT:
+        convolution = 2.0 * size.dim * steps**2
+    else:
+        convolution = 2 * size.dim * 2.5 * 2 * steps * math.log2(2 * steps)
+    mixing = 2 * steps * size.dim * 2 * size.dim
+    return size.depth * (convolution + mixing + kernels / part_size(config))
 
 
 def embedding_flops(config: PretrainConfig) -> int:
@@ -158,6 +200,9 @@ def block_bytes(
     GELU, query, key and value: 6 widths and 2 hidden widths in the type products run in. Each
     norm adds two numbers a token; attention one a head, or one a head and pair of tokens.
     """
+    if isinstance(shape, EncoderConfig) and shape.architecture == "s4d":
+        # The inputs of norm, convolution and GELU, that of the mix and both halves of its output.
+        return config.num_patches * (6 * FLOAT_BYTES * shape.dim + 2 * FLOAT_BYTES)
     hidden = int(shape.dim * config.encoder.mlp_ratio)
     # Fused attention keeps its inputs: with rotary positions those are not the qkv layer's
     # outputs, which stay as long as the value, a view of them.

@@ -12,6 +12,7 @@ from ecgjepa.objectives.costs import (
     Parameters,
     blocks_flops,
     embedding_flops,
+    encoder_flops,
     encoder_parameters,
     masked_activation_bytes,
     narrow_parameters,
@@ -165,14 +166,13 @@ class JepaObjective(Objective):
         context = visible * self._mean_context_leads()
         hidden = (config.num_patches - visible) * encoder.tokens_per_patch
         tokens = context + hidden  # of the predictor
-        seen, whole = context + encoder.num_registers, config.num_tokens + encoder.num_registers
         embedding = embedding_flops(config)
         projections = 2 * encoder.dim * predictor.dim * tokens  # visible in, masked out
         return Flops(
             # A backward pass is two products for each of the forward pass; the signal has no
             # gradient.
-            context_encoder=2 * embedding + 3 * blocks_flops(encoder, seen, encoder.mlp_ratio),
-            target_encoder=embedding + blocks_flops(encoder, whole, encoder.mlp_ratio),
+            context_encoder=2 * embedding + 3 * encoder_flops(config, context),
+            target_encoder=embedding + encoder_flops(config, config.num_tokens),
             predictor=3 * (projections + blocks_flops(predictor, tokens, encoder.mlp_ratio)),
         )
 

@@ -12,6 +12,7 @@ from ecgjepa.objectives.costs import (
     Parameters,
     blocks_flops,
     embedding_flops,
+    encoder_flops,
     encoder_parameters,
     masked_activation_bytes,
     narrow_parameters,
@@ -152,7 +153,7 @@ class MaeObjective(Objective):
         """Return the operations per record and step: visible patches, then all in the decoder."""
         config, encoder, decoder = self.config, self.config.encoder, self.config.mae.decoder
         visible, patches, ratio = self.num_visible, config.num_patches, encoder.mlp_ratio
-        blocks = blocks_flops(encoder, visible + encoder.num_registers, ratio)
+        blocks = encoder_flops(config, visible)
         ends = 2 * decoder.dim * (visible * encoder.dim + patches * patch_values(config))
         inner = blocks_flops(decoder, patches, ratio)
         return Flops(2 * embedding_flops(config) + 3 * blocks, 0.0, 3 * (ends + inner))

@@ -9,8 +9,8 @@ from ecgjepa.objectives.costs import (
     INDEX_BYTES,
     Numbers,
     block_bytes,
-    blocks_flops,
     embedding_flops,
+    encoder_flops,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span
@@ -112,9 +112,7 @@ class ViewsObjective(Objective):
 
     def encoder_flops(self) -> float:
         """Return the operations of the encoder on one view, forward, without its embedding."""
-        encoder = self.config.encoder
-        tokens = self.config.num_patches + encoder.num_registers
-        return blocks_flops(encoder, tokens, encoder.mlp_ratio)
+        return encoder_flops(self.config, self.config.num_patches)
 
     def online_flops(self) -> float:
         """Return the operations of the trained encoder on two views, forward and backward."""

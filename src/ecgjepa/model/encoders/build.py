@@ -2,6 +2,7 @@
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.encoders.s4d import StateSpaceEncoder
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 
 
@@ -12,4 +13,5 @@ def build_encoder(config: EncoderConfig, *, dropout: float = 0.0) -> Encoder:
         config: Architecture.
         dropout: Dropout of the blocks' branches while training; 0 in pre-training.
     """
-    return VisionTransformer(config, dropout=dropout)
+    made = StateSpaceEncoder if config.architecture == "s4d" else VisionTransformer
+    return made(config, dropout=dropout)
