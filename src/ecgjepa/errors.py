@@ -80,6 +80,14 @@ class LeadError(RecordError):
     reason = "unusable_leads"
 
 
+class InputError(EcgjepaError):
+    """What should be predicted or encoded cannot be listed: no file, no list, or no such store."""
+
+
+class OutputError(EcgjepaError):
+    """A table cannot be written: it is another request's, finished, or being written."""
+
+
 class DatabaseError(EcgjepaError):
     """A folder is not laid out as the database it is said to hold."""
 

@@ -177,7 +177,12 @@ def claim(path: Path, content: dict[str, Any]) -> list[str]:
         write_json(path, content)
         return []
     there = json.loads(path.read_text(encoding="utf-8"))
-    return list(_differences(there, json.loads(json.dumps(content))))
+    return differences(there, json.loads(json.dumps(content)))
+
+
+def differences(there: Any, asked: Any) -> list[str]:  # noqa: ANN401
+    """Return a line for each field in which JSON content differs from what is asked for."""
+    return list(_differences(there, asked))
 
 
 def _differences(there: Any, asked: Any, name: str = "") -> Iterator[str]:  # noqa: ANN401

@@ -17,9 +17,8 @@ import pandas as pd
 from ecgjepa.databases.archive_table import described, undescribed
 from ecgjepa.databases.listing import Entry, Listing, Skip, is_simulated, simulated_notice
 from ecgjepa.errors import DatabaseError
-from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES
-from ecgjepa.io.arrays.description import EXAMPLE, FOLDER_DESCRIPTIONS
-from ecgjepa.io.folders import find_files, kinds_of, written_out
+from ecgjepa.io import EXPECTED, PACKAGES
+from ecgjepa.io.folders import find_files, how_to_describe, kinds_of, written_out
 from ecgjepa.io.opening import ending, without_ending
 
 
@@ -42,7 +41,7 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
             raise DatabaseError(f"{database}: {refused[0].detail}; no other ECG file is there")
         raise DatabaseError(
             f"{database}: no ECG file anywhere below {root}; expected {EXPECTED}{kinds_of(others)}"
-            f"{_how_to_describe(others)}"
+            f"{how_to_describe(others)}"
         )
     _require_packages(database, files)
     paths = _named(files)
@@ -136,15 +135,4 @@ def _other_files(others: list[str]) -> tuple[str, ...]:
     if not others:
         return ()
     words = f"{len(others):,} files are not ECGs by their names and not used{kinds_of(others)}"
-    return (words + _how_to_describe(others),)
-
-
-def _how_to_describe(others: list[str]) -> str:
-    """Return how arrays and tables that nothing describes become ECGs, or no words."""
-    found = [path for path in others if ending(path) in DESCRIBED_ONLY]
-    if not found:
-        return ""
-    return (
-        f"; {written_out(found[0])} and its like are ECGs only if a file beside them, such as "
-        f"{FOLDER_DESCRIPTIONS[0]}, tells {EXAMPLE}"
-    )
+    return (words + how_to_describe(others),)

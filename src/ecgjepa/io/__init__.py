@@ -21,7 +21,7 @@ from ecgjepa.io.content import named_errors
 from ecgjepa.io.devices import is_fhir as is_fhir
 from ecgjepa.io.devices import recognise_device
 from ecgjepa.io.dicom import is_dicom, read_dicom
-from ecgjepa.io.edf import read_edf
+from ecgjepa.io.edf import begins_as_edf, read_edf
 from ecgjepa.io.opening import ending, is_regular, read_head
 from ecgjepa.io.wfdb import Damaged as Damaged
 from ecgjepa.io.wfdb import read_wfdb_exact
@@ -81,8 +81,7 @@ def read_exact(
         raise RecordFormatError(f"{path}: is a folder; expected one ECG file, such as {path}/x.hea")
     # The samples of a WFDB record could look like anything: its header decides.
     place = None if description is None else Path(description)
-    is_other = (own := ending(path.name)) in PACKAGES and own != _MAYBE_SIGNALS
-    if not is_other and place is None and (header := _wfdb_header(path)):
+    if place is None and (header := header_of(path)):
         return read_wfdb_exact(header, damaged=damaged)
     if not path.exists():
         raise RecordFormatError(
@@ -91,6 +90,15 @@ def read_exact(
     kind, reader = _recognise(path, damaged, place)
     with named_errors(path, kind):
         return reader(path)
+
+
+def header_of(path: Path) -> Path | None:
+    """Return the header of the WFDB record that a path names, or None if it names no such record.
+
+    The path may be that of the header, of a signal file, or have no ending.
+    """
+    is_other = (own := ending(path.name)) in PACKAGES and own != _MAYBE_SIGNALS
+    return None if is_other else _wfdb_header(path)
 
 
 def _wfdb_header(path: Path) -> Path | None:
@@ -140,7 +148,7 @@ def _described(path: Path, head: bytes, own: str, place: Path | None) -> tuple[s
         return "HDF5", partial(read_hdf5, place=place)
     if head.startswith(b"MATLAB 5.0") or own == ".mat":
         return "MATLAB", partial(read_matlab, place=place)
-    if head.startswith((b"0       ", b"\xffBIOSEMI")):
+    if begins_as_edf(head):
         return "EDF", partial(read_edf, place=place)
     is_table = own in (".csv", ".tsv", ".txt") or (place is not None and own not in PACKAGES)
     return ("table", partial(read_text, place=place)) if is_table else None

@@ -37,6 +37,11 @@ _BEFORE = re.compile(r"^(?:ecg|ekg|lead)[\s_\-:.]*(?=.)", re.IGNORECASE)
 _LEAST_TAIL = 0.1
 
 
+def begins_as_edf(head: bytes) -> bool:
+    """Return whether a file begins as EDF or BDF do."""
+    return head.startswith((b"0       ", b"\xffBIOSEMI"))
+
+
 def read_edf(path: Path, place: Path | None = None) -> Record:
     """Read the ECG leads of an EDF, EDF+ or BDF file.
 

@@ -9,10 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 from ecgjepa.errors import RecordError
-from ecgjepa.io.arrays.description import FOLDER_DESCRIPTIONS, is_described
-from ecgjepa.io.catalogue import DESCRIBED_ONLY, packages
-from ecgjepa.io.devices import is_fhir
-from ecgjepa.io.opening import ending, without_ending
+from ecgjepa.io.arrays.description import EXAMPLE, FOLDER_DESCRIPTIONS, is_described
+from ecgjepa.io.catalogue import DESCRIBED_ONLY, not_read, packages
+from ecgjepa.io.devices import is_fhir, recognise_device
+from ecgjepa.io.dicom import is_dicom
+from ecgjepa.io.edf import begins_as_edf
+from ecgjepa.io.opening import ending, is_regular, read_head, without_ending
 from ecgjepa.io.wfdb.header import read_header
 
 # `ecgjepa.simulation` puts this file beside what it writes.
@@ -24,12 +26,20 @@ _WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
 _DESCRIPTION_ENDINGS = (".json", ".yaml", ".yml")
 # Endings of recorders' files that WFDB's annotations have too.
 _ANNOTATIONS = {".ecg"}
+# Lists of files, thumbnails and settings that systems leave in folders.
+_SYSTEM_FILES = {"dicomdir", "thumbs.db", "desktop.ini"}
+# What is recognised in order to refuse it, but lies in folders for other reasons than as an ECG.
+_NO_RECORDING = {"a web page", "an Office document"}
 
 
-def find_files(root: Path) -> tuple[list[str], list[str]]:
+def find_files(root: Path, *, is_deep: bool = True) -> tuple[list[str], list[str]]:
     """Return the ECG files below a folder and all others, as paths relative to it.
 
     Signals and annotations of a record, segments of a longer one and descriptions are in neither.
+
+    Args:
+        root: The folder.
+        is_deep: Look into the folders below it, too.
 
     Raises:
         OSError: If a folder cannot be read; without its files the list would be short unnoticed.
@@ -43,9 +53,43 @@ def find_files(root: Path) -> tuple[list[str], list[str]]:
         ecgs, rest = _sort_out(Path(folder), names)
         files += [prefix + name for name in ecgs]
         others += [prefix + name for name in rest]
+        if not is_deep:
+            break
     segments = _segments(root, [path for path in files if path.endswith(".hea")])
     kept = [path for path in files if path not in segments]
     return sorted(kept, key=lambda path: path.split("/")), others
+
+
+def begins_as_recording(path: Path) -> bool:
+    """Return whether a file whose name tells nothing begins as an ECG, or as the print of one.
+
+    Carts export DICOM without an ending, and ECGs as PDF or JPEG. Tables and arrays, which only a
+    description makes ECGs, are not opened.
+    """
+    own, name = ending(path.name), path.name.lower()
+    if name.startswith(".") or name in _SYSTEM_FILES or own in DESCRIBED_ONLY or own == ".json":
+        return False
+    if not is_regular(path):
+        return False
+    try:
+        head = read_head(path)
+    except RecordError:
+        return False
+    if is_dicom(head) or begins_as_edf(head) or recognise_device(path, head, "raise") is not None:
+        return True
+    unread = not_read(head)
+    return unread is not None and unread.name not in _NO_RECORDING
+
+
+def how_to_describe(others: list[str]) -> str:
+    """Return how arrays and tables that nothing describes become ECGs, or no words."""
+    found = [path for path in others if ending(path) in DESCRIBED_ONLY]
+    if not found:
+        return ""
+    return (
+        f"; {written_out(found[0])} and its like are ECGs only if a file beside them, such as "
+        f"{FOLDER_DESCRIPTIONS[0]}, tells {EXAMPLE}"
+    )
 
 
 def _stop(error: OSError) -> None:

@@ -1,0 +1,266 @@
+"""What a user names becomes records in one order, each once: `find_inputs`.
+
+- A file is a record, whatever it is: if it cannot be read, its row says why. A signal file stands
+  for its WFDB header.
+- Below a folder, a file is a record if it is an ECG by its name (`ecgjepa.io.folders`), or begins
+  as an ECG or as the print of one: a JPEG among ECGs gets a row that says that it is a picture.
+  Other files, and all that are hidden, get none; they are counted and named.
+- A pattern such as ``2024/*.xml`` stands for the files and folders that it fits, by the same rule.
+- ``@list.txt``, and a table with a column ``file``, stand for the files that they name.
+- A prepared store stands for its records.
+"""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from ecgjepa.errors import InputError, RecordError
+from ecgjepa.inference.inputs.lists import is_table_of_files, read_list
+from ecgjepa.inference.inputs.stored import StoredRecords, is_store
+from ecgjepa.inference.sources import read_source
+from ecgjepa.io import EXPECTED, header_of
+from ecgjepa.io.folders import (
+    begins_as_recording,
+    find_files,
+    how_to_describe,
+    kinds_of,
+    written_out,
+)
+from ecgjepa.signals.acceptance import OnBad, Usable, prepare_each
+from ecgjepa.signals.preprocessing import PreprocessingConfig
+
+Name = TypeVar("Name", str, Path)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that are read one after the other.
+
+    Attributes:
+        names: Their names, as rows of a table give them.
+    """
+
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Records in one order, each once.
+
+    Attributes:
+        sections: Files and stores, in the order in which they were named.
+        notices: What was found and is not a record, counted and named.
+    """
+
+    sections: tuple[Files | StoredRecords, ...]
+    notices: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """Return the name of every record: a file, or ``STORE#DATABASE/RECORD``."""
+        return [name for section in self.sections for name in section.names]
+
+    def usable(
+        self,
+        config: PreprocessingConfig,
+        *,
+        first: int = 0,
+        leads: Sequence[str] | None = None,
+        on_bad: OnBad = "skip",
+        description: str | Path | None = None,
+    ) -> Iterator[tuple[str, Usable | RecordError]]:
+        """Yield each record as a model needs it, or why it cannot be used; a few are read ahead.
+
+        Args:
+            config: Preprocessing of the model.
+            first: Records to leave out at the beginning.
+            leads: Leads that are needed, by default all of ``config``.
+            on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough.
+            description: File that describes arrays and tables; None for those beside them.
+
+        Raises:
+            InputError: If a store was not prepared as the model needs it.
+        """
+        for section in self.sections:
+            skipped, first = first, max(0, first - len(section.names))
+            if skipped >= len(section.names):
+                continue
+            if isinstance(section, StoredRecords):
+                yield from section.usable(config, skipped, leads)
+                continue
+            files = section.names[skipped:]
+            sources = ((file, read_source(file, on_bad, description)) for file in files)
+            yield from prepare_each(sources, config, leads)
+
+
+def find_inputs(
+    named: Iterable[str | Path],
+    *,
+    lists: Iterable[str | Path] = (),
+    listed: Iterable[str] = (),
+    without: Iterable[Path] = (),
+) -> Inputs:
+    """List the records that a user names.
+
+    Args:
+        named: Files, folders, patterns, prepared stores, tables with a column ``file``, and lists
+            as ``@list.txt``.
+        lists: More lists: text files with a name a line, or tables.
+        listed: Files, folders and stores that a list named.
+        without: Files that are not records though a folder holds them, such as the output.
+
+    Raises:
+        InputError: If a list is missing or empty, or no record is named.
+        OSError: If a folder cannot be read.
+    """
+    finder = _Finder(without)
+    for name in named:
+        finder.add(str(name))
+    for path in lists:
+        finder.add_list(Path(path))
+    for name in listed:
+        finder.add_listed(name)
+    found = Inputs(tuple(finder.sections), tuple(finder.notices))
+    if not any(section.names for section in found.sections):
+        raise InputError("; ".join(finder.notices) or "no ECG file, folder or list is named")
+    return found
+
+
+def one_or_several(files: Iterable[str | Path] | str | Path) -> Iterable[str | Path]:
+    """Return what is named as several names; a single text is not taken letter by letter."""
+    return (files,) if isinstance(files, str | os.PathLike) else files
+
+
+def sections_of(files: Iterable[str | Path] | str | Path) -> Iterator[Files | StoredRecords]:
+    """Yield files as they are given, one after the other, and what folders and stores stand for.
+
+    Unlike `find_inputs`, it leaves a list of files as it is, so that each has its row.
+    """
+    for file in one_or_several(files):
+        if os.path.isdir(file) or _is_pattern(str(file)):  # noqa: PTH112, of each of a million
+            yield from find_inputs([file]).sections
+        else:
+            yield Files([str(file)])
+
+
+class _Finder:
+    """Collects records; one that is named twice counts once."""
+
+    def __init__(self, without: Iterable[Path]) -> None:
+        self.sections: list[Files | StoredRecords] = []
+        self.notices: list[str] = []
+        self._seen = {os.path.abspath(path) for path in without}  # noqa: PTH100
+
+    def add(self, name: str) -> None:
+        """Add what one argument stands for."""
+        path = Path(name)
+        if name.startswith("@") and not path.exists():
+            self.add_list(Path(name[1:]))
+        elif path.is_dir():
+            self._add_folder(name, path)
+        elif _is_pattern(name):
+            self._add_pattern(name)
+        elif is_table_of_files(path):
+            self.add_list(path)
+        else:
+            self._add_file(name, header_of(path))
+
+    def add_list(self, path: Path) -> None:
+        """Add the files, folders and stores that a list names."""
+        for name in read_list(path):
+            self.add_listed(name)
+
+    def add_listed(self, name: str) -> None:
+        """Add what a line of a list stands for."""
+        path = Path(name)
+        if path.is_dir():
+            self._add_folder(name, path)
+        else:
+            self._add_file(name, header_of(path))
+
+    def _add_file(self, name: str, header: Path | None) -> None:
+        shown = name if header is None else str(header)
+        if not self._is_new(shown):
+            return
+        if not self.sections or isinstance(self.sections[-1], StoredRecords):
+            self.sections.append(Files())
+        self.sections[-1].names.append(shown)
+
+    def _is_new(self, name: str) -> bool:
+        place = os.path.abspath(name)  # noqa: PTH100, as text: ten times faster
+        is_new = place not in self._seen
+        self._seen.add(place)
+        return is_new
+
+    def _add_folder(self, name: str, path: Path) -> None:
+        if is_store(path):
+            if self._is_new(name):
+                self.sections.append(StoredRecords(path))
+            return
+        files, others = find_files(path)
+        shown, hidden = _apart(others)
+        kept, more = _apart(files)
+        recordings = [other for other in shown if begins_as_recording(path / other)]
+        names = sorted([*kept, *recordings], key=lambda file: file.split("/"))
+        for file in names:
+            self._add_file(str(path / file), None)
+        known = set(recordings)
+        self._notice(name, [other for other in shown if other not in known], [*hidden, *more])
+        if not names:
+            self.notices.append(f"{name}: no ECG file anywhere below it; expected {EXPECTED}")
+
+    def _add_pattern(self, pattern: str) -> None:
+        matched = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207, absolute or not
+        if not matched:
+            self.notices.append(f"{pattern}: no file is named so")
+        others: list[str] = []
+        listed: dict[str, set[str]] = {}
+        for name in matched:
+            path = Path(name)
+            if path.is_dir():
+                self._add_folder(name, path)
+                continue
+            folder = str(path.parent)
+            if folder not in listed:
+                listed[folder] = _records_in(path.parent)
+            if path.name in listed[folder] or begins_as_recording(path):
+                self._add_file(name, None)
+            elif (header := header_of(path)) is not None:
+                self._add_file(str(header), None)
+            else:
+                others.append(name)
+        self._notice(pattern, others, [])
+
+    def _notice(self, name: str, others: list[str], hidden: list[str]) -> None:
+        others = [file for file in others if self._is_unknown(name, file)]
+        if others:
+            words = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+            self.notices.append(
+                f"{name}: {words} not ECGs by name or content and not used{kinds_of(others)}, such "
+                f"as {written_out(others[0])}{how_to_describe(others)}"
+            )
+        if hidden:
+            words = "1 hidden file is" if len(hidden) == 1 else f"{len(hidden):,} hidden files are"
+            self.notices.append(f"{name}: {words} not used, such as {written_out(hidden[0])}")
+
+    def _is_unknown(self, folder: str, file: str) -> bool:
+        """Return whether a file is not the output itself."""
+        return os.path.abspath(os.path.join(folder, file)) not in self._seen  # noqa: PTH100, PTH118
+
+
+def _records_in(folder: Path) -> set[str]:
+    """Return the names of the ECGs that lie in a folder itself."""
+    return set(find_files(folder, is_deep=False)[0])
+
+
+def _apart(files: list[str]) -> tuple[list[str], list[str]]:
+    """Tell apart the files that are hidden, or lie in a hidden folder."""
+    hidden = [file for file in files if file.startswith(".") or "/." in file]
+    unseen = set(hidden)
+    return [file for file in files if file not in unseen], hidden
+
+
+def _is_pattern(name: str) -> bool:
+    return glob.has_magic(name) and not os.path.lexists(name)

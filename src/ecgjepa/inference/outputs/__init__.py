@@ -1,0 +1,1 @@
+"""Tables of predictions and of features, written in parts, so that a killed run resumes."""

@@ -1,0 +1,268 @@
+"""A long output on its way: parts in a folder beside it, put together at the end.
+
+``table.csv.parts/`` says in ``request.json`` what it is for, and holds a folder for each part:
+``part-000000000-000000512`` is of the first 512 inputs. A part appears whole or not at all, so a
+killed run resumes behind the last one. ``table.csv.summary.json`` says what a finished table is of.
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ecgjepa.errors import OutputError
+from ecgjepa.files import (
+    claim,
+    differences,
+    read_versioned,
+    remove_partial,
+    replacing,
+    replacing_folder,
+    sha256_of_file,
+    temporary_name,
+    write_json,
+)
+from ecgjepa.locks import LOCK_FILE, working_in
+from ecgjepa.version import __version__
+
+FORMAT_VERSION = 1
+PARTS, SUMMARY = ".parts", ".summary.json"
+_REQUEST, _FACTS = "request.json", "facts.json"
+_PART = re.compile(r"part-(\d{9,})-(\d{9,})")
+_REMEDY = "Choose another file, or replace this one with --overwrite"
+
+Write = Callable[[Path], None]
+Merge = Callable[[IO[bytes], list[Path]], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input without a result.
+
+    Attributes:
+        file: Its name.
+        reason: A short code, for counting.
+        error: Why it could not be used.
+    """
+
+    file: str
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a finished output holds.
+
+    Attributes:
+        path: The output.
+        num_inputs: Inputs that were named.
+        num_rows: Rows of the output.
+        failures: Inputs without a result, in their order.
+        notices: What was found among the inputs and is not a record.
+        num_resumed: Inputs that an earlier run had finished.
+    """
+
+    path: Path
+    num_inputs: int
+    num_rows: int
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[str, ...] = ()
+    num_resumed: int = field(default=0, compare=False)
+
+    @property
+    def num_used(self) -> int:
+        """Inputs with a result."""
+        return self.num_inputs - len(self.failures)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Number of inputs without a result, by reason, the commonest first."""
+        return dict(Counter(failure.reason for failure in self.failures).most_common())
+
+
+class Parts:
+    """The parts of an output that is being written; `writing` makes one.
+
+    Attributes:
+        out: The output.
+        done: Inputs whose rows are in a part: the first of all.
+        num_resumed: Of these, those of an earlier run.
+    """
+
+    def __init__(self, out: Path, request: Mapping[str, Any]) -> None:
+        """Find the parts of an earlier run."""
+        self.out = out
+        self._folder = parts_folder(out)
+        self._request = dict(request)
+        self._places = self._find()
+        self.done = self.num_resumed = _bounds(self._places[-1])[1] if self._places else 0
+
+    def _find(self) -> list[Path]:
+        places = sorted(self._folder.glob("part-*"), key=_bounds)
+        expected = 0
+        for place in places:
+            first, stop = _bounds(place)
+            if first != expected or stop <= first:
+                raise OutputError(
+                    f"{place}: expected a part that begins with input {expected}; the folder is "
+                    "damaged. Begin anew with --restart"
+                )
+            expected = stop
+        return places
+
+    def add(self, count: int, num_rows: int, failures: list[Failure], write: Write) -> None:
+        """Write the next part.
+
+        Args:
+            count: Inputs that it is of.
+            num_rows: Rows that it holds.
+            failures: Inputs of it without a result.
+            write: Writes its files into a folder.
+        """
+        stop = self.done + count
+        place = self._folder / f"part-{self.done:09d}-{stop:09d}"
+        with replacing_folder(place) as folder:
+            write(folder)
+            content = {"rows": num_rows, "failures": [vars(failure) for failure in failures]}
+            write_json(folder / _FACTS, content)
+        self._places.append(place)
+        self.done = stop
+
+    def finish(self, merge: Merge, notices: tuple[str, ...]) -> Written:
+        """Put the parts together, write the summary and remove the parts.
+
+        Args:
+            merge: Writes the output from the folders of its parts.
+            notices: What was found among the inputs and is not a record.
+        """
+        with replacing(self.out) as stream:
+            merge(stream, self._places)
+        facts = [json.loads((place / _FACTS).read_text()) for place in self._places]
+        failures = tuple(Failure(**each) for one in facts for each in one["failures"])
+        num_rows = sum(one["rows"] for one in facts)
+        written = Written(self.out, self.done, num_rows, failures, notices, self.num_resumed)
+        _write_summary(written, self._request)
+        _remove_parts(self._folder)
+        return written
+
+
+@contextmanager
+def writing(
+    out: Path, request: Mapping[str, Any], *, restart: bool = False, overwrite: bool = False
+) -> Iterator[Parts | Written]:
+    """Work on an output alone: on its parts, or not at all where it is finished.
+
+    Args:
+        out: The output.
+        request: JSON content that says what it is of.
+        restart: Give up the parts of another request.
+        overwrite: Replace a finished output of another request.
+
+    Raises:
+        OutputError: If another process writes it, if there is an output of another request, or
+            parts of one; the message says how they differ.
+    """
+    request = {"format_version": FORMAT_VERSION, "software_version": __version__, **request}
+    folder = parts_folder(out)
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; expected the name of a file to write")
+    with working_in(folder, OutputError, "another run"):
+        try:
+            if not (folder / _REQUEST).is_file():
+                finished = _finished(out, request, is_welcome=overwrite)
+                if finished is not None:
+                    yield finished
+                    return
+            remove_partial(folder)
+            remove_partial(out.parent)
+            if restart:
+                _remove_parts(folder)
+            if found := claim(folder / _REQUEST, request):
+                raise OutputError(
+                    f"{folder}: was begun with another request, which differs in "
+                    f"{'; '.join(found)}. Finish it with the command that began it, or begin anew "
+                    "with --restart"
+                )
+            yield Parts(out, request)
+        finally:
+            if not any(folder.glob("part-*")):
+                (folder / _REQUEST).unlink(missing_ok=True)
+
+
+def parts_folder(out: Path) -> Path:
+    """Return the folder of an output's parts."""
+    return out.with_name(out.name + PARTS)
+
+
+def summary_file(out: Path) -> Path:
+    """Return the file that says what an output is of."""
+    return out.with_name(out.name + SUMMARY)
+
+
+def _finished(out: Path, request: Mapping[str, Any], *, is_welcome: bool) -> Written | None:
+    """Return what a finished output holds, or None if it is to be written.
+
+    Raises:
+        OutputError: If it is another request's, and may not be replaced.
+    """
+    if not out.exists():
+        return None
+    if not (place := summary_file(out)).is_file():
+        if is_welcome:
+            return None
+        raise OutputError(f"{out}: is there already, and nothing tells what it is of. {_REMEDY}")
+    content, _ = read_versioned(place, (FORMAT_VERSION,), OutputError, remedy=_REMEDY)
+    try:
+        failures = tuple(Failure(**each) for each in content["failures"])
+        total, rows, notices = content["inputs"], content["rows"], tuple(content["notices"])
+        there, sha256 = content["request"], content["sha256"]
+    except (KeyError, TypeError):
+        raise OutputError(f"{place}: damaged. {_REMEDY}") from None
+    found = differences(there, json.loads(json.dumps(request)))
+    is_changed = sha256 != sha256_of_file(out)
+    if not found and not is_changed:
+        return Written(out, total, rows, failures, notices, num_resumed=total)
+    if is_welcome:
+        return None
+    words = "was changed since it was written" if is_changed else f"differs in {'; '.join(found)}"
+    raise OutputError(f"{out}: is there already, and {words}. {_REMEDY}")
+
+
+def _write_summary(written: Written, request: Mapping[str, Any]) -> None:
+    content = {
+        "format_version": FORMAT_VERSION,
+        "file": written.path.name,
+        "sha256": sha256_of_file(written.path),
+        "inputs": written.num_inputs,
+        "rows": written.num_rows,
+        "with_result": written.num_used,
+        "failed": written.reasons,
+        "failures": [vars(failure) for failure in written.failures],
+        "notices": list(written.notices),
+        "request": dict(request),
+    }
+    write_json(summary_file(written.path), content)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove parts, the last first, and what they are for; the lock stays."""
+    for place in sorted(folder.glob("part-*"), reverse=True):
+        # Whoever kills this leaves a part whole or not at all.
+        shutil.rmtree(place.replace(temporary_name(place)))
+    (folder / _REQUEST).unlink(missing_ok=True)
+    for other in folder.iterdir():
+        if other.name != LOCK_FILE:
+            raise OutputError(f"{other}: is not part of the output; move it away")
+
+
+def _bounds(place: Path) -> tuple[int, int]:
+    match = _PART.fullmatch(place.name)
+    if match is None:
+        raise OutputError(f"{place}: is not a part of the output; move it away")
+    return int(match[1]), int(match[2])
