@@ -6,34 +6,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int16
+from jaxtyping import Int16
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ecgjepa.errors import ModelFolderError, RecordError
 from ecgjepa.inference.batches import mean_outputs
+from ecgjepa.inference.inputs.arrays import records_of_array
+from ecgjepa.inference.inputs.named import usable_each, warn_of_errors
+from ecgjepa.inference.interpretation import Facts, interpret
 from ecgjepa.inference.prediction import Prediction
-from ecgjepa.inference.sources import read_source
-from ecgjepa.inference.windows import RecordWindows, chunk_size, outputs_of_logits, windows_of
+from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
+from ecgjepa.model.distribution import FeatureDistribution
 from ecgjepa.model.folder import ModelConfig, find_model, load_distribution, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskConfig
-from ecgjepa.signals.acceptance import OnBad, Source, Usable, prepare_each
-from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.acceptance import OnBad, Usable, prepare_each
+from ecgjepa.signals.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class _Facts(NamedTuple):
-    """What a prediction says of its file, beside what the model gives."""
-
-    record: str
-    duration: float
-    sampling_rate: float
-    quality_score: float
-    findings: tuple[Issue, ...]
 
 
 class Model(NamedTuple):
@@ -52,7 +45,7 @@ class Model(NamedTuple):
 
     def predict(
         self,
-        files: Sequence[str | Path],
+        files: Iterable[str | Path] | str | Path,
         *,
         on_bad: OnBad = "skip",
         description: str | Path | None = None,
@@ -62,19 +55,21 @@ class Model(NamedTuple):
         What can be used is what `ecgjepa.prepare` would store.
 
         Args:
-            files: ECG files of any format and rate.
+            files: ECG files of any format and rate, each of which has a prediction. A folder, a
+                pattern such as ``2024/*.xml`` and a prepared store stand for all their records.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
                 ``raise`` stops at the first file that cannot be used.
             description: File that describes arrays and tables; None for those beside them.
 
         Raises:
             RecordError: With ``raise``.
+            InputError: If a folder holds no ECG, or a store was prepared for another model.
         """
         return list(self.predict_each(files, on_bad=on_bad, description=description))
 
     def predict_each(
         self,
-        files: Iterable[str | Path],
+        files: Iterable[str | Path] | str | Path,
         *,
         on_bad: OnBad = "skip",
         description: str | Path | None = None,
@@ -91,8 +86,20 @@ class Model(NamedTuple):
             >>> [prediction.error for prediction in model.predict_each(files)]
             [None]
         """
-        sources = ((str(file), read_source(file, on_bad, description)) for file in files)
-        for file, found in self._predictions(sources):
+        usable = usable_each(
+            files, self.config.preprocessing, on_bad=on_bad, description=description
+        )
+        yield from self.answers(usable, on_bad)
+
+    def answers(
+        self, usable: Iterable[tuple[str, Usable | RecordError]], on_bad: OnBad = "skip"
+    ) -> Iterator[Prediction]:
+        """Yield the prediction of each record that `ecgjepa.inference.inputs` gives.
+
+        Raises:
+            RecordError: With ``raise``, at the first that cannot be used.
+        """
+        for file, found in self._predictions(usable):
             if not isinstance(found, RecordError):
                 yield found
             elif on_bad == "raise":
@@ -100,18 +107,71 @@ class Model(NamedTuple):
             else:
                 yield Prediction(file=file, error=str(found), reason=found.reason)
 
-    def predict_proba(self, files: Sequence[str | Path]) -> "pd.DataFrame":
+    def predict_proba(
+        self,
+        files: Iterable[str | Path] | str | Path,
+        *,
+        on_bad: OnBad = "skip",
+        description: str | Path | None = None,
+    ) -> "pd.DataFrame":
         """Return probabilities: one row per file, one column per label.
 
+        Files that cannot be used have no row; they are warned of, and ``frame.attrs["errors"]``
+        maps each to its error. The arguments are those of `predict`.
+
         Raises:
-            RecordError: At the first file that cannot be used.
+            RecordError: With ``raise``, at the first file that cannot be used.
         """
         import pandas as pd  # takes longer to import than a prediction takes
 
-        rows = [found.probabilities for found in self.predict_each(files, on_bad="raise")]
-        return pd.DataFrame(
-            rows, index=[str(file) for file in files], columns=list(self.task.labels)
+        found = self.predict(files, on_bad=on_bad, description=description)
+        used = [each for each in found if each.error is None]
+        frame = pd.DataFrame(
+            [each.probabilities for each in used],
+            index=pd.Index([each.file for each in used], name="file"),
+            columns=list(self.task.labels),
         )
+        frame.attrs["errors"] = {each.file: each.error for each in found if each.error is not None}
+        warn_of_errors(frame.attrs["errors"], len(found))
+        return frame
+
+    def predict_signal(
+        self,
+        signal: ArrayLike,
+        *,
+        sampling_rate: float,
+        leads: Sequence[str],
+        unit: str = "mV",
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction for an array, or those for an array of several records.
+
+        Args:
+            signal: Amplitudes (samples, leads) of a record, or (records, samples, leads) of several
+                records; what is not finite is invalid.
+            sampling_rate: In Hz.
+            leads: Name of each column.
+            unit: Unit of the amplitudes: V, mV, µV (uV) or nV.
+
+        Returns:
+            A prediction, or a list of them for an array of three axes, in which a record that
+            cannot be used carries its error.
+
+        Raises:
+            RecordError: If the array is not an ECG, or a single record cannot be used.
+
+        Example:
+            >>> import ecgjepa
+            >>> model = ecgjepa.load_model("runs/probe")
+            >>> ecg = ecgjepa.read_record("data/ptb-xl/records500/00000/00001_hr.hea")
+            >>> found = model.predict_signal(ecg.signal, sampling_rate=500, leads=ecg.leads)
+            >>> found.duration
+            10.0
+        """
+        records = records_of_array(signal, sampling_rate, leads, unit)
+        if np.ndim(signal) == 2:
+            return self.predict_record(next(records))
+        named = ((record.record_id, record) for record in records)
+        return list(self.answers(prepare_each(named, self.config.preprocessing)))
 
     def predict_record(self, record: Record) -> Prediction:
         """Return the prediction for a record in memory.
@@ -123,34 +183,38 @@ class Model(NamedTuple):
             RecordError: If too little of the record is usable, as for `ecgjepa.prepare`.
             ScoreError: If the model gives features that are not finite.
         """
-        ((_, found),) = self._predictions([(record.source or record.record_id, record)])
+        named = [(record.source or record.record_id, record)]
+        ((_, found),) = self._predictions(prepare_each(named, self.config.preprocessing))
         if isinstance(found, RecordError):
             raise found
         return found
 
     def _predictions(
-        self, sources: Iterable[tuple[str, Source | RecordError]]
+        self, usable: Iterable[tuple[str, Usable | RecordError]]
     ) -> Iterator[tuple[str, Prediction | RecordError]]:
-        """Yield the prediction of each source, or why there is none."""
-        usable = prepare_each(sources, self.config.preprocessing)
+        """Yield the prediction of each record, or why there is none."""
         records, count = self._with_windows(usable), chunk_size(self.device)
         for (file, found), means in mean_outputs(records, self._outputs, count):
             if isinstance(found, RecordError) or means is None:
                 assert isinstance(found, RecordError), "whatever has windows has outputs"
                 yield file, found
             else:
-                yield file, self._prediction(file, found, *means)
+                logits, features = means
+                yield (
+                    file,
+                    interpret(file, found, logits, features, self.config, self.distribution),
+                )
 
     def _with_windows(
         self, usable: Iterable[tuple[str, Usable | RecordError]]
-    ) -> Iterator[tuple[tuple[str, _Facts | RecordError], RecordWindows | None]]:
+    ) -> Iterator[tuple[tuple[str, Facts | RecordError], RecordWindows | None]]:
         for file, found in usable:
             if isinstance(found, RecordError):
                 yield (file, found), None
             else:
                 windows, findings = windows_of(found.prepared, self.config)
                 source = found.source
-                facts = _Facts(
+                facts = Facts(
                     source.record_id,
                     source.duration,
                     source.sampling_rate,
@@ -166,34 +230,6 @@ class Model(NamedTuple):
         tokens = self.classifier.tokens(normaliser(windows.to(self.device)))
         means = tokens[:, self.config.encoder.num_registers :].mean(dim=1)
         return self.classifier.head(tokens), means
-
-    def _prediction(
-        self,
-        file: str,
-        facts: "_Facts",
-        logits: Float64[np.ndarray, " labels"],
-        features: Float64[np.ndarray, " dim"],
-    ) -> Prediction:
-        values = outputs_of_logits(torch.from_numpy(logits)[None], self.task).numpy()
-        if self.config.calibration is not None:
-            values = self.config.calibration.apply(values)
-        distance, findings = None, facts.findings
-        if self.distribution is not None and self.config.distribution is not None:
-            distance = float(self.distribution.distances(features[None])[0])
-            findings += _unlike_training_records(distance, self.config.distribution)
-        probabilities = dict(zip(self.task.labels, values[0].tolist(), strict=True))
-        decisions = self.config.decisions
-        return Prediction(
-            file=file,
-            record=facts.record,
-            probabilities=probabilities,
-            decisions={} if decisions is None else decisions.apply(probabilities),
-            findings=findings,
-            duration=facts.duration,
-            sampling_rate=facts.sampling_rate,
-            quality_score=facts.quality_score,
-            distance=distance,
-        )
 
 
 def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = True) -> Model:
@@ -230,12 +266,16 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
 
 
 def predict(
-    files: Sequence[str | Path], model: str | Path, *, on_bad: OnBad = "skip", device: str = "auto"
+    files: Iterable[str | Path] | str | Path,
+    model: str | Path,
+    *,
+    on_bad: OnBad = "skip",
+    device: str = "auto",
 ) -> list[Prediction]:
     """Load a model and return one prediction per file.
 
     Args:
-        files: ECG files of any format and rate.
+        files: See `Model.predict`: files, or folders, patterns and prepared stores.
         model: Model folder, or folder of a probe or fine-tuning.
         on_bad: See `Model.predict`.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -252,17 +292,3 @@ def predict(
         (True, ['CD', 'HYP', 'MI', 'NORM', 'STTC'])
     """
     return load_model(model, device=device).predict(files, on_bad=on_bad)
-
-
-def _unlike_training_records(distance: float, known: DistributionConfig) -> tuple[Issue, ...]:
-    if distance <= known.threshold:
-        return ()
-    return (
-        Issue(
-            "unlike_training_records",
-            f"unlike the training records: distance {distance:.3g}, and {100 * known.passed:g} % "
-            f"of the validation records are within {known.threshold:.3g}. The model has hardly "
-            "seen such a record: look at its electrodes, gain and noise before you use the "
-            "probabilities. If many are like this, test and calibrate the model on them",
-        ),
-    )

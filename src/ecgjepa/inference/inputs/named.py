@@ -11,11 +11,12 @@
 """
 
 import glob
+import itertools
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from ecgjepa.errors import InputError, RecordError
 from ecgjepa.inference.inputs.lists import is_table_of_files, read_list
@@ -32,7 +33,7 @@ from ecgjepa.io.folders import (
 from ecgjepa.signals.acceptance import OnBad, Usable, prepare_each
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
-Name = TypeVar("Name", str, Path)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,21 +129,50 @@ def find_inputs(
     return found
 
 
-def one_or_several(files: Iterable[str | Path] | str | Path) -> Iterable[str | Path]:
-    """Return what is named as several names; a single text is not taken letter by letter."""
-    return (files,) if isinstance(files, str | os.PathLike) else files
+def usable_each(
+    files: Iterable[str | Path] | str | Path,
+    config: PreprocessingConfig,
+    *,
+    leads: Sequence[str] | None = None,
+    on_bad: OnBad = "skip",
+    description: str | Path | None = None,
+) -> Iterator[tuple[str, Usable | RecordError]]:
+    """Yield records as `Inputs.usable` does, while they are being named.
 
-
-def sections_of(files: Iterable[str | Path] | str | Path) -> Iterator[Files | StoredRecords]:
-    """Yield files as they are given, one after the other, and what folders and stores stand for.
-
-    Unlike `find_inputs`, it leaves a list of files as it is, so that each has its row.
+    Unlike `find_inputs`, it leaves a list of files as it is, so that each has its row; folders,
+    patterns and stores stand for what `find_inputs` finds. A single text is one name, and not taken
+    letter by letter.
     """
-    for file in one_or_several(files):
+    several = (files,) if isinstance(files, str | os.PathLike) else files
+    for stored, group in itertools.groupby(_spread(several), key=_as_stored):
+        if stored is not None:
+            yield from stored.usable(config, 0, leads)
+            continue
+        names = (name for name in group if isinstance(name, str))
+        sources = ((name, read_source(Path(name), on_bad, description)) for name in names)
+        yield from prepare_each(sources, config, leads)
+
+
+def warn_of_errors(errors: Mapping[str, str], total: int) -> None:
+    """Log how many records have no row, and why the first of them has none."""
+    if errors:
+        first = next(iter(errors.values()))
+        logger.warning(
+            "%d of %d records cannot be used and have no row, such as %s", len(errors), total, first
+        )
+
+
+def _spread(files: Iterable[str | Path]) -> Iterator[str | StoredRecords]:
+    for file in files:
         if os.path.isdir(file) or _is_pattern(str(file)):  # noqa: PTH112, of each of a million
-            yield from find_inputs([file]).sections
+            for section in find_inputs([file]).sections:
+                yield from [section] if isinstance(section, StoredRecords) else section.names
         else:
-            yield Files([str(file)])
+            yield str(file)
+
+
+def _as_stored(item: str | StoredRecords) -> StoredRecords | None:
+    return item if isinstance(item, StoredRecords) else None
 
 
 class _Finder:

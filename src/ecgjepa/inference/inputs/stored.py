@@ -78,7 +78,7 @@ class StoredRecords:
         noted = store.table()["issues"].tolist()
         for row in range(first, len(store)):
             name = self.names[row]
-            yield name, _record(name, store, row, noted[row])
+            yield name, _record(name, store, row, list(noted[row]))
 
 
 def _record(name: str, store: "Store", row: int, noted: Sequence[str]) -> Record:
@@ -90,7 +90,7 @@ def _record(name: str, store: "Store", row: int, noted: Sequence[str]) -> Record
         valid=valid,
         leads=store.manifest.preprocessing.leads,
         sampling_rate=store.sampling_rate,
-        record_id=name.partition("#")[2],
+        record_id=name[len(str(store.path)) + 1 :],
         source=name,
         issues=tuple(_kept(noted)),
     )
