@@ -148,9 +148,7 @@ def test_a_store_is_what_its_files_are(prepared):
     store, files = find_inputs([prepared / "store"]), find_inputs([prepared / "files"])
     assert is_store(prepared / "store")
     assert store.names()[:2] == [f"{prepared}/store#clinic/0", f"{prepared}/store#clinic/1"]
-    for (name, one), (file, other) in zip(
-        store.usable(config), files.usable(config), strict=True
-    ):
+    for (name, one), (file, other) in zip(store.usable(config), files.usable(config), strict=True):
         assert name.rpartition("/")[2] == file.rpartition("/")[2].removesuffix(".hea")
         assert isinstance(one, Usable)
         assert isinstance(other, Usable)
