@@ -138,3 +138,7 @@ class ScoreError(EcgjepaError):
 
 class FeatureError(EcgjepaError):
     """An encoder gives features that are not finite."""
+
+
+class EngineError(EcgjepaError):
+    """Workers fail whatever is tried, a cluster cannot be reached, or sees other files."""

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -64,8 +65,12 @@ def open_unlinked(path: Path, mode: str) -> IO[bytes]:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return the name that this process gives a file or folder until it is whole."""
-    return path.with_name(f"{PARTIAL_PREFIX}{_HOST}-{os.getpid()}-{path.name}")
+    """Return the name that this thread gives a file or folder until it is whole.
+
+    Two threads may write the same file: a cluster gives work to others if it loses sight of one.
+    """
+    worker = f"{_HOST}-{os.getpid()}-{threading.get_native_id()}"
+    return path.with_name(f"{PARTIAL_PREFIX}{worker}-{path.name}")
 
 
 @contextmanager

@@ -134,6 +134,14 @@ def test_kill_and_resume_gives_the_same_bytes(source, tmp_path, delay):
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
+def test_killed_between_what_is_held_out_and_the_notes_on_its_files(source, tmp_path):
+    prepare({"ptb-xl": source}, tmp_path / "whole", **OPTIONS)
+    prepare_share({"ptb-xl": source}, tmp_path / "cut", (1, 2), **OPTIONS)
+    (tmp_path / "cut/parts/held-out.source-files.parquet").unlink()
+    prepare({"ptb-xl": source}, tmp_path / "cut", **OPTIONS)
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
 def test_a_second_process_is_told_that_another_is_at_work(source, tmp_path):
     """As when a scheduler starts a job twice: nothing of the first is touched."""
     store = tmp_path / "s"

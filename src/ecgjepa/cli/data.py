@@ -7,7 +7,8 @@ import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share, validated
-from ecgjepa.cli.options import JsonOption, StoreOption
+from ecgjepa.cli.options import JsonOption, StoreOption, WorkerOptions
+from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.data import print_manifest, print_verification
 from ecgjepa.terminal.screen import ProgressBar, print_error, print_json
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@sharing(WorkerOptions, last=True)
 def prepare(
+    shared: WorkerOptions,
     databases: Annotated[list[str], typer.Argument(metavar="NAME=DIR...")],
     store: StoreOption,
     tables: Annotated[
@@ -45,9 +48,6 @@ def prepare(
     max_bad: Annotated[
         float, typer.Option("--max-bad", help="Share of skipped records that exits with 1.")
     ] = 0.01,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes [default: one per CPU].")
-    ] = None,
     records_per_shard: Annotated[
         int, typer.Option("--records-per-shard", min=1, help="Records in a file.")
     ] = 2048,
@@ -80,10 +80,10 @@ def prepare(
         "records_per_shard": records_per_shard,
         "codec": codec,
         "on_bad": on_bad,
-        "workers": workers,
+        "workers": shared.workers,
         "pseudonymise": pseudonymise,
     }
-    with ProgressBar("preparing") as progress:
+    with shared.engaged(), ProgressBar("preparing") as progress:
         if share is not None:
             prepare_share(named_folders(databases), store, share, progress=progress, **options)
             print(f"share {shard} of {store} is written; when all are: ecgjepa merge {store}")

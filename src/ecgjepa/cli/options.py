@@ -1,5 +1,7 @@
 """Options that several verbs share."""
 
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +73,34 @@ CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help="Folder for prepared records [default: $ECGJEPA_CACHE]."),
 ]
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who does what can be done in pieces."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Pieces worked on at a time [default: one per CPU]."),
+    ] = None
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", help="loky (processes), threading or dask. [default: loky]"),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Of Dask, e.g. tcp://node:8786."),
+    ] = None
+
+    def engaged(self) -> AbstractContextManager[None]:
+        """Return a context in which these workers do what is done in pieces.
+
+        Raises:
+            EngineError: On entry, if they cannot be reached.
+        """
+        from ecgjepa.engine.backends import using_backend
+
+        return using_backend(self.backend, self.scheduler)
 
 
 def split_of_folds(train: str, validation: str, test: str) -> Any:  # noqa: ANN401

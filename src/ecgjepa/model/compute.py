@@ -1,13 +1,12 @@
 """Where and in which precision the networks run."""
 
-import ctypes
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
 
 from ecgjepa.errors import ConfigError
+from ecgjepa.memory import set_malloc
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -56,14 +55,4 @@ def keep_freed_memory() -> bool:
     back to the system, which fills each page with zeros when it is touched again: up to a fifth of
     a step (docs/decisions/0015). The process then stays as large as its largest step.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is None:  # another C library
-        return False
-    mmap_max, trim_threshold, top_pad = -4, -1, -2  # malloc.h
-    return bool(
-        set_option(mmap_max, 0)
-        and set_option(trim_threshold, 2**31 - 1)
-        and set_option(top_pad, 2**26)
-    )
+    return set_malloc(mmap_max=0, trim_threshold=2**31 - 1, top_pad=2**26)

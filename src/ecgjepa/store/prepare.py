@@ -34,13 +34,11 @@ from ecgjepa.store.shard_plan import (
     shard_numbers,
 )
 from ecgjepa.store.shards import PARTS_FOLDER, is_written, notes_path, write_notes
-from ecgjepa.store.workers import write_shards
+from ecgjepa.store.writing import write_shards
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-# Starting a worker takes as long as preparing some hundred records.
-_RECORDS_WORTH_A_WORKER = 500
 
 
 def prepare(
@@ -76,7 +74,9 @@ def prepare(
         codec: ``raw``, or ``pcodec`` for about a third of the space and slower reading.
         on_bad: ``skip`` counts and lists records that cannot be used, ``raise`` stops at the
             first, ``mask`` marks damaged leads and missing ends invalid where that is enough.
-        workers: Processes; by default one for each CPU, fewer for few records.
+        workers: Shards that are written at a time, by processes of this machine unless
+            `joblib.parallel_config` names another backend; by default one for each CPU, fewer for
+            few records. With 1, no process is started.
         pseudonymise: File with a key, made if there is none: keyed hashes take the place of the ids
             of records and patients, and no name of a file is in the store.
         progress: Called with (records done, records in all).
@@ -86,6 +86,7 @@ def prepare(
         StoreError: If ``store`` holds something else or what these files held before they changed,
             another process is at work in it, or nothing is left to store.
         RecordError: At the first unusable record, with ``on_bad="raise"``.
+        EngineError: If the workers fail again and again.
 
     Example:
         >>> import ecgjepa
@@ -247,9 +248,9 @@ def _write_missing(
 ) -> None:
     """Write what is not written yet: first the left-out records' looks, then the shards."""
     held_out = store / HELD_OUT_FILE
-    if not held_out.is_file():
-        noted = write_held_out(held_out, plan.left_out, plan.settings.preprocessing)
-        write_notes(notes_path(store, None), noted)
+    notes = notes_path(store, None)
+    if not (held_out.is_file() and notes.is_file()):  # killed between the two, or before
+        write_notes(notes, write_held_out(held_out, plan.left_out, plan.settings.preprocessing))
     missing = [n for n in numbers if not is_written(store, n, plan.settings.codec)]
     sizes = {number: len(plan.job(store, number)) for number in numbers}
     total = sum(sizes.values())
@@ -263,10 +264,7 @@ def _write_missing(
         if progress:
             progress(done, total)
 
-    if workers is None:
-        workers = min(os.cpu_count() or 1, (total - done) // _RECORDS_WORTH_A_WORKER)
-    workers = max(1, min(workers, len(missing)))
-    write_shards((plan.job(store, number) for number in missing), workers, count)
+    write_shards(plan, store, missing, workers, count)
 
 
 def _claim(store: Path, plan: ShardPlan, *, clean: bool) -> None:

@@ -1,0 +1,1 @@
+"""Work in numbered pieces, done by joblib's workers: processes, threads or a cluster."""

@@ -1,0 +1,228 @@
+"""Have numbered pieces of work done, whatever happens to those who work on them.
+
+joblib starts and feeds the workers; `joblib.parallel_config` chooses which. What it leaves open is
+settled here: a piece is done again when its worker has ended, or ended for good with a named error;
+so many pieces are handed out at a time as there are workers for, and none when one has failed.
+"""
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import joblib
+from joblib.parallel import BACKENDS, get_active_backend
+
+from ecgjepa.engine.workers import begin, work
+from ecgjepa.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+Piece = TypeVar("Piece")
+
+# Rounds without a new piece after which nothing better is to be expected.
+_PATIENCE = 3
+# Seconds in which a network file system shows here what was written elsewhere.
+_VISIBLE = 30.0
+_OF_THIS_MACHINE = ("loky", "multiprocessing", "sequential", "threading")
+_PROCESSES = ("loky", "multiprocessing")
+
+
+class Workforce(NamedTuple):
+    """Who works.
+
+    Attributes:
+        at_once: Pieces that are worked on at a time; None for as many as the backend can.
+        is_here: Whether this process does it all itself, without joblib.
+    """
+
+    at_once: int | None
+    is_here: bool
+
+
+def choose_workforce(asked: int | None, pieces: int, worthwhile: int) -> Workforce:
+    """Return who works: what was asked for, what joblib is set to, or what is worth its while.
+
+    Args:
+        asked: Number of workers, None if nobody said.
+        pieces: Number of pieces.
+        worthwhile: How many workers the work is enough for.
+    """
+    backend, configured = get_active_backend()
+    if not _is_one_of(backend, _OF_THIS_MACHINE):
+        return Workforce(asked if asked is not None else _positive(configured), is_here=False)
+    cores = joblib.cpu_count()
+    count = asked if asked is not None else configured
+    if count is None:
+        count = min(cores, worthwhile)
+    elif count < 0:
+        count += cores + 1
+    count = max(1, min(count, pieces))
+    return Workforce(count, is_here=count == 1)
+
+
+def do_pieces(
+    task: Callable[[Piece], None],
+    numbers: Sequence[int],
+    piece_of: Callable[[int], Piece],
+    *,
+    at_once: int | None,
+    is_done: Callable[[int], bool],
+    finished: Callable[[int], None],
+    noun: str = "piece",
+) -> None:
+    """Do pieces of work in any order, each at least once, on the workers of joblib's backend.
+
+    A task leaves its result on a disk that all workers share. It may be run more than once for a
+    piece, even at the same time: a cluster that has lost sight of a worker gives its pieces to
+    others.
+
+    Args:
+        task: A function of a module; what it is given and what it raises can be pickled.
+        numbers: The pieces.
+        piece_of: Returns what the task is given for a piece; called when the piece is handed out.
+        at_once: Pieces that are worked on at a time; None for as many as the backend can.
+        is_done: Whether the result of a piece lies on the disk.
+        finished: Called in this thread, once for each piece that is done.
+        noun: What a piece is called in messages.
+
+    Raises:
+        EngineError: If workers ended again and again, or wrote where this process cannot see it.
+        Exception: The first that a task raises; pieces that nobody has begun are not done then.
+    """
+    missing, barren = list(numbers), 0
+    while missing:
+        waiting = set(missing)
+
+        def mark(number: int, waiting: set[int] = waiting) -> None:
+            waiting.discard(number)
+            finished(number)
+
+        cause = _do_once(task, missing, piece_of, at_once, is_done, mark)
+        for number in sorted(filter(is_done, waiting)):  # finished, but nobody was left to say so
+            mark(number)
+        if cause is None and waiting:
+            cause = "the workers report them as written, but they cannot be seen here"
+        barren = barren + 1 if len(waiting) == len(missing) else 0
+        missing = [number for number in missing if number in waiting]
+        if missing and barren == _PATIENCE:
+            raise EngineError(_give_up(noun, missing, str(cause)))
+        if missing:
+            logger.warning("workers failed: %s. Done again: %s", cause, _list(noun, missing))
+
+
+def _do_once(
+    task: Callable[[Any], None],
+    numbers: Sequence[int],
+    piece_of: Callable[[int], Any],
+    at_once: int | None,
+    is_done: Callable[[int], bool],
+    mark: Callable[[int], None],
+) -> str | None:
+    """Hand each piece out once; return in words what ended the workers, if anything did."""
+    backend, _ = get_active_backend()
+    stop = threading.Event() if getattr(backend, "supports_sharedmem", False) else None
+    is_far = not _is_one_of(backend, _OF_THIS_MACHINE)
+    jobs = (joblib.delayed(work)(task, n, (piece_of(n),), stop) for n in numbers)
+    outcomes = _outcomes(backend, at_once, len(numbers), jobs)
+    try:
+        for number, error in outcomes:
+            if isinstance(error, _WorkersFault):
+                return str(error)
+            if error is not None:
+                raise error
+            if is_done(number) or (is_far and _becomes_visible(number, is_done)):
+                mark(number)
+    finally:
+        if stop is not None:
+            stop.set()
+            for _ in outcomes:  # Threads cannot be killed: they end what they are at.
+                pass
+        outcomes.close()
+    return None
+
+
+class _WorkersFault(Exception):
+    """Not a task has failed, but those who do them."""
+
+
+def _outcomes(
+    backend: Any,  # noqa: ANN401
+    at_once: int | None,
+    number_of_jobs: int,
+    jobs: Iterator[Any],
+) -> Generator[tuple[int, Exception | None]]:
+    """Yield number and error of each job as it ends; last, if workers fail, number -1 and why."""
+    results: Any = None
+    try:
+        results = iter(_parallel(backend, at_once, number_of_jobs)(jobs))
+        for outcome in results:  # noqa: UP028 (which would close them outside of what follows)
+            yield outcome
+    except Exception as error:
+        yield -1, _WorkersFault(f"{type(error).__name__}: {_first_lines(error)}")
+    finally:
+        close = getattr(results, "close", None)
+        if close is not None:
+            with warnings.catch_warnings():  # joblib says that results were left; that is meant
+                warnings.simplefilter("ignore", UserWarning)
+                close()
+
+
+def _parallel(backend: Any, at_once: int | None, number_of_jobs: int) -> joblib.Parallel:  # noqa: ANN401
+    """Return joblib's `Parallel` with the backend unset, so that the user's choice holds."""
+    options: dict[str, Any] = {}
+    if _is_one_of(backend, _PROCESSES):
+        chosen = getattr(backend, "backend_kwargs", {})
+        also = (chosen.get("initializer"), chosen.get("initargs", ()))
+        options = {"initializer": begin, "initargs": (os.getpid(), *also)}
+    if _is_one_of(backend, _OF_THIS_MACHINE):
+        options["n_jobs"] = min(at_once or 1, number_of_jobs)
+    elif at_once is not None:  # A cluster does not look at n_jobs, but it cannot do what it lacks.
+        options["pre_dispatch"] = at_once
+    streams = getattr(backend, "supports_return_generator", False)
+    return joblib.Parallel(
+        return_as="generator_unordered" if streams else "list",
+        batch_size=1,  # a worker that ends takes one piece with it
+        max_nbytes=None,  # no memory maps in a temporary folder
+        **options,
+    )
+
+
+def _becomes_visible(number: int, is_done: Callable[[int], bool]) -> bool:
+    end = time.monotonic() + _VISIBLE
+    while time.monotonic() < end:
+        if is_done(number):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _is_one_of(backend: Any, names: Sequence[str]) -> bool:  # noqa: ANN401
+    """Return whether a backend is one of joblib's own, and not derived from it as Ray's is."""
+    return type(backend) in [BACKENDS[name] for name in names if name in BACKENDS]
+
+
+def _positive(configured: int | None) -> int | None:
+    return configured if configured is not None and configured > 0 else None
+
+
+def _first_lines(error: Exception) -> str:
+    """Return the beginning of a message; joblib's go on about tracebacks that are elsewhere."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} …"
+
+
+def _list(noun: str, numbers: Sequence[int]) -> str:
+    some = ", ".join(map(str, numbers[:8])) + (" …" if len(numbers) > 8 else "")
+    return f"{noun} {some}" if len(numbers) == 1 else f"{len(numbers)} {noun}s ({some})"
+
+
+def _give_up(noun: str, missing: Sequence[int], cause: str) -> str:
+    return (
+        f"workers failed {_PATIENCE} times without finishing one more {noun}: {cause}. Not done: "
+        f"{_list(noun, missing)}. Was a worker out of memory? What is finished is kept: run the "
+        "same command again to resume, with fewer --workers, or with --workers 1 to see the fault"
+    )
