@@ -1,10 +1,5 @@
 """The same bytes, however many workers write them and whatever happens to them."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -110,28 +105,6 @@ def test_a_merge_killed_while_tidying_up_is_finished(source, tmp_path, left):
 def test_merge_of_nothing(tmp_path):
     with pytest.raises(StoreError, match="no store at"):
         merge(tmp_path / "none")
-
-
-def command(source: Path, store: Path) -> list[str]:
-    options = ["--folds", "all", "--records-per-shard", "7", "--workers", "2"]
-    ecgjepa = [sys.executable, "-m", "ecgjepa", "--quiet"]
-    return [*ecgjepa, "prepare", f"ptb-xl={source}", "--store", str(store), *options]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.05, 0.2, 0.6])
-def test_kill_and_resume_gives_the_same_bytes(source, tmp_path, delay):
-    """Killed some time after the first shard appeared; the campaign has twenty random moments."""
-    prepare({"ptb-xl": source}, tmp_path / "whole", **OPTIONS)
-    process = subprocess.Popen(command(source, tmp_path / "cut"), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "cut/parts").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(delay)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    subprocess.run(command(source, tmp_path / "cut"), check=True, stdout=subprocess.DEVNULL)
-    assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
 def test_killed_between_what_is_held_out_and_the_notes_on_its_files(source, tmp_path):

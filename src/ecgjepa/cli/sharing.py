@@ -10,15 +10,16 @@ Own = ParamSpec("Own")
 
 
 def sharing(
-    group: type[Group],
+    group: type[Group], *, last: bool = False
 ) -> Callable[[Callable[Concatenate[Group, Own], None]], Callable[..., None]]:
     """Return a decorator for a verb whose first argument is a group of options.
 
-    The verb's signature shows each option of the group by itself, before the verb's own: that is
-    what typer reads.
+    The verb's signature shows each option of the group by itself, before the verb's own or after
+    them: that is what typer reads.
 
     Args:
         group: A dataclass whose fields are annotated as options, with defaults.
+        last: Show the verb's own options first.
     """
 
     def decorate(verb: Callable[Concatenate[Group, Own], None]) -> Callable[..., None]:
@@ -45,8 +46,9 @@ def sharing(
 
         run.__name__, run.__doc__ = verb.__name__, verb.__doc__
         run.__module__ = verb.__module__
-        run.__annotations__ = {item.name: item.annotation for item in (*shared, *own)}
-        run.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+        options = [*own, *shared] if last else [*shared, *own]
+        run.__annotations__ = {item.name: item.annotation for item in options}
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
         return run
 
     return decorate

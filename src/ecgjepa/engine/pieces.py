@@ -1,8 +1,8 @@
 """Have numbered pieces of work done, whatever happens to those who work on them.
 
 joblib starts and feeds the workers; `joblib.parallel_config` chooses which. What it leaves open is
-settled here: a piece is done again when its worker has ended, or ended for good with a named error;
-so many pieces are handed out at a time as there are workers for, and none when one has failed.
+settled here: a piece is done again when its worker has ended, and after some attempts given up with
+a named error; pieces are handed out as workers become free, and no more when one has failed.
 """
 
 import logging
@@ -11,10 +11,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import joblib
 from joblib.parallel import BACKENDS, get_active_backend
+from threadpoolctl import threadpool_limits
 
 from ecgjepa.engine.workers import begin, work
 from ecgjepa.errors import EngineError
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 Piece = TypeVar("Piece")
 
 # Rounds without a new piece after which nothing better is to be expected.
-_PATIENCE = 3
+_PATIENCE = 4
 # Seconds in which a network file system shows here what was written elsewhere.
 _VISIBLE = 30.0
 _OF_THIS_MACHINE = ("loky", "multiprocessing", "sequential", "threading")
@@ -50,10 +52,18 @@ def choose_workforce(asked: int | None, pieces: int, worthwhile: int) -> Workfor
         asked: Number of workers, None if nobody said.
         pieces: Number of pieces.
         worthwhile: How many workers the work is enough for.
+
+    Raises:
+        EngineError: If a cluster has no worker.
     """
     backend, configured = get_active_backend()
     if not _is_one_of(backend, _OF_THIS_MACHINE):
+        if _capacity(backend) == 1:
+            logger.warning("the backend has one worker: joblib leaves the work to this process")
+            return Workforce(1, is_here=True)
         return Workforce(asked if asked is not None else _positive(configured), is_here=False)
+    if _is_one_of(backend, ("sequential",)):
+        return Workforce(1, is_here=True)
     cores = joblib.cpu_count()
     count = asked if asked is not None else configured
     if count is None:
@@ -101,7 +111,10 @@ def do_pieces(
             waiting.discard(number)
             finished(number)
 
-        cause = _do_once(task, missing, piece_of, at_once, is_done, mark)
+        # When one process ends, joblib ends all. A piece that is deadly to its worker therefore
+        # takes its neighbours with it, unless it is alone.
+        alone = barren > 0
+        cause = _do_once(task, missing, piece_of, 1 if alone else at_once, is_done, mark)
         for number in sorted(filter(is_done, waiting)):  # finished, but nobody was left to say so
             mark(number)
         if cause is None and waiting:
@@ -112,6 +125,8 @@ def do_pieces(
             raise EngineError(_give_up(noun, missing, str(cause)))
         if missing:
             logger.warning("workers failed: %s. Done again: %s", cause, _list(noun, missing))
+        if alone and barren:  # the others come first now
+            missing = [*missing[1:], missing[0]]
 
 
 def _do_once(
@@ -128,14 +143,17 @@ def _do_once(
     is_far = not _is_one_of(backend, _OF_THIS_MACHINE)
     jobs = (joblib.delayed(work)(task, n, (piece_of(n),), stop) for n in numbers)
     outcomes = _outcomes(backend, at_once, len(numbers), jobs)
+    # BLAS has one limit for a process: threads that each set it would lift it for each other.
+    held = nullcontext() if stop is None else threadpool_limits(1)
     try:
-        for number, error in outcomes:
-            if isinstance(error, _WorkersFault):
-                return str(error)
-            if error is not None:
-                raise error
-            if is_done(number) or (is_far and _becomes_visible(number, is_done)):
-                mark(number)
+        with held:
+            for number, error in outcomes:
+                if isinstance(error, _WorkersFault):
+                    return str(error)
+                if error is not None:
+                    raise error
+                if is_done(number) or (is_far and _becomes_visible(number, is_done)):
+                    mark(number)
     finally:
         if stop is not None:
             stop.set()
@@ -179,9 +197,12 @@ def _parallel(backend: Any, at_once: int | None, number_of_jobs: int) -> joblib.
         also = (chosen.get("initializer"), chosen.get("initargs", ()))
         options = {"initializer": begin, "initargs": (os.getpid(), *also)}
     if _is_one_of(backend, _OF_THIS_MACHINE):
-        options["n_jobs"] = min(at_once or 1, number_of_jobs)
+        # Never one: joblib would do it in this process, which the last piece may be deadly to.
+        options["n_jobs"] = max(2, min(at_once or 2, number_of_jobs))
     elif at_once is not None:  # A cluster does not look at n_jobs, but it cannot do what it lacks.
         options["pre_dispatch"] = at_once
+    if at_once == 1:
+        options["pre_dispatch"] = 1
     streams = getattr(backend, "supports_return_generator", False)
     return joblib.Parallel(
         return_as="generator_unordered" if streams else "list",
@@ -203,6 +224,14 @@ def _becomes_visible(number: int, is_done: Callable[[int], bool]) -> bool:
 def _is_one_of(backend: Any, names: Sequence[str]) -> bool:  # noqa: ANN401
     """Return whether a backend is one of joblib's own, and not derived from it as Ray's is."""
     return type(backend) in [BACKENDS[name] for name in names if name in BACKENDS]
+
+
+def _capacity(backend: Any) -> int:  # noqa: ANN401
+    """Return how many pieces a cluster can work on at a time."""
+    try:
+        return int(backend.effective_n_jobs(-1))
+    except Exception as error:
+        raise EngineError(f"the workers cannot be reached: {_first_lines(error)}") from error
 
 
 def _positive(configured: int | None) -> int | None:

@@ -7,8 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -70,7 +69,8 @@ def work(
     if stop is not None and stop.is_set():
         return number, None
     try:
-        with one_thread():
+        # Each worker has one core: products are small, and threads would only wait for each other.
+        with threadpool_limits(1):
             task(piece[0])
     except Exception as error:
         return number, _portable(error)
@@ -79,37 +79,11 @@ def work(
 
 def _portable(error: Exception) -> Exception:
     """Return an error that another process can read."""
+    trace = "".join(traceback.format_exception(error))
     if not isinstance(error, EcgjepaError | OSError):
-        error.add_note(f"in a worker:\n{traceback.format_exc()}")
+        error.add_note(f"in a worker:\n{trace}")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        return RuntimeError(f"{type(error).__name__}: {error}; in a worker:\n{trace}")
     return error
-
-
-_lock = threading.Lock()
-_limits: list[threadpool_limits] = []
-_inside = 0
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let linear algebra use one thread while any thread of this process is in such a block.
-
-    Each worker has one core: products are small, and threads would only wait for each other. The
-    first to enter sets the limit, the last to leave lifts it; each of several threads that did so
-    for itself would lift it for all.
-    """
-    global _inside
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _limits.append(threadpool_limits(1))
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _limits.pop().restore_original_limits()
