@@ -84,12 +84,21 @@ def test_what_a_living_process_writes_stays(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [neighbour]
 
 
-def test_files_of_a_folder_may_be_read_by_whoever_may_read_the_folder(tmp_path):
-    before = os.umask(0o027)
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_what_is_written_may_be_read_by_whom_the_umask_allows(tmp_path, umask):
+    """However a library made a file: safetensors makes its own readable by the owner alone."""
+    before = os.umask(umask)
     try:
-        with replacing_folder(tmp_path / "model") as partial:
+        with replacing_folder(tmp_path / "new/model") as partial:
             (partial / "weights").write_text("x")
             (partial / "weights").chmod(0o600)
+            (partial / "folder").mkdir(mode=0o700)
+            (partial / "folder/more").write_text("x")
+        write_text(tmp_path / "new/text", "x")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "model/weights").stat().st_mode) == 0o640
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    files, folders = 0o666 & ~umask, 0o777 & ~umask
+    assert found == dict.fromkeys(("new", "model", "folder"), folders) | dict.fromkeys(
+        ("weights", "more", "text"), files
+    )

@@ -11,10 +11,11 @@ import os
 import re
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -104,10 +105,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         with naming_full_disk(path):
             yield temporary
-            mode = temporary.stat().st_mode & 0o666
+            mode = stat.S_IMODE(temporary.stat().st_mode)
             for file in sorted(temporary.rglob("*")):
+                file.chmod(mode if file.is_dir() else mode & 0o666)
                 if file.is_file():
-                    file.chmod(mode)
                     with file.open("rb") as stream:
                         os.fsync(stream.fileno())
         if path.exists():
@@ -167,39 +168,6 @@ def read_versioned(
     return content, version
 
 
-def claim(path: Path, content: dict[str, Any]) -> list[str]:
-    """Write down what a folder is for, or return how that differs from what stands there.
-
-    Args:
-        path: File of the folder.
-        content: JSON content; nested fields are compared one by one.
-
-    Returns:
-        A line for each field that differs; none if the file was new or says the same.
-    """
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
-        return []
-    there = json.loads(path.read_text(encoding="utf-8"))
-    return differences(there, json.loads(json.dumps(content)))
-
-
-def differences(there: Any, asked: Any) -> list[str]:  # noqa: ANN401
-    """Return a line for each field in which JSON content differs from what is asked for."""
-    return list(_differences(there, asked))
-
-
-def _differences(there: Any, asked: Any, name: str = "") -> Iterator[str]:  # noqa: ANN401
-    if isinstance(there, dict) and isinstance(asked, dict):
-        for key in dict.fromkeys((*there, *asked)):
-            full = f"{name}.{key}" if name else key
-            yield from _differences(there.get(key), asked.get(key), full)
-    elif there != asked:
-        first, second = (json.dumps(value, ensure_ascii=False)[:60] for value in (there, asked))
-        yield f"{name} ({first} there, {second} asked for)"
-
-
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
     return digest_of_file(path, "sha256")
@@ -212,6 +180,14 @@ def digest_of_file(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(
             stream, lambda: hashlib.new(algorithm, usedforsecurity=False)
         ).hexdigest()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
@@ -230,10 +206,8 @@ def remove_partial(folder: Path) -> None:
     for path in folder.glob(f"{PARTIAL_PREFIX}*"):
         if not _is_abandoned(path):
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(path)
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -10,7 +10,8 @@ from small_encoders import save_encoder
 import ecgjepa
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation import repeats
-from ecgjepa.evaluation.saving import writing_results
+from ecgjepa.evaluation.cases import claim_folder
+from ecgjepa.locks import working_in
 from ecgjepa.tasks.split import Split
 
 SEEDS = 3
@@ -97,7 +98,7 @@ def done(repeat, tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"task": "superdiagnostic"}, r"task \(.*labels.csv.* there, \"superdiagnostic\" asked"),
+        ({"task": "superdiagnostic"}, r"task \(\"labels\" there, \"superdiagnostic\" asked"),
         ({"protocol": "linear"}, r'protocol \("knn" there, "linear" asked for\)'),
         ({"split": Split((1, 2, 3), (9,), (10,))}, r"split.train \(\[1, 2, 3, 4, 5, 6, 7, 8\] th"),
         ({"layers": (1,)}, r"layers \(\[\] there, \[1\] asked for\)"),
@@ -156,12 +157,12 @@ def test_a_folder_where_nothing_is_finished_is_free(repeat, called, tmp_path):
     assert json.loads((tmp_path / "r/repeats.json").read_text())["protocol"] == "knn"
 
 
-def test_a_second_process_is_told_that_another_evaluates_into_the_folder(tmp_path):
-    place = (tmp_path / "r", tmp_path / "model", "form", "linear")
-    with (
-        writing_results(*place),
-        pytest.raises(ConfigError, match="another evaluation is at work there already"),
-        writing_results(*place),
-    ):
-        pass
-    assert not (tmp_path / "r").exists()
+def test_a_second_process_does_not_take_the_folder_from_the_first(repeat, called, tmp_path):
+    """It has another request, and finds the first one's folder with nothing finished in it."""
+    folder = tmp_path / "r"
+    with working_in(folder, ConfigError, "another evaluation"):
+        claim_folder(folder, {"protocol": "the first"}, [])
+        with pytest.raises(ConfigError, match="another evaluation is at work there already"):
+            repeat(folder)
+        assert json.loads((folder / "repeats.json").read_text()) == {"protocol": "the first"}
+    assert called == []

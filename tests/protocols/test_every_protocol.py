@@ -155,7 +155,7 @@ def test_a_frozen_probe_again_costs_no_encoder_pass(ptb_xl, cache, tmp_path, mon
         ecgjepa.probe(
             encoder,
             {"ptb-xl": ptb_xl},
-            tmp_path / protocol,
+            tmp_path / str(len(results)),
             task="superdiagnostic",
             protocol=protocol,
             overrides=overrides(protocol),

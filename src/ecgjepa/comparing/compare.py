@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from ecgjepa.claims import claim
 from ecgjepa.comparing.cells import (
     Cell,
     Run,
@@ -27,7 +28,8 @@ from ecgjepa.comparing.table import (
 )
 from ecgjepa.databases import original
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import claim, write_json, write_text
+from ecgjepa.evaluation.requests import A_COMPARISON, refuse_foreign
+from ecgjepa.files import write_json, write_text
 from ecgjepa.locks import holding
 from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.model.compute import choose_device
@@ -35,7 +37,12 @@ from ecgjepa.planning.costs import count_flops
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.reporting.figures import save_figure
-from ecgjepa.results.layout import COMPARISON_FIGURE, COMPARISON_FILE, COMPARISON_TABLE
+from ecgjepa.results.layout import (
+    COMPARISON_FIGURE,
+    COMPARISON_FILE,
+    COMPARISON_PLAN,
+    COMPARISON_TABLE,
+)
 from ecgjepa.store.manifest import read_manifest
 from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.cohort import Cohort
@@ -48,7 +55,6 @@ from ecgjepa.tasks.treatment import one_treatment
 
 logger = logging.getLogger(__name__)
 
-PLAN_FILE = "plan.json"
 # Seconds between two looks at what other processes have finished.
 _PAUSE = 5.0
 
@@ -233,13 +239,15 @@ def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     """Write down what a folder compares, or make sure that it is the same.
 
     Raises:
-        ConfigError: If the folder holds another comparison.
+        ConfigError: If the folder holds another comparison, or something else.
     """
-    differing = claim(out / PLAN_FILE, {"plan": plan.model_dump(mode="json"), **data})
+    refuse_foreign(out, A_COMPARISON)
+    with holding(out / "locks" / "claim", wait=True):
+        differing = claim(out / COMPARISON_PLAN, {"plan": plan.model_dump(mode="json"), **data})
     if differing:
         raise ConfigError(
             f"{out}: holds a comparison of another plan, store or records: "
-            f"{'; '.join(differing[:5])}. Choose another folder, or repeat the same to go on"
+            f"{'; '.join(differing[:5])}. Choose another --out, or repeat the same to resume it"
         )
 
 

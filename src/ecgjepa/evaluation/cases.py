@@ -4,28 +4,19 @@
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ecgjepa.claims import claim
 from ecgjepa.errors import ConfigError
-from ecgjepa.files import claim, sha256_of_file
-from ecgjepa.model.folder import CONFIG_FILE, find_model
-from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.results.layout import RESULTS_FILE
-from ecgjepa.store.manifest import store_fingerprint
-from ecgjepa.store.shard_plan import Settings, make_plan
+from ecgjepa.evaluation.requests import REPEATS, refuse_foreign
+from ecgjepa.results.layout import REPEATS_FILE, RESULTS_FILE
 from ecgjepa.tasks.cohort import Cohort
-from ecgjepa.tasks.label_table import digest_of_table
-from ecgjepa.tasks.opening import Data
-from ecgjepa.tasks.task import is_table
-from ecgjepa.tasks.treatment import one_treatment
-from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
 
-REQUEST_FILE = "repeats.json"
 CASE_FILE = "case.json"
 
 
@@ -64,50 +55,12 @@ def list_cases(
                     yield Case(test_on, fraction, draw, seed)
 
 
-def describe_request(
-    model: str | Path,
-    data: Data,
-    cohort: Cohort,
-    settings: Mapping[str, Any],
-    cases: list[Case],
-) -> dict[str, Any]:
-    """Return all that decides the numbers, as JSON content.
-
-    Args:
-        model: Run, checkpoint or model folder.
-        data: Databases, or a store.
-        cohort: Labels and folds; what differs between the cases is taken from those.
-        settings: Protocol and what differs from its settings.
-        cases: All evaluations.
-    """
-    ranges = {
+def describe_cases(cases: list[Case]) -> dict[str, Any]:
+    """Return what the cases of repeats differ in, as JSON content: all values of each field."""
+    return {
         name: list(dict.fromkeys(values))
         for name, values in zip(Case._fields, zip(*cases, strict=True), strict=True)
     }
-    return {
-        "software_version": __version__,
-        "model": _digest_of_model(Path(model)),
-        "records": _digest_of_records(model, data),
-        "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
-        **cohort.as_request(),
-        **settings,
-        **ranges,
-    }
-
-
-def _digest_of_model(path: Path) -> dict[str, str]:
-    """Return hashes of the files that a model is loaded from."""
-    folder = find_model(path)
-    files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
-    return {file.name: sha256_of_file(file) for file in sorted(files)}
-
-
-def _digest_of_records(model: str | Path, data: Data) -> str:
-    """Return a hash of which records are evaluated, and of how they are prepared."""
-    if not isinstance(data, Mapping):
-        return store_fingerprint(Path(data))
-    preprocessing = one_treatment(load_encoder(model).config.preprocessing, data)
-    return make_plan(data, "all", Settings(preprocessing), own_filters=False).digest()
 
 
 def claim_folder(out: Path, request: dict[str, Any], cases: list[Case]) -> None:
@@ -116,13 +69,14 @@ def claim_folder(out: Path, request: dict[str, Any], cases: list[Case]) -> None:
     A folder in which nothing is finished can still be given to something else.
 
     Raises:
-        ConfigError: If the folder holds other evaluations.
+        ConfigError: If the folder holds other evaluations, or something else.
     """
-    path = out / REQUEST_FILE
+    refuse_foreign(out, REPEATS)
+    path = out / REPEATS_FILE
     foreign = [*out.glob(RESULTS_FILE), *out.glob(f"*/{RESULTS_FILE}")]
     if foreign and not path.is_file():
         raise ConfigError(
-            f"{foreign[0]}: exists, and no {REQUEST_FILE} says what it repeats; choose another "
+            f"{foreign[0]}: exists, and no {REPEATS_FILE} says what it repeats; choose another "
             "folder"
         )
     if not any(out.glob(f"*/{CASE_FILE}")):

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ecgjepa.errors import TaskError
 from ecgjepa.evaluation.probe import probe_records
+from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
@@ -17,9 +19,9 @@ from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import TUNING, TuningProtocol, check_protocol
-from ecgjepa.results.layout import FROM_SCRATCH, PRE_TRAINED
+from ecgjepa.results.layout import FROM_SCRATCH, PRE_TRAINED, PROBE_FOLDER
 from ecgjepa.tasks.cohort import Cohort, database_names
-from ecgjepa.tasks.leakage import open_unseen
+from ecgjepa.tasks.leakage import open_unseen, refuse_early
 from ecgjepa.tasks.opening import Data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
@@ -56,7 +58,9 @@ def finetune(
         model: Run, checkpoint or model folder. ``finetune-after-probe`` starts from the head of an
             attentive probe of the same task: give the probe's folder, or it is run first.
         data: Databases, name to folder; or the folder of a store prepared as the encoder needs it.
-        out: Folder for results, predictions and the trained model; beside the model by default.
+        out: Folder for results, predictions and the trained model; beside the model by default. If
+            this very fine-tuning is finished there, it is read and not run again; of one that was
+            interrupted, a finished probe is.
         task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
         protocol: ``finetune-after-probe`` (the paper's better one) or ``finetune``.
         split: Folds for training, selection and test.
@@ -116,22 +120,32 @@ def finetune_cohort(
 ) -> Evaluation:
     """Do what `finetune` does, for a request that was checked already."""
     folder = result_folder(model, out, cohort.task, request.protocol)
-    with writing_results(folder, model, cohort.task, request.protocol):
-        encoder = load_encoder(model)
-        request.check_encoder(encoder.config)
-        rival = request.rival(encoder.config)
+    encoder = load_encoder(model)
+    request.check_encoder(encoder.config)
+    rival = request.rival(encoder.config)
+    refuse_early(data, encoder.config, cohort)
+    settings = tuning_settings(request, from_scratch=from_scratch)
+    asked = describe_request(model, encoder.config, data, cohort, settings)
+    with writing_results(folder, model, asked) as finished:
+        if finished is not None:
+            return finished
         given = None if request.probe is None else _find_probe(model, cohort)
         with open_unseen(
             data, encoder.config, cohort, cache=work.cache, progress=work.progress
         ) as records:
             if request.probe is not None and given is None:
-                logger.info("no attentive probe of task %s given: running one first", cohort.task)
-                probed = probe_records(encoder, records, folder / "probe", request.probe, work)
-                given = _find_probe(probed.path, cohort)
+                place = folder / PROBE_FOLDER
+                settings = request.probe.as_request()
+                asked = describe_request(model, encoder.config, data, cohort, settings)
+                with writing_results(place, model, asked) as finished:
+                    if finished is None:
+                        logger.info("no attentive probe of the task given: running one first")
+                        probe_records(encoder, records, place, request.probe, work)
+                given = _find_probe(place, cohort)
             start = None
             if given is not None:
-                start, described = given
-                _check_fits(model, described, records)
+                start, config = given
+                _check_fits(model, config, records)
                 request = replace(request, layers=start.layers)
             logger.info("fine-tuning the pre-trained encoder")
             results = {PRE_TRAINED: run(encoder, records, request, work, start=start)}
@@ -139,6 +153,18 @@ def finetune_cohort(
                 logger.info("training the same encoder from scratch")
                 results[FROM_SCRATCH] = run(encoder, records, rival, work)
             return save_evaluation(folder, encoder.config, results, work)
+
+
+def tuning_settings(request: ProtocolRequest, *, from_scratch: bool) -> dict[str, Any]:
+    """Return what decides how an encoder is fine-tuned, as JSON content; its probe has the layers.
+
+    Args:
+        request: Protocol, settings and seed.
+        from_scratch: Whether the untrained encoder is trained beside it.
+    """
+    settings = request.as_request()
+    del settings["layers"]
+    return {**settings, "from_scratch": from_scratch}
 
 
 def _find_probe(path: str | Path, cohort: Cohort) -> tuple[Classifier, ModelConfig] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation, write_embeddings
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
@@ -19,7 +20,7 @@ from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
 from ecgjepa.results.layout import PRE_TRAINED, UNTRAINED
 from ecgjepa.tasks.cohort import Cohort, database_names
-from ecgjepa.tasks.leakage import open_unseen
+from ecgjepa.tasks.leakage import open_unseen, refuse_early
 from ecgjepa.tasks.opening import Data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
@@ -52,7 +53,8 @@ def probe(
     Args:
         model: Run, checkpoint or model folder.
         data: Databases, name to folder; or the folder of a store prepared as the encoder needs it.
-        out: Folder for results, predictions and the trained model; beside the model by default.
+        out: Folder for results, predictions and the trained model; beside the model by default. If
+            this very evaluation is finished there, it is read and not run again.
         task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
         protocol: ``attentive`` (the paper's frozen evaluation), ``linear`` (logistic or ridge
             regression on mean-pooled features) or ``knn`` (nearest neighbours; writes no model).
@@ -111,9 +113,13 @@ def probe_cohort(
 ) -> Evaluation:
     """Do what `probe` does, for a request that was checked already."""
     folder = result_folder(model, out, cohort.task, request.protocol)
-    with writing_results(folder, model, cohort.task, request.protocol):
-        encoder = load_encoder(model)
-        request.check_encoder(encoder.config)
+    encoder = load_encoder(model)
+    request.check_encoder(encoder.config)
+    refuse_early(data, encoder.config, cohort)
+    asked = describe_request(model, encoder.config, data, cohort, request.as_request())
+    with writing_results(folder, model, asked) as finished:
+        if finished is not None:
+            return finished
         with open_unseen(
             data, encoder.config, cohort, cache=work.cache, progress=work.progress
         ) as records:

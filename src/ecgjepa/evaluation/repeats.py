@@ -15,15 +15,17 @@ import numpy as np
 import pandas as pd
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_request, list_cases
-from ecgjepa.evaluation.finetune import finetune_cohort
+from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_cases, list_cases
+from ecgjepa.evaluation.finetune import finetune_cohort, tuning_settings
 from ecgjepa.evaluation.probe import probe_cohort
+from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder
 from ecgjepa.files import as_json, write_json
 from ecgjepa.locks import working_in
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.settings import (
     FROZEN,
@@ -144,11 +146,13 @@ def repeat(
     work = Workspace(choose_device(device), cache, progress)
     folder = result_folder(model, out, task, f"{protocol}-repeats")
     cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
-    settings = request.as_request()
-    if protocol in TUNING:
-        del settings["layers"]
-        settings["from_scratch"] = from_scratch
-    claim_folder(folder, describe_request(model, data, cohort, settings, cases), cases)
+    settings = (
+        tuning_settings(request, from_scratch=from_scratch)
+        if protocol in TUNING
+        else request.as_request()
+    )
+    config = load_encoder(model).config
+    asked = describe_request(model, config, data, cohort, settings) | describe_cases(cases)
 
     def evaluate(case: Case, to: Path) -> Evaluation:
         one, asked = case.choose(cohort), _seeded(request, case.seed)
@@ -157,6 +161,7 @@ def repeat(
         return finetune_cohort(model, data, to, one, asked, work, from_scratch=from_scratch)
 
     with working_in(folder, ConfigError, "another evaluation"):
+        claim_folder(folder, asked, cases)
         evaluations = []
         for number, case in enumerate(cases, start=1):
             place = folder / case.folder()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.out_of_distribution import OutlierDetector, fit_outlier_detector
+from ecgjepa.evaluation.requests import claim_request, finish_request
 from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.locks import working_in
@@ -16,7 +17,7 @@ from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig
 from ecgjepa.protocols.features import encode_parts
 from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
-from ecgjepa.results.layout import PRE_TRAINED, RESULTS_FILE
+from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.reading import read_results
 from ecgjepa.tasks.folds import is_published
 
@@ -29,36 +30,33 @@ def result_folder(model: str | Path, out: str | Path | None, task: str, protocol
     return path.with_name(f"{path.name}-{Path(task).stem}-{protocol}")
 
 
-def refuse_to_overwrite(folder: Path, model: str | Path, task: str, protocol: str) -> None:
-    """Refuse a folder for results in which something else is.
-
-    Raises:
-        ConfigError: If the model is in it, or results of another task or protocol.
-    """
-    path, name = Path(model), Path(task).stem
-    if path.resolve() in (folder.resolve(), (folder / MODEL_FOLDER).resolve()):
-        raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
-    results = folder / RESULTS_FILE
-    if results.is_file():
-        content = read_results(folder)
-        there = (content["task"]["name"], content["protocol"])
-        if there != (name, protocol):
-            raise ConfigError(
-                f"{folder}: holds results of task {there[0]}, protocol {there[1]}; asked is task "
-                f"{name}, protocol {protocol}. Choose another --out"
-            )
-
-
 @contextmanager
-def writing_results(folder: Path, model: str | Path, task: str, protocol: str) -> Iterator[None]:
+def writing_results(
+    folder: Path, model: str | Path, request: Mapping[str, Any]
+) -> Iterator[Evaluation | None]:
     """Keep other processes out of a folder for results while the block fills it.
 
+    Args:
+        folder: The folder.
+        model: What is evaluated.
+        request: See `ecgjepa.evaluation.requests.describe_request`.
+
+    Yields:
+        The evaluation, if the folder holds the finished one of this very request already; then the
+        block has nothing to do.
+
     Raises:
-        ConfigError: As `refuse_to_overwrite`, or if another process is at work in it.
+        ConfigError: If the folder holds the model, the answer to another request or another kind of
+            result, or if another process is at work in it.
     """
-    refuse_to_overwrite(folder, model, task, protocol)
+    if Path(model).resolve() in (folder.resolve(), (folder / MODEL_FOLDER).resolve()):
+        raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
     with working_in(folder, ConfigError, "another evaluation"):
-        yield
+        if claim_request(folder, request):
+            yield Evaluation(folder, read_results(folder))
+            return
+        yield None
+        finish_request(folder, request)
 
 
 def save_evaluation(

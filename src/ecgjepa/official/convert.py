@@ -23,6 +23,7 @@ from ecgjepa.model.folder import (
     ModelConfig,
     PretrainingFacts,
     load_model_folder,
+    read_model_config,
     save_model,
 )
 from ecgjepa.model.normalisation import NormalisationConfig
@@ -54,6 +55,8 @@ logger = logging.getLogger(__name__)
 
 OFFICIAL_SUFFIX = ".pt"
 _PAPER_WINDOW_SECONDS = 10.0
+# Of a description, what does not tell one model from another.
+_FILLED_IN = {"weights_sha256", "software_version"}
 
 
 def convert(source: str | Path, to: str | Path, *, database: str = "ptb-xl") -> Path:
@@ -92,6 +95,8 @@ def convert(source: str | Path, to: str | Path, *, database: str = "ptb-xl") -> 
             "the official checkpoint; the other is a folder"
         )
     if to.suffix == OFFICIAL_SUFFIX:
+        if to.exists():
+            raise ModelFolderError(f"{to}: exists; choose another name for --to, or delete it")
         return write_official(to, _read_ours(source))
     return _import(source, to, database)
 
@@ -135,8 +140,21 @@ def _import(source: Path, folder: Path, database: str) -> Path:
         ),
         pretraining=_facts(source, checkpoint),
     )
+    _refuse_another(folder, config)
     save_model(folder, encoder, config, _card(config, source.name, database))
     return folder
+
+
+def _refuse_another(folder: Path, config: ModelConfig) -> None:
+    """Raise `ModelFolderError` if a folder holds anything but this import of this checkpoint."""
+    if not folder.exists():
+        return
+    there = read_model_config(folder)
+    wanted, found = (one.model_dump(mode="json", exclude=_FILLED_IN) for one in (config, there))
+    if found != wanted:
+        raise ModelFolderError(
+            f"{folder}: holds another model; choose another --to, or delete the folder"
+        )
 
 
 def _facts(source: Path, checkpoint: OfficialCheckpoint) -> PretrainingFacts:

@@ -12,11 +12,17 @@ RESULTS_FILE = "results.json"
 PREDICTIONS_FILE = "predictions.parquet"
 EMBEDDINGS_FILE = "embeddings.npz"
 SPLIT_FILE = "split.csv"
+# What was asked, and whether all of it is answered.
+REQUEST_FILE = "request.json"
+# Of a fine-tuning, the probe that it begins with.
+PROBE_FOLDER = "probe"
 
 # Repeats of an evaluation.
 SUMMARY_FILE = "summary.json"
+REPEATS_FILE = "repeats.json"
 
 # A comparison of methods.
+COMPARISON_PLAN = "plan.json"
 COMPARISON_FILE = "comparison.json"
 COMPARISON_TABLE = "comparison.md"
 COMPARISON_FIGURE = "comparison.svg"

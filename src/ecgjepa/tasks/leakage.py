@@ -15,7 +15,7 @@ from ecgjepa.files import sha256_of_file
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.folds import is_published
-from ecgjepa.tasks.opening import Data, names_of, open_data
+from ecgjepa.tasks.opening import Data, check_databases, names_of, open_data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split
 
@@ -51,7 +51,7 @@ def open_unseen(
     Raises:
         TaskError: See `refuse_seen`, `open_data` and `EvaluationData.with_labels`.
     """
-    refuse_seen(config, names_of(data), cohort)
+    refuse_early(data, config, cohort)
     records = open_data(data, config, cohort, cache=cache, progress=progress)
     try:
         refuse_other_folds(config, records.folds, allow_seen=cohort.allow_seen)
@@ -60,6 +60,21 @@ def open_unseen(
         records.close()
         raise
     return records
+
+
+def refuse_early(data: Data, config: ModelConfig, cohort: Cohort) -> None:
+    """Refuse what can be refused before any table or record is read.
+
+    Args:
+        data: See `open_data`.
+        config: The encoder.
+        cohort: Labels, folds and databases.
+
+    Raises:
+        TaskError: See `refuse_seen` and `ecgjepa.tasks.opening.check_databases`.
+    """
+    refuse_seen(config, names_of(data), cohort)
+    check_databases(data, cohort.task)
 
 
 def unseen_records(

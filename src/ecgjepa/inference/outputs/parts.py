@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from ecgjepa.claims import claim, differences
 from ecgjepa.errors import OutputError
 from ecgjepa.files import (
-    claim,
-    differences,
     read_versioned,
     remove_partial,
     replacing,

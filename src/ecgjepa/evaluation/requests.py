@@ -1,0 +1,172 @@
+"""What an evaluation was asked, written down in its folder, so that another one is refused there.
+
+``request.json`` has all that decides the numbers. It is written before the work begins and again
+when everything is written, so a folder is known to be free, begun or finished.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecgjepa.claims import differences
+from ecgjepa.errors import ConfigError, ScoreError
+from ecgjepa.files import read_versioned, remove, sha256_of_file, write_json
+from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER, ModelConfig, find_model
+from ecgjepa.pretraining.run import CONFIG_FILE as RUN_CONFIG_FILE
+from ecgjepa.results.layout import (
+    COMPARISON_PLAN,
+    EMBEDDINGS_FILE,
+    PREDICTIONS_FILE,
+    PROBE_FOLDER,
+    REPEATS_FILE,
+    REQUEST_FILE,
+    RESULTS_FILE,
+    SPLIT_FILE,
+)
+from ecgjepa.store.manifest import MANIFEST_FILE, store_fingerprint
+from ecgjepa.store.shard_plan import Settings, make_plan
+from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.label_table import digest_of_table
+from ecgjepa.tasks.opening import Data
+from ecgjepa.tasks.task import is_table
+from ecgjepa.tasks.treatment import one_treatment
+from ecgjepa.version import __version__
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+# All that an evaluation leaves in its folder, besides the request.
+_WRITTEN = (
+    RESULTS_FILE,
+    PREDICTIONS_FILE,
+    SPLIT_FILE,
+    EMBEDDINGS_FILE,
+    MODEL_FOLDER,
+    PROBE_FOLDER,
+)
+_MOST_SHOWN = 6
+_REMEDY = "choose another --out, or delete the folder to evaluate anew"
+AN_EVALUATION, REPEATS, A_COMPARISON = "an evaluation", "repeats of an evaluation", "a comparison"
+# What a folder holds, by a file of it; the first that fits.
+_CONTENTS = {
+    RUN_CONFIG_FILE: "a pre-training run",
+    REPEATS_FILE: REPEATS,
+    COMPARISON_PLAN: A_COMPARISON,
+    REQUEST_FILE: AN_EVALUATION,
+    RESULTS_FILE: AN_EVALUATION,
+    MANIFEST_FILE: "a store",
+    CONFIG_FILE: "a model",
+}
+
+
+def describe_request(
+    model: str | Path,
+    config: ModelConfig,
+    data: Data,
+    cohort: Cohort,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return all that decides the numbers of an evaluation, as JSON content.
+
+    Neither the paths of the model, of the table of labels and of the records, nor the device or
+    the cache are part of it.
+
+    Args:
+        model: Run, checkpoint or model folder.
+        config: Its description.
+        data: Databases, or a store.
+        cohort: Labels, folds and databases.
+        settings: Protocol, seed and what differs from the protocol's settings.
+    """
+    return {
+        "software_version": __version__,
+        "model": _digest_of_model(Path(model)),
+        "records": _digest_of_records(config, data),
+        "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
+        **cohort.as_request(),
+        "task": cohort.task_name,
+        **settings,
+    }
+
+
+def _digest_of_model(path: Path) -> dict[str, str]:
+    """Return hashes of the files that a model is loaded from."""
+    folder = find_model(path)
+    files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
+    return {file.name: sha256_of_file(file) for file in sorted(files)}
+
+
+def _digest_of_records(config: ModelConfig, data: Data) -> str:
+    """Return a hash of which records are evaluated, and of how they are prepared."""
+    if not isinstance(data, Mapping):
+        return store_fingerprint(Path(data))
+    preprocessing = one_treatment(config.preprocessing, data)
+    return make_plan(data, "all", Settings(preprocessing), own_filters=False).digest()
+
+
+def refuse_foreign(folder: Path, allowed: str) -> None:
+    """Refuse a folder that holds a result of another kind.
+
+    Args:
+        folder: Where results are to go.
+        allowed: What may be there.
+
+    Raises:
+        ConfigError: If it holds something else.
+    """
+    there = next((words for name, words in _CONTENTS.items() if (folder / name).is_file()), allowed)
+    if there != allowed:
+        raise ConfigError(f"{folder}: holds {there}; choose another --out")
+
+
+def claim_request(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Write down what a folder answers, and return whether this very request is answered there.
+
+    What an interrupted evaluation of another request left behind is removed.
+
+    Args:
+        folder: The folder, in which no other process is at work.
+        request: What is asked; see `describe_request`.
+
+    Raises:
+        ConfigError: If the folder holds the answer to another request, or something else.
+    """
+    path = folder / REQUEST_FILE
+    if not path.is_file():
+        refuse_foreign(folder, AN_EVALUATION)
+        if (folder / RESULTS_FILE).exists():
+            raise ConfigError(
+                f"{folder}: holds an evaluation, and no {REQUEST_FILE} tells of what (an older "
+                f"ecgjepa wrote none); {_REMEDY}"
+            )
+    else:
+        content, _ = read_versioned(path, (_VERSION,), ScoreError, remedy=_REMEDY.capitalize())
+        differing = differences(content.get("request"), request)
+        if content.get("is_finished") and (folder / RESULTS_FILE).is_file():
+            if differing:
+                raise ConfigError(_describe(folder, differing))
+            logger.info("%s: this evaluation is finished, so it is read and not run again", folder)
+            return True
+        if differing:
+            for name in _WRITTEN:
+                remove(folder / name)
+    _write(path, request, is_finished=False)
+    return False
+
+
+def finish_request(folder: Path, request: Mapping[str, Any]) -> None:
+    """Write down that everything a request asks is in its folder."""
+    _write(folder / REQUEST_FILE, request, is_finished=True)
+
+
+def _write(path: Path, request: Mapping[str, Any], *, is_finished: bool) -> None:
+    write_json(
+        path, {"format_version": _VERSION, "is_finished": is_finished, "request": dict(request)}
+    )
+
+
+def _describe(folder: Path, differing: list[str]) -> str:
+    shown = "; ".join(differing[:_MOST_SHOWN])
+    more = f"; and {len(differing) - _MOST_SHOWN} more" if len(differing) > _MOST_SHOWN else ""
+    return f"{folder}: holds another evaluation, which differs in {shown}{more}; {_REMEDY}"
