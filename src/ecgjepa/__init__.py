@@ -26,6 +26,7 @@ _HOMES = {
     "plan": "ecgjepa.planning.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
+    "predict_table": "ecgjepa.inference.outputs.predicting",
     "prepare": "ecgjepa.store.prepare",
     "prepare_share": "ecgjepa.store.prepare",
     "preset_settings": "ecgjepa.config",
@@ -67,6 +68,7 @@ __all__ = [
     "plan",
     "plot",
     "predict",
+    "predict_table",
     "prepare",
     "prepare_share",
     "preset_settings",
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.repeats import repeat as repeat
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.embed import embed as embed
+    from ecgjepa.inference.outputs.predicting import predict_table as predict_table
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record

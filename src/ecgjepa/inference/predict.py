@@ -255,14 +255,19 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
     path = find_model(folder)
     model, config = load_model_folder(path)
     if not isinstance(model, Classifier) or config.task is None:
-        raise ModelFolderError(
-            f"{path}: is an encoder without a head, so it predicts nothing; train one with "
-            "'ecgjepa probe' or 'ecgjepa finetune'"
-        )
+        raise without_head(path)
     if not calibrated:
         config = config.model_copy(update={"calibration": None, "decisions": None})
     where = choose_device(device)
     return Model(model.to(where), config, where, load_distribution(path, config))
+
+
+def without_head(folder: Path) -> ModelFolderError:
+    """Return what is to be said of an encoder that should predict."""
+    return ModelFolderError(
+        f"{folder}: is an encoder without a head, so it predicts nothing; train one with "
+        "'ecgjepa probe' or 'ecgjepa finetune'"
+    )
 
 
 def predict(

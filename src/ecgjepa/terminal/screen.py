@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -23,9 +24,9 @@ _UNSEEN = re.compile(
 class ProgressBar:
     """A bar on a terminal, a line every quarter otherwise."""
 
-    def __init__(self, text: str) -> None:
-        """Show ``text`` before the numbers."""
-        self._text = text
+    def __init__(self, text: str, unit: str = "it") -> None:
+        """Show ``text`` before the numbers, and a rate in ``unit`` per second."""
+        self._text, self._unit = text, unit
         self._bar: Any = None
         self._quarters = 0
 
@@ -46,7 +47,15 @@ class ProgressBar:
     def _draw(self, done: int, total: int) -> None:
         if self._bar is None or self._bar.total != total or done < self._bar.n:
             self._close()
-            self._bar = tqdm(total=total, desc=self._text, ncols=78, leave=False)
+            self._bar = tqdm(
+                # What an earlier run did is not counted to this run's speed.
+                initial=max(done - 1, 0),
+                total=total,
+                desc=self._text,
+                unit=f" {self._unit}",
+                ncols=78,
+                leave=False,
+            )
         self._bar.update(done - self._bar.n)
         if done == total:
             self._close()
@@ -126,8 +135,32 @@ def _columns() -> int | None:
 
 def print_json(content: Any) -> None:  # noqa: ANN401
     """Print indented JSON to stdout; numbers that are not finite are null, as JSON has none."""
+    print(_json_text(content))
+
+
+def _json_text(content: Any) -> str:  # noqa: ANN401
     text = json.dumps(as_json(content), indent=2, ensure_ascii=False, allow_nan=False)
-    print(_UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def print_json_list(
+    contents: Iterable[dict[str, Any]], is_counted: Callable[[dict[str, Any]], bool]
+) -> int:
+    """Print a list as `print_json` does, item by item as they come.
+
+    Args:
+        contents: The items.
+        is_counted: Of which items the number is returned.
+    """
+    number, separator = 0, ""
+    print("[", end="")
+    for content in contents:
+        lines = textwrap.indent(_json_text(content), "  ")
+        print(f"{separator}\n{lines}", end="", flush=True)
+        separator = ","
+        number += is_counted(content)
+    print("\n]" if separator else "]")
+    return number
 
 
 def as_clock(seconds: float) -> str:

@@ -181,7 +181,8 @@ class _Finder:
     def __init__(self, without: Iterable[Path]) -> None:
         self.sections: list[Files | StoredRecords] = []
         self.notices: list[str] = []
-        self._seen = {os.path.abspath(path) for path in without}  # noqa: PTH100
+        self._without = tuple(os.path.abspath(path) for path in without)  # noqa: PTH100
+        self._seen = set(self._without)
 
     def add(self, name: str) -> None:
         """Add what one argument stands for."""
@@ -271,13 +272,14 @@ class _Finder:
                 f"{name}: {words} not ECGs by name or content and not used{kinds_of(others)}, such "
                 f"as {written_out(others[0])}{how_to_describe(others)}"
             )
-        if hidden:
+        if hidden := [file for file in hidden if self._is_unknown(name, file)]:
             words = "1 hidden file is" if len(hidden) == 1 else f"{len(hidden):,} hidden files are"
             self.notices.append(f"{name}: {words} not used, such as {written_out(hidden[0])}")
 
     def _is_unknown(self, folder: str, file: str) -> bool:
-        """Return whether a file is not the output itself."""
-        return os.path.abspath(os.path.join(folder, file)) not in self._seen  # noqa: PTH100, PTH118
+        """Return whether a file is not of the output."""
+        place = os.path.abspath(os.path.join(folder, file))  # noqa: PTH100, PTH118
+        return not any(place == own or place.startswith(own + os.sep) for own in self._without)
 
 
 def _records_in(folder: Path) -> set[str]:

@@ -204,6 +204,11 @@ def summary_file(out: Path) -> Path:
     return out.with_name(out.name + SUMMARY)
 
 
+def own_files(out: Path) -> tuple[Path, ...]:
+    """Return an output and what lies beside it: no inputs, though a folder may hold them."""
+    return out, summary_file(out), parts_folder(out)
+
+
 def _finished(out: Path, request: Mapping[str, Any], *, is_welcome: bool) -> Written | None:
     """Return what a finished output holds, or None if it is to be written.
 

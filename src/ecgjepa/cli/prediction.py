@@ -1,0 +1,181 @@
+"""Verbs that use a model on records: predict."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecgjepa.cli.application import FELL_SHORT, app
+from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption
+from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
+from ecgjepa.terminal.results import print_prediction
+from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list
+
+if TYPE_CHECKING:
+    from ecgjepa.inference.inputs.named import Inputs
+    from ecgjepa.inference.outputs.parts import Written
+    from ecgjepa.model.folder import ModelConfig
+    from ecgjepa.signals.acceptance import OnBad
+
+logger = logging.getLogger(__name__)
+
+InputsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, patterns in quotes, stores, @list.txt; - reads a list.",
+        show_default=False,
+    ),
+]
+ListOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--list", metavar="FILE", help="Names of files, one a line, or a table with column file."
+    ),
+]
+OnBadOption = Annotated[
+    str,
+    typer.Option(
+        "--on-bad", help="skip records that cannot be used, mask what is damaged, or raise."
+    ),
+]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Begin anew where another run was killed.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a finished output of another request.")
+]
+
+
+@app.command()
+def predict(
+    model: ModelOption,
+    inputs: InputsArgument = None,
+    lists: ListOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Table to write: .csv, .parquet or .jsonl.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels shown per record.")] = 10,
+    on_bad: OnBadOption = "skip",
+    describe: DescribeOption = None,
+    device: DeviceOption = "auto",
+    restart: RestartOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict ECGs: a folder in, a table out.
+
+    Each record has one row, and a file that cannot be used says why in its row. A run that was
+    killed resumes with the same command. Without --out, the answers are printed.
+
+    Exit status: 0 all predicted; 1 some records have no prediction; 2 wrong use.
+    """
+    chosen = _on_bad(on_bad)
+    found = _find(inputs, lists, out)
+    if out is None:
+        _print_predictions(model, found, chosen, describe, device, top, as_json)
+        return
+    from ecgjepa.inference.outputs.predicting import predict_table
+
+    with _resumable(out), ProgressBar("predicting", "record") as bar:
+        written = predict_table(
+            found,
+            model,
+            out,
+            on_bad=chosen,
+            description=describe,
+            device=device,
+            restart=restart,
+            overwrite=overwrite,
+            progress=bar,
+        )
+    _tell(written, "predicted", as_json)
+
+
+def _print_predictions(
+    model: Path,
+    found: "Inputs",
+    on_bad: "OnBad",
+    describe: Path | None,
+    device: str,
+    top: int,
+    as_json: bool,
+) -> None:
+    from ecgjepa.inference.predict import load_model
+    from ecgjepa.inference.schema import PredictionSchema
+
+    loaded = load_model(model, device=device)
+    usable = found.usable(loaded.config.preprocessing, on_bad=on_bad, description=describe)
+    failed = 0
+    if as_json:
+        schema = PredictionSchema(loaded.task)
+        contents = map(schema.content, loaded.answers(usable, on_bad))
+        failed = print_json_list(contents, lambda content: content["error"] is not None)
+        for notice in found.notices:
+            logger.info("%s", notice)
+    else:
+        descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
+        for prediction in loaded.answers(usable, on_bad):
+            print_prediction(prediction, descriptions, top)
+            failed += prediction.error is not None
+        print_notices(found.notices)
+        print(_note(loaded.config))
+    if failed:
+        raise typer.Exit(FELL_SHORT)
+
+
+def _on_bad(text: str) -> "OnBad":
+    from ecgjepa.signals.acceptance import ON_BAD
+
+    for known in ON_BAD:
+        if text == known:
+            return known
+    raise typer.BadParameter(f"expected {' or '.join(ON_BAD)}", param_hint="--on-bad")
+
+
+def _find(inputs: list[str] | None, lists: list[Path] | None, out: Path | None) -> "Inputs":
+    from ecgjepa.inference.inputs.lists import read_lines
+    from ecgjepa.inference.inputs.named import find_inputs
+    from ecgjepa.inference.outputs.parts import own_files
+
+    named = [name for name in inputs or [] if name != "-"]
+    listed = read_lines(sys.stdin) if "-" in (inputs or []) else []
+    return find_inputs(
+        named, lists=lists or [], listed=listed, without=() if out is None else own_files(out)
+    )
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Tell whoever stops a run that the same command continues it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        logger.info("the same command resumes; what is done lies in %s.parts", out)
+        raise
+
+
+def _tell(written: "Written", done: str, as_json: bool) -> None:
+    if as_json:
+        print_json(written_as_json(written))
+    else:
+        print_written(written, done)
+    if written.failures:
+        raise typer.Exit(FELL_SHORT)
+
+
+def _note(config: "ModelConfig") -> str:
+    if config.task is not None and config.task.kind == "regression":
+        return "Research use only. Values are in the units of the labels it was trained with."
+    calibration = config.calibration
+    if calibration is None:
+        return "Research use only. Probabilities are not calibrated."
+    folds = ", ".join(map(str, calibration.folds))
+    note = f"Research use only. Probabilities are calibrated ({calibration.method}, folds {folds})."
+    if config.decisions is None:
+        return note
+    return f"{note}\nyes: at or above the label's threshold of best F1 on those folds"

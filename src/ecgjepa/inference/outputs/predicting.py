@@ -1,0 +1,135 @@
+"""`predict_table`: whatever a user names in, one table out, with a row for each record."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ecgjepa.inference.inputs.named import Inputs, find_inputs
+from ecgjepa.inference.outputs.parts import Failure, Parts, Written, own_files, writing
+from ecgjepa.inference.outputs.requests import (
+    PART_INPUTS,
+    describe_request,
+    hash_of_description,
+    in_parts,
+)
+from ecgjepa.inference.outputs.tables import SUFFIXES, check_suffix, table_format
+from ecgjepa.inference.predict import load_model, without_head
+from ecgjepa.inference.prediction import Prediction
+from ecgjepa.inference.schema import SCHEMA_VERSION, PredictionSchema
+from ecgjepa.model.folder import find_model, read_model_config
+from ecgjepa.signals.acceptance import OnBad
+
+Item = TypeVar("Item")
+Progress = Callable[[int, int], None]
+
+
+def predict_table(
+    inputs: Iterable[str | Path] | str | Path | Inputs,
+    model: str | Path,
+    out: str | Path,
+    *,
+    on_bad: OnBad = "skip",
+    description: str | Path | None = None,
+    device: str = "auto",
+    restart: bool = False,
+    overwrite: bool = False,
+    part_inputs: int = PART_INPUTS,
+    progress: Progress | None = None,
+) -> Written:
+    """Predict every record and write a table with a row for each; a killed run resumes.
+
+    Rows are written in parts beside the table and put together at the end, so memory does not grow
+    with the records. The same call resumes behind the last part. It does not notice that a file was
+    changed in the meantime; ``restart`` begins anew.
+
+    Args:
+        inputs: Files, folders, patterns, lists and prepared stores, see
+            `ecgjepa.inference.inputs.named`; each record has one row.
+        model: Model folder, or folder of a probe or fine-tuning.
+        out: Table to write: ``.csv``, ``.parquet`` or ``.jsonl`` (a JSON object a line).
+        on_bad: See `ecgjepa.inference.predict.Model.predict`.
+        description: File that describes arrays and tables; None for those beside them.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        restart: Give up what a killed run of another request has left.
+        overwrite: Replace a finished table of another request.
+        part_inputs: Records of a part, at most.
+        progress: Called with the number of records that are done, and of all.
+
+    Returns:
+        Where the table is, and which records have no prediction.
+
+    Raises:
+        InputError: If nothing is named.
+        OutputError: If the table is another request's, or being written.
+        ModelFolderError: If the model cannot be used.
+        RecordError: With ``on_bad="raise"``.
+
+    Example:
+        >>> import ecgjepa
+        >>> written = ecgjepa.predict_table("data/ptb-xl/records500", "runs/probe", "table.csv")
+        >>> written.num_inputs == written.num_rows
+        True
+    """
+    out = Path(out)
+    check_suffix(out, SUFFIXES)
+    found = as_inputs(inputs, out)
+    folder = find_model(model)
+    config = read_model_config(folder)
+    if config.task is None:
+        raise without_head(folder)
+    request = describe_request(
+        "predict",
+        folder,
+        found.names(),
+        on_bad=on_bad,
+        description=hash_of_description(description),
+        schema=SCHEMA_VERSION,
+    )
+    with writing(out, request, restart=restart, overwrite=overwrite) as parts:
+        if isinstance(parts, Written):
+            return parts
+        if parts.done < request["inputs"]["number"]:
+            loaded = load_model(folder, device=device)
+            usable = found.usable(
+                loaded.config.preprocessing,
+                first=parts.done,
+                on_bad=on_bad,
+                description=description,
+            )
+            rows = counted(loaded.answers(usable, on_bad), parts, request, progress)
+            _write(rows, parts, out, PredictionSchema(loaded.task), part_inputs)
+        merge = table_format(out, PredictionSchema(config.task)).merge
+        return parts.finish(merge, found.notices)
+
+
+def as_inputs(inputs: Iterable[str | Path] | str | Path | Inputs, out: Path) -> Inputs:
+    """Return what is named as a list of records, without the output and what lies beside it."""
+    if isinstance(inputs, Inputs):
+        return inputs
+    several = (inputs,) if isinstance(inputs, str | Path) else inputs
+    return find_inputs(several, without=own_files(out))
+
+
+def counted(
+    rows: Iterable[Item], parts: Parts, request: dict[str, Any], progress: Progress | None
+) -> Iterator[Item]:
+    """Yield rows, and tell how many are done."""
+    total = request["inputs"]["number"]
+    for number, row in enumerate(rows, start=parts.done + 1):
+        yield row
+        if progress is not None:
+            progress(number, total)
+
+
+def _write(
+    rows: Iterator[Prediction], parts: Parts, out: Path, schema: PredictionSchema, most: int
+) -> None:
+    write = table_format(out, schema).write
+    for some in in_parts(rows, most=most):
+        failures = [
+            Failure(each.file, each.reason or "", each.error)
+            for each in some
+            if each.error is not None
+        ]
+        parts.add(len(some), len(some), failures, partial(write, some))

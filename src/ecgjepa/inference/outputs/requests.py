@@ -1,0 +1,73 @@
+"""What an output is of: a model, its options, and a list of inputs, told apart by hashes."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ecgjepa.errors import InputError
+from ecgjepa.files import sha256_of_file
+from ecgjepa.model.folder import CONFIG_FILE
+
+Item = TypeVar("Item")
+
+# Inputs, seconds and bytes after which a part is written: no more is lost when a run is killed.
+PART_INPUTS, PART_SECONDS, PART_BYTES = 512, 20.0, 64_000_000
+
+
+def describe_request(
+    what: str,
+    model: Path,
+    names: Sequence[str],
+    **options: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Return what tells an output from others, as content of JSON.
+
+    Args:
+        what: Verb that writes it.
+        model: Model folder; its description holds the hashes of all of its files.
+        names: Names of the inputs. What lies in the files is not looked at.
+        options: All that changes rows.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode(errors="surrogateescape") + b"\0")
+    return {
+        "verb": what,
+        "model_sha256": sha256_of_file(model / CONFIG_FILE),
+        "inputs": {"number": len(names), "sha256": digest.hexdigest()},
+        "options": options,
+    }
+
+
+def hash_of_description(description: str | Path | None) -> str | None:
+    """Return the hash of the file that describes arrays and tables, if one is given.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    if description is None:
+        return None
+    if not (path := Path(description)).is_file():
+        raise InputError(f"{path}: no such file; expected one that describes arrays or tables")
+    return sha256_of_file(path)
+
+
+def in_parts(
+    items: Iterable[Item],
+    num_bytes: Callable[[Item], int] = lambda _: 0,
+    most: int = PART_INPUTS,
+) -> Iterator[list[Item]]:
+    """Yield items in lists that are worth writing: enough of them, or enough time's work."""
+    waiting: list[Item] = []
+    size, since = 0, time.monotonic()
+    for item in items:
+        waiting.append(item)
+        size += num_bytes(item)
+        is_late = time.monotonic() - since >= PART_SECONDS
+        if len(waiting) >= most or size >= PART_BYTES or is_late:
+            yield waiting
+            waiting, size, since = [], 0, time.monotonic()
+    if waiting:
+        yield waiting
