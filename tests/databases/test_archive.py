@@ -69,11 +69,13 @@ def test_a_table_tells_patient_fold_age_sex_and_labels(folder):
     assert json.loads(third.labels) == {"afib": 100.0, **unknown}
     assert other == ("icu/a", "icu/a.hea", None, None, None, None, "{}")
     assert listing.notices == (
-        "labels come from column labels, afib, quality",
+        "labels come from column labels (2: NORM, SR; 1 cells with several labels are divided at "
+        ";); afib; quality (2: bad, good)",
+        "not labels: height (numbers); --labels COLUMN takes one nevertheless, and no others",
         "column labels is empty in 2 rows: unknown there, not absent",
         "column quality is empty in 1 rows: unknown there, not absent",
-        "column height is neither known nor a label; not used",
-        "1 records have no row in table.csv, such as icu/a",
+        "sex is 'x' and its like in 1 rows: taken as unknown",
+        "1 records have no row in table.csv: icu/a",
     )
 
 
@@ -104,21 +106,27 @@ def test_zeros_that_a_spreadsheet_dropped_are_hinted_at(folder):
 def test_rows_without_a_file_are_absent(folder):
     listing = list_records("clinic", folder, sheet(folder, "file\n00012.hea\nward/c.hea\n"))
     assert [skip.record_id for skip in listing.absent] == ["ward/c.hea"]
-    assert "1 rows of table.csv have no file in the folder" in listing.notices
+    assert "1 rows of table.csv have no file in the folder: ward/c.hea" in listing.notices
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("name\nx\n", "column record or file is missing; found name"),
+        (
+            "name\nx\n",
+            "expected one column that names the record, such as record or file; found name",
+        ),
         ("record,path\n", None),
-        ("record,record_id\nx,x\n", "column record appears twice"),
+        ("record,record_id\nx,x\n", "columns record and record_id both tell the record"),
         ("record\n00012\n00012.hea\n", "record 00012 appears twice"),
         ("record\na\n", "'a' could be icu/a or ward/a; give the path"),
         ("record,fold\n00012,2.5\n", "fold of 00012 is '2.5'; expected a whole number"),
-        ("record,fold\n00012,x\n", "fold of 00012 is 'x'; expected a number"),
+        (
+            "record,fold\n00012,x\n",
+            "fold of 00012 is 'x'; expected a whole number, 0 or more, or train",
+        ),
         ("record,age\n00012,-1\n", "age of 00012 is '-1'"),
-        ('record,age\n"",3\n', "a row names no record"),
+        ('record,age\n"",3\n', "row 1 names no record"),
         ("", "not readable as CSV"),
     ],
 )

@@ -1,7 +1,7 @@
 """Public ECG databases, each read from the layout in which it is published, and your own."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,14 +54,20 @@ def database_names() -> list[str]:
     return sorted(_LISTERS)
 
 
-def list_records(database: str, root: str | Path, table: str | Path | None = None) -> Listing:
+def list_records(
+    database: str,
+    root: str | Path,
+    table: str | Path | None = None,
+    labels: Sequence[str] = (),
+) -> Listing:
     """Return what a database's folder holds, without reading a signal.
 
     Args:
         database: One of `database_names`, or any other name for an archive of your own.
         root: Folder of the database.
-        table: CSV that describes the records of an archive of your own; for the Challenge's copy
+        table: Table that describes the records of an archive of your own; for the Challenge's copy
             of PTB-XL, PTB-XL's own table.
+        labels: Columns of an archive's table that are labels; none: those that look like labels.
 
     Raises:
         DatabaseError: If the name looks misspelt or the folder is not laid out as that database.
@@ -78,7 +84,7 @@ def list_records(database: str, root: str | Path, table: str | Path | None = Non
     if not any(root.iterdir()):
         raise DatabaseError(f"{database}: folder {root} is empty")
     if database not in _LISTERS:
-        return _warn_of_names(archive.list_records(database, root, table))
+        return _warn_of_names(archive.list_records(database, root, table, labels))
     if database == challenge_ptb_xl.NAME:
         return challenge_ptb_xl.list_records(root, None if table is None else Path(table))
     return _LISTERS[database](root)
@@ -110,17 +116,27 @@ def _warn_of_names(listing: Listing) -> Listing:
 
 
 def list_all(
-    databases: Mapping[str, str | Path], tables: Mapping[str, str | Path] | None = None
+    databases: Mapping[str, str | Path],
+    tables: Mapping[str, str | Path] | None = None,
+    labels: Sequence[str] = (),
 ) -> list[Listing]:
     """List several databases, in order of their names; arguments by name, as `list_records`.
 
     Raises:
-        DatabaseError: As `list_records`, or if a table is given for a database that is not.
+        DatabaseError: As `list_records`; or if a table is given for a database that is not, or
+            columns of labels without an archive's table.
     """
     tables = dict(tables or {})
     if strangers := sorted(set(tables) - set(databases)):
         raise DatabaseError(f"a table is given for {', '.join(strangers)}, but no folder")
+    if labels and not set(tables) - set(_LISTERS):
+        raise DatabaseError(
+            f"{', '.join(labels)} is to be a label, but no archive's table is given with --table"
+        )
     if {ptb_xl.NAME, challenge_ptb_xl.NAME} <= set(databases):
         # The Challenge keeps neither folds nor patients; here PTB-XL itself tells them.
         tables.setdefault(challenge_ptb_xl.NAME, Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE)
-    return [list_records(name, root, tables.get(name)) for name, root in sorted(databases.items())]
+    return [
+        list_records(name, root, tables.get(name), labels)
+        for name, root in sorted(databases.items())
+    ]

@@ -1,40 +1,58 @@
-"""Your own archive: a folder of ECG files, with or without a CSV that describes them.
+"""Your own archive: a folder of ECG files, with or without a table that describes them.
 
 Formats may be mixed (`ecgjepa.io.catalogue` lists them). Files are listed by name, and what they
 hold is seen when they are read. A record is named by its path without ending, or with it where two
 files share the rest.
 
-The CSV is read by `archive_table`.
+The table is read by `sheets`.
 """
 
 import difflib
 from collections import Counter
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
-from ecgjepa.databases.archive_table import described, undescribed
 from ecgjepa.databases.listing import Entry, Listing, Skip, is_simulated, simulated_notice
+from ecgjepa.databases.sheets.joining import join, named_files, undescribed
+from ecgjepa.databases.sheets.reading import ENDINGS
+from ecgjepa.databases.sheets.table import read_label_table
 from ecgjepa.errors import DatabaseError
 from ecgjepa.io import EXPECTED, PACKAGES
 from ecgjepa.io.folders import find_files, how_to_describe, kinds_of, written_out
 from ecgjepa.io.opening import ending, without_ending
 
+# A table of these endings beside the records may be one that describes them.
+_TABLES = set(ENDINGS) - {".txt"}
 
-def list_records(database: str, root: Path, table: str | Path | None = None) -> Listing:
+
+def list_records(
+    database: str,
+    root: Path,
+    table: str | Path | None = None,
+    labels: Sequence[str] = (),
+) -> Listing:
     """List the ECG files anywhere below a folder.
 
     Args:
         database: The name you give it.
         root: The folder.
-        table: CSV that describes the records, or None.
+        table: Table that describes the records, or None.
+        labels: Columns of it that are labels; none: those that look like labels.
 
     Raises:
-        DatabaseError: If there is no record, a package that reads them is missing, or the CSV is
-            not readable or contradicts itself.
+        DatabaseError: If there is no record, a package that reads them is missing, or the table is
+            not readable, names no record of the folder or contradicts itself.
     """
     files, others = (_without(root, paths, table) for paths in find_files(root))
+    read = None if table is None else read_label_table(table, labels)
+    if read is not None:
+        # Reading them will tell what describes a table or array as an ECG.
+        unlike = named_files(read, [path for path in others if ending(path) in DESCRIBED_ONLY])
+        files = sorted([*files, *unlike], key=lambda path: path.split("/"))
+        others = [path for path in others if path not in set(unlike)]
     files, refused = _refuse_odd_names(files)
     if not files:
         if refused:
@@ -45,13 +63,15 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
         )
     _require_packages(database, files)
     paths = _named(files)
-    sheets = sorted(path for path in others if path.endswith(".csv") and "/" not in path)
-    notices = _other_files([path for path in others if table is not None or path not in sheets])
+    sheets = sorted(path for path in others if ending(path) in _TABLES and "/" not in path)
+    notices = _other_files([path for path in others if read is not None or path not in sheets])
     absent: tuple[Skip, ...] = ()
     rows = [undescribed(name, path) for name, path in paths]
-    if table is not None:
-        rows, absent, found = described(Path(table), paths)
-        notices = (*found, *notices)
+    columns: dict[str, tuple[str, ...]] = {}
+    if read is not None:
+        joined = join(database, read, paths)
+        rows, absent, columns = joined.entries, joined.absent, joined.label_columns
+        notices = (*joined.notices, *notices)
     elif sheets:
         notices = (
             f"{sheets[0]} was not read; to use it, give --table {database}=FILE",
@@ -66,6 +86,7 @@ def list_records(database: str, root: Path, table: str | Path | None = None) -> 
         absent=absent,
         refused=refused,
         notices=notices,
+        label_columns=columns,
     )
 
 

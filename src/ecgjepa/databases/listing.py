@@ -5,7 +5,7 @@ A listing tells simulated ECGs and partial copies from a whole database.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,6 +96,7 @@ class Listing:
         highpass_hz: Where drift is so strong that the paper removes it: cut-off of the high-pass
             that such records get unless another is asked for.
         reader: Reads an entry's signal; a function of a module, as other processes call it too.
+        label_columns: Columns of an archive's table that are labels, each to its labels.
         hide_file: Gives what stands in a store for a file's name, where no name may be in it; see
             `ecgjepa.databases.pseudonyms`.
     """
@@ -110,6 +111,7 @@ class Listing:
     held_out_folds: tuple[int, ...] = ()
     highpass_hz: float | None = None
     reader: Callable[[Path, Entry, Damaged], Record | MicrovoltRecord] = read_file
+    label_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     hide_file: Callable[[str], str] | None = None
 
     def __len__(self) -> int:
