@@ -1,6 +1,8 @@
 """What people type: folders by name, folds, layers, label fractions, shares, settings."""
 
+import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,6 +10,8 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from ecgjepa.config import describe_validation_error, short_repr
+
+logger = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 # Whole numbers as people type them. (Python's `isdigit` is true of ², which is not a number.)
@@ -18,7 +22,7 @@ _MOST_LAYERS = 512
 
 
 def named_folders(items: list[str]) -> dict[str, Path]:
-    """Read ``NAME=DIR`` items.
+    """Read ``NAME=DIR`` items; a folder without a name gets its own, which is reported.
 
     Raises:
         BadParameter: If one is not like that, or a name is given twice.
@@ -26,15 +30,67 @@ def named_folders(items: list[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for item in items:
         name, separator, folder = item.partition("=")
-        if not (name and separator and folder):
+        if not separator or (Path(item).is_dir() and not Path(folder).is_dir()):
+            name, folder = _name_of(item), item
+        if not (name and folder):
             raise typer.BadParameter(
                 f"{item!r}: expected NAME=DIR, e.g. ptb-xl=data/ptb-xl, or a name of your own, "
-                f"e.g. clinic={item or 'archive'}"
+                f"e.g. clinic={folder or 'archive'}"
             )
         if name in folders:
             raise typer.BadParameter(f"{name} is given twice")
         folders[name] = Path(folder)
     return folders
+
+
+def _name_of(folder: str) -> str:
+    """Return the name of the database in a folder that is given without one."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise typer.BadParameter(
+            f"{folder!r}: no such folder; expected NAME=DIR, e.g. ptb-xl=data/ptb-xl, or a name of "
+            f"your own, e.g. clinic={folder or 'archive'}"
+        )
+    name = re.sub(r"[^\w.-]+", "-", path.resolve().name).lstrip("-_.")[:64] or "archive"
+    logger.warning("%s: called %s here, after the folder; NAME=DIR gives another name", path, name)
+    return name
+
+
+def named_tables(items: list[str], databases: Iterable[str]) -> dict[str, Path]:
+    """Read ``NAME=FILE`` items; with one archive, the file alone is enough.
+
+    Args:
+        items: What was typed.
+        databases: Names of the databases.
+
+    Raises:
+        BadParameter: If it is not told which archive a table describes, or one is given twice.
+    """
+    from ecgjepa.databases import database_names
+
+    names = set(databases)
+    own = sorted(names - set(database_names()))
+    tables: dict[str, Path] = {}
+    for item in items:
+        name, separator, file = item.partition("=")
+        if not separator or (name not in names and Path(item).is_file()):
+            if len(own or names) != 1:
+                raise typer.BadParameter(
+                    f"{item!r}: which of {', '.join(own or sorted(names))} does it describe? "
+                    "Expected NAME=FILE"
+                )
+            name, file = (own or sorted(names))[0], item
+        if not (name and file):
+            raise typer.BadParameter(f"{item!r}: expected NAME=FILE, or FILE with one archive")
+        if name in tables:
+            raise typer.BadParameter(f"a table of {name} is given twice")
+        tables[name] = Path(file)
+    return tables
+
+
+def named_columns(items: list[str] | None) -> tuple[str, ...]:
+    """Read names of columns, one an item or several between commas."""
+    return tuple(name.strip() for item in items or () for name in item.split(",") if name.strip())
 
 
 def parse_folds(text: str) -> tuple[int, ...]:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
-from ecgjepa.cli.arguments import named_folders, parse_folds, parse_share, validated
+from ecgjepa.cli.arguments import (
+    named_columns,
+    named_folders,
+    named_tables,
+    parse_folds,
+    parse_share,
+    validated,
+)
 from ecgjepa.cli.options import JsonOption, StoreOption, WorkerOptions
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.data import print_manifest, print_verification
@@ -21,11 +28,19 @@ if TYPE_CHECKING:
 @sharing(WorkerOptions, last=True)
 def prepare(
     shared: WorkerOptions,
-    databases: Annotated[list[str], typer.Argument(metavar="NAME=DIR...")],
+    databases: Annotated[list[str], typer.Argument(metavar="[NAME=]DIR...")],
     store: StoreOption,
     tables: Annotated[
         list[str] | None,
-        typer.Option("--table", metavar="NAME=CSV", help="Describes your own archive NAME."),
+        typer.Option(
+            "--table", metavar="[NAME=]FILE", help="Table that describes your own archive."
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels", metavar="COLUMN", help="Its labels, and no others; repeatable, or a,b."
+        ),
     ] = None,
     folds: Annotated[
         str,
@@ -73,8 +88,10 @@ def prepare(
         if value not in allowed:
             raise typer.BadParameter(f"expected {' or '.join(allowed)}", param_hint=f"--{option}")
     share = parse_share(shard) if shard else None
+    named = named_folders(databases)
     options: dict[str, Any] = {
-        "tables": named_folders(tables or []),
+        "tables": named_tables(tables or [], named),
+        "labels": named_columns(labels),
         "folds": folds if folds in ("train", "all") else parse_folds(folds),
         "preprocessing": _preprocessing(for_preset, sampling_rate, highpass),
         "records_per_shard": records_per_shard,
@@ -85,10 +102,10 @@ def prepare(
     }
     with shared.engaged(), ProgressBar("preparing") as progress:
         if share is not None:
-            prepare_share(named_folders(databases), store, share, progress=progress, **options)
+            prepare_share(named, store, share, progress=progress, **options)
             print(f"share {shard} of {store} is written; when all are: ecgjepa merge {store}")
             return
-        manifest = run(named_folders(databases), store, progress=progress, **options)
+        manifest = run(named, store, progress=progress, **options)
     _show_store(manifest, store, max_bad, as_json)
 
 

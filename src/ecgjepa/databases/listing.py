@@ -97,6 +97,8 @@ class Listing:
             that such records get unless another is asked for.
         reader: Reads an entry's signal; a function of a module, as other processes call it too.
         label_columns: Columns of an archive's table that are labels, each to its labels.
+        hashed_folds: Of what the folds are a hash, where they are one: see
+            `ecgjepa.databases.folds`.
         hide_file: Gives what stands in a store for a file's name, where no name may be in it; see
             `ecgjepa.databases.pseudonyms`.
     """
@@ -112,6 +114,7 @@ class Listing:
     highpass_hz: float | None = None
     reader: Callable[[Path, Entry, Damaged], Record | MicrovoltRecord] = read_file
     label_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    hashed_folds: str = ""
     hide_file: Callable[[str], str] | None = None
 
     def __len__(self) -> int:

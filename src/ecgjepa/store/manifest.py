@@ -49,6 +49,10 @@ class DatabaseSummary(Section):
         std: Likewise.
         highpass_hz: Cut-off below which baseline wander was removed, or None.
         notices: What a user should know about the copy.
+        label_columns: Columns of an archive's table that are labels, each to its labels in the
+            index; none of an older store, which does not tell.
+        hashed_folds: Of what the folds are a hash, where they are one: ``patient``, ``record``, or
+            ``patient or record`` where some patients are not known.
     """
 
     listed: int
@@ -66,6 +70,8 @@ class DatabaseSummary(Section):
     std: tuple[float, ...]
     highpass_hz: float | None = None
     notices: tuple[str, ...]
+    label_columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    hashed_folds: str = ""
 
 
 class Manifest(Section):

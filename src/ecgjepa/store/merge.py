@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float64
+from pydantic import Field
 
 from ecgjepa.config import Section
 from ecgjepa.errors import StoreError
@@ -70,6 +71,8 @@ class DatabaseFacts(Section):
     held_out_folds: tuple[int, ...]
     highpass_hz: float | None
     notices: tuple[str, ...]
+    label_columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    hashed_folds: str = ""
 
 
 class PlanFacts(Section):
@@ -291,6 +294,8 @@ class _Tally:
             std=_finite(statistics.std, num_leads),
             highpass_hz=facts.preprocessing.highpass_hz or self.facts.highpass_hz,
             notices=(*self.facts.notices, *self.notices),
+            label_columns=self.facts.label_columns,
+            hashed_folds=self.facts.hashed_folds,
         )
 
 

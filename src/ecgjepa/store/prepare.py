@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def prepare(
     store: str | Path,
     *,
     tables: Mapping[str, str | Path] | None = None,
+    labels: Sequence[str] = (),
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
     records_per_shard: int = RECORDS_PER_SHARD,
@@ -65,7 +66,8 @@ def prepare(
         databases: Name to folder, e.g. ``{"ptb-xl": "data/ptb-xl"}``. A name that is not a known
             database's is an archive of your own.
         store: Folder to write.
-        tables: Name of such an archive to the CSV that describes its records.
+        tables: Name of such an archive to the table that describes its records.
+        labels: Columns of these tables that are labels; by default, those that look like it.
         folds: ``train`` keeps each database's training folds (for pre-training), ``all`` every
             record (for evaluation), or a list of folds. Unless it is ``all``, copies of records in
             the other folds are refused, under whatever name they come.
@@ -99,7 +101,7 @@ def prepare(
         (1, 2, 3, 4, 5, 6, 7, 8)
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
-    plan = make_plan(databases, folds, settings, tables, key_file=pseudonymise)
+    plan = make_plan(databases, folds, settings, tables, labels=labels, key_file=pseudonymise)
     store = Path(store)
     with _working_on(store, (1, 1)):
         _write(plan, store, (1, 1), workers, progress)
@@ -112,6 +114,7 @@ def prepare_share(
     share: tuple[int, int],
     *,
     tables: Mapping[str, str | Path] | None = None,
+    labels: Sequence[str] = (),
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
     records_per_shard: int = RECORDS_PER_SHARD,
@@ -128,6 +131,7 @@ def prepare_share(
         store: Folder to write, the same for all jobs.
         share: ``(i, n)`` for the i-th of n jobs, from 1.
         tables: See `prepare`.
+        labels: See `prepare`.
         folds: See `prepare`.
         preprocessing: See `prepare`.
         records_per_shard: See `prepare`.
@@ -150,7 +154,7 @@ def prepare_share(
         ...     )
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
-    plan = make_plan(databases, folds, settings, tables, key_file=pseudonymise)
+    plan = make_plan(databases, folds, settings, tables, labels=labels, key_file=pseudonymise)
     list(shard_numbers(plan.num_shards, share))  # Refuses what is not a share.
     with _working_on(Path(store), share):
         _write(plan, Path(store), share, workers, progress)

@@ -123,6 +123,8 @@ def facts_of(plan: ShardPlan) -> PlanFacts:
             held_out_folds=listing.held_out_folds,
             highpass_hz=listing.highpass_hz,
             notices=listing.notices,
+            label_columns=listing.label_columns,
+            hashed_folds=listing.hashed_folds,
         )
         for listing in plan.listings
     ]

@@ -141,6 +141,7 @@ def make_plan(
     settings: Settings,
     tables: Mapping[str, str | Path] | None = None,
     *,
+    labels: Sequence[str] = (),
     own_filters: bool = True,
     key_file: str | Path | None = None,
 ) -> ShardPlan:
@@ -151,6 +152,7 @@ def make_plan(
         folds: Which folds to store.
         settings: How records are stored.
         tables: Name of an archive to the table that describes it.
+        labels: Columns of these tables that are labels; none: those that look like labels.
         own_filters: Give each database the high-pass that it asks for, where the preprocessing has
             none; otherwise all records get the same.
         key_file: Key of the pseudonyms that take the place of record and patient ids; None for
@@ -162,7 +164,7 @@ def make_plan(
     """
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
-    whole = list_all(databases, tables)
+    whole = list_all(databases, tables, labels)
     if key_file is not None:
         pseudonyms = read_key(key_file)
         whole = [pseudonyms.apply(listing, original(listing.database)) for listing in whole]
