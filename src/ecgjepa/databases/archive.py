@@ -20,7 +20,7 @@ from ecgjepa.databases.sheets.joining import join, named_files, undescribed
 from ecgjepa.databases.sheets.reading import ENDINGS
 from ecgjepa.databases.sheets.table import read_label_table
 from ecgjepa.errors import DatabaseError
-from ecgjepa.io import EXPECTED, PACKAGES
+from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES
 from ecgjepa.io.folders import find_files, how_to_describe, kinds_of, written_out
 from ecgjepa.io.opening import ending, without_ending
 
