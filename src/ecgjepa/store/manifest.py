@@ -29,7 +29,21 @@ class SkippedRecord(Section):
     detail: str
 
 
-class DatabaseSummary(Section):
+class TableFacts(Section):
+    """What is known of a database's labels and folds.
+
+    Attributes:
+        label_columns: Columns of an archive's table that are labels, each to its labels in the
+            index; none of an older store, which does not tell.
+        hashed_folds: Of what the folds are a hash, where they are one: ``patient``, ``record``, or
+            ``patient or record`` where some patients are not known.
+    """
+
+    label_columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    hashed_folds: str = ""
+
+
+class DatabaseSummary(TableFacts):
     """Counts and statistics of one database.
 
     Attributes:
@@ -49,10 +63,6 @@ class DatabaseSummary(Section):
         std: Likewise.
         highpass_hz: Cut-off below which baseline wander was removed, or None.
         notices: What a user should know about the copy.
-        label_columns: Columns of an archive's table that are labels, each to its labels in the
-            index; none of an older store, which does not tell.
-        hashed_folds: Of what the folds are a hash, where they are one: ``patient``, ``record``, or
-            ``patient or record`` where some patients are not known.
     """
 
     listed: int
@@ -70,8 +80,6 @@ class DatabaseSummary(Section):
     std: tuple[float, ...]
     highpass_hz: float | None = None
     notices: tuple[str, ...]
-    label_columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    hashed_folds: str = ""
 
 
 class Manifest(Section):

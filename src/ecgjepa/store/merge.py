@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float64
-from pydantic import Field
 
 from ecgjepa.config import Section
 from ecgjepa.errors import StoreError
@@ -38,6 +37,7 @@ from ecgjepa.store.manifest import (
     DatabaseSummary,
     Manifest,
     SkippedRecord,
+    TableFacts,
     read_manifest,
 )
 from ecgjepa.store.shards import (
@@ -59,7 +59,7 @@ PLAN_FILE = "plan.json"
 _ROWS_PER_GROUP = 65_536
 
 
-class DatabaseFacts(Section):
+class DatabaseFacts(TableFacts):
     """What a plan knows of one database; see `DatabaseSummary`."""
 
     database: str
@@ -71,8 +71,6 @@ class DatabaseFacts(Section):
     held_out_folds: tuple[int, ...]
     highpass_hz: float | None
     notices: tuple[str, ...]
-    label_columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    hashed_folds: str = ""
 
 
 class PlanFacts(Section):
@@ -294,8 +292,7 @@ class _Tally:
             std=_finite(statistics.std, num_leads),
             highpass_hz=facts.preprocessing.highpass_hz or self.facts.highpass_hz,
             notices=(*self.facts.notices, *self.notices),
-            label_columns=self.facts.label_columns,
-            hashed_folds=self.facts.hashed_folds,
+            **{name: getattr(self.facts, name) for name in TableFacts.model_fields},
         )
 
 
