@@ -146,8 +146,7 @@ def finish(store: Path) -> Manifest:
     facts = None if (store / MANIFEST_FILE).is_file() else read_plan(store)
     if facts is None:
         manifest = read_manifest(store)
-        # Whoever wrote it may have been killed before it could tidy up.
-        shutil.rmtree(store / PARTS_FOLDER, ignore_errors=True)
+        shutil.rmtree(store / PARTS_FOLDER, ignore_errors=True)  # Its writer may have been killed.
         return manifest
     missing = [n for n in range(facts.num_shards) if not is_written(store, n, facts.codec)]
     if missing:
@@ -229,8 +228,8 @@ def _refuse_empty(store: Path, tallies: dict[str, "_Tally"]) -> None:
     if any(tally.stored for tally in tallies.values()):
         return
     skips = [skip for tally in tallies.values() for skip in tally.quarantine]
-    reasons = Counter(skip.reason for skip in skips)
-    raise StoreError(f"{store}: no record could be used: {dict(reasons)}; {skips[0].detail}")
+    why = dict(Counter(skip.reason for skip in skips))
+    raise StoreError(f"{store}: no record could be used: {why}; {skips[0].detail}")
 
 
 @dataclass
