@@ -402,7 +402,12 @@ def test_an_unfinished_run(run, ptb_xl, tmp_path):
 
 @pytest.mark.parametrize(
     ("override", "match"),
-    [("stepps=3", "stepps: no such key"), ("steps", "expected key=value"), ("steps=0", "steps")],
+    [
+        ("stepps=3", "stepps: no such key; did you mean 'steps'\\?"),
+        ("train.steps=3", "train.steps: no such key; did you mean 'steps'\\?"),
+        ("steps", "expected key=value"),
+        ("steps=0", "steps"),
+    ],
 )
 def test_wrong_overrides(override, match):
     with pytest.raises(ConfigError, match=match):

@@ -13,6 +13,8 @@ import ecgjepa
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.folder import save_model
+from ecgjepa.protocols.fit import _is_shown
+from ecgjepa.protocols.request import request_protocol
 from ecgjepa.protocols.settings import (
     FROZEN,
     PROTOCOL_NAMES,
@@ -264,3 +266,26 @@ def test_an_encoder_without_registers_is_tuned_after_a_probe(
     result = ecgjepa.finetune(tmp_path / "p", data, tmp_path / "f", **given)
     heads = [model["settings"]["head"] for model in result.results["models"].values()]
     assert heads == ["attentive", "attentive"]
+
+
+def test_settings_of_the_probe_before_a_fine_tuning():
+    request = request_protocol("finetune-after-probe", ["steps=40", "probe.steps=7"])
+    assert request.settings.steps == 40
+    assert request.probe.settings.steps == 7
+    assert request.overrides == ("steps=40",)
+    assert request.as_request()["probe_overrides"] == ("steps=7",)
+    as_it_was = request_protocol("finetune-after-probe", ["steps=40"])
+    assert as_it_was.probe.settings == PROTOCOLS["attentive"]
+    assert set(as_it_was.as_request()) == {"protocol", "overrides", "seed", "layers"}
+    for protocol in ("finetune", "attentive"):
+        with pytest.raises(ConfigError, match=r"runs no probe first; found probe\.steps=7"):
+            request_protocol(protocol, ["probe.steps=7"])
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "lines"), [(5000, 100, 10), (400, 50, 8), (4, 2, 2), (3, 100, 1)]
+)
+def test_a_training_logs_about_ten_validations(steps, every, lines):
+    config = load_protocol("attentive", [f"steps={steps}", f"validate_every={every}"])
+    validated = [n for n in range(1, steps + 1) if n % every == 0 or n == steps]
+    assert sum(_is_shown(done, config) for done in validated) == lines

@@ -64,7 +64,8 @@ def finetune(
         task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or a CSV of labels.
         protocol: ``finetune-after-probe`` (the paper's better one) or ``finetune``.
         split: Folds for training, selection and test.
-        overrides: ``key=value`` items of the protocol.
+        overrides: ``key=value`` items of the protocol; ``probe.key=value`` items are of the probe
+            that ``finetune-after-probe`` runs first where none is given.
         from_scratch: Also train the untrained encoder, with the protocol ``finetune``: see
             `ecgjepa.protocols.settings.load_rival`.
         seed: Seed of head weights, order, crops and dropout.
@@ -108,6 +109,19 @@ def finetune(
     return finetune_cohort(model, data, out, cohort, request, work, from_scratch=from_scratch)
 
 
+def _announce_probe(task: str, request: ProtocolRequest) -> None:
+    """Say that a probe comes first, how long it is, and how to have a shorter one."""
+    assert request.probe is not None
+    assert request.probe.settings is not None
+    logger.info(
+        "no attentive probe of task %s given: one is run first, of %s steps for the pre-trained "
+        "encoder and as many for the untrained one (--set probe.steps=… or probe.patience=… "
+        "shortens it)",
+        task,
+        f"{request.probe.settings.steps:,}",
+    )
+
+
 def finetune_cohort(
     model: str | Path,
     data: Data,
@@ -139,7 +153,7 @@ def finetune_cohort(
                 asked = describe_request(model, encoder.config, data, cohort, settings)
                 with writing_results(place, model, asked) as finished:
                     if finished is None:
-                        logger.info("no attentive probe of the task given: running one first")
+                        _announce_probe(cohort.task, request)
                         probe_records(encoder, records, place, request.probe, work)
                 given = _find_probe(place, cohort)
             start = None

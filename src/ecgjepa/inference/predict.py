@@ -37,6 +37,16 @@ class Model(NamedTuple):
     device: torch.device
     distribution: FeatureDistribution | None = None
 
+    def __repr__(self) -> str:
+        """Return what the model predicts, and of what size it is, on one line."""
+        encoder, labels = self.config.encoder, ", ".join(self.task.labels[:4])
+        more = f", … {len(self.task.labels)} in all" if len(self.task.labels) > 4 else ""
+        return (
+            f"Model(task={self.task.name!r}, labels: {labels}{more}; encoder of {encoder.depth} "
+            f"blocks of width {encoder.dim}, {self.config.preprocessing.sampling_rate:g} Hz, on "
+            f"{self.device.type})"
+        )
+
     @property
     def task(self) -> TaskConfig:
         """What the outputs mean."""

@@ -53,8 +53,8 @@ def read_xml(path: Path) -> Record:
             reason="unsupported_format",
         )
     raise RecordFormatError(
-        f"{path}: is XML with root element {name!r}; expected {', '.join(_READERS)}; export the "
-        "ECG as DICOM, HL7 aECG or SCP-ECG"
+        f"{path}: is XML, but not an ECG that is read: its root element is {name!r}; expected "
+        f"{', '.join(_READERS)}. Export the ECG as DICOM, HL7 aECG or SCP-ECG"
     )
 
 

@@ -103,6 +103,15 @@ class Comparison(NamedTuple):
     records: int
     patients: int
 
+    def __repr__(self) -> str:
+        """Return scores, difference and p-value on one line, without those of each label."""
+        low, high = self.difference.low, self.difference.high
+        return (
+            f"Comparison(macro {self.metric}, {self.records} records of {self.patients} patients: "
+            f"{self.first.score.value:.4f} and {self.second.score.value:.4f}, difference "
+            f"{self.difference.value:+.4f} ({low:+.4f} to {high:+.4f}), p={self.p_value:.3g})"
+        )
+
     @property
     def less_is_better(self) -> bool:
         """Whether the first model is better where the difference is below 0."""

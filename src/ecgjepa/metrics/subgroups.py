@@ -16,6 +16,19 @@ from ecgjepa.signals.quality import LOW_SCORE
 
 # Groups of fewer patients are named, with their counts, but not scored.
 MIN_PATIENTS = 50
+
+
+def too_few_to_tell(num_patients: int) -> str | None:
+    """Return the caution that a score of so few test patients needs, or None if it needs none."""
+    if num_patients >= MIN_PATIENTS:
+        return None
+    return (
+        f"{num_patients} test patient{'' if num_patients == 1 else 's'}: too few to tell which "
+        "encoder is better, or how good one is. See how wide the intervals are, and test on "
+        f"{MIN_PATIENTS} patients or more"
+    )
+
+
 UNKNOWN = "unknown"
 
 # Years at which a new band begins. PTB-XL's 300 for everyone above 89 falls into the last one.

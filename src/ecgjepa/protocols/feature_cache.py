@@ -61,6 +61,9 @@ def cached_features(
         logger.info("features were encoded before: %s", path.name)
         os.utime(path)  # used last
         return Features(windows, tokens, encoder.config.num_registers)
+    logger.info(
+        "encoding %s windows of %s records", f"{len(windows.rows):,}", f"{windows.num_records:,}"
+    )
     normaliser = normalisation.build()
     size = 2 * int(np.prod(shape))
     if not _has_room(folder, size):

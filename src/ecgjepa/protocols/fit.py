@@ -25,6 +25,9 @@ from ecgjepa.tasks.split import check_selectable
 
 logger = logging.getLogger(__name__)
 
+# Lines of a training's log; all validations are in ``results.json``.
+_SHOWN = 10
+
 
 class Examples(NamedTuple):
     """What a model is trained and judged by.
@@ -82,25 +85,33 @@ def fit(
         model.train()
         history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
         losses = []
-        logger.info(
-            "step %d/%d  loss %.4f  validation score %.4f",
-            done,
-            config.steps,
-            history[-1].train_loss,
-            score,
-        )
+        if _is_shown(done, config):
+            logger.info(
+                "step %d/%d  loss %.4f  validation score %.4f",
+                done,
+                config.steps,
+                history[-1].train_loss,
+                score,
+            )
         if score > best.score:
             best, best_weights = history[-1], copy.deepcopy(model.state_dict())
         elif done - best.step >= config.patience:
-            logger.info("no better for %d steps: stopping", config.patience)
+            logger.info("no better for %d steps: stopped after step %d", config.patience, done)
             break
     if best_weights is None:
         raise DivergenceError(
             "the validation score was not finite at any step; try a lower learning_rate"
         )
+    logger.info("best validation score %.4f, at step %d: kept", best.score, best.step)
     model.load_state_dict(best_weights)
     model.eval()
     return FitResult(best.step, best.score, history)
+
+
+def _is_shown(done: int, config: ProtocolConfig) -> bool:
+    """Return whether a validation is logged: about ten are, evenly apart, and the last one."""
+    every = config.validate_every * max(1, round(config.steps / config.validate_every / _SHOWN))
+    return done % every == 0 or done == config.steps
 
 
 def _optimizer(model: nn.Module, config: ProtocolConfig) -> torch.optim.AdamW:

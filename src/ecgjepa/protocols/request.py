@@ -19,6 +19,7 @@ from ecgjepa.protocols.settings import (
     load_protocol,
     load_rival,
     load_settings,
+    split_overrides,
 )
 
 DEFAULT_NETWORK = "xresnet1d18"
@@ -89,12 +90,15 @@ class ProtocolRequest:
 
     def as_request(self) -> dict[str, Any]:
         """Return all that decides how a pre-trained encoder is evaluated, as JSON content."""
-        return {
+        asked: dict[str, Any] = {
             "protocol": self.protocol,
             "overrides": self.overrides,
             "seed": self.seed,
             "layers": self.layers,
         }
+        if self.probe is not None and self.probe.overrides:
+            asked["probe_overrides"] = self.probe.overrides
+        return asked
 
     def rival(self, config: ModelConfig) -> "ProtocolRequest":
         """Return the request for the same encoder without pre-training, to stand beside.
@@ -122,7 +126,8 @@ def request_protocol(
 
     Args:
         protocol: Name.
-        overrides: ``key=value`` items of the protocol; ``linear`` and ``knn`` have none.
+        overrides: ``key=value`` items of the protocol; ``linear`` and ``knn`` have none. Those of
+            the probe before ``finetune-after-probe`` may be among them, as ``probe.key=value``.
         seed: See `ProtocolRequest`.
         layers: See `ProtocolRequest`.
         untrained: See `ProtocolRequest`.
@@ -133,12 +138,19 @@ def request_protocol(
         ConfigError: If the protocol, a setting or the network is unknown or not usable.
     """
     check_protocol(protocol, PROTOCOL_NAMES)
+    overrides, of_probe = split_overrides(overrides)
+    if of_probe and protocol != "finetune-after-probe":
+        raise ConfigError(
+            f"protocol {protocol} runs no probe first; found probe.{of_probe[0]}. Such "
+            "settings are for finetune-after-probe"
+        )
     settings = load_settings(protocol, overrides)
     probe = None
     if protocol == "finetune-after-probe":
+        probe_overrides = (*probe_overrides, *of_probe)
         probe_settings = load_protocol("attentive", probe_overrides)
         probe = ProtocolRequest(
-            "attentive", probe_settings, tuple(probe_overrides), seed=seed, layers=layers
+            "attentive", probe_settings, probe_overrides, seed=seed, layers=layers
         )
     if protocol == "supervised":
         check_network(network)

@@ -5,8 +5,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from ecgjepa.config import Section, describe_validation_error, parse_yaml
-from ecgjepa.errors import ConfigError
+from ecgjepa.config import Section, describe_validation_error, parse_yaml, short_repr
+from ecgjepa.errors import ConfigError, did_you_mean
 
 # Protocols that read labels from frozen features; ``attentive`` is the paper's "linear".
 FrozenProtocol = Literal["attentive", "linear", "knn"]
@@ -212,6 +212,22 @@ def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) 
     return own.model_copy(update={**shared, "head": head})
 
 
+def _unknown(key: str) -> str:
+    """Return that a protocol has no such setting, and which may be meant."""
+    known = ProtocolConfig.model_fields
+    meant = did_you_mean(key.rpartition(".")[2], known)
+    return f"{key[:80]}: no such key{meant or ';'} Keys are {', '.join(known)}"
+
+
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the items of a fine-tuning, and those of the probe before it without ``probe.``."""
+    prefix = "probe."
+    return (
+        [item for item in overrides if not item.startswith(prefix)],
+        [item.removeprefix(prefix) for item in overrides if item.startswith(prefix)],
+    )
+
+
 def _parse(overrides: Sequence[str]) -> dict[str, Any]:
     """Return ``key=value`` items as keys and values."""
     content = {}
@@ -219,5 +235,7 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
         key, separator, text = override.partition("=")
         if not separator:
             raise ConfigError(f"--set {override!r}: expected key=value, e.g. steps=500")
+        if key.strip() not in ProtocolConfig.model_fields:
+            raise ConfigError(f"--set {short_repr(override)}: {_unknown(key.strip())}")
         content[key.strip()] = parse_yaml(text, source=f"--set {key.strip()}")
     return content

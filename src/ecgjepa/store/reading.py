@@ -66,6 +66,14 @@ class Store:
         """Close it."""
         self.close()
 
+    def __repr__(self) -> str:
+        """Return place, databases and size on one line."""
+        names = ", ".join(self.manifest.databases)
+        return (
+            f"Store({str(self.path)!r}: {names}; {len(self):,} records of {self.num_leads} leads "
+            f"at {self.sampling_rate:g} Hz)"
+        )
+
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self.num_samples)

@@ -35,7 +35,8 @@ def compare_checksum(
     words = f"checksum of {part} is {found}, the stored one {stored}"
     if damaged != "flag":
         raise RecordFormatError(
-            f"{words}; the file is damaged, or read it with damaged='flag'",
+            f"{words}; the file is damaged; --on-bad mask uses what is sound of it (in Python, "
+            "read_record(…, damaged='flag'))",
             reason="checksum_mismatch",
         )
     return [Issue("checksum_mismatch", words)]

@@ -19,6 +19,7 @@ from ecgjepa.io.content import (
     Waveform,
     accept_size,
     choose_waveforms,
+    counted,
     make_record,
     read_bytes,
 )
@@ -126,7 +127,8 @@ def _parts(frames: tuple[tags.Frame, ...]) -> tuple[list[_Part], list[Issue]]:
             piece.append(column)
     for part, found in zip(parts, pieces, strict=True):
         part.columns.extend(np.concatenate(piece) for piece in found)
-    words = f"{others} waveforms that are not a rhythm, not used"
+    what = counted(others, "waveform that is not a rhythm is", "other waveforms are")
+    words = f"{what} not used"
     return parts, [Issue("other_waveform", words)] if others else []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import make_record
+from ecgjepa.io.content import counted, make_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
@@ -144,7 +144,8 @@ def read_schiller(path: Path, root: "Element") -> Record:
             raise RecordFormatError(f"lead {name} is written as {form!r}; expected COMMASEPARATE")
         leads.append((name, _numbers(name, _text(channel, "data")) * step))
     others = len(waves) - 1
-    issues = [Issue("other_waveform", f"{others} other waveforms are not used")] if others else []
+    what = counted(others, "other waveform is", "other waveforms are")
+    issues = [Issue("other_waveform", f"{what} not used")] if others else []
     return _record(path, leads, _number(rate, "value"), issues)
 
 

@@ -269,7 +269,8 @@ def _verify(
         leads = ", ".join(str(issue.lead) for issue in faults)
         raise RecordFormatError(
             f"{header.path}: samples are not those the header was written for (lead {leads}: "
-            f"{faults[0].message}); the file is damaged, or read it with damaged='flag'",
+            f"{faults[0].message}); the file is damaged; --on-bad mask uses what is sound of "
+            "it (in Python, read_record(…, damaged='flag'))",
             reason="checksum_mismatch",
         )
     if any(spec.checksum is None for spec in signals) or (not is_told and any(sums)):
