@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,26 @@ def test_names_from_files_cannot_inject_markup(evaluation, tmp_path):
 def test_a_page_without_the_records_does_without_their_pictures(evaluation, tmp_path):
     page = report([evaluation], tmp_path / "r.html").read_text()
     assert "Test records" not in page
+
+
+def test_a_folder_of_runs_is_looked_into(page_text, evaluation, tmp_path):
+    """One level down, and no further."""
+    other = tmp_path / "evaluation-2"
+    shutil.copytree(evaluation, other)
+    assert page_text([tmp_path]) == page_text([evaluation, other])
+    (tmp_path / "deep").mkdir()
+    with pytest.raises(CheckpointError, match="nor does any folder in it"):
+        report([tmp_path / "deep"], tmp_path / "x.html")
+
+
+def test_too_few_patients_are_said_to_be_too_few(page_text, evaluation):
+    caution = "too few to tell which encoder is better"
+    path = evaluation / "results.json"
+    results = json.loads(path.read_text())
+    for patients, is_said in ((1, True), (49, True), (50, False)):
+        results["counts"]["test_patients"] = patients
+        path.write_text(json.dumps(results))
+        assert (caution in page_text([evaluation])) == is_said
 
 
 def test_a_folder_that_is_no_run(tmp_path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -108,6 +110,25 @@ def test_plot_writes_what_the_ending_says(ptb_xl, tmp_path, ending, magic):
     out = tmp_path / f"x.{ending}"
     plot(ptb_xl / "records500/00000/00001_hr.hea", out)
     assert out.read_bytes().startswith(magic)
+
+
+def test_a_picture_without_a_name_overwrites_no_other(ptb_xl, tmp_path, monkeypatch):
+    """It is named for its file; a second picture of another ECG of that name gets a number."""
+    monkeypatch.chdir(tmp_path)
+    first, other = (ptb_xl / f"records500/00000/0000{n}_hr.hea" for n in (1, 2))
+    assert plot(first) == plot(first) == Path("00001_hr.png")
+    Path("x").mkdir()
+    for ending in (".hea", ".dat"):
+        content = other.with_suffix(ending).read_bytes().replace(b"00002_hr", b"00001_hr")
+        Path(f"x/00001_hr{ending}").write_bytes(content)
+    before = Path("00001_hr.png").read_bytes()
+    assert plot("x/00001_hr.hea") == plot("x/00001_hr.hea") == Path("00001_hr-2.png")
+    assert Path("00001_hr.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "00001_hr-2.png",
+        "00001_hr.png",
+        "x",
+    ]
 
 
 def test_other_endings_are_refused(ptb_xl, tmp_path):

@@ -17,6 +17,7 @@ from ecgjepa.cli.arguments import (
 from ecgjepa.cli.options import JsonOption, StoreOption, WorkerOptions
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.data import print_manifest, print_verification
+from ecgjepa.terminal.next_steps import after_preparation
 from ecgjepa.terminal.screen import ProgressBar, print_error, print_json
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def prepare(
             print(f"share {shard} of {store} is written; when all are: ecgjepa merge {store}")
             return
         manifest = run(named, store, progress=progress, **options)
-    _show_store(manifest, store, max_bad, as_json)
+    _show_store(manifest, store, max_bad, as_json, for_preset)
 
 
 def _preprocessing(
@@ -151,15 +152,23 @@ def merge(
     _show_store(run(store), store, max_bad, as_json)
 
 
-def _show_store(manifest: "Manifest", store: Path, max_bad: float, as_json: bool) -> None:
+def _show_store(
+    manifest: "Manifest",
+    store: Path,
+    max_bad: float,
+    as_json: bool,
+    preset: str | None = None,
+) -> None:
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
         print_manifest(manifest, store)
+        after_preparation(manifest, store, preset)
     if (skipped := manifest.skipped_share) > max_bad:
         print_error(
-            f"{skipped:.1%} of the records were skipped, more than --max-bad {max_bad:.1%}; they "
-            f"are listed in {store / 'manifest.json'}"
+            f"the store is complete and can be used; exit status {FELL_SHORT} because "
+            f"{skipped:.1%} of the records were skipped, more than --max-bad {max_bad:.1%}. Each "
+            f"is listed with its reason in {store / 'manifest.json'}"
         )
         raise typer.Exit(FELL_SHORT)
 

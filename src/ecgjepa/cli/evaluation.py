@@ -33,8 +33,9 @@ from ecgjepa.cli.options import (
 )
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.terminal.next_steps import after_evaluation, print_next
 from ecgjepa.terminal.results import print_comparison, print_evaluations, print_repeats
-from ecgjepa.terminal.screen import ProgressBar, print_json
+from ecgjepa.terminal.screen import ProgressBar, print_json, print_line
 
 if TYPE_CHECKING:
     from ecgjepa.evaluation.repeats import Repeats
@@ -115,7 +116,7 @@ def probe(
     from ecgjepa.protocols.settings import FROZEN
 
     _check_word(protocol, FROZEN, "--protocol")
-    _evaluate(run, shared, "encoding", protocol=protocol, layers=parse_layers(layers))
+    _evaluate(run, shared, "  done", protocol=protocol, layers=parse_layers(layers))
 
 
 @app.command()
@@ -134,7 +135,7 @@ def finetune(
     from ecgjepa.protocols.settings import TUNING
 
     _check_word(protocol, TUNING, "--protocol")
-    _evaluate(run, shared, "preparing", protocol=protocol, from_scratch=from_scratch)
+    _evaluate(run, shared, "  done", protocol=protocol, from_scratch=from_scratch)
 
 
 @app.command()
@@ -231,8 +232,11 @@ def _evaluate(
         print_json(result.results)
     else:
         print_evaluations([result])
-        what = "results" if own["protocol"] == "knn" else "results and model"
-        print(f"\n{what}: {result.path}")
+        has_classifier = own["protocol"] != "knn"
+        what = "results and model" if has_classifier else "results"
+        print()
+        print_line(f"{what}: {result.path}")
+        after_evaluation(shared.model, result.path, has_classifier=has_classifier)
 
 
 def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
@@ -240,7 +244,9 @@ def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
         print_json(repeated.summary)
     else:
         print_repeats(repeated.summary)
-        print(f"\nresults: {repeated.path}")
+        print()
+        print_line(f"results: {repeated.path}")
+        print_next("ecgjepa", "report", repeated.path, "--out", "report.html")
 
 
 def _data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401

@@ -16,6 +16,7 @@ from ecgjepa.terminal.data import (
     print_format,
     print_formats,
 )
+from ecgjepa.terminal.next_steps import after_obtaining
 from ecgjepa.terminal.screen import ProgressBar, print_json
 
 
@@ -41,6 +42,7 @@ def simulate(
     with ProgressBar("simulating") as progress:
         path = run(records, to, layout=layout, seed=seed, seconds=seconds, progress=progress)
     print(f"{records:,} simulated ECGs in {path}")
+    after_obtaining(layout, path)
 
 
 @app.command("databases")
@@ -130,5 +132,7 @@ def fetch(
         print_json(fetch_as_json(result))
     else:
         print_fetch(result, dry_run)
+        if not dry_run and not result.failures:
+            after_obtaining(database, result.folder)
     if result.failures:
         raise typer.Exit(FELL_SHORT)

@@ -21,6 +21,7 @@ from ecgjepa.cli.options import (
     split_of_folds,
 )
 from ecgjepa.cli.verbs import START
+from ecgjepa.terminal.next_steps import after_pretraining, after_report, print_next
 from ecgjepa.terminal.plans import print_plan
 from ecgjepa.terminal.results import print_evaluations
 from ecgjepa.terminal.screen import ProgressBar, print_json
@@ -30,6 +31,7 @@ from ecgjepa.terminal.settings import (
     print_settings,
     settings_as_json,
 )
+from ecgjepa.terminal.training import print_run, trained_on
 
 
 @app.command("presets")
@@ -88,6 +90,12 @@ def plan(
         print_json(found.as_json())
     else:
         print_plan(found)
+        if store is not None:
+            sets = [word for item in overrides or () for word in ("--set", item)]
+            print_next(
+                "ecgjepa", "pretrain", "--store", store, "--preset", preset, *sets,
+                "--out", "runs/jepa",
+            )  # fmt: skip
 
 
 @app.command()
@@ -124,7 +132,9 @@ def pretrain(
         )
     run(store, out, preset=preset, overrides=overrides or (), device=device, probe=follower)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one speaks
-        print(f"run: {out}")
+        print_run(out)
+        given = named_folders([probe_data] if probe_data else [])
+        after_pretraining(out, trained_on(out), given)
 
 
 @app.command()
@@ -182,3 +192,7 @@ def demo(
     else:
         print_evaluations(result.evaluations)
         print(f"\nreport: {result.report.resolve()}   ({result.seconds / 60:.1f} min)")
+        after_report(result.report)
+        source = out / "ptb-xl" if data is None else named_folders([data])["ptb-xl"]
+        tuned = result.evaluations[-1].path
+        print_next("ecgjepa", "predict", source, "--model", tuned, instead="use")

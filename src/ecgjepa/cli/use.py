@@ -8,6 +8,7 @@ import typer
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, JsonOption
 from ecgjepa.cli.verbs import START
+from ecgjepa.terminal.next_steps import after_report
 from ecgjepa.terminal.screen import (
     print_error,
     print_facts,
@@ -25,13 +26,20 @@ def report(
     """Write one HTML page on runs and evaluations."""
     from ecgjepa.reporting.page import report as run
 
-    print(run(runs, out))
+    page = run(runs, out)
+    print_line(f"report: {page}")
+    after_report(page)
 
 
 @app.command()
 def plot(
     file: Annotated[Path, typer.Argument(help="ECG file.")],
-    out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Picture: .png, .svg or .pdf [default: the file's name, here, as .png]."
+        ),
+    ] = None,
     describe: DescribeOption = None,
 ) -> None:
     """Draw a 12-lead ECG on paper, true to size.

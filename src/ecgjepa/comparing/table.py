@@ -12,6 +12,7 @@ from ecgjepa.comparing.plan import ComparisonPlan
 from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.files import as_json
 from ecgjepa.metrics.bootstrap import Interval
+from ecgjepa.metrics.subgroups import too_few_to_tell
 
 
 class TableRow(NamedTuple):
@@ -31,6 +32,7 @@ class TableRow(NamedTuple):
         validation: Macro AUROC of each run on the validation records, over all labels.
         labels: How many are in the mean.
         left_out: Labels with too few positive or negative test records.
+        patients: Number of test patients.
     """
 
     model: str
@@ -45,6 +47,7 @@ class TableRow(NamedTuple):
     validation: tuple[float, ...]
     labels: int
     left_out: tuple[str, ...]
+    patients: int
 
     @property
     def column(self) -> str:
@@ -89,6 +92,7 @@ def _entry(
         validation=tuple(read_cell(out, one)["validation_macro_auroc"] for one in cells),
         labels=len(compared.labels),
         left_out=compared.undefined_labels,
+        patients=compared.patients,
     )
 
 
@@ -104,6 +108,7 @@ def as_markdown(entries: list[TableRow], notes: list[str]) -> str:
             "",
             f"Macro AUROC over {first.labels} labels (95 % interval) ± deviation over "
             f"{len(first.runs)} runs.{left_out}",
+            *(["", f"Caution: {caution}."] if (caution := too_few_to_tell(first.patients)) else []),
             "",
             *_grid(chosen, _score),
             "",

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from ecgjepa.errors import LeadError, RecordFormatError
 from ecgjepa.io import read_record
-from ecgjepa.reporting.figures import STYLE, save_figure
+from ecgjepa.reporting.figures import STYLE, save_as_new, save_figure
 from ecgjepa.signals.acceptance import one_record, refuse_unusable
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
@@ -55,10 +55,15 @@ class Plotted(NamedTuple):
     refusal: str | None
 
 
-def plot(file: str | Path, out: str | Path) -> Path:
+def plot(file: str | Path, out: str | Path | None = None) -> Path:
     """Draw an ECG file on paper and write the picture (``.png``, ``.svg`` or ``.pdf``).
 
     What is noticed about the record is marked on the picture and logged as warnings.
+
+    Args:
+        file: The ECG.
+        out: The picture. By default it is named for the file and lies in the working folder; where
+            another picture has that name, a number is added.
 
     Raises:
         RecordError: If the file cannot be read or is not a 12-lead ECG.
@@ -78,13 +83,13 @@ def plot(file: str | Path, out: str | Path) -> Path:
 
 
 def plot_with_findings(
-    file: str | Path, out: str | Path, *, description: str | Path | None = None
+    file: str | Path, out: str | Path | None = None, *, description: str | Path | None = None
 ) -> Plotted:
     """Draw an ECG file as `plot` does, and return what was noticed about it.
 
     Args:
         file: The ECG.
-        out: The picture.
+        out: The picture; see `plot`.
         description: File that describes an array or a table; None for the one beside it.
 
     Raises:
@@ -100,7 +105,11 @@ def plot_with_findings(
     except RecordFormatError as error:
         refusal = str(error)
     figure = draw_ecg(record, title=record.record_id, findings=prepared.issues)
-    return Plotted(save_figure(figure, Path(out)), prepared.issues, refusal)
+    if out is None:
+        path = save_as_new(figure, f"{Path(file).stem}.png")
+    else:
+        path = save_figure(figure, Path(out))
+    return Plotted(path, prepared.issues, refusal)
 
 
 def in_words(issue: Issue) -> str:

@@ -5,6 +5,7 @@ All are drawn on bare `Figure` objects, without pyplot and its global state.
 
 import base64
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,28 @@ def save_figure(figure: Figure, path: Path) -> Path:
     """
     write_bytes(path, _render(figure, _format_of(path), _DPI))
     return path
+
+
+def save_as_new(figure: Figure, name: str) -> Path:
+    """Write a figure into the working folder and return its path; no other file is overwritten.
+
+    The same figure gives the same bytes, so a file that holds them is left as it is. Where another
+    file has the name, a number is added.
+
+    Args:
+        figure: What to write.
+        name: Name with the ending of a picture.
+    """
+    first = Path(name)
+    content = _render(figure, _format_of(first), _DPI)
+    for number in itertools.count(1):
+        path = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
+        if not path.exists():
+            write_bytes(path, content)
+            return path
+        if path.is_file() and path.read_bytes() == content:
+            return path
+    raise AssertionError("numbers do not end")
 
 
 def as_data_uri(figure: Figure) -> str:

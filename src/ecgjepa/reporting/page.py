@@ -8,6 +8,7 @@ import jinja2
 
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import write_text
+from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.reporting.evaluation_section import (
     EvaluationSection,
     describe_evaluation,
@@ -34,7 +35,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
 
     Args:
         runs: Folders of pre-training runs, probes, fine-tunings, repeats and comparisons, in the
-            order to show.
+            order to show; or a folder that holds such folders, which are shown by name.
         out: HTML file.
         title: Heading; a general one by default.
 
@@ -46,11 +47,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
         >>> ecgjepa.report(["runs/jepa", "runs/probe", "runs/tuned"], "report.html")
         PosixPath('report.html')
     """
-    folders = [Path(run) for run in runs]
-    for path in folders:
-        if not any((path / name).is_file() for name in _KINDS):
-            known = ", ".join(f"{kind} ({name})" for name, kind in _KINDS.items())
-            raise CheckpointError(f"{path}: holds none of what can be reported: {known}")
+    folders = [folder for run in runs for folder in _reported(Path(run))]
     pretraining = [describe_pretraining(path) for path in _having(METRICS_FILE, folders)]
     evaluations = [describe_evaluation(path) for path in _having(RESULTS_FILE, folders)]
     environment = jinja2.Environment(
@@ -63,6 +60,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
     page = environment.get_template("page.html.j2").render(
         title=title or _title(pretraining),
         version=__version__,
+        too_few=too_few_to_tell,
         pretraining=pretraining,
         evaluations=evaluations,
         data=distinct_data(evaluations),
@@ -76,6 +74,27 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
     )
     write_text(Path(out), page)
     return Path(out)
+
+
+def _reported(path: Path) -> list[Path]:
+    """Return a folder that can be reported, or those in it that can.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    if _is_reported(path):
+        return [path]
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    if found := [folder for folder in inside if _is_reported(folder)]:
+        return found
+    known = ", ".join(f"{kind} ({name})" for name, kind in _KINDS.items())
+    raise CheckpointError(
+        f"{path}: holds none of what can be reported: {known}; nor does any folder in it"
+    )
+
+
+def _is_reported(path: Path) -> bool:
+    return any((path / name).is_file() for name in _KINDS)
 
 
 def _having(name: str, folders: Sequence[Path]) -> list[Path]:

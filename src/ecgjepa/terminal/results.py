@@ -2,14 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.results.layout import PRE_TRAINED
-from ecgjepa.terminal.screen import print_line, print_wrapped
+from ecgjepa.terminal.screen import as_folds, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.inference.prediction import Prediction
     from ecgjepa.metrics.bootstrap import Interval
     from ecgjepa.metrics.paired import Comparison
+
+# A column of labels is at most so wide; a longer label is shown whole, and moves its own row.
+_LONGEST_LABEL = 32
 
 
 def print_comparison(comparison: "Comparison") -> None:
@@ -23,6 +27,8 @@ def print_comparison(comparison: "Comparison") -> None:
         runs = f"{len(model.runs)} run{'s' if len(model.runs) > 1 else ''}{spread}"
         print(f"  {name:<12}{as_interval(model.score)}  {runs}")
     print(f"  {'difference':<12}{as_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
+    if caution := too_few_to_tell(comparison.patients):
+        print_wrapped("caution", caution)
     if comparison.less_is_better:
         print("  less is better: below 0, the difference speaks for the first")
     if comparison.undefined_labels:
@@ -40,10 +46,10 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
 
     first = evaluations[0].results
     measure = first["measure"]
-    folds = ", ".join(map(str, first["split"]["test"]))
+    folds = as_folds(first["split"]["test"])
     print(
         f"\ntask {first['task']['name']}: {MEASURES[measure]} on {first['counts']['test']:,} test "
-        f"records (fold {folds})\n"
+        f"records ({folds})\n"
     )
     short = MEASURES[measure].split()[1]
     print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}gained by pre-training")
@@ -55,6 +61,9 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
             bounds = f"{low:.3f}, {high:.3f}"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
+    if caution := too_few_to_tell(first["counts"]["test_patients"]):
+        print()
+        print_wrapped("caution", caution)
     undefined = first["models"][PRE_TRAINED]["undefined_labels"]
     if undefined:
         print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
@@ -82,10 +91,13 @@ def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top
         print_wrapped("  error", prediction.error)
         return
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    width = min(max(10, *(len(label) for label, _ in ranked[:top])), _LONGEST_LABEL)
     for label, probability in ranked[:top]:
         call = prediction.decisions.get(label)
         word = "" if call is None else "yes" if call else "no"
-        print_line(f"  {label:<10} {probability:6.3f}  {word:<3} {descriptions[label][:52]}")
+        meaning = "" if descriptions[label] == label else descriptions[label]
+        row = f"  {label:<{width}} {probability:6.3f}  {word:<3} "
+        print_line((row + meaning[: max(79 - len(row), 0)]).rstrip())
     if len(ranked) > top:
         print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
     unlike = f", distance {prediction.distance:.3g}" if prediction.distance is not None else ""

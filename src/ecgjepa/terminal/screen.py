@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -73,6 +73,13 @@ class ProgressBar:
 def as_records(count: int) -> str:
     """Return a number of records in words."""
     return "1 record" if count == 1 else f"{count:,} records"
+
+
+def as_folds(folds: Sequence[int]) -> str:
+    """Return folds in words, such as ``fold 9`` or ``folds 1 to 8``."""
+    if len(folds) > 2 and list(folds) == list(range(folds[0], folds[-1] + 1)):
+        return f"folds {folds[0]} to {folds[-1]}"
+    return f"fold{'' if len(folds) == 1 else 's'} {', '.join(map(str, folds))}"
 
 
 def as_hours(seconds: float) -> str:

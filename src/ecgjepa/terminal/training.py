@@ -1,0 +1,53 @@
+"""What a pre-training run came to, on a terminal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ecgjepa.objectives.words import ObjectiveWords, read_words
+from ecgjepa.results.layout import METRICS_FILE
+from ecgjepa.terminal.screen import print_wrapped
+
+_SPREAD = "spread"
+
+
+def print_run(run: Path) -> None:
+    """Print a finished run's loss and spread, and what they mean."""
+    print_wrapped("run", str(run))
+    lines = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    words = read_words(run)
+    if lines and words is not None:
+        metrics = [json.loads(line) for line in lines]
+        print_wrapped("loss", _loss(words, metrics))
+        print_wrapped(_SPREAD, _spread(words, metrics))
+
+
+def trained_on(run: Path) -> list[str]:
+    """Return the names of the databases of a run's store."""
+    return list(json.loads((run / "store.json").read_text(encoding="utf-8"))["databases"])
+
+
+def _loss(words: ObjectiveWords, metrics: list[dict[str, Any]]) -> str:
+    first, last = metrics[0]["loss"], metrics[-1]["loss"]
+    rises = (
+        " It may rise on the way: its targets are made by a moving average of the encoder itself, "
+        "and get richer as it learns."
+        if words.moving_average
+        else ""
+    )
+    return f"{first:.4f} at first, {last:.4f} at the end ({words.loss}). {words.loss_note}{rises}"
+
+
+def _spread(words: ObjectiveWords, metrics: list[dict[str, Any]]) -> str:
+    sign = next((sign for sign in words.signs if sign.name == _SPREAD), None)
+    if sign is None:
+        return "not measured by this objective"
+    level = "" if sign.below is None else f"; below {sign.below:g} they collapse"
+    collapsed = [line["step"] for line in metrics if line.get("collapsed")]
+    found = (
+        f"collapsing at {len(collapsed)} of {len(metrics)} logged steps, last at step "
+        f"{collapsed[-1]:,}. {words.advice}"
+        if collapsed
+        else "no sign of a collapse"
+    )
+    return f"{metrics[-1][_SPREAD]:.3f}, the {sign.meaning}{level}: {found}"
