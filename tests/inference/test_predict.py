@@ -59,6 +59,13 @@ def signal(rng):
     return toy_ecg(rng)
 
 
+def test_a_model_is_shown_on_one_line(model):
+    assert repr(model) == (
+        "Model(task='t', labels: A, B, C; encoder of "
+        f"{model.config.encoder.depth} blocks of width {model.config.encoder.dim}, 100 Hz, on cpu)"
+    )
+
+
 def test_every_label_gets_a_probability(model, tmp_path, signal):
     prediction = model.predict([write_wfdb(tmp_path / "x.hea", signal)])[0]
     assert list(prediction.probabilities) == ["A", "B", "C"]

@@ -193,6 +193,7 @@ def test_cached_stores_are_found_again(source, tmp_path):
     )
     assert first == again != other
     assert Store(first).num_samples.tolist() == [200] * 30
+    assert repr(Store(first)).endswith("30 records of 12 leads at 100 Hz)")
 
 
 # ---------------------------------------------------------------- bad records

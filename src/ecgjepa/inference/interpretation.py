@@ -76,3 +76,14 @@ def _unlike_training_records(distance: float, known: DistributionConfig) -> tupl
             "probabilities. If many are like this, test and calibrate the model on them",
         ),
     )
+
+
+def in_one_line(config: ModelConfig) -> str:
+    """Return what a classifier predicts, and of what size it is, on one line."""
+    assert config.task is not None
+    encoder, labels = config.encoder, config.task.labels
+    more = f", … {len(labels)} in all" if len(labels) > 4 else ""
+    return (
+        f"task={config.task.name!r}, labels: {', '.join(labels[:4])}{more}; encoder of "
+        f"{encoder.depth} blocks of width {encoder.dim}, {config.preprocessing.sampling_rate:g} Hz"
+    )

@@ -14,7 +14,7 @@ from ecgjepa.errors import ModelFolderError, RecordError
 from ecgjepa.inference.batches import mean_outputs
 from ecgjepa.inference.inputs.arrays import records_of_array
 from ecgjepa.inference.inputs.named import usable_each, warn_of_errors
-from ecgjepa.inference.interpretation import Facts, interpret
+from ecgjepa.inference.interpretation import Facts, in_one_line, interpret
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
@@ -39,13 +39,7 @@ class Model(NamedTuple):
 
     def __repr__(self) -> str:
         """Return what the model predicts, and of what size it is, on one line."""
-        encoder, labels = self.config.encoder, ", ".join(self.task.labels[:4])
-        more = f", … {len(self.task.labels)} in all" if len(self.task.labels) > 4 else ""
-        return (
-            f"Model(task={self.task.name!r}, labels: {labels}{more}; encoder of {encoder.depth} "
-            f"blocks of width {encoder.dim}, {self.config.preprocessing.sampling_rate:g} Hz, on "
-            f"{self.device.type})"
-        )
+        return f"Model({in_one_line(self.config)}, on {self.device.type})"
 
     @property
     def task(self) -> TaskConfig:
