@@ -13,7 +13,7 @@ from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
 from ecgjepa.terminal.results import print_prediction
-from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list
+from ecgjepa.terminal.screen import ProgressBar, as_folds, print_json, print_json_list
 
 if TYPE_CHECKING:
     from ecgjepa.inference.inputs.named import Inputs
@@ -174,8 +174,8 @@ def _note(config: "ModelConfig") -> str:
     calibration = config.calibration
     if calibration is None:
         return "Research use only. Probabilities are not calibrated."
-    folds = ", ".join(map(str, calibration.folds))
-    note = f"Research use only. Probabilities are calibrated ({calibration.method}, folds {folds})."
+    folds = as_folds(calibration.folds)
+    note = f"Research use only. Probabilities are calibrated ({calibration.method}, {folds})."
     if config.decisions is None:
         return note
     return f"{note}\nyes: at or above the label's threshold of best F1 on those folds"
