@@ -86,14 +86,13 @@ class Model(NamedTuple):
         Example:
             >>> import ecgjepa
             >>> model = ecgjepa.load_model("runs/probe")
-            >>> files = ["data/ptb-xl/records500/00000/00001_hr.hea"]
-            >>> [prediction.error for prediction in model.predict_each(files)]
+            >>> [p.error for p in model.predict_each(["data/ptb-xl/records500/00000/00001_hr.hea"])]
             [None]
         """
-        usable = usable_each(
+        found = usable_each(
             files, self.config.preprocessing, on_bad=on_bad, description=description
         )
-        yield from self.answers(usable, on_bad)
+        yield from self.answers(found, on_bad)
 
     def answers(
         self, usable: Iterable[tuple[str, Usable | RecordError]], on_bad: OnBad = "skip"
