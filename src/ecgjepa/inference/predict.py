@@ -56,13 +56,11 @@ class Model(NamedTuple):
     ) -> list[Prediction]:
         """Return one prediction per file; a file that cannot be used carries its error.
 
-        What can be used is what `ecgjepa.prepare` would store.
-
         Args:
             files: ECG files of any format and rate, each of which has a prediction. A folder, a
                 pattern such as ``2024/*.xml`` and a prepared store stand for all their records.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
-                ``raise`` stops at the first file that cannot be used.
+                ``raise`` stops at the first file that cannot be used. `ecgjepa.prepare` takes the same.
             description: File that describes arrays and tables; None for those beside them.
 
         Raises:
