@@ -60,7 +60,7 @@ class Model(NamedTuple):
             files: ECG files of any format and rate, each of which has a prediction. A folder, a
                 pattern such as ``2024/*.xml`` and a prepared store stand for all their records.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
-                ``raise`` stops at the first file that cannot be used. `ecgjepa.prepare` takes the same.
+                ``raise`` stops at the first unusable file. `ecgjepa.prepare` takes the same files.
             description: File that describes arrays and tables; None for those beside them.
 
         Raises:
