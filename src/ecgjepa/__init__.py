@@ -17,6 +17,7 @@ _HOMES = {
     "describe": "ecgjepa.databases.catalogue",
     "doctor": "ecgjepa.environment",
     "embed": "ecgjepa.inference.embed",
+    "embed_table": "ecgjepa.inference.outputs.embedding",
     "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
     "formats": "ecgjepa.io.catalogue",
@@ -59,6 +60,7 @@ __all__ = [
     "describe",
     "doctor",
     "embed",
+    "embed_table",
     "fetch",
     "finetune",
     "formats",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.repeats import repeat as repeat
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.embed import embed as embed
+    from ecgjepa.inference.outputs.embedding import embed_table as embed_table
     from ecgjepa.inference.outputs.predicting import predict_table as predict_table
     from ecgjepa.inference.predict import load_model as load_model
     from ecgjepa.inference.predict import predict as predict

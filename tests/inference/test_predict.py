@@ -184,7 +184,7 @@ def test_what_prepare_refuses_is_refused_everywhere_for_the_same_reason(
         assert (found.probabilities, found.reason) == ({}, skipped[name].reason)
         assert words in found.error
         with pytest.raises(RecordFormatError) as refusal:
-            ecgjepa.embed([path], tmp_path / "model")
+            ecgjepa.embed([path], tmp_path / "model", on_bad="raise")
         assert words in str(refusal.value)
         plotted = plot_with_findings(path, tmp_path / "x.png")
         assert words in plotted.refusal
@@ -205,7 +205,7 @@ def test_damaged_samples_can_be_masked_as_prepare_does(model, tmp_path, signal):
     with pytest.raises(RecordFormatError, match=r"x\.hea|x\.dat"):
         model.predict([path], on_bad="raise")
     with pytest.raises(RecordFormatError):
-        ecgjepa.embed([path], tmp_path / "model")
+        ecgjepa.embed([path], tmp_path / "model", on_bad="raise")
     assert ecgjepa.embed([path], tmp_path / "model", on_bad="mask").shape == (1, 16)
 
 

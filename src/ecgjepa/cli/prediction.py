@@ -1,11 +1,11 @@
-"""Verbs that use a model on records: predict."""
+"""Verbs that use a model on records: predict, embed."""
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -16,10 +16,13 @@ from ecgjepa.terminal.results import print_prediction
 from ecgjepa.terminal.screen import ProgressBar, as_folds, print_json, print_json_list
 
 if TYPE_CHECKING:
+    from ecgjepa.inference.encoding import Layer
     from ecgjepa.inference.inputs.named import Inputs
     from ecgjepa.inference.outputs.parts import Written
     from ecgjepa.model.folder import ModelConfig
     from ecgjepa.signals.acceptance import OnBad
+
+Chosen = TypeVar("Chosen", bound=str)
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,75 @@ def predict(
     _tell(written, "predicted", as_json)
 
 
+@app.command()
+def embed(
+    model: ModelOption,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="File to write: .parquet, .npz or .npy.", show_default=False),
+    ],
+    inputs: InputsArgument = None,
+    lists: ListOption = None,
+    pool: Annotated[
+        str, typer.Option("--pool", help="A row for each record, window or token.")
+    ] = "record",
+    layer: Annotated[
+        str, typer.Option("--layer", help="last, all, or the number of a block from 1.")
+    ] = "last",
+    leads: Annotated[
+        str, typer.Option("--leads", help="Leads to encode, such as I,II [default: all].")
+    ] = "",
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float16.")] = "float32",
+    on_bad: OnBadOption = "skip",
+    describe: DescribeOption = None,
+    device: DeviceOption = "auto",
+    restart: RestartOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an encoder's features of ECGs, for your own analysis.
+
+    Records that cannot be used have no row and are listed with the reason in the summary beside the
+    output. A run that was killed resumes with the same command.
+
+    Exit status: 0 all encoded; 1 some records have no row; 2 wrong use.
+    """
+    from ecgjepa.inference.encoding import POOLS
+    from ecgjepa.inference.outputs.embedding import DATA_TYPES, embed_table
+
+    with _resumable(out), ProgressBar("encoding", "record") as bar:
+        written = embed_table(
+            _find(inputs, lists, out),
+            model,
+            out,
+            pool=_choice(pool, POOLS, "--pool"),
+            layer=_layer(layer),
+            leads=[name.strip() for name in leads.split(",")] if leads else None,
+            dtype=_choice(dtype, DATA_TYPES, "--dtype"),
+            on_bad=_on_bad(on_bad),
+            description=describe,
+            device=device,
+            restart=restart,
+            overwrite=overwrite,
+            progress=bar,
+        )
+    _tell(written, "encoded", as_json)
+
+
+def _layer(text: str) -> "Layer":
+    if text.isascii() and text.isdigit() and len(text) <= 4:
+        return int(text)
+    named: tuple[Literal["last", "all"], ...] = ("last", "all")
+    return _choice(text, named, "--layer")
+
+
+def _choice(text: str, known: Sequence[Chosen], option: str) -> Chosen:
+    for each in known:
+        if text == each:
+            return each
+    raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
+
+
 def _print_predictions(
     model: Path,
     found: "Inputs",
@@ -131,10 +203,7 @@ def _print_predictions(
 def _on_bad(text: str) -> "OnBad":
     from ecgjepa.signals.acceptance import ON_BAD
 
-    for known in ON_BAD:
-        if text == known:
-            return known
-    raise typer.BadParameter(f"expected {' or '.join(ON_BAD)}", param_hint="--on-bad")
+    return _choice(text, ON_BAD, "--on-bad")
 
 
 def _find(inputs: list[str] | None, lists: list[Path] | None, out: Path | None) -> "Inputs":
@@ -144,9 +213,8 @@ def _find(inputs: list[str] | None, lists: list[Path] | None, out: Path | None) 
 
     named = [name for name in inputs or [] if name != "-"]
     listed = read_lines(sys.stdin) if "-" in (inputs or []) else []
-    return find_inputs(
-        named, lists=lists or [], listed=listed, without=() if out is None else own_files(out)
-    )
+    without = () if out is None else own_files(out)
+    return find_inputs(named, lists=lists or [], listed=listed, without=without)
 
 
 @contextmanager

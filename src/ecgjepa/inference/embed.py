@@ -1,100 +1,109 @@
-"""Use an encoder: ECG files in, one vector per file out; from some of the leads, where it can."""
+"""Use an encoder: records in, a frame of features out; from some of the leads, where it can."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from jaxtyping import Float32, Int16
-from torch import Tensor
 
 from ecgjepa.errors import ConfigError, RecordError
-from ecgjepa.inference.batches import mean_outputs
-from ecgjepa.inference.sources import read_source
-from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
-from ecgjepa.model.compute import choose_device
-from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
-from ecgjepa.model.heads import Classifier
-from ecgjepa.signals.acceptance import Usable, prepare_each
+from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
+from ecgjepa.inference.inputs.named import usable_each, warn_of_errors
+from ecgjepa.signals.acceptance import ON_BAD, OnBad
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def embed(
-    files: Sequence[str | Path],
+    files: Iterable[str | Path] | str | Path,
     model: str | Path,
     *,
+    pool: Pool = "record",
+    layer: Layer = "last",
     leads: Sequence[str] | None = None,
-    on_bad: Literal["raise", "mask"] = "raise",
+    on_bad: OnBad = "skip",
+    description: str | Path | None = None,
     device: str = "auto",
-) -> Float32[np.ndarray, "files dim"]:
-    """Return the mean of an encoder's features over patches and windows: one row per file.
+) -> "pd.DataFrame":
+    """Return an encoder's features as a frame that scikit-learn takes as it is.
+
+    A row of a record is the mean over its windows and their patches, without registers.
+    `embed_table` writes the features of more records than the memory holds.
 
     Args:
-        files: ECG files of any format and rate.
+        files: ECG files of any format and rate. A folder, a pattern such as ``2024/*.xml`` and a
+            prepared store stand for all their records.
         model: Model folder, or the folder of a run, probe or fine-tuning that holds one.
+        pool: A row for each ``record``, ``window`` or ``token`` (a patch; with
+            ``encoder.lead_patches`` the patch of a lead).
+        layer: ``last`` is the encoder's output; a number from 1 is the output of that block after
+            the encoder's last normalisation; ``all`` are the outputs of all blocks side by side.
         leads: Leads to encode, all of the model's by default. Records need not have the others; the
             encoder must have been pre-trained with ``encoder.lead_patches``.
-        on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough.
+        on_bad: ``skip`` leaves out files that cannot be used, ``mask`` also marks damaged leads and
+            missing ends invalid where that is enough, ``raise`` stops at the first.
+        description: File that describes arrays and tables; None for those beside them.
         device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        Columns ``f0``, ``f1``… (of all layers ``layer1_f0``…), indexed by ``file``; of windows and
+        tokens also by ``start``, the second at which the window begins, and by ``token``. Files
+        without a row are warned of, and ``frame.attrs["errors"]`` maps each to its error.
 
     Raises:
         ModelFolderError: If the model cannot be used.
-        ConfigError: If the model cannot encode these leads.
-        RecordError: At the first file that cannot be used: what `ecgjepa.prepare` would skip.
+        ConfigError: If the model cannot encode these leads, or has no such layer.
+        InputError: If a folder holds no ECG, or a store was prepared for another model.
+        RecordError: With ``raise``, at the first file that cannot be used.
 
     Example:
         >>> import ecgjepa
-        >>> ecgjepa.embed(["data/ptb-xl/records500/00000/00001_hr.hea"], "runs/jepa").shape
+        >>> frame = ecgjepa.embed("data/ptb-xl/records500/00000/00001_hr.hea", "runs/jepa")
+        >>> frame.shape
         (1, 96)
     """
-    if on_bad not in ("raise", "mask"):
-        raise ConfigError(f"on_bad is {on_bad!r}; expected raise or mask: each file has its row")
-    loaded, config = load_model_folder(find_model(model))
-    encoder = loaded.encoder if isinstance(loaded, Classifier) else loaded
-    where = choose_device(device)
-    encoder, normaliser = encoder.to(where), config.normalisation.build().to(where)
-    numbers = None if leads is None else _lead_numbers(leads, config).to(where)
-    registers = config.encoder.num_registers
-
-    @torch.inference_mode()
-    def run(windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor]:
-        tokens = encoder(normaliser(windows.to(where)), leads=numbers)
-        return (tokens[:, registers:].mean(dim=1),)
-
-    rows = np.empty((len(files), config.encoder.dim), np.float32)
-    sources = ((str(file), read_source(file, on_bad)) for file in files)
-    usable = prepare_each(sources, config.preprocessing, leads)
-    found = mean_outputs(_windows(usable, config), run, chunk_size(where))
-    for row, (_, means) in zip(rows, found, strict=True):
-        assert means is not None, "every record has a window"
-        row[:] = means[0]
-    return rows
-
-
-def _windows(
-    usable: Iterable[tuple[str, Usable | RecordError]], config: ModelConfig
-) -> Iterator[tuple[str, RecordWindows]]:
-    """Yield the windows of each record.
-
-    Raises:
-        RecordError: At the first that cannot be used.
-    """
-    for file, found in usable:
-        if isinstance(found, RecordError):
+    if on_bad not in ON_BAD:
+        raise ConfigError(f"on_bad is {on_bad!r}; expected {' or '.join(ON_BAD)}")
+    wanted = Wanted(pool, layer, None if leads is None else tuple(leads))
+    loaded = load_encoder(model, wanted, device=device)
+    usable = usable_each(
+        files,
+        loaded.config.preprocessing,
+        leads=leads,
+        on_bad=on_bad,
+        description=description,
+    )
+    rows: list[tuple[str, Encoded]] = []
+    errors: dict[str, str] = {}
+    for file, found in loaded.encode(usable):
+        if not isinstance(found, RecordError):
+            rows.append((file, found))
+        elif on_bad == "raise":
             raise found
-        yield file, windows_of(found.prepared, config)[0]
+        else:
+            errors[file] = str(found)
+    warn_of_errors(errors, len(rows) + len(errors))
+    frame = _frame(rows, loaded)
+    frame.attrs["errors"] = errors
+    return frame
 
 
-def _lead_numbers(leads: Sequence[str], config: ModelConfig) -> torch.Tensor:
-    if not config.encoder.lead_patches:
-        raise ConfigError(
-            "leads: this encoder's patches span all leads, so it cannot encode some of them; that "
-            "takes one pre-trained with encoder.lead_patches=true"
-        )
-    known = config.preprocessing.leads
-    unknown = [lead for lead in leads if lead not in known]
-    if unknown or not leads or len(set(leads)) < len(leads):
-        raise ConfigError(
-            f"leads {', '.join(leads) or '(none)'}: expected some of {', '.join(known)}, each once"
-        )
-    return torch.tensor([[known.index(lead) for lead in leads]])
+def _frame(rows: list[tuple[str, Encoded]], loaded: LoadedEncoder) -> "pd.DataFrame":
+    import pandas as pd  # takes longer to import than a record takes
+
+    names = loaded.names()
+    values = [each.values for _, each in rows] or [np.empty((0, len(names)), np.float32)]
+    levels = {
+        "file": [file for file, each in rows for _ in range(len(each.values))],
+        "start": [start for _, each in rows if each.starts is not None for start in each.starts],
+        "token": [token for _, each in rows if each.tokens is not None for token in each.tokens],
+    }
+    depth = {"record": 1, "window": 2, "token": 3}[loaded.wanted.pool]
+    used = list(levels)[:depth]
+    index = (
+        pd.Index(levels["file"], name="file", dtype="str")
+        if depth == 1
+        else pd.MultiIndex.from_arrays([levels[name] for name in used], names=used)
+    )
+    return pd.DataFrame(np.concatenate(values), index=index, columns=names)

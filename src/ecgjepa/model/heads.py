@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -112,6 +112,23 @@ def tokens_of_layers(
     """
     if not layers or layers == (len(encoder.blocks),):
         return encoder(signal)
+    return torch.stack(outputs_of_layers(encoder, signal, layers)).mean(dim=0)
+
+
+def outputs_of_layers(
+    encoder: Encoder,
+    signal: Float[Tensor, "batch leads samples"],
+    layers: tuple[int, ...],
+    leads: Int64[Tensor, "#batch chosen"] | None = None,
+) -> list[Float[Tensor, "batch tokens dim"]]:
+    """Return some blocks' outputs, each after the encoder's last normalisation.
+
+    Args:
+        encoder: Encoder.
+        signal: Normalised amplitudes.
+        layers: Blocks, counted from 1; see `check_layers`.
+        leads: See `ecgjepa.model.encoders.encoder.Encoder.forward`.
+    """
     found: dict[int, Tensor] = {}
     hooks = [
         encoder.blocks[number - 1].register_forward_hook(
@@ -120,11 +137,11 @@ def tokens_of_layers(
         for number in layers
     ]
     try:
-        encoder(signal)
+        encoder(signal, leads=leads)
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack([encoder.norm(found[number]) for number in layers]).mean(dim=0)
+    return [encoder.norm(found[number]) for number in layers]
 
 
 def check_layers(layers: tuple[int, ...], depth: int) -> None:

@@ -30,7 +30,7 @@ from ecgjepa.locks import LOCK_FILE, working_in
 from ecgjepa.version import __version__
 
 FORMAT_VERSION = 1
-PARTS, SUMMARY = ".parts", ".summary.json"
+PARTS, SUMMARY, IDS = ".parts", ".summary.json", ".ids.csv"
 _REQUEST, _FACTS = "request.json", "facts.json"
 _PART = re.compile(r"part-(\d{9,})-(\d{9,})")
 _REMEDY = "Choose another file, or replace this one with --overwrite"
@@ -204,9 +204,14 @@ def summary_file(out: Path) -> Path:
     return out.with_name(out.name + SUMMARY)
 
 
+def ids_file(out: Path) -> Path:
+    """Return the file beside an ``.npy`` that says what its rows are of."""
+    return out.with_name(out.name.removesuffix(out.suffix) + IDS)
+
+
 def own_files(out: Path) -> tuple[Path, ...]:
     """Return an output and what lies beside it: no inputs, though a folder may hold them."""
-    return out, summary_file(out), parts_folder(out)
+    return out, summary_file(out), parts_folder(out), ids_file(out)
 
 
 def _finished(out: Path, request: Mapping[str, Any], *, is_welcome: bool) -> Written | None:

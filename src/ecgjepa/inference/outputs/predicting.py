@@ -1,27 +1,27 @@
 """`predict_table`: whatever a user names in, one table out, with a row for each record."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
-from ecgjepa.inference.inputs.named import Inputs, find_inputs
+from ecgjepa.inference.inputs.named import Inputs
 from ecgjepa.inference.outputs.parts import Failure, Parts, Written, own_files, writing
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
+    Progress,
+    as_inputs,
+    check_suffix,
+    counted,
     describe_request,
     hash_of_description,
     in_parts,
 )
-from ecgjepa.inference.outputs.tables import SUFFIXES, check_suffix, table_format
+from ecgjepa.inference.outputs.tables import SUFFIXES, table_format
 from ecgjepa.inference.predict import load_model, without_head
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.schema import SCHEMA_VERSION, PredictionSchema
 from ecgjepa.model.folder import find_model, read_model_config
 from ecgjepa.signals.acceptance import OnBad
-
-Item = TypeVar("Item")
-Progress = Callable[[int, int], None]
 
 
 def predict_table(
@@ -73,7 +73,7 @@ def predict_table(
     """
     out = Path(out)
     check_suffix(out, SUFFIXES)
-    found = as_inputs(inputs, out)
+    found = as_inputs(inputs, own_files(out))
     folder = find_model(model)
     config = read_model_config(folder)
     if config.task is None:
@@ -97,29 +97,10 @@ def predict_table(
                 on_bad=on_bad,
                 description=description,
             )
-            rows = counted(loaded.answers(usable, on_bad), parts, request, progress)
+            rows = counted(loaded.answers(usable, on_bad), parts.done, request, progress)
             _write(rows, parts, out, PredictionSchema(loaded.task), part_inputs)
         merge = table_format(out, PredictionSchema(config.task)).merge
         return parts.finish(merge, found.notices)
-
-
-def as_inputs(inputs: Iterable[str | Path] | str | Path | Inputs, out: Path) -> Inputs:
-    """Return what is named as a list of records, without the output and what lies beside it."""
-    if isinstance(inputs, Inputs):
-        return inputs
-    several = (inputs,) if isinstance(inputs, str | Path) else inputs
-    return find_inputs(several, without=own_files(out))
-
-
-def counted(
-    rows: Iterable[Item], parts: Parts, request: dict[str, Any], progress: Progress | None
-) -> Iterator[Item]:
-    """Yield rows, and tell how many are done."""
-    total = request["inputs"]["number"]
-    for number, row in enumerate(rows, start=parts.done + 1):
-        yield row
-        if progress is not None:
-            progress(number, total)
 
 
 def _write(

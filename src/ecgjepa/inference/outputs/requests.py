@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ecgjepa.errors import InputError
+from ecgjepa.errors import InputError, OutputError
 from ecgjepa.files import sha256_of_file
+from ecgjepa.inference.inputs.named import Inputs, find_inputs
 from ecgjepa.model.folder import CONFIG_FILE
 
 Item = TypeVar("Item")
+Progress = Callable[[int, int], None]
 
 # Inputs, seconds and bytes after which a part is written: no more is lost when a run is killed.
 PART_INPUTS, PART_SECONDS, PART_BYTES = 512, 20.0, 64_000_000
@@ -71,3 +73,39 @@ def in_parts(
             waiting, size, since = [], 0, time.monotonic()
     if waiting:
         yield waiting
+
+
+def as_inputs(
+    inputs: Iterable[str | Path] | str | Path | Inputs, without: Iterable[Path]
+) -> Inputs:
+    """Return what is named as a list of records, without the files of the output."""
+    if isinstance(inputs, Inputs):
+        return inputs
+    several = (inputs,) if isinstance(inputs, str | Path) else inputs
+    return find_inputs(several, without=without)
+
+
+def counted(
+    rows: Iterable[Item], done: int, request: dict[str, Any], progress: Progress | None
+) -> Iterator[Item]:
+    """Yield rows, and tell how many are done."""
+    total = request["inputs"]["number"]
+    for number, row in enumerate(rows, start=done + 1):
+        yield row
+        if progress is not None:
+            progress(number, total)
+
+
+def check_suffix(out: Path, suffixes: Sequence[str]) -> str:
+    """Return how a file's name ends, in lower case.
+
+    Raises:
+        OutputError: If that is none of the suffixes.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in suffixes:
+        raise OutputError(
+            f"{out}: its name ends in {suffix or 'no suffix'}; expected "
+            f"{', '.join(suffixes[:-1])} or {suffixes[-1]}, which says how it is written"
+        )
+    return suffix

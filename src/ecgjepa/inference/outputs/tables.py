@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ecgjepa.errors import OutputError
+from ecgjepa.inference.outputs.requests import check_suffix
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.schema import Cell, PredictionSchema
 
@@ -26,21 +26,6 @@ class TableFormat(NamedTuple):
 
     write: Callable[[Sequence[Prediction], Path], None]
     merge: Callable[[IO[bytes], Sequence[Path]], None]
-
-
-def check_suffix(out: Path, suffixes: Sequence[str]) -> str:
-    """Return how a file's name ends, in lower case.
-
-    Raises:
-        OutputError: If that is none of the suffixes.
-    """
-    suffix = out.suffix.lower()
-    if suffix not in suffixes:
-        raise OutputError(
-            f"{out}: its name ends in {suffix or 'no suffix'}; expected "
-            f"{', '.join(suffixes[:-1])} or {suffixes[-1]}, which says how it is written"
-        )
-    return suffix
 
 
 def table_format(out: Path, schema: PredictionSchema) -> TableFormat:

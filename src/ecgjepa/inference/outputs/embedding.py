@@ -1,0 +1,150 @@
+"""`embed_table`: whatever a user names in, features of any number of records out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from ecgjepa.errors import ConfigError, RecordError
+from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
+from ecgjepa.inference.inputs.named import Inputs
+from ecgjepa.inference.outputs.arrays import SUFFIXES, Layout, merge, write_part
+from ecgjepa.inference.outputs.parts import Failure, Parts, Written, own_files, writing
+from ecgjepa.inference.outputs.requests import (
+    PART_INPUTS,
+    Progress,
+    as_inputs,
+    check_suffix,
+    counted,
+    describe_request,
+    hash_of_description,
+    in_parts,
+)
+from ecgjepa.model.folder import find_model
+from ecgjepa.signals.acceptance import OnBad, Usable
+
+DataType = Literal["float32", "float16"]
+DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
+_LEVELS = {"record": 1, "window": 2, "token": 3}
+
+
+def embed_table(
+    inputs: Iterable[str | Path] | str | Path | Inputs,
+    model: str | Path,
+    out: str | Path,
+    *,
+    pool: Pool = "record",
+    layer: Layer = "last",
+    leads: Sequence[str] | None = None,
+    dtype: DataType = "float32",
+    on_bad: OnBad = "skip",
+    description: str | Path | None = None,
+    device: str = "auto",
+    restart: bool = False,
+    overwrite: bool = False,
+    part_inputs: int = PART_INPUTS,
+    progress: Progress | None = None,
+) -> Written:
+    """Write an encoder's features of every record; a killed run resumes.
+
+    Records that cannot be used have no row; the summary beside the output lists each with its
+    reason. See `ecgjepa.predict_table` for parts and resuming, `ecgjepa.inference.outputs.arrays`
+    for the formats.
+
+    Args:
+        inputs: Files, folders, patterns, lists and prepared stores, see
+            `ecgjepa.inference.inputs.named`.
+        model: Model folder, or the folder of a run, probe or fine-tuning that holds one.
+        out: File to write: ``.parquet``, ``.npz`` or ``.npy``.
+        pool: A row for each ``record``, ``window`` or ``token``; see `ecgjepa.embed`.
+        layer: ``last``, ``all`` or a block's number; see `ecgjepa.embed`.
+        leads: Leads to encode; see `ecgjepa.embed`.
+        dtype: ``float32`` or ``float16``.
+        on_bad: ``skip``, ``mask`` or ``raise``; see `ecgjepa.embed`.
+        description: File that describes arrays and tables; None for those beside them.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        restart: Give up what a killed run of another request has left.
+        overwrite: Replace a finished output of another request.
+        part_inputs: Records of a part, at most.
+        progress: Called with the number of records that are done, and of all.
+
+    Returns:
+        Where the output is, and which records have no row.
+
+    Raises:
+        InputError: If nothing is named.
+        OutputError: If the output is another request's, or being written.
+        ModelFolderError: If the model cannot be used.
+        ConfigError: If the model cannot encode these leads, or has no such layer.
+        RecordError: With ``on_bad="raise"``.
+
+    Example:
+        >>> import ecgjepa
+        >>> written = ecgjepa.embed_table("data/ptb-xl/records500", "runs/jepa", "features.npz")
+        >>> written.num_rows == written.num_used
+        True
+    """
+    out = Path(out)
+    check_suffix(out, SUFFIXES)
+    if dtype not in DATA_TYPES:
+        raise ConfigError(f"dtype is {dtype!r}; expected {' or '.join(DATA_TYPES)}")
+    found = as_inputs(inputs, own_files(out))
+    wanted = Wanted(pool, layer, None if leads is None else tuple(leads))
+    loaded = load_encoder(model, wanted, device=device)
+    request = describe_request(
+        "embed",
+        find_model(model),
+        found.names(),
+        **wanted._asdict(),
+        dtype=dtype,
+        on_bad=on_bad,
+        description=hash_of_description(description),
+    )
+    layout = _layout(loaded, dtype)
+    with writing(out, request, restart=restart, overwrite=overwrite) as parts:
+        if isinstance(parts, Written):
+            return parts
+        usable = found.usable(
+            loaded.config.preprocessing,
+            first=parts.done,
+            leads=leads,
+            on_bad=on_bad,
+            description=description,
+        )
+        rows = counted(_encoded(loaded, usable, on_bad), parts.done, request, progress)
+        _write(rows, parts, layout, part_inputs)
+        return parts.finish(partial(merge, out=out, layout=layout), found.notices)
+
+
+def _layout(loaded: LoadedEncoder, dtype: DataType) -> Layout:
+    levels = ("file", "start", "token")[: _LEVELS[loaded.wanted.pool]]
+    return Layout(loaded.names(), levels, np.dtype(dtype).newbyteorder("<"))
+
+
+def _encoded(
+    loaded: LoadedEncoder, usable: Iterator[tuple[str, Usable | RecordError]], on_bad: OnBad
+) -> Iterator[tuple[str, Encoded | RecordError]]:
+    for file, each in loaded.encode(usable):
+        if isinstance(each, RecordError) and on_bad == "raise":
+            raise each
+        yield file, each
+
+
+def _write(
+    rows: Iterable[tuple[str, Encoded | RecordError]], parts: Parts, layout: Layout, most: int
+) -> None:
+    for some in in_parts(rows, _num_bytes, most):
+        good = [(file, each) for file, each in some if not isinstance(each, RecordError)]
+        failures = [
+            Failure(file, each.reason, str(each))
+            for file, each in some
+            if isinstance(each, RecordError)
+        ]
+        num_rows = sum(len(each.values) for _, each in good)
+        parts.add(len(some), num_rows, failures, partial(write_part, good, layout))
+
+
+def _num_bytes(row: tuple[str, Encoded | RecordError]) -> int:
+    return 0 if isinstance(row[1], RecordError) else row[1].values.nbytes
