@@ -178,3 +178,12 @@ def test_a_column_of_numbers_names_no_files(tmp_path, names):
     table.assign(filename_hr=names).to_csv(tmp_path / "ptbxl_database.csv", index=False)
     with pytest.raises(DatabaseError, match=r"ptbxl_database\.csv"):
         list_records("ptb-xl", tmp_path)
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "1e300", "9" * 19])
+def test_numbers_that_no_record_has(copy, number):
+    """Whole numbers beyond any float were an OverflowError, and others became another number."""
+    table = pd.read_csv(copy / "ptbxl_database.csv", dtype=str)
+    table.loc[2, "ecg_id"] = number
+    table.to_csv(copy / "ptbxl_database.csv", index=False)
+    refused(copy, "ecg_id is")

@@ -51,7 +51,7 @@ def test_any_order_of_axes(tmp_path, digital, turn, more):
 @pytest.mark.parametrize(
     ("shape", "more", "match"),
     [
-        ((2, 300, 12), {}, '"record": 0 to 1 in the description'),
+        ((2, 300, 12), {}, "holds 2 records; name one, as x.npy#0 to x.npy#1"),
         ((2, 300, 12), {"record": 2}, "holds 2 records; its description names record 2"),
         ((300, 11), {}, r"shape \(300, 11\); expected \(samples, 12\) or \(12, samples\)"),
         ((300, 12), {"axes": ["leads", "samples"]}, r"shape \(300, 12\)"),

@@ -1,5 +1,6 @@
 """What small files may cost: memory and time are bounded by what they hold (harmless stand-ins)."""
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -8,7 +9,7 @@ from conftest import toy_ecg, write_wfdb
 from ecg_files import describe, write_aecg, write_sierra
 
 from ecgjepa import read_record
-from ecgjepa.errors import RecordFormatError
+from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.io import content, opening
 
 
@@ -94,3 +95,42 @@ def test_endings_and_names_of_packed_files(tmp_path):
     assert opening.ending("a.b.CSV.gz") == opening.ending("x.csv") == ".csv"
     assert opening.without_ending("d/x.xml.gz") == opening.without_ending("d/x.xml") == "d/x"
     assert opening.record_name(tmp_path / "x.y.csv.gz") == "x.y"
+
+
+LONG = {
+    "a cell of digits": "I,II\n1,2\n3," + "9" * 60_000 + "z\n5,6\n",
+    "a name of blanks": "I" + " " * 60_000 + "x,II\n1,2\n3,4\n",
+    "a name of underscores": "I" + "_" * 60_000 + "x,II\n1,2\n3,4\n",
+    "blanks in a row": "I,II\n1,2\n1" + " " * 60_000 + "x\n3,4\n",
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_long_cells_are_judged_in_linear_time(tmp_path, kind):
+    """Patterns that could match in many ways tried all of them, for minutes."""
+    (tmp_path / "x.csv").write_text(LONG[kind])
+    describe(tmp_path / "x.csv", leads=None, unit="mV")
+    begun = time.process_time()
+    try:
+        assert read_record(tmp_path / "x.csv").num_samples == 2
+    except RecordFormatError as error:
+        assert len(str(error)) < 1_000  # noqa: PT017 either is right, if it is quick
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("unit", ["1" * 60_000, " " * 60_000 + "?V", "1" + " " * 60_000 + "?"])
+def test_long_units_are_judged_in_linear_time(tmp_path, unit, digital):
+    np.save(tmp_path / "x.npy", digital)
+    describe(tmp_path / "x.npy", unit=unit)
+    begun = time.process_time()
+    with pytest.raises(UnitError) as caught:
+        read_record(tmp_path / "x.npy")
+    assert len(str(caught.value)) < 1_000
+    assert time.process_time() - begun < 2
+
+
+def test_a_frame_of_endless_length_is_refused(tmp_path, digital):
+    write_wfdb(tmp_path / "s.hea", digital)
+    (tmp_path / "x.hea").write_text("x/1 12 1e-308 300\ns 300\n")
+    with pytest.raises(RecordFormatError, match="expected one rate"):
+        read_record(tmp_path / "x.hea")

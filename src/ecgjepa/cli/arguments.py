@@ -93,6 +93,31 @@ def named_columns(items: list[str] | None) -> tuple[str, ...]:
     return tuple(name.strip() for item in items or () for name in item.split(",") if name.strip())
 
 
+def named_descriptions(items: list[str], archives: list[str]) -> dict[str, Path]:
+    """Read ``FILE``, which describes all archives of the call, and ``NAME=FILE``, for one.
+
+    Args:
+        items: What was typed.
+        archives: Names of the archives of the call.
+
+    Raises:
+        BadParameter: If an archive gets two, or there is none.
+    """
+    for_one: dict[str, Path] = {}
+    for_all: list[Path] = []
+    for item in items:
+        name, _, file = item.partition("=")
+        if not archives:
+            raise typer.BadParameter(f"--describe {item}: no NAME=DIR is an archive of your own")
+        if name in for_one or (for_all and name not in archives):
+            raise typer.BadParameter(f"--describe {item}: a description is given already")
+        if name in archives and file:
+            for_one[name] = Path(file)
+        else:
+            for_all.append(Path(item))
+    return {name: file for file in for_all for name in archives} | for_one
+
+
 def parse_folds(text: str) -> tuple[int, ...]:
     """Read ``1-8`` or ``1,2,5``.
 

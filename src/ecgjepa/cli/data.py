@@ -8,6 +8,7 @@ import typer
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.arguments import (
     named_columns,
+    named_descriptions,
     named_folders,
     named_tables,
     parse_folds,
@@ -41,6 +42,14 @@ def prepare(
         list[str] | None,
         typer.Option(
             "--labels", metavar="COLUMN", help="Its labels, and no others; repeatable, or a,b."
+        ),
+    ] = None,
+    describe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--describe",
+            metavar="[NAME=]FILE",
+            help="Rate, unit and leads of your archives' arrays and tables, as JSON.",
         ),
     ] = None,
     folds: Annotated[
@@ -80,6 +89,7 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Read databases, or your own archive, into a store."""
+    from ecgjepa.databases import own_archives
     from ecgjepa.signals.acceptance import ON_BAD
     from ecgjepa.store.codecs import CODECS
     from ecgjepa.store.prepare import prepare as run
@@ -93,6 +103,7 @@ def prepare(
     options: dict[str, Any] = {
         "tables": named_tables(tables or [], named),
         "labels": named_columns(labels),
+        "descriptions": named_descriptions(describe or [], own_archives(named)),
         "folds": folds if folds in ("train", "all") else parse_folds(folds),
         "preprocessing": _preprocessing(for_preset, sampling_rate, highpass),
         "records_per_shard": records_per_shard,

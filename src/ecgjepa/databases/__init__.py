@@ -1,7 +1,7 @@
 """Public ECG databases, each read from the layout in which it is published, and your own."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,11 @@ def highpass_of(database: str) -> float | None:
     return None if part is None else part.highpass_hz
 
 
+def own_archives(names: Iterable[str]) -> list[str]:
+    """Return which names are not those of published databases, and so of archives of your own."""
+    return [name for name in names if name not in _LISTERS]
+
+
 def database_names() -> list[str]:
     """Return the names `list_records` knows."""
     return sorted(_LISTERS)
@@ -59,6 +64,7 @@ def list_records(
     root: str | Path,
     table: str | Path | None = None,
     labels: Sequence[str] = (),
+    description: str | Path | None = None,
 ) -> Listing:
     """Return what a database's folder holds, without reading a signal.
 
@@ -68,14 +74,21 @@ def list_records(
         table: Table that describes the records of an archive of your own; for the Challenge's copy
             of PTB-XL, PTB-XL's own table.
         labels: Columns of an archive's table that are labels; none: those that look like labels.
+        description: File that describes the arrays and tables of an archive of your own, in place
+            of those beside them.
 
     Raises:
         DatabaseError: If the name looks misspelt or the folder is not laid out as that database.
+        RecordFormatError: If the description is missing or not as expected.
     """
     root = Path(root)
     if database not in _LISTERS:
         _refuse_odd_name(database)
         archive.refuse_misspelling(database, root, database_names())
+    elif description is not None:
+        raise DatabaseError(
+            f"{database}: tells what its files hold; {description} is for your own archive"
+        )
     elif table is not None and database != challenge_ptb_xl.NAME:
         raise DatabaseError(f"{database}: has tables of its own; {table} is for your own archive")
     if not root.is_dir():
@@ -84,7 +97,7 @@ def list_records(
     if not any(root.iterdir()):
         raise DatabaseError(f"{database}: folder {root} is empty")
     if database not in _LISTERS:
-        return _warn_of_names(archive.list_records(database, root, table, labels))
+        return _warn_of_names(archive.list_records(database, root, table, labels, description))
     if database == challenge_ptb_xl.NAME:
         return challenge_ptb_xl.list_records(root, None if table is None else Path(table))
     return _LISTERS[database](root)
@@ -119,16 +132,19 @@ def list_all(
     databases: Mapping[str, str | Path],
     tables: Mapping[str, str | Path] | None = None,
     labels: Sequence[str] = (),
+    descriptions: Mapping[str, str | Path] | None = None,
 ) -> list[Listing]:
     """List several databases, in order of their names; arguments by name, as `list_records`.
 
     Raises:
-        DatabaseError: As `list_records`; or if a table is given for a database that is not, or
-            columns of labels without an archive's table.
+        DatabaseError: As `list_records`; or if a table or description is given for a database that
+            is not, or columns of labels without an archive's table.
+        RecordFormatError: As `list_records`.
     """
-    tables = dict(tables or {})
-    if strangers := sorted(set(tables) - set(databases)):
-        raise DatabaseError(f"a table is given for {', '.join(strangers)}, but no folder")
+    tables, descriptions = dict(tables or {}), dict(descriptions or {})
+    for what, given in (("table", tables), ("description", descriptions)):
+        if strangers := sorted(set(given) - set(databases)):
+            raise DatabaseError(f"a {what} is given for {', '.join(strangers)}, but no folder")
     if labels and not set(tables) - set(_LISTERS):
         raise DatabaseError(
             f"{', '.join(labels)} is to be a label, but no archive's table is given with --table"
@@ -137,6 +153,6 @@ def list_all(
         # The Challenge keeps neither folds nor patients; here PTB-XL itself tells them.
         tables.setdefault(challenge_ptb_xl.NAME, Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE)
     return [
-        list_records(name, root, tables.get(name), labels)
+        list_records(name, root, tables.get(name), labels, descriptions.get(name))
         for name, root in sorted(databases.items())
     ]

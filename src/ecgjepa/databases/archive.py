@@ -2,7 +2,8 @@
 
 Formats may be mixed (`ecgjepa.io.catalogue` lists them). Files are listed by name, and what they
 hold is seen when they are read. A record is named by its path without ending, or with it where two
-files share the rest.
+files share the rest. The records of a file of several are named ``exams#0``, ``exams#1``, as
+`ecgjepa.io.records_in` tells them.
 
 The table is read by `sheets`.
 """
@@ -10,17 +11,35 @@ The table is read by `sheets`.
 import difflib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
-from ecgjepa.databases.listing import Entry, Listing, Skip, is_simulated, simulated_notice
+from ecgjepa.databases.listing import (
+    Entry,
+    Listing,
+    Skip,
+    is_simulated,
+    read_described,
+    read_file,
+    simulated_notice,
+)
 from ecgjepa.databases.sheets.joining import join, named_files, undescribed
 from ecgjepa.databases.sheets.reading import ENDINGS
 from ecgjepa.databases.sheets.table import read_label_table
 from ecgjepa.errors import DatabaseError
-from ecgjepa.io import DESCRIBED_ONLY, EXPECTED, PACKAGES
+from ecgjepa.io import (
+    DESCRIBABLE,
+    DESCRIBED_ONLY,
+    EXPECTED,
+    PACKAGES,
+    is_described,
+    keys_in,
+)
+from ecgjepa.io.arrays.description import find_description
+from ecgjepa.io.content import counted
 from ecgjepa.io.folders import find_files, how_to_describe, kinds_of, written_out
 from ecgjepa.io.opening import ending, without_ending
 
@@ -33,6 +52,7 @@ def list_records(
     root: Path,
     table: str | Path | None = None,
     labels: Sequence[str] = (),
+    description: str | Path | None = None,
 ) -> Listing:
     """List the ECG files anywhere below a folder.
 
@@ -41,12 +61,18 @@ def list_records(
         root: The folder.
         table: Table that describes the records, or None.
         labels: Columns of it that are labels; none: those that look like labels.
+        description: File that describes the arrays and tables; None for those beside them.
 
     Raises:
         DatabaseError: If there is no record, a package that reads them is missing, or the table is
             not readable, names no record of the folder or contradicts itself.
+        RecordFormatError: If the description is missing or not as expected.
     """
-    files, others = (_without(root, paths, table) for paths in find_files(root))
+    place = None if description is None else Path(description)
+    if place is not None:
+        find_description(root, place)  # What is wrong with it is not the fault of each file.
+    found = find_files(root, is_described_apart=place is not None)
+    files, others = (_without(root, paths, table, place) for paths in found)
     read = None if table is None else read_label_table(table, labels)
     if read is not None:
         # Reading them will tell what describes a table or array as an ECG.
@@ -62,7 +88,7 @@ def list_records(
             f"{how_to_describe(others)}"
         )
     _require_packages(database, files)
-    paths = _named(files)
+    paths = [record for one in _named(files) for record in _records_of(root, *one, place)]
     sheets = sorted(path for path in others if ending(path) in _TABLES and "/" not in path)
     notices = _other_files([path for path in others if read is not None or path not in sheets])
     absent: tuple[Skip, ...] = ()
@@ -77,6 +103,8 @@ def list_records(
             f"{sheets[0]} was not read; to use it, give --table {database}=FILE",
             *notices,
         )
+    if place is not None:
+        notices = (*_described_twice(root, files), *notices)
     if is_simulated(root):
         notices = (simulated_notice(len(rows)), *notices)
     return Listing(
@@ -87,6 +115,8 @@ def list_records(
         refused=refused,
         notices=notices,
         label_columns=columns,
+        reader=read_file if place is None else partial(read_described, place),
+        description=place,
     )
 
 
@@ -122,14 +152,32 @@ def _refuse_odd_names(files: list[str]) -> tuple[list[str], tuple[Skip, ...]]:
     return kept, tuple(refused)
 
 
-def _without(root: Path, paths: list[str], table: str | Path | None) -> list[str]:
-    """Leave out the table, which might lie among the files it describes."""
-    if table is None:
-        return paths
-    name, place = Path(table).name, Path(table).resolve()
-    return [
-        path for path in paths if not (path.endswith(name) and (root / path).resolve() == place)
-    ]
+def _without(root: Path, paths: list[str], *files: str | Path | None) -> list[str]:
+    """Leave out table and description, which might lie among the files they describe."""
+    for file in files:
+        if file is not None:
+            name, place = Path(file).name, Path(file).resolve()
+            paths = [
+                path
+                for path in paths
+                if not (path.endswith(name) and (root / path).resolve() == place)
+            ]
+    return paths
+
+
+def _records_of(root: Path, name: str, path: str, place: Path | None) -> list[tuple[str, str]]:
+    """Return name and path of each record of a file, of which an array may have many."""
+    keys = keys_in(root / path, place)
+    return [(f"{name}#{key}", f"{path}#{key}") for key in keys] or [(name, path)]
+
+
+def _described_twice(root: Path, files: list[str]) -> tuple[str, ...]:
+    """Say that a description takes the place of those that lie beside files."""
+    found = [path for path in files if ending(path) in DESCRIBABLE and is_described(root / path)]
+    if not found:
+        return ()
+    words = f"{counted(len(found), 'file has', 'files have')} a description beside them"
+    return (f"{words}, such as {found[0]}; the one that was given counts",)
 
 
 def _named(files: list[str]) -> list[tuple[str, str]]:

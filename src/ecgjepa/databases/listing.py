@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Bool
 
-from ecgjepa.io import Damaged, read_exact
+from ecgjepa.io import DESCRIBABLE, Damaged, read_exact
 from ecgjepa.io.folders import SIMULATED_FILE as SIMULATED_FILE
+from ecgjepa.io.opening import ending
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
 
@@ -80,6 +81,19 @@ def read_file(root: Path, entry: Entry, damaged: Damaged) -> Record | MicrovoltR
     return read_exact(root / entry.path, damaged=damaged)
 
 
+def read_described(
+    description: Path, root: Path, entry: Entry, damaged: Damaged
+) -> Record | MicrovoltRecord:
+    """Read as `read_file`, arrays, tables and EDF as a description says.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    own = ending(entry.path.partition("#")[0])
+    place = description if own in DESCRIBABLE else None
+    return read_exact(root / entry.path, damaged=damaged, description=place)
+
+
 @dataclass(frozen=True)
 class Listing:
     """The records found in one database's folder.
@@ -101,6 +115,7 @@ class Listing:
             `ecgjepa.databases.folds`.
         hide_file: Gives what stands in a store for a file's name, where no name may be in it; see
             `ecgjepa.databases.pseudonyms`.
+        description: File that describes its arrays and tables in place of those beside them.
     """
 
     database: str
@@ -116,6 +131,7 @@ class Listing:
     label_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     hashed_folds: str = ""
     hide_file: Callable[[str], str] | None = None
+    description: Path | None = None
 
     def __len__(self) -> int:
         """Return the number of records that are present."""
@@ -152,6 +168,8 @@ class Listing:
         places = {str(self.root), str(self.root.absolute()), str(self.root.resolve())} - {".", "/"}
         for place in sorted(places, key=len, reverse=True):
             text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?:/|(?![\w.-]))", "", text)
+        if self.description is not None:
+            text = text.replace(str(self.description), self.description.name)
         return text
 
     def read(self, entry: Entry) -> Record:

@@ -1,5 +1,6 @@
 """CSV files that come with a database, read with suspicion."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pandas as pd
 from jaxtyping import Bool
 
 from ecgjepa.errors import DatabaseError
+
+# Larger whole numbers are not told apart as floating-point numbers.
+_LARGEST_ID = 2**53
 
 
 def read_table(path: Path, **options: Any) -> pd.DataFrame:  # noqa: ANN401
@@ -51,21 +55,32 @@ def numbers(path: Path, cells: pd.Series) -> pd.Series:
     Raises:
         DatabaseError: If one is not finite.
     """
-    found = pd.to_numeric(cells, errors="coerce").astype(float)
+    try:
+        found = pd.to_numeric(cells, errors="coerce").astype(float)
+    except OverflowError:  # a whole number of hundreds of digits
+        found = cells.map(_as_number).astype(float)
     wrong = (found.isna() & cells.notna()) | np.isinf(found)
     if wrong.any():
         raise DatabaseError(f"{path}: {cells.name} is {cells[wrong].iloc[0]!r}; expected a number")
     return found
 
 
+def _as_number(cell: object) -> float:
+    try:
+        return float(str(cell))
+    except ValueError:
+        return math.nan
+
+
 def identifiers(path: Path, cells: pd.Series) -> pd.Series:
     """Return a column of whole numbers; some versions write 15709 as 15709.0.
 
     Raises:
-        DatabaseError: If one is missing, no whole number, or in the column twice.
+        DatabaseError: If one is missing, no whole number of up to 15 digits, or in the column
+            twice.
     """
     found = numbers(path, cells)
-    if wrong := int((found.isna() | (found % 1 != 0)).sum()):
+    if wrong := int((found.isna() | (found % 1 != 0) | (found.abs() > _LARGEST_ID)).sum()):
         raise DatabaseError(f"{path}: {cells.name} is no whole number in {wrong:,} rows")
     found = found.astype(np.int64)
     if found.duplicated().any():

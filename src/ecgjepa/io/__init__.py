@@ -6,6 +6,7 @@ of text and MFER without a preamble are known by their names. `ecgjepa.io.catalo
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from ecgjepa.io.arrays.description import is_described as is_described
 from ecgjepa.io.arrays.hdf5 import read_hdf5
 from ecgjepa.io.arrays.matlab import read_matlab
 from ecgjepa.io.arrays.numpy_files import read_array
+from ecgjepa.io.arrays.several import keys_in as keys_in
 from ecgjepa.io.arrays.tables import read_parquet, read_text
+from ecgjepa.io.catalogue import DESCRIBABLE as DESCRIBABLE
 from ecgjepa.io.catalogue import DESCRIBED_ONLY as DESCRIBED_ONLY
 from ecgjepa.io.catalogue import expected, not_read, packages
 from ecgjepa.io.content import named_errors
@@ -22,7 +25,7 @@ from ecgjepa.io.devices import is_fhir as is_fhir
 from ecgjepa.io.devices import recognise_device
 from ecgjepa.io.dicom import is_dicom, read_dicom
 from ecgjepa.io.edf import begins_as_edf, read_edf
-from ecgjepa.io.opening import ending, is_regular, read_head
+from ecgjepa.io.opening import ending, file_and_key, is_regular, read_head, record_name
 from ecgjepa.io.wfdb import Damaged as Damaged
 from ecgjepa.io.wfdb import read_wfdb_exact
 from ecgjepa.io.xml import read_xml
@@ -32,7 +35,9 @@ from ecgjepa.signals.record import MicrovoltRecord, Record
 PACKAGES = packages()
 EXPECTED = expected()
 
-_Reader = Callable[[Path], Record | MicrovoltRecord]
+_Reader = Callable[..., Record | MicrovoltRecord]
+# Formats whose files may hold several records.
+_OF_MANY = ("NumPy array", "HDF5", "MATLAB")
 # A MATLAB file may be the signals of a WFDB record: its header decides.
 _MAYBE_SIGNALS = ".mat"
 
@@ -48,7 +53,7 @@ def read_record(
     `formats` lists what is read.
 
     Args:
-        path: The file.
+        path: The file; of one with several records, one of `records_in`.
         damaged: ``raise`` refuses samples that contradict the file's own checksums and lengths;
             ``flag`` reads what is there and notes an issue; ``mask`` also marks it invalid. Only
             WFDB, SCP-ECG and ISHNE have checksums; other files are refused if they are cut short.
@@ -76,20 +81,49 @@ def read_exact(
     path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
 ) -> Record | MicrovoltRecord:
     """Read an ECG file as `read_record`, but as integers where it holds whole microvolts."""
-    path = Path(path)
+    path, key = file_and_key(Path(path))
     if path.is_dir():
         raise RecordFormatError(f"{path}: is a folder; expected one ECG file, such as {path}/x.hea")
     # The samples of a WFDB record could look like anything: its header decides.
     place = None if description is None else Path(description)
-    if place is None and (header := header_of(path)):
+    if place is None and key is None and (header := header_of(path)):
         return read_wfdb_exact(header, damaged=damaged)
     if not path.exists():
         raise RecordFormatError(
             f"{path}: no such file (nor a WFDB header beside it)", reason="missing_file"
         )
     kind, reader = _recognise(path, damaged, place)
+    if key is None:
+        with named_errors(path, kind):
+            return reader(path)
+    if kind not in _OF_MANY:
+        raise RecordFormatError(
+            f"{path}#{key[:100]}: no such file, and {path.name} ({kind}) holds one record",
+            reason="missing_file",
+        )
     with named_errors(path, kind):
-        return reader(path)
+        record = reader(path, key=key)
+        return replace(record, record_id=f"{record_name(path)}#{key}", source=f"{path}#{key}")
+
+
+def records_in(path: str | Path, *, description: str | Path | None = None) -> list[str]:
+    """Return the names under which `read_record` reads the records of a file, in their order.
+
+    Args:
+        path: The file.
+        description: File that describes it; None for the one beside it.
+
+    Returns:
+        ``["x.npy#0", "x.npy#1", ...]`` for a file of several records, else the file itself; the
+        file itself too if it cannot be read, which reading it explains.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.io.records_in("data/ptb-xl/records500/00000/00001_hr.hea")
+        ['data/ptb-xl/records500/00000/00001_hr.hea']
+    """
+    keys = keys_in(Path(path), None if description is None else Path(description))
+    return [f"{path}#{key}" for key in keys] or [str(path)]
 
 
 def header_of(path: Path) -> Path | None:

@@ -55,6 +55,8 @@ _TOLD = "the description beside it"
 _XML = "defusedxml"
 # Most files of these endings are not ECGs, unless a description says so.
 DESCRIBED_ONLY = {".csv", ".tsv", ".txt", ".parquet", ".mat", ".h5", ".hdf5"}
+# What a description can explain.
+DESCRIBABLE = {*DESCRIBED_ONLY, ".npy", ".npz", ".edf", ".bdf"}
 
 FORMATS = (
     Format(

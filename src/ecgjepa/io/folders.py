@@ -6,6 +6,7 @@ headers, and what its name alone does not tell, is opened.
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from ecgjepa.errors import RecordError
@@ -32,7 +33,9 @@ _SYSTEM_FILES = {"dicomdir", "thumbs.db", "desktop.ini"}
 _NO_RECORDING = {"a web page", "an Office document"}
 
 
-def find_files(root: Path, *, is_deep: bool = True) -> tuple[list[str], list[str]]:
+def find_files(
+    root: Path, *, is_deep: bool = True, is_described_apart: bool = False
+) -> tuple[list[str], list[str]]:
     """Return the ECG files below a folder and all others, as paths relative to it.
 
     Signals and annotations of a record, segments of a longer one and descriptions are in neither.
@@ -40,6 +43,7 @@ def find_files(root: Path, *, is_deep: bool = True) -> tuple[list[str], list[str
     Args:
         root: The folder.
         is_deep: Look into the folders below it, too.
+        is_described_apart: Whether a description elsewhere tells what its arrays and tables hold.
 
     Raises:
         OSError: If a folder cannot be read; without its files the list would be short unnoticed.
@@ -50,7 +54,7 @@ def find_files(root: Path, *, is_deep: bool = True) -> tuple[list[str], list[str
         # As text: a million paths as objects would take minutes.
         here = Path(folder).relative_to(root).as_posix()
         prefix = "" if here == "." else f"{here}/"
-        ecgs, rest = _sort_out(Path(folder), names)
+        ecgs, rest = _sort_out(Path(folder), names, DESCRIBED_ONLY if is_described_apart else set())
         files += [prefix + name for name in ecgs]
         others += [prefix + name for name in rest]
         if not is_deep:
@@ -108,8 +112,14 @@ def kinds_of(others: list[str]) -> str:
     return f" (found {written_out(common)})" if common else ""
 
 
-def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
-    """Return which files of one folder are ECGs, and which are neither that nor belong to one."""
+def _sort_out(folder: Path, names: list[str], told: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return which files of one folder are ECGs, and which are neither that nor belong to one.
+
+    Args:
+        folder: The folder.
+        names: Of its files.
+        told: Endings that are ECGs although nothing beside the file describes it.
+    """
     shown = [name for name in names if not name.startswith(".")]
     headers = {name for name in shown if name.endswith(".hea")}
     has_header = bool(headers)
@@ -117,21 +127,21 @@ def _sort_out(folder: Path, names: list[str]) -> tuple[list[str], list[str]]:
     others = [name for name in names if name.startswith(".")]
     for name in shown:
         own = ending(name)
-        if name.endswith(".hea") or _is_ecg(folder, name, own, headers):
+        if name.endswith(".hea") or _is_ecg(folder, name, own, headers, told):
             ecgs.append(name)
         elif not (has_header and own in _WFDB_ENDINGS) and not _is_ours(name):
             others.append(name)
     return ecgs, others
 
 
-def _is_ecg(folder: Path, name: str, own: str, headers: set[str]) -> bool:
+def _is_ecg(folder: Path, name: str, own: str, headers: set[str], told: Collection[str]) -> bool:
     """Return whether a file of a single-file format is an ECG by its name."""
     if own not in _PACKAGES or _is_ours(name):
         return False
     if own in _WFDB_ENDINGS and f"{without_ending(name)}.hea" in headers:
         return False
     if own in DESCRIBED_ONLY:
-        return is_described(folder / name)
+        return own in told or is_described(folder / name)
     if own == ".json":
         return is_fhir(folder / name)
     # Annotations of WFDB records may have any ending: some databases chose .ecg.

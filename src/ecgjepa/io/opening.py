@@ -30,6 +30,21 @@ def record_name(path: Path) -> str:
     return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
+def file_and_key(path: Path) -> tuple[Path, str | None]:
+    """Return the file that a record lies in, and which of its records: of ``x.npy#3`` it is 3.
+
+    A file whose own name holds a ``#`` is that file.
+    """
+    text = str(path)
+    if "#" not in text or path.exists():
+        return path, None
+    marks = [place for place, character in enumerate(text) if character == "#"]
+    for mark in marks:
+        if is_regular(file := Path(text[:mark])):
+            return file, text[mark + 1 :]
+    return path, None
+
+
 def is_regular(path: Path) -> bool:
     """Return whether a path is a file that can be read to its end: no pipe, socket or device."""
     try:
@@ -91,15 +106,19 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     return content
 
 
-def open_file(path: Path) -> BufferedIOBase:
+def open_file(path: Path, limit: int = MAX_BYTES) -> BufferedIOBase:
     """Open a file to read parts of it: the file itself or, of a packed one, what it unpacks to.
+
+    Args:
+        path: The file.
+        limit: Most bytes of a file that is not packed.
 
     Raises:
         RecordFormatError: As `read_bytes`.
     """
     stream = open_regular(path)
     is_packed = stream.read(2) == _GZIP
-    if not is_packed and os.fstat(stream.fileno()).st_size <= MAX_BYTES:
+    if not is_packed and os.fstat(stream.fileno()).st_size <= limit:
         stream.seek(0)
         return BufferedReader(stream)
     stream.close()

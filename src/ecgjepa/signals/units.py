@@ -51,7 +51,7 @@ def is_voltage(unit: str) -> bool:
 
 def unknown_unit(unit: str) -> str:
     """Return what is to be said of a unit that is no known voltage."""
-    return f"unknown amplitude unit {unit!r}: expected V, mV, uV, µV or nV in any case"
+    return f"unknown amplitude unit {unit[:100]!r}: expected V, mV, uV, µV or nV in any case"
 
 
 def unit_name(unit: str) -> str:

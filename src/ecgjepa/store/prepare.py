@@ -10,20 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
-from ecgjepa.files import PARTIAL_PREFIX, remove_partial, write_json
+from ecgjepa.files import PARTIAL_PREFIX
 from ecgjepa.locks import holding, working_in
 from ecgjepa.signals.acceptance import ON_BAD, OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec, check_codec
 from ecgjepa.store.held_out import write_held_out
 from ecgjepa.store.manifest import HELD_OUT_FILE, MANIFEST_FILE, Manifest
-from ecgjepa.store.merge import PLAN_FILE, finish, read_plan, refuse_foreign
+from ecgjepa.store.merge import finish, read_plan, refuse_foreign
 from ecgjepa.store.resuming import (
     check_finished,
-    check_interrupted,
-    facts_of,
+    claim,
     forget_outdated,
     outdated,
+    release,
 )
 from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
@@ -47,6 +47,7 @@ def prepare(
     *,
     tables: Mapping[str, str | Path] | None = None,
     labels: Sequence[str] = (),
+    descriptions: Mapping[str, str | Path] | None = None,
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
     records_per_shard: int = RECORDS_PER_SHARD,
@@ -68,6 +69,8 @@ def prepare(
         store: Folder to write.
         tables: Name of such an archive to the table that describes its records.
         labels: Columns of these tables that are labels; by default, those that look like it.
+        descriptions: Name of such an archive to the file that tells rate, unit and leads of its
+            arrays and tables, in place of those beside them.
         folds: ``train`` keeps each database's training folds (for pre-training), ``all`` every
             record (for evaluation), or a list of folds. Unless it is ``all``, copies of records in
             the other folds are refused, under whatever name they come.
@@ -87,7 +90,8 @@ def prepare(
         DatabaseError: If a folder is not what its name says.
         StoreError: If ``store`` holds something else or what these files held before they changed,
             another process is at work in it, or nothing is left to store.
-        RecordError: At the first unusable record, with ``on_bad="raise"``.
+        RecordError: At the first unusable record, with ``on_bad="raise"``; if a description is not
+            as expected.
         EngineError: If the workers fail again and again.
 
     Example:
@@ -101,7 +105,10 @@ def prepare(
         (1, 2, 3, 4, 5, 6, 7, 8)
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
-    plan = make_plan(databases, folds, settings, tables, labels=labels, key_file=pseudonymise)
+    plan = make_plan(
+        databases, folds, settings, tables, labels=labels, descriptions=descriptions,
+        key_file=pseudonymise,
+    )  # fmt: skip
     store = Path(store)
     with _working_on(store, (1, 1)):
         _write(plan, store, (1, 1), workers, progress)
@@ -115,6 +122,7 @@ def prepare_share(
     *,
     tables: Mapping[str, str | Path] | None = None,
     labels: Sequence[str] = (),
+    descriptions: Mapping[str, str | Path] | None = None,
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
     records_per_shard: int = RECORDS_PER_SHARD,
@@ -132,6 +140,7 @@ def prepare_share(
         share: ``(i, n)`` for the i-th of n jobs, from 1.
         tables: See `prepare`.
         labels: See `prepare`.
+        descriptions: See `prepare`.
         folds: See `prepare`.
         preprocessing: See `prepare`.
         records_per_shard: See `prepare`.
@@ -154,7 +163,10 @@ def prepare_share(
         ...     )
     """
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
-    plan = make_plan(databases, folds, settings, tables, labels=labels, key_file=pseudonymise)
+    plan = make_plan(
+        databases, folds, settings, tables, labels=labels, descriptions=descriptions,
+        key_file=pseudonymise,
+    )  # fmt: skip
     list(shard_numbers(plan.num_shards, share))  # Refuses what is not a share.
     with _working_on(Path(store), share):
         _write(plan, Path(store), share, workers, progress)
@@ -235,7 +247,7 @@ def _write(
         check_finished(store, plan)
         return
     is_alone = share == (1, 1)
-    _claim(store, plan, clean=is_alone)
+    claim(store, plan, clean=is_alone)
     forget_outdated(store, plan, numbers, is_alone=is_alone)
     for listing in plan.listings:
         for notice in listing.notices:
@@ -243,7 +255,7 @@ def _write(
     try:
         _write_missing(plan, store, numbers, workers, progress)
     except BaseException:
-        _release(store, clean=is_alone)
+        release(store, clean=is_alone)
         raise
 
 
@@ -269,32 +281,3 @@ def _write_missing(
             progress(done, total)
 
     write_shards(plan, store, missing, workers, count)
-
-
-def _claim(store: Path, plan: ShardPlan, *, clean: bool) -> None:
-    """Mark the folder as ours, or make sure that an interrupted run had the same request."""
-    if (found := read_plan(store)) is not None:
-        check_interrupted(store, plan, found)
-        if clean:
-            remove_partial(store)
-            remove_partial(store / PARTS_FOLDER)
-        return
-    refuse_foreign(store)
-    facts = facts_of(plan)
-    try:
-        write_json(store / PARTS_FOLDER / PLAN_FILE, facts.model_dump(mode="json"))
-    except OSError:
-        _release(store, clean=clean)
-        raise
-
-
-def _release(store: Path, *, clean: bool) -> None:
-    """After a failure, keep finished shards for the next run, but nothing else."""
-    if not clean:  # other jobs of the array are at work here
-        return
-    remove_partial(store)
-    if not any(store.glob("shard-*")):
-        shutil.rmtree(store / PARTS_FOLDER, ignore_errors=True)
-        (store / HELD_OUT_FILE).unlink(missing_ok=True)
-        if store.is_dir() and not any(store.iterdir()):
-            store.rmdir()

@@ -1,13 +1,28 @@
 """What lies in a store's folder already: the same request, made from files as they are now?"""
 
 import logging
+import shutil
 from pathlib import Path
 
 from ecgjepa.errors import StoreError
+from ecgjepa.files import remove_partial, write_json
 from ecgjepa.store.manifest import HELD_OUT_FILE, SOURCE_FILES, SkippedRecord, read_manifest
-from ecgjepa.store.merge import DatabaseFacts, PlanFacts
+from ecgjepa.store.merge import (
+    PLAN_FILE,
+    DatabaseFacts,
+    PlanFacts,
+    read_plan,
+    refuse_foreign,
+)
 from ecgjepa.store.shard_plan import ShardPlan
-from ecgjepa.store.shards import forget_shard, is_written, notes_path, read_notes, write_notes
+from ecgjepa.store.shards import (
+    PARTS_FOLDER,
+    forget_shard,
+    is_written,
+    notes_path,
+    read_notes,
+    write_notes,
+)
 from ecgjepa.store.source_files import Changes, find_changes
 from ecgjepa.version import __version__
 
@@ -136,6 +151,44 @@ def facts_of(plan: ShardPlan) -> PlanFacts:
         preprocessing=plan.settings.preprocessing,
         databases=tuple(databases),
     )
+
+
+def claim(store: Path, plan: ShardPlan, *, clean: bool) -> None:
+    """Mark the folder as ours, or make sure that an interrupted run had the same request.
+
+    Args:
+        store: The folder.
+        plan: What is to be written.
+        clean: Whether nobody else works here, so that unfinished files are of nobody.
+
+    Raises:
+        StoreError: If the folder holds something else.
+    """
+    if (found := read_plan(store)) is not None:
+        check_interrupted(store, plan, found)
+        if clean:
+            remove_partial(store)
+            remove_partial(store / PARTS_FOLDER)
+        return
+    refuse_foreign(store)
+    facts = facts_of(plan)
+    try:
+        write_json(store / PARTS_FOLDER / PLAN_FILE, facts.model_dump(mode="json"))
+    except OSError:
+        release(store, clean=clean)
+        raise
+
+
+def release(store: Path, *, clean: bool) -> None:
+    """After a failure, keep finished shards for the next run, but nothing else."""
+    if not clean:  # other jobs of the array are at work here
+        return
+    remove_partial(store)
+    if not any(store.glob("shard-*")):
+        shutil.rmtree(store / PARTS_FOLDER, ignore_errors=True)
+        (store / HELD_OUT_FILE).unlink(missing_ok=True)
+        if store.is_dir() and not any(store.iterdir()):
+            store.rmdir()
 
 
 def _changes(path: Path, plan: ShardPlan) -> Changes | None:

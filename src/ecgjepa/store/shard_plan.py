@@ -17,6 +17,7 @@ from ecgjepa.databases import list_all, original
 from ecgjepa.databases.listing import Listing
 from ecgjepa.databases.pseudonyms import read_key
 from ecgjepa.errors import StoreError
+from ecgjepa.io.opening import read_bytes
 from ecgjepa.signals.acceptance import OnBad
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.codecs import Codec
@@ -117,6 +118,8 @@ class ShardPlan:
         digest.update(json.dumps(self._head(software_version), sort_keys=True).encode())
         for listing in (*self.listings, *self.left_out):
             digest.update(json.dumps([listing.database, listing.highpass_hz]).encode())
+            if listing.description is not None:
+                digest.update(read_bytes(listing.description))
             for batch in listing.to_arrow().to_batches(max_chunksize=65_536):
                 stream = pa.BufferOutputStream()
                 csv.write_csv(pa.Table.from_batches([batch]), stream)
@@ -142,6 +145,7 @@ def make_plan(
     tables: Mapping[str, str | Path] | None = None,
     *,
     labels: Sequence[str] = (),
+    descriptions: Mapping[str, str | Path] | None = None,
     own_filters: bool = True,
     key_file: str | Path | None = None,
 ) -> ShardPlan:
@@ -153,6 +157,7 @@ def make_plan(
         settings: How records are stored.
         tables: Name of an archive to the table that describes it.
         labels: Columns of these tables that are labels; none: those that look like labels.
+        descriptions: Name of an archive to the file that describes its arrays and tables.
         own_filters: Give each database the high-pass that it asks for, where the preprocessing has
             none; otherwise all records get the same.
         key_file: Key of the pseudonyms that take the place of record and patient ids; None for
@@ -160,11 +165,12 @@ def make_plan(
 
     Raises:
         DatabaseError: If a folder is not what its name says, or a table has no folder.
+        RecordFormatError: If a description is not as expected.
         StoreError: If there is nothing to store.
     """
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
-    whole = list_all(databases, tables, labels)
+    whole = list_all(databases, tables, labels, descriptions)
     if key_file is not None:
         pseudonyms = read_key(key_file)
         whole = [pseudonyms.apply(listing, original(listing.database)) for listing in whole]

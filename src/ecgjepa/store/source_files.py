@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.io.arrays.description import description_names
+from ecgjepa.io.opening import file_and_key
 
 # A row per file; size and time are -1 where there was no file.
 SCHEMA = pa.schema(
@@ -96,8 +97,8 @@ def files_of(root: Path, path: str) -> list[str]:
     Those of a WFDB record are its header and what the header names, those of an array or table the
     file and its descriptions, whether they are there or not. Of ``exams.hdf5#3`` it is the HDF5.
     """
-    if "#" in path and not (root / path).exists():
-        path = path.rpartition("#")[0]
+    if "#" in path:
+        path = file_and_key(root / path)[0].relative_to(root).as_posix()
     if path.endswith(".hea"):
         return list(dict.fromkeys((path, *_named_in_header(root, path))))
     folder, slash, name = path.rpartition("/")

@@ -21,6 +21,8 @@ _PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "msec": 1e3, "us
 # A time column rounded to a millisecond may be off by half of one in each step.
 _TOLERANCE = 0.02
 _SHOWN = 20
+# Longer names hold no unit: to look for one would take long.
+_LONGEST_NAME = 200
 
 
 class Column(NamedTuple):
@@ -130,6 +132,8 @@ def is_counted(values: Float64[np.ndarray, " samples"]) -> bool:
 
 def _parse(position: int, name: str) -> Column:
     text = name.strip()
+    if len(text) > _LONGEST_NAME:
+        return Column(position, name, text, None)
     for pattern in (_NAME_AND_UNIT, _NAME_UNIT):
         if (match := pattern.fullmatch(text)) and (match[1].strip() or pattern is _NAME_AND_UNIT):
             return Column(position, name, match[1].strip(), match[2].strip() or None)

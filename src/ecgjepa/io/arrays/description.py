@@ -17,7 +17,8 @@ Nothing is guessed: a wrong rate, unit or order of leads would go unnoticed. Wha
 - ``channels``: ``{"ECG1-Ref": "I", ...}``, the leads that a file's own names stand for.
 - ``axes``: ``["leads", "samples"]`` or another order of ``records``, ``samples`` and ``leads``.
 - ``record``: which of the records of an array of several is meant, counted from 0.
-- ``variable``: which of several arrays of a file is the signal, as in ``ECG.data``.
+- ``variable``: which of several arrays of a file is the signal, as in ``ECG.data``; or a pattern
+  such as ``*`` or ``exams/*``, if each array of such a name is a record of its own.
 """
 
 import json
@@ -44,7 +45,8 @@ _AXES = ({"samples", "leads"}, {"records", "samples", "leads"})
 # The values are what the converter gave: how many make a mV must be told.
 _STEPS = ("adu", "adc", "lsb", "count", "counts", "step", "steps", "raw", "digital")
 # A voltage with or without a number before it.
-_UNIT = re.compile(r"\s*((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?\s*[*x]?\s*([^\d\s]+)\s*")
+_UNIT = re.compile(r"((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)?\s*(?:[*x]\s*)?([^\d\s]+)")
+_LONGEST_UNIT = 60
 
 
 class Description(NamedTuple):
@@ -60,7 +62,8 @@ class Description(NamedTuple):
         channels: Names in the file to the leads they stand for.
         axes: What the axes of an array are.
         record: Which of several records is meant.
-        variable: Which of several arrays is the signal.
+        variable: Which of several arrays is the signal, or a pattern of the names of several.
+        key: Which of the records of the file was asked for, as in ``x.npy#3``.
     """
 
     place: Path
@@ -73,6 +76,12 @@ class Description(NamedTuple):
     axes: tuple[str, ...] | None = None
     record: int | None = None
     variable: str | None = None
+    key: str | None = None
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether each array whose name fits ``variable`` is a record of its own."""
+        return self.variable is not None and any(sign in self.variable for sign in "*?")
 
     def lead_of(self, name: str) -> str:
         """Return the lead that a name in the file stands for, or the name itself."""
@@ -108,7 +117,7 @@ def millivolt_per_step(unit: str) -> float:
     Raises:
         UnitError: If it is not a voltage.
     """
-    found = _UNIT.fullmatch(unit)
+    found = _UNIT.fullmatch(unit.strip()) if len(unit) <= _LONGEST_UNIT else None
     if found is None or found[1] is None or not 0 < float(found[1]) < math.inf:
         return millivolt_per_unit(unit)
     return float(found[1]) * millivolt_per_unit(found[2])
@@ -127,12 +136,13 @@ def is_described(path: Path) -> bool:
     return _beside(path) is not None
 
 
-def read_description(path: Path, place: Path | None = None) -> Description:
+def read_description(path: Path, place: Path | None = None, key: str | None = None) -> Description:
     """Return a file's description.
 
     Args:
         path: The file.
         place: Its description; None for the one beside it.
+        key: Which of its records was asked for.
 
     Raises:
         RecordFormatError: If there is none (``not_described``), or it is not as expected.
@@ -144,7 +154,7 @@ def read_description(path: Path, place: Path | None = None) -> Description:
             f"{path.name}.json, or to {FOLDER_DESCRIPTIONS[0]} for the whole folder, as {EXAMPLE}",
             reason="not_described",
         )
-    return found
+    return found._replace(key=key)
 
 
 def find_description(path: Path, place: Path | None = None) -> Description | None:

@@ -12,24 +12,27 @@ import numpy as np
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.arrays.description import read_description
-from ecgjepa.io.arrays.layout import choose_variable, one_record, record_of_array
+from ecgjepa.io.arrays.layout import choose_array, one_record, record_of_array
 from ecgjepa.io.content import MAX_VALUES, require
 from ecgjepa.io.opening import open_file
 from ecgjepa.signals.record import Record
 
-_MOST_SETS = 1_000
+_MOST_SETS = 20_000
+# Of a file of many records, of which one is read at a time.
+_MOST_BYTES = 2**40
 # A chunk is read whole, for whatever small part of it.
 _MOST_CHUNK_BYTES = 2**28
 # No data are packed into less.
 _MOST_PER_BYTE = 1_032
 
 
-def read_hdf5(path: Path, place: Path | None = None) -> Record:
+def read_hdf5(path: Path, place: Path | None = None, key: str | None = None) -> Record:
     """Read one record of an HDF5 file that a description explains.
 
     Args:
         path: The file.
         place: Its description; None for the one beside it.
+        key: Which of its records is meant, see `ecgjepa.io.arrays.layout.keys_of`.
 
     Returns:
         The leads in mV; what is not a finite number is invalid.
@@ -39,16 +42,31 @@ def read_hdf5(path: Path, place: Path | None = None) -> Record:
             set is as described.
         UnitError: If the unit is not a voltage.
     """
-    described = read_description(path, place)
+    described = read_description(path, place, key)
     h5py = require(path, "h5py")
-    with open_file(path) as stream, h5py.File(stream, "r") as file:
+    with open_file(path, _MOST_BYTES) as stream, h5py.File(stream, "r") as file:
         sets: dict[str, Any] = {}
-        _find(path, h5py, file, "", sets)
+        # Of thousands, only the one that is asked for is looked at.
+        if not (described.is_pattern and key and _find_one(h5py, file, key, sets)):
+            _find(path, h5py, file, "", sets)
         shapes = {name: _shape(each) for name, each in sets.items()}
-        name = choose_variable(path, shapes, described)
+        name, described = choose_array(path, shapes, described)
         index, axis, _ = one_record(path, shapes[name], described)
         values = _read(path, sets[name], None if index is None else (index, axis))
-    return record_of_array(path, values, described._replace(record=None))
+    return record_of_array(path, values, described._replace(record=None, key=None))
+
+
+def shapes_in_hdf5(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the data sets of numbers in a file, by name.
+
+    Raises:
+        RecordFormatError: If there are too many, or h5py is missing.
+    """
+    h5py = require(path, "h5py")
+    with open_file(path, _MOST_BYTES) as stream, h5py.File(stream, "r") as file:
+        sets: dict[str, Any] = {}
+        _find(path, h5py, file, "", sets)
+        return {name: _shape(each) for name, each in sets.items()}
 
 
 def _shape(item: Any) -> tuple[int, ...]:  # noqa: ANN401
@@ -84,10 +102,29 @@ def _find(path: Path, h5py: ModuleType, group: Any, prefix: str, sets: dict[str,
         item, name = group[key], f"{prefix}{key}"
         if isinstance(item, h5py.Group) and prefix.count("/") < 4 and key != "#refs#":
             _find(path, h5py, item, f"{name}/", sets)
-        elif isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and _is_here(item):
-            sets[name] = item
+        elif isinstance(item, h5py.Dataset):
+            _keep(name, item, sets)
         if len(sets) > _MOST_SETS:
             raise RecordFormatError(f"{path}: holds more than {_MOST_SETS:,} data sets")
+
+
+def _find_one(h5py: ModuleType, group: Any, key: str, sets: dict[str, Any]) -> bool:  # noqa: ANN401
+    """Find the data set that a key names, or begins with, as `_find` would; return whether."""
+    names = key.split("/")
+    for place, name in enumerate(names):
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            return False
+        group = group[name]
+        if isinstance(group, h5py.Dataset):
+            _keep("/".join(names[: place + 1]), group, sets)
+            return bool(sets)
+    return False
+
+
+def _keep(name: str, item: Any, sets: dict[str, Any]) -> None:  # noqa: ANN401
+    """Keep a data set if it holds numbers, in the file itself."""
+    if item.dtype.kind in "iuf" and _is_here(item):
+        sets[name] = item
 
 
 def _is_here(item: Any) -> bool:  # noqa: ANN401

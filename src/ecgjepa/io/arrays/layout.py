@@ -1,6 +1,8 @@
 """From the arrays of a file to the leads of one record, as the file's description says."""
 
+import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,79 @@ from ecgjepa.signals.record import Issue, Record
 # Names under which programs keep the signal, in the order of preference.
 _USUAL = ("signal", "signals", "val", "feats", "ecg.data", "ecg", "data", "tracings", "x")
 _SHOWN = 20
+
+
+def choose_array(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], described: Description
+) -> tuple[str, Description]:
+    """Return the name of the array that holds the record, and the description of it alone.
+
+    Args:
+        path: The file, for messages.
+        shapes: Shape of every array of numbers in the file.
+        described: Its description, with the key that was asked for.
+
+    Raises:
+        RecordFormatError: If there is none, or the choice is not clear.
+    """
+    if not described.is_pattern:
+        return choose_variable(path, shapes, described), described
+    keys = keys_of(path, shapes, described)
+    if described.key not in keys:
+        raise _no_such_record(path, keys, described)
+    assert described.key is not None
+    name, index = described.key, None
+    if name not in shapes:
+        name, _, index = name.rpartition("/")
+    return name, described._replace(variable=name, key=index)
+
+
+def keys_of(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], described: Description
+) -> tuple[str, ...]:
+    """Return the keys of the records in a file of several; none if it holds one.
+
+    The records of an array are counted from 0. Arrays that are a record each, as the description's
+    pattern tells, have their names as keys; the records of such an array are ``name/0`` and so on.
+
+    Raises:
+        RecordFormatError: If the arrays are not as described.
+    """
+    if described.is_pattern:
+        names = [name for name in shapes if fnmatchcase(name, described.variable or "")]
+        return tuple(
+            key
+            for name in names
+            for key in _keys_of_array(path, shapes[name], described, f"{name}/") or (name,)
+        )
+    name = choose_variable(path, shapes, described)
+    return _keys_of_array(path, shapes[name], described, "")
+
+
+def _keys_of_array(
+    path: Path, shape: tuple[int, ...], described: Description, prefix: str
+) -> tuple[str, ...]:
+    axes = axes_of(path, shape, described)
+    if "records" not in axes or described.record is not None:
+        return ()
+    count = shape[axes.index("records")]
+    return () if count == 1 else tuple(f"{prefix}{number}" for number in range(count))
+
+
+def _no_such_record(path: Path, keys: Sequence[str], described: Description) -> RecordFormatError:
+    words = f"{path}: holds {len(keys):,} records"
+    if not keys:
+        return RecordFormatError(f"{words} whose names are like {described.variable!r}")
+    if described.key is not None:
+        words += f", and none is {described.key[:100]!r}"
+    return RecordFormatError(
+        f"{words}; name one, as {path.name}#{_shown(keys[0])} to {path.name}#{_shown(keys[-1])}",
+        reason="several_records",
+    )
+
+
+def _shown(key: str) -> str:
+    return key.encode(errors="backslashreplace").decode()[:100]
 
 
 def choose_variable(
@@ -52,7 +127,7 @@ def choose_variable(
         return (usual or fitting)[0]
     raise RecordFormatError(
         f"{path}: holds {some or 'no array of numbers'}; expected one array of {num_leads} leads, "
-        'or its name as "variable" in the description'
+        'or its name as "variable" in the description, or "variable": "*" if each is a record'
     )
 
 
@@ -74,6 +149,36 @@ def one_record(
         RecordFormatError: If the shape does not fit the description, or one of several records
             must be chosen.
     """
+    axes, key = axes_of(path, shape, described), described.key
+    if "records" not in axes:
+        if key is not None:
+            raise RecordFormatError(f"{path}: holds one record, and none is {key[:100]!r}")
+        return None, 0, axes
+    axis = axes.index("records")
+    num_records, record = shape[axis], described.record
+    if key is not None:
+        record = int(key) if re.fullmatch(r"[0-9]{1,12}", key) else num_records
+    if record is None and num_records != 1:
+        raise RecordFormatError(
+            f"{path}: its array of shape {shape} holds {num_records:,} records; name one, as "
+            f'{path.name}#0 to {path.name}#{num_records - 1}, or tell it as "record" in the '
+            "description. An archive takes each (of .mat and packed files, if axes are told)",
+            reason="several_records",
+        )
+    if (record or 0) >= num_records:
+        asked = f"its description names record {record}" if key is None else f"asked for {key!r}"
+        raise RecordFormatError(
+            f"{path}: holds {num_records:,} records; {asked[:200]}, and the first is 0"
+        )
+    return record or 0, axis, tuple(each for each in axes if each != "records")
+
+
+def axes_of(path: Path, shape: tuple[int, ...], described: Description) -> tuple[str, ...]:
+    """Return what the axes of an array are, as told or by the number of leads.
+
+    Raises:
+        RecordFormatError: If the shape does not fit the description.
+    """
     leads = _told_leads(path, described)
     axes = described.axes or _axes_by_shape(shape, len(leads))
     if axes is None or len(axes) != len(shape) or shape[axes.index("leads")] != len(leads):
@@ -82,21 +187,7 @@ def one_record(
             f"({len(leads)}, samples), one column or row for each of {', '.join(leads)}, or the "
             'order of its axes as "axes": ["records", "leads", "samples"] in the description'
         )
-    if "records" not in axes:
-        return None, 0, axes
-    axis = axes.index("records")
-    num_records, record = shape[axis], described.record
-    if record is None and num_records != 1:
-        raise RecordFormatError(
-            f"{path}: its array of shape {shape} holds {num_records:,} records; tell which one is "
-            f'meant as "record": 0 to {num_records - 1} in the description, or write a file each'
-        )
-    if (record or 0) >= num_records:
-        raise RecordFormatError(
-            f"{path}: holds {num_records:,} records; its description names record {record}, and "
-            "the first is 0"
-        )
-    return record or 0, axis, tuple(each for each in axes if each != "records")
+    return axes
 
 
 def record_of_array(

@@ -9,6 +9,7 @@ Format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf.
 import math
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.arrays.description import read_description
-from ecgjepa.io.arrays.layout import choose_variable, record_of_array
+from ecgjepa.io.arrays.layout import choose_array, record_of_array
 from ecgjepa.io.content import MAX_VALUES
 from ecgjepa.io.opening import MAX_BYTES, read_bytes
 from ecgjepa.signals.record import Record
@@ -51,12 +52,13 @@ class _Array(NamedTuple):
         return np.frombuffer(self.content, self.dtype).reshape(self.shape[::-1]).T
 
 
-def read_matlab(path: Path, place: Path | None = None) -> Record:
+def read_matlab(path: Path, place: Path | None = None, key: str | None = None) -> Record:
     """Read a ``.mat`` file that a description explains.
 
     Args:
         path: The file.
         place: Its description; None for the one beside it.
+        key: Which of its records is meant, see `ecgjepa.io.arrays.layout.keys_of`.
 
     Returns:
         The leads in mV; what is not a finite number is invalid.
@@ -65,7 +67,35 @@ def read_matlab(path: Path, place: Path | None = None) -> Record:
         RecordFormatError: If it is not described, damaged, or no array is as described.
         UnitError: If the unit is not a voltage.
     """
-    described = read_description(path, place)
+    described = read_description(path, place, key)
+    arrays = _arrays(path) if key is None else _arrays_again(path, *_state(path))
+    shapes = {name: array.shape for name, array in arrays.items()}
+    name, described = choose_array(path, shapes, described)
+    return record_of_array(path, arrays[name].values(path), described)
+
+
+def shapes_in_matlab(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays of numbers in a file, by name.
+
+    Raises:
+        RecordFormatError: If it is damaged.
+    """
+    return {name: array.shape for name, array in _arrays_again(path, *_state(path)).items()}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _arrays_again(path: Path, size: int, time_ns: int) -> dict[str, _Array]:
+    """Keep the arrays of one file, for its records are asked for one after another."""
+    del size, time_ns
+    return _arrays(path)
+
+
+def _arrays(path: Path) -> dict[str, _Array]:
     content = memoryview(read_bytes(path))
     is_new = bytes(content[:10]) == b"MATLAB 5.0"
     found = _arrays_5(path, content) if is_new else _arrays_4(path, content)
@@ -74,9 +104,7 @@ def read_matlab(path: Path, place: Path | None = None) -> Record:
         arrays[array.name] = array
         if len(arrays) > _MOST_ARRAYS:
             raise RecordFormatError(f"{path}: holds more than {_MOST_ARRAYS:,} arrays")
-    shapes = {name: array.shape for name, array in arrays.items()}
-    chosen = arrays[choose_variable(path, shapes, described)]
-    return record_of_array(path, chosen.values(path), described)
+    return arrays
 
 
 def _arrays_4(path: Path, content: memoryview) -> Iterator[_Array]:

@@ -19,7 +19,9 @@ _SAMPLED_LINES = 40
 # More columns than any table of leads has; each costs memory before it can be judged.
 MOST_COLUMNS = 1_000
 _MOST_LINE = 100_000
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+# The beginning of a line that tells whether it is a row of values.
+_BEGINNING = 200
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _BEGINS_AS_ROW = re.compile(r"\s*[-+]?[\d.,]+\s*[;,\t ]\s*[-+]?[\d.]")
 # What programs write where there is no value.
 MISSING = (
@@ -169,7 +171,9 @@ def _try(
     if width == 1 and names and any(sign in names[0] for sign in ",;\t"):
         share -= 0.5  # "I,II" names two columns, not one of decimal commas
     # Rows of values that a way does not take for any are a sign that it is wrong.
-    share -= 0.2 * sum(_BEGINS_AS_ROW.match(line) is not None for _, line in lines[:first])
+    share -= 0.2 * sum(
+        _BEGINS_AS_ROW.match(line[:_BEGINNING]) is not None for _, line in lines[:first]
+    )
     return share, width, Layout(delimiter, decimal, names, width, rows[first][0])
 
 

@@ -31,10 +31,10 @@ _FORMAT = re.compile(
     r"(?P<format>\d{1,4})(?:x(?P<spf>\d{1,4}))?(?::(?P<skew>\d{1,4}))?(?:\+(?P<offset>\d{1,12}))?"
 )
 _GAIN = re.compile(
-    r"(?P<gain>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((?P<baseline>-?\d{1,12})\))?"
+    r"(?P<gain>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?:\((?P<baseline>-?\d{1,12})\))?"
     r"(?:/(?P<unit>\S+))?"
 )
-_RATE = re.compile(r"(?P<rate>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:/.*)?")
+_RATE = re.compile(r"(?P<rate>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?:/.*)?")
 
 
 class SignalSpec(NamedTuple):

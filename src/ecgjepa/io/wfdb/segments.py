@@ -18,6 +18,8 @@ from ecgjepa.io.content import accept_size
 from ecgjepa.io.wfdb.header import Header
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 
+# No frame of a record holds more samples of a signal.
+_MOST_PER_FRAME = 10_000
 _Reader = Callable[[Header], Record | MicrovoltRecord | None]
 
 
@@ -54,7 +56,8 @@ def read_segments(header: Header, read: _Reader) -> Record:
     if not records:
         raise RecordFormatError(f"{header.path}: holds no samples")
     rate = records[0].sampling_rate
-    per_frame = round(rate / header.sampling_rate)
+    ratio = rate / header.sampling_rate
+    per_frame = round(ratio) if ratio < _MOST_PER_FRAME else 0
     if any(record.sampling_rate != rate for record in records) or (
         per_frame * header.sampling_rate != rate
     ):
