@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from engine_tasks import fail, leave_a_trace, note, note_unless_deadly, result
 from joblib import parallel_config
-from joblib.parallel import get_active_backend
+from joblib.parallel import BACKENDS, get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from ecgjepa.engine import pieces
@@ -71,6 +71,19 @@ def test_a_cluster_works_on_so_many_at_a_time_as_was_asked_for(tmp_path, cluster
         seen, found = run(tmp_path, note, range(5), at_once=1)
     assert sorted(seen) == list(range(5))
     assert overlaps(found) == 1
+
+
+def test_a_cluster_that_would_leave_the_work_to_this_process(tmp_path):
+    """As Ray's backend does, whose number of jobs is one unless joblib is given another."""
+
+    class Far(BACKENDS["threading"]):
+        def effective_n_jobs(self, n_jobs):
+            return 3 if n_jobs == -1 else n_jobs
+
+    with parallel_config(Far()):
+        assert choose_workforce(None, 20, 0) == (None, False)
+        _, found = run(tmp_path, note, range(6), at_once=None)
+    assert overlaps(found) > 1
 
 
 def test_a_cluster_does_equal_pieces_each(tmp_path, cluster):

@@ -180,7 +180,7 @@ def _outcomes(
         for outcome in results:  # noqa: UP028 (which would close them outside of what follows)
             yield outcome
     except Exception as error:
-        yield -1, _WorkersFault(f"{type(error).__name__}: {_first_lines(error)}")
+        yield -1, _WorkersFault(f"{type(error).__name__}: {_in_short(error)}")
     finally:
         close = getattr(results, "close", None)
         if close is not None:
@@ -196,13 +196,15 @@ def _parallel(backend: Any, at_once: int | None, number_of_jobs: int) -> joblib.
         chosen = getattr(backend, "backend_kwargs", {})
         also = (chosen.get("initializer"), chosen.get("initargs", ()))
         options = {"initializer": begin, "initargs": (os.getpid(), *also)}
+    # Never one: joblib would do it in this process, to which the last piece may be deadly.
+    count = at_once if at_once is None else max(2, at_once)
     if _is_one_of(backend, _OF_THIS_MACHINE):
-        # Never one: joblib would do it in this process, which the last piece may be deadly to.
-        options["n_jobs"] = max(2, min(at_once or 2, number_of_jobs))
-    elif at_once is not None:  # A cluster does not look at n_jobs, but it cannot do what it lacks.
+        options["n_jobs"] = max(2, min(count or 2, number_of_jobs))
+    else:
+        options["n_jobs"] = -1 if count is None else count
+    if at_once is not None and (at_once == 1 or not _is_one_of(backend, _OF_THIS_MACHINE)):
+        # Dask does not look at n_jobs, but it cannot do what it was not given.
         options["pre_dispatch"] = at_once
-    if at_once == 1:
-        options["pre_dispatch"] = 1
     streams = getattr(backend, "supports_return_generator", False)
     return joblib.Parallel(
         return_as="generator_unordered" if streams else "list",
@@ -231,17 +233,17 @@ def _capacity(backend: Any) -> int:  # noqa: ANN401
     try:
         return int(backend.effective_n_jobs(-1))
     except Exception as error:
-        raise EngineError(f"the workers cannot be reached: {_first_lines(error)}") from error
+        raise EngineError(f"the workers cannot be reached: {_in_short(error)}") from error
 
 
 def _positive(configured: int | None) -> int | None:
     return configured if configured is not None and configured > 0 else None
 
 
-def _first_lines(error: Exception) -> str:
-    """Return the beginning of a message; joblib's go on about tracebacks that are elsewhere."""
+def _in_short(error: Exception) -> str:
+    """Return the beginning and the end of a message: engines repeat whole tracebacks in theirs."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]} …"
+    return text if len(text) <= 400 else f"{text[:200]} … {text[-200:]}"
 
 
 def _list(noun: str, numbers: Sequence[int]) -> str:
