@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import SMALL_MODEL, copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
+from joblib import parallel_config
 from resampling import macro_aurocs
 
 from ecgjepa.comparing import cells
@@ -49,6 +50,8 @@ PLAN = {
     ],
     "min_positives": 1,
 }
+
+LINEAR = [{"name": "linear", "label_fractions": [1.0]}]
 
 
 def with_protocol(**protocol):
@@ -149,6 +152,21 @@ def test_what_is_done_is_not_repeated_and_what_is_missing_is(done, setting, monk
     compare(*setting, cache=cache, device="cpu")
     assert called == ["MAE-1"]
     assert (done.path / "comparison.json").read_bytes() == before
+
+
+def test_workers_get_the_same_predictions(done, setting, tmp_path):
+    """With one thread for each, as here: another number of threads rounds otherwise."""
+    _, store, data, out = setting
+    plan = PLAN | {"arms": {"MAE": PLAN["arms"]["MAE"]}, "baselines": {}, "protocols": LINEAR}
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+    with parallel_config("threading"):
+        compare(path, store, data, tmp_path / "out", cache=out.parent / "cache", workers=2)
+    found = sorted((tmp_path / "out").rglob("predictions.parquet"))
+    assert len(found) == 2
+    for file in found:
+        expected = done.path / file.relative_to(tmp_path / "out")
+        assert file.read_bytes() == expected.read_bytes()
 
 
 def test_what_another_process_is_at_work_on_is_waited_for(done, setting, monkeypatch):

@@ -29,6 +29,7 @@ from ecgjepa.cli.options import (
     TestOnOption,
     TrainFolds,
     ValidationFolds,
+    WorkerOptions,
     split_of_folds,
 )
 from ecgjepa.cli.sharing import sharing
@@ -139,7 +140,9 @@ def finetune(
 
 
 @app.command()
+@sharing(WorkerOptions, last=True)
 def compare(
+    shared: WorkerOptions,
     store: Annotated[Path, typer.Option("--store", help="Store of training records.")],
     out: Annotated[Path, typer.Option("--out", help="Folder; an interrupted comparison resumes.")],
     data: Annotated[
@@ -160,7 +163,16 @@ def compare(
     from ecgjepa.comparing.compare import compare as run
     from ecgjepa.results.layout import COMPARISON_TABLE
 
-    result = run(plan, store, named_folders(data), out, cache=cache, device=device)
+    with shared.engaged():
+        result = run(
+            plan,
+            store,
+            named_folders(data),
+            out,
+            cache=cache,
+            device=device,
+            workers=shared.workers,
+        )
     print((result.path / COMPARISON_TABLE).read_text(encoding="utf-8"))
 
 

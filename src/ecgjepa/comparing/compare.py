@@ -1,22 +1,11 @@
 """The verb: run what a plan names, step by step, and write one table."""
 
 import logging
-import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.claims import claim
-from ecgjepa.comparing.cells import (
-    Cell,
-    Run,
-    evaluate,
-    list_cells,
-    list_runs,
-    pretrain_arm,
-    run_of,
-)
 from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
 from ecgjepa.comparing.table import (
@@ -26,6 +15,7 @@ from ecgjepa.comparing.table import (
     published_as_json,
     tabulate,
 )
+from ecgjepa.comparing.work import Comparison, do_all
 from ecgjepa.databases import original
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.requests import A_COMPARISON, refuse_foreign
@@ -34,8 +24,6 @@ from ecgjepa.locks import holding
 from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.model.compute import choose_device
 from ecgjepa.planning.costs import count_flops
-from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.protocols.request import Workspace
 from ecgjepa.reporting.figures import save_figure
 from ecgjepa.results.layout import (
     COMPARISON_FIGURE,
@@ -45,18 +33,13 @@ from ecgjepa.results.layout import (
 )
 from ecgjepa.store.manifest import read_manifest
 from ecgjepa.store.shard_plan import Settings, make_plan
-from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.label_table import digest_of_table
-from ecgjepa.tasks.leakage import open_unseen, relation
+from ecgjepa.tasks.leakage import relation
 from ecgjepa.tasks.opening import check_databases
-from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.task import is_table
 from ecgjepa.tasks.treatment import one_treatment
 
 logger = logging.getLogger(__name__)
-
-# Seconds between two looks at what other processes have finished.
-_PAUSE = 5.0
 
 
 class Benchmark(NamedTuple):
@@ -79,6 +62,7 @@ def compare(
     *,
     cache: str | Path | None = None,
     device: str = "auto",
+    workers: int | None = None,
 ) -> Benchmark:
     """Pre-train every arm with every seed, evaluate them all, and write one table.
 
@@ -93,6 +77,9 @@ def compare(
         out: Folder for everything.
         cache: Folder for prepared records.
         device: ``auto``, ``cpu`` or ``cuda``.
+        workers: Runs, and then evaluations, that are worked on at a time, by processes of this
+            machine unless `joblib.parallel_config` names another backend; one by default, in this
+            process. Each gets its share of the cores, so numbers are equal to rounding.
 
     Raises:
         EcgjepaError: A named subclass for whatever does not fit together.
@@ -129,7 +116,8 @@ def compare(
         check_databases(data, task)
     refuse_leaking_store(chosen, store)
     _claim(out, chosen, _describe_data(chosen, store, data))
-    _work(chosen, store, data, out, Workspace(choose_device(device), cache))
+    where = str(choose_device(device))
+    do_all(Comparison(chosen, store, data, out, where, cache), workers)
     entries = tabulate(chosen, out)
     notes = describe_plan(chosen)
     write_text(out / COMPARISON_TABLE, as_markdown(entries, notes))
@@ -144,49 +132,6 @@ def compare(
         },
     )
     return Benchmark(out, entries)
-
-
-def _work(
-    plan: ComparisonPlan,
-    store: Path,
-    data: Mapping[str, str | Path],
-    out: Path,
-    work: Workspace,
-) -> None:
-    """Do all runs and cells that no other process does, until all are done."""
-    opened: dict[str, EvaluationData] = {}
-
-    with ExitStack() as until_done:
-
-        def do(piece: Run | Cell) -> None:
-            if isinstance(piece, Run):
-                pretrain_arm(plan, piece, store, out, str(work.device))
-                return
-            if piece.task not in opened:
-                config = load_encoder(out / run_of(plan, piece).folder).config
-                cohort = Cohort(task=piece.task, kind=plan.kind, split=plan.split)
-                records = open_unseen(data, config, cohort, cache=work.cache)
-                opened[piece.task] = until_done.enter_context(records)
-            evaluate(plan, piece, opened[piece.task], out, work)
-
-        pieces: list[Run | Cell] = [*list_runs(plan), *list_cells(plan)]
-        while pieces := [piece for piece in pieces if not piece.is_done(out)]:
-            done = [_done_here(piece, plan, out, do) for piece in pieces]
-            if not any(done):
-                time.sleep(_PAUSE)
-
-
-def _done_here(
-    piece: Run | Cell, plan: ComparisonPlan, out: Path, do: Callable[[Run | Cell], None]
-) -> bool:
-    """Do a piece, unless its run is not finished yet or another process is at work on it."""
-    if isinstance(piece, Cell) and not run_of(plan, piece).is_done(out):
-        return False
-    with holding(out / "locks" / "-".join(piece.folder.parts)) as is_ours:
-        if not is_ours or piece.is_done(out):
-            return False
-        do(piece)
-    return True
 
 
 def refuse_leaking_store(plan: ComparisonPlan, store: Path) -> None:

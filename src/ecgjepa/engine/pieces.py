@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ import joblib
 from joblib.parallel import BACKENDS, get_active_backend
 from threadpoolctl import threadpool_limits
 
-from ecgjepa.engine.workers import begin, work
+from ecgjepa.engine.workers import begin, is_working, work
 from ecgjepa.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,9 @@ def choose_workforce(asked: int | None, pieces: int, worthwhile: int) -> Workfor
         EngineError: If a cluster has no worker.
     """
     backend, configured = get_active_backend()
+    is_nested = is_working() or (getattr(backend, "nesting_level", 0) or 0) > 0
+    if is_nested and asked is None and configured is None:
+        return Workforce(1, is_here=True)  # whoever works beside has the other cores
     if not _is_one_of(backend, _OF_THIS_MACHINE):
         if _capacity(backend) == 1:
             logger.warning("the backend has one worker: joblib leaves the work to this process")
@@ -83,6 +86,7 @@ def do_pieces(
     is_done: Callable[[int], bool],
     finished: Callable[[int], None],
     noun: str = "piece",
+    threads: int = 1,
 ) -> None:
     """Do pieces of work in any order, each at least once, on the workers of joblib's backend.
 
@@ -98,6 +102,7 @@ def do_pieces(
         is_done: Whether the result of a piece lies on the disk.
         finished: Called in this thread, once for each piece that is done.
         noun: What a piece is called in messages.
+        threads: Threads of linear algebra for each piece.
 
     Raises:
         EngineError: If workers ended again and again, or wrote where this process cannot see it.
@@ -114,7 +119,8 @@ def do_pieces(
         # When one process ends, joblib ends all. A piece that is deadly to its worker therefore
         # takes its neighbours with it, unless it is alone.
         alone = barren > 0
-        cause = _do_once(task, missing, piece_of, 1 if alone else at_once, is_done, mark)
+        jobs = (joblib.delayed(work)(task, n, (piece_of(n),), threads) for n in missing)
+        cause = _do_once(jobs, len(missing), 1 if alone else at_once, is_done, mark)
         for number in sorted(filter(is_done, waiting)):  # finished, but nobody was left to say so
             mark(number)
         if cause is None and waiting:
@@ -130,21 +136,20 @@ def do_pieces(
 
 
 def _do_once(
-    task: Callable[[Any], None],
-    numbers: Sequence[int],
-    piece_of: Callable[[int], Any],
+    jobs: Iterable[Any],
+    number_of_jobs: int,
     at_once: int | None,
     is_done: Callable[[int], bool],
     mark: Callable[[int], None],
 ) -> str | None:
     """Hand each piece out once; return in words what ended the workers, if anything did."""
     backend, _ = get_active_backend()
-    stop = threading.Event() if getattr(backend, "supports_sharedmem", False) else None
+    has_threads = _has_threads(backend)
     is_far = not _is_one_of(backend, _OF_THIS_MACHINE)
-    jobs = (joblib.delayed(work)(task, n, (piece_of(n),), stop) for n in numbers)
-    outcomes = _outcomes(backend, at_once, len(numbers), jobs)
+    stop = threading.Event()
+    outcomes = _outcomes(backend, at_once, number_of_jobs, _until(stop, jobs))
     # BLAS has one limit for a process: threads that each set it would lift it for each other.
-    held = nullcontext() if stop is None else threadpool_limits(1)
+    held = threadpool_limits(1) if has_threads else nullcontext()
     try:
         with held:
             for number, error in outcomes:
@@ -155,12 +160,19 @@ def _do_once(
                 if is_done(number) or (is_far and _becomes_visible(number, is_done)):
                     mark(number)
     finally:
-        if stop is not None:
-            stop.set()
-            for _ in outcomes:  # Threads cannot be killed: they end what they are at.
+        stop.set()
+        if has_threads:  # They cannot be killed: they end what they are at.
+            for _ in outcomes:
                 pass
         outcomes.close()
     return None
+
+
+def _until(stop: threading.Event, jobs: Iterable[Any]) -> Iterator[Any]:
+    for job in jobs:
+        if stop.is_set():
+            return
+        yield job
 
 
 class _WorkersFault(Exception):
@@ -202,7 +214,7 @@ def _parallel(backend: Any, at_once: int | None, number_of_jobs: int) -> joblib.
         options["n_jobs"] = max(2, min(count or 2, number_of_jobs))
     else:
         options["n_jobs"] = -1 if count is None else count
-    if at_once is not None and (at_once == 1 or not _is_one_of(backend, _OF_THIS_MACHINE)):
+    if at_once is not None and (at_once == 1 or not _is_one_of(backend, _PROCESSES)):
         # Dask does not look at n_jobs, but it cannot do what it was not given.
         options["pre_dispatch"] = at_once
     streams = getattr(backend, "supports_return_generator", False)
@@ -226,6 +238,10 @@ def _becomes_visible(number: int, is_done: Callable[[int], bool]) -> bool:
 def _is_one_of(backend: Any, names: Sequence[str]) -> bool:  # noqa: ANN401
     """Return whether a backend is one of joblib's own, and not derived from it as Ray's is."""
     return type(backend) in [BACKENDS[name] for name in names if name in BACKENDS]
+
+
+def _has_threads(backend: Any) -> bool:  # noqa: ANN401
+    return bool(getattr(backend, "supports_sharedmem", False))
 
 
 def _capacity(backend: Any) -> int:  # noqa: ANN401

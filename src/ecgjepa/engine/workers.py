@@ -52,8 +52,16 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+_own = threading.local()
+
+
+def is_working() -> bool:
+    """Return whether this thread is at work on a piece: what it calls starts no workers."""
+    return getattr(_own, "is_working", False)
+
+
 def work(
-    task: Callable[[Any], None], number: int, piece: tuple[Any], stop: threading.Event | None
+    task: Callable[[Any], None], number: int, piece: tuple[Any], threads: int
 ) -> tuple[int, Exception | None]:
     """Do one piece, and return its number and the error that it ended with.
 
@@ -64,16 +72,17 @@ def work(
         number: Number of the piece. Pieces that are equal otherwise differ in it.
         piece: The argument, in a tuple: Dask would leave a large one with a single worker, and lose
             it with that worker, but for tuples.
-        stop: Set when no further piece is wanted; only threads of this process can be given one.
+        threads: Threads of linear algebra. Products are small where there is one for each worker:
+            more would only wait for each other.
     """
-    if stop is not None and stop.is_set():
-        return number, None
+    _own.is_working = True
     try:
-        # Each worker has one core: products are small, and threads would only wait for each other.
-        with threadpool_limits(1):
+        with threadpool_limits(threads):
             task(piece[0])
     except Exception as error:
         return number, _portable(error)
+    finally:
+        _own.is_working = False
     return number, None
 
 
