@@ -40,7 +40,7 @@ def validation_score(encoder: Encoder, config: ModelConfig, records: EvaluationD
     windows = grid_windows(records.store, rows, size=size, stride=stride)
     means = encode(
         encoder, records.normalisation.build(), windows, torch.device("cpu")
-    ).record_means()
+    ).record_vectors()
     train, validation = np.split(means, [len(parts[0])])
     return fit_linear_probe(
         train,

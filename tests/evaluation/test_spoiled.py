@@ -88,7 +88,7 @@ def features_of(evaluation, files, change=lambda samples: samples):
     for file in files:
         windows, _ = record_windows(ecgjepa.read_record(file), config)
         every = next(windows.chunks(len(windows)))
-        tokens = tokens_of_layers(model.encoder, normaliser(change(every)), model.layers)
+        tokens = tokens_of_layers(model.encoder, normaliser(change(every)), model.reading)
         rows.append(tokens[:, config.encoder.num_registers :].mean(dim=(0, 1)).numpy())
     return np.stack(rows)
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig, load_preset
+from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.layers import Block, attend, gather_tokens, position_embedding
@@ -260,3 +261,22 @@ def test_weights_are_seeded_by_name_order():
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("kind", ["mean", "pooled", "statistics"])
+def test_pooling_heads_are_numpy_and_a_matrix(kind):
+    torch.manual_seed(0)
+    config = EncoderConfig(patch_size=5, dim=8, depth=1, num_heads=2)
+    head = build_head(HeadConfig(kind=kind, num_labels=3, bias=True), build_encoder(config))
+    tokens = torch.randn(4, 11, 8)
+    patches = tokens[:, 1:].numpy()
+    pools = {
+        "mean": [patches.mean(1)],
+        "pooled": [patches.mean(1), patches.max(1)],
+        "statistics": [patches.mean(1), patches.std(1)],
+    }
+    weight, bias = (parameter.detach().numpy() for parameter in head.fc.parameters())
+    expected = np.concatenate(pools[kind], axis=1) @ weight.T + bias
+    np.testing.assert_allclose(head(tokens).detach(), expected, atol=1e-5)
+    head(torch.zeros(1, 11, 8, requires_grad=True)).sum().backward()  # where nothing varies
+    assert all(parameter.grad.isfinite().all() for parameter in head.parameters())

@@ -16,6 +16,7 @@ from ecgjepa.errors import ConfigError, DivergenceError, TaskError
 from ecgjepa.evaluation.repeats import means
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.request import _check_reading
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 from ecgjepa.store.reading import Store
@@ -307,17 +308,24 @@ def test_one_run_has_no_spread():
     assert np.isnan(row["std"])
 
 
-def test_layers_are_kept_in_the_model(encoder, ptb_xl, cache, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({"layers": (1, 2)}, {"layers": [1, 2]}),
+        ({"reading": "all-blocks"}, {"reading": "all-blocks"}),
+    ],
+)
+def test_what_is_read_is_kept_in_the_model(encoder, ptb_xl, cache, tmp_path, options, settings):
     result = ecgjepa.probe(
         encoder,
         {"ptb-xl": ptb_xl},
         tmp_path / "p",
         task="superdiagnostic",
         protocol="linear",
-        layers=(1, 2),
         cache=cache,
+        **options,
     )
-    assert result.results["settings"] == {"layers": [1, 2]}
+    assert result.results["settings"] == settings
     frame = pd.read_parquet(result.path / "predictions.parquet")
     rows = frame[(frame["part"] == "test") & (frame["model"] == "pre-trained")]
     files = [ptb_xl / f"records500/00000/{int(i):05d}_hr.hea" for i in rows["record_id"]]
@@ -325,6 +333,30 @@ def test_layers_are_kept_in_the_model(encoder, ptb_xl, cache, tmp_path):
     np.testing.assert_allclose(
         predicted.to_numpy(), rows.filter(like="probability:").to_numpy(), atol=5e-3
     )
+
+
+def test_all_blocks_are_read_by_every_protocol(encoder, ptb_xl, cache, tmp_path):
+    """Fine-tuning reads as its probe does; neighbours see mean and deviation of every block."""
+    options = {"task": "superdiagnostic", "cache": cache}
+    data = {"ptb-xl": ptb_xl}
+    found = ecgjepa.run_protocol(encoder, data, protocol="knn", reading="all-blocks", **options)
+    usual = ecgjepa.run_protocol(encoder, data, protocol="knn", **options)
+    assert found.embeddings.shape == usual.embeddings.shape
+    assert not np.array_equal(found.outcome.test, usual.outcome.test)
+    tuned = ecgjepa.run_protocol(
+        encoder,
+        data,
+        protocol="finetune-after-probe",
+        reading="all-blocks",
+        overrides=TUNE,
+        probe_overrides=FAST,
+        **options,
+    )
+    assert tuned.classifier.reading == ((1, 2, 3), True)
+    with pytest.raises(ConfigError, match="choose one of the two"):
+        ecgjepa.run_protocol(encoder, data, reading="all-blocks", layers=(1,), **options)
+    with pytest.raises(ConfigError, match="unknown reading 'best': expected paper or all-blocks"):
+        _check_reading("best", ())
 
 
 def test_a_prepared_store_serves_too(encoder, georgia, cache, tmp_path):

@@ -10,8 +10,10 @@ from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.model.heads import (
     Classifier,
     HeadConfig,
+    Reading,
     build_head,
     check_layers,
+    patch_means,
     tokens_of_layers,
 )
 from ecgjepa.protocols.feature_cache import cached_features
@@ -77,10 +79,11 @@ def changed_weight():
         {"encoder": changed_weight()},
         {"rows": 19},
         {"stride": 250},
-        {"layers": (1, 2)},
+        {"reading": Reading((1, 2))},
+        {"reading": Reading((1, 2), beside=True)},
         {"normalisation": describe().normalisation.model_copy(update={"clip": 4.0})},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=str,
 )
 def test_any_change_is_encoded_anew(store, tmp_path, forwards, change):
     cached(store, tmp_path)
@@ -105,9 +108,9 @@ def test_the_oldest_files_go_first(store, tmp_path, monkeypatch):
     monkeypatch.setenv("ECGJEPA_FEATURE_CACHE_GB", str(2.5 * size))
     cached(store, tmp_path)
     (first,) = (tmp_path / "features").iterdir()
-    cached(store, tmp_path, layers=(1,))
+    cached(store, tmp_path, reading=Reading((1,)))
     cached(store, tmp_path)  # used again, so it is not the oldest
-    cached(store, tmp_path, layers=(2,))
+    cached(store, tmp_path, reading=Reading((2,)))
     assert first.is_file()
     assert len(list((tmp_path / "features").iterdir())) == 2
 
@@ -136,13 +139,18 @@ def test_a_layer_is_the_encoder_cut_off_there():
         shorter = VisionTransformer(describe(depth).encoder)
         shorter.load_state_dict(encoder.state_dict(), strict=False)
         outputs.append(shorter(signal))
-        torch.testing.assert_close(tokens_of_layers(encoder, signal, (depth,)), outputs[-1])
+        torch.testing.assert_close(
+            tokens_of_layers(encoder, signal, Reading((depth,))), outputs[-1]
+        )
     torch.testing.assert_close(
-        tokens_of_layers(encoder, signal, (1, 3)), (outputs[0] + outputs[2]) / 2
+        tokens_of_layers(encoder, signal, Reading((1, 3))), (outputs[0] + outputs[2]) / 2
     )
-    assert torch.equal(tokens_of_layers(encoder, signal, ()), encoder(signal))
+    beside = tokens_of_layers(encoder, signal, Reading((1, 3), beside=True))
+    torch.testing.assert_close(beside, torch.cat((outputs[0], outputs[2]), dim=2))
+    torch.testing.assert_close(patch_means(encoder, beside), outputs[2][:, 1:].mean(dim=1))
+    assert torch.equal(tokens_of_layers(encoder, signal), encoder(signal))
     head = HeadConfig(kind="mean", num_labels=2, layers=(2,))
-    classifier = Classifier(encoder, build_head(head, encoder), head.layers)
+    classifier = Classifier(encoder, build_head(head, encoder), head.reading)
     torch.testing.assert_close(classifier(signal), classifier.head(outputs[1]))
 
 

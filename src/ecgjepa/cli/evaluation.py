@@ -108,16 +108,24 @@ def probe(
     layers: Annotated[
         str, typer.Option("--layers", help="Average these layers, e.g. 4 or 5-8.")
     ] = "",
+    reading: Annotated[
+        str,
+        typer.Option("--reading", help="paper: the last block; all-blocks: all side by side."),
+    ] = "paper",
 ) -> None:
     """Judge a frozen encoder beside an untrained one.
 
     A head is trained on its features, which stay as they are. Writes a model for 'predict'.
     """
     from ecgjepa.evaluation.probe import probe as run
+    from ecgjepa.protocols.request import READINGS
     from ecgjepa.protocols.settings import FROZEN
 
     _check_word(protocol, FROZEN, "--protocol")
-    _evaluate(run, shared, "  done", protocol=protocol, layers=parse_layers(layers))
+    _check_word(reading, READINGS, "--reading")
+    _evaluate(
+        run, shared, "  done", protocol=protocol, layers=parse_layers(layers), reading=reading
+    )
 
 
 @app.command()

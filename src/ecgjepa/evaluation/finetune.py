@@ -160,7 +160,7 @@ def finetune_cohort(
             if given is not None:
                 start, config = given
                 _check_fits(model, config, records)
-                request = replace(request, layers=start.layers)
+                request = replace(request, **_as_read(start, encoder.config))
             logger.info("fine-tuning the pre-trained encoder")
             results = {PRE_TRAINED: run(encoder, records, request, work, start=start)}
             if from_scratch:
@@ -218,3 +218,12 @@ def _check_fits(path: str | Path, config: ModelConfig, records: EvaluationData) 
             f"{path}: is a probe with {100 * used[0]:g} % of the labels, draw {used[1]}; asked is "
             f"{100 * asked[0]:g} %, draw {asked[1]}. Give the encoder, or a probe of the same"
         )
+
+
+def _as_read(probe: Classifier, config: ModelConfig) -> dict[str, Any]:
+    """Return what a request must say so that the encoder is read as its probe reads it."""
+    reading = probe.reading
+    if not reading.beside:
+        return {"layers": reading.layers}
+    assert len(reading.layers) == config.encoder.depth, "only all blocks are read side by side"
+    return {"reading": "all-blocks"}

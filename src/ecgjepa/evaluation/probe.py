@@ -15,7 +15,7 @@ from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_re
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
-from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.request import ProtocolRequest, ReadingName, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
 from ecgjepa.results.layout import PRE_TRAINED, UNTRAINED
@@ -40,6 +40,7 @@ def probe(
     seed: int = 0,
     kind: TaskKind = "multi-label",
     layers: tuple[int, ...] = (),
+    reading: ReadingName = "paper",
     label_fraction: float = 1.0,
     label_draw: int = 0,
     test_on: Sequence[str] = (),
@@ -64,6 +65,8 @@ def probe(
         kind: What the columns of a CSV of labels hold.
         layers: Blocks, counted from 1, whose outputs are averaged into the features; none for the
             encoder's output.
+        reading: ``paper`` reads the encoder's output, ``all-blocks`` the outputs of all its blocks
+            side by side: ``linear`` and ``knn`` by mean and standard deviation over patches.
         label_fraction: Share of the training patients whose labels are used.
         label_draw: Another one chooses other patients.
         test_on: Databases that are tested and not trained on; the others are trained on.
@@ -98,7 +101,7 @@ def probe(
         test_on=database_names(test_on),
         allow_seen=allow_seen,
     )
-    request = request_protocol(protocol, overrides, seed=seed, layers=layers)
+    request = request_protocol(protocol, overrides, seed=seed, layers=layers, reading=reading)
     work = Workspace(choose_device(device), cache, progress)
     return probe_cohort(model, data, out, cohort, request, work)
 

@@ -76,7 +76,7 @@ def save_evaluation(
     detector, detection = None, None
     if classifier is not None:
         means = first.means or encode_parts(
-            classifier.encoder, config, records, work.device, classifier.layers
+            classifier.encoder, config, records, work.device, classifier.reading
         )
         detector = fit_outlier_detector(means.train, means.validation)
         detection = evaluate_spoiled(classifier, config, records, detector, means.test, work)

@@ -95,7 +95,7 @@ def _spoiled_means(
     rows: Int64[np.ndarray, " chosen"],
     work: Workspace,
 ) -> Float32[np.ndarray, "faults chosen dim"]:
-    encoder, layers = classifier.encoder, classifier.layers
+    encoder, reading = classifier.encoder, classifier.reading
     size, stride = window_size(config)
 
     def compute() -> np.ndarray:
@@ -107,14 +107,14 @@ def _spoiled_means(
                     _spoiled_windows(records, rows, number, size, stride),
                     len(rows),
                     work.device,
-                    layers=layers,
+                    reading=reading,
                 )
                 for number in range(len(FAULTS))
             ]
         )
 
     windows = grid_windows(records.store, rows, size=size, stride=stride)
-    digest = digest_request(encoder, records.normalisation, windows, layers)
+    digest = digest_request(encoder, records.normalisation, windows, reading)
     return cached_means(f"{digest}-spoiled-{_VERSION}", compute, cache=work.cache)
 
 

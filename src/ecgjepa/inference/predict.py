@@ -20,7 +20,7 @@ from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import FeatureDistribution
 from ecgjepa.model.folder import ModelConfig, find_model, load_distribution, load_model_folder
-from ecgjepa.model.heads import Classifier
+from ecgjepa.model.heads import Classifier, patch_means
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.acceptance import OnBad, Usable, prepare_each
 from ecgjepa.signals.record import Record
@@ -229,7 +229,7 @@ class Model(NamedTuple):
         """Return the logits and the mean features of each window."""
         normaliser = self.config.normalisation.build().to(self.device)
         tokens = self.classifier.tokens(normaliser(windows.to(self.device)))
-        means = tokens[:, self.config.encoder.num_registers :].mean(dim=1)
+        means = patch_means(self.classifier.encoder, tokens)
         return self.classifier.head(tokens), means
 
 

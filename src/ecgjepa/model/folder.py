@@ -251,7 +251,7 @@ def _build(config: ModelConfig) -> Encoder | Classifier:
     encoder = build_encoder(config.encoder)
     if config.head is None:
         return encoder
-    return Classifier(encoder, build_head(config.head, encoder), config.head.layers)
+    return Classifier(encoder, build_head(config.head, encoder), config.head.reading)
 
 
 def _check_shapes(path: Path, config: ModelConfig) -> None:

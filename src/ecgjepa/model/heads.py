@@ -1,6 +1,6 @@
 """Heads: from an encoder's tokens to one logit per label."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +12,9 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.layers import attend
 
+HeadKind = Literal["attentive", "register", "mean", "pooled", "statistics"]
+_EPS = 1e-6  # added to a variance, so that its root has a gradient where nothing varies
+
 
 class HeadConfig(Section):
     """Which head, and its size.
@@ -19,17 +22,47 @@ class HeadConfig(Section):
     Attributes:
         kind: ``attentive`` is the paper's "linear" evaluation: one learned query attends to all
             tokens. ``register`` is a linear layer on the register token (the paper's fine-tuning).
-            ``mean`` is a linear layer on the mean over patches (a true linear probe).
+            The others are linear layers on what patches have in common: ``mean`` on their mean (a
+            true linear probe), ``pooled`` on mean and maximum, ``statistics`` on mean and standard
+            deviation.
         num_labels: Outputs.
         bias: Whether the linear layer has one; the paper's heads have none.
-        layers: Blocks, counted from 1, whose normalised outputs are averaged into its input; none
-            for the encoder's output as it is.
+        layers: Blocks, counted from 1, whose normalised outputs are its input; none for the
+            encoder's output as it is.
+        beside: Whether the outputs of the blocks stand side by side, not averaged.
     """
 
-    kind: Literal["attentive", "register", "mean"]
+    kind: HeadKind
     num_labels: int = Field(ge=1, le=100_000)
     bias: bool = False
     layers: tuple[int, ...] = ()
+    beside: bool = False
+
+    @property
+    def reading(self) -> "Reading":
+        """What the head sees of the encoder."""
+        return Reading(self.layers, self.beside)
+
+
+class Reading(NamedTuple):
+    """What is read of an encoder.
+
+    Attributes:
+        layers: Blocks, counted from 1, whose normalised outputs are read; none for the encoder's
+            output as it is.
+        beside: Whether their outputs stand side by side in each token, not averaged.
+    """
+
+    layers: tuple[int, ...] = ()
+    beside: bool = False
+
+    @property
+    def widths(self) -> int:
+        """Width of a token relative to the encoder's."""
+        return max(1, len(self.layers)) if self.beside else 1
+
+
+LAST_BLOCK = Reading()
 
 
 class AttentiveHead(nn.Module):
@@ -61,16 +94,17 @@ class AttentiveHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """A linear layer on the register token, or on the mean over the patches."""
+    """A linear layer on the register token, or on what the patches have in common."""
 
     def __init__(
-        self, dim: int, num_labels: int, *, num_registers: int, pool: str, bias: bool
+        self, dim: int, num_labels: int, *, num_registers: int, pool: HeadKind, bias: bool
     ) -> None:
         super().__init__()
         check_head(pool, num_registers)
         self.num_registers = num_registers
         self.pool = pool
-        self.fc = nn.Linear(dim, num_labels, bias=bias)
+        inputs = 2 * dim if pool in ("pooled", "statistics") else dim
+        self.fc = nn.Linear(inputs, num_labels, bias=bias)
         nn.init.trunc_normal_(self.fc.weight, std=0.02)
         if bias:
             nn.init.zeros_(self.fc.bias)
@@ -79,16 +113,29 @@ class LinearHead(nn.Module):
         """Return logits."""
         if self.pool == "register":
             return self.fc(tokens[:, 0])
-        return self.fc(tokens[:, self.num_registers :].mean(dim=1))
+        patches = tokens[:, self.num_registers :]
+        if self.pool == "statistics":
+            return self.fc(patch_statistics(patches))
+        mean = patches.mean(dim=1)
+        return self.fc(mean if self.pool == "mean" else torch.cat((mean, patches.amax(1)), dim=1))
+
+
+def patch_statistics(
+    patches: Float[Tensor, "batch patches dim"],
+) -> Float[Tensor, "batch statistics"]:
+    """Return mean and standard deviation over the patches: two numbers per dimension."""
+    deviation = (patches.var(dim=1, unbiased=False) + _EPS).sqrt()
+    return torch.cat((patches.mean(dim=1), deviation), dim=1)
 
 
 def build_head(config: HeadConfig, encoder: Encoder) -> AttentiveHead | LinearHead:
-    """Return a freshly initialised head for an encoder."""
+    """Return a freshly initialised head for what is read of an encoder."""
     size = encoder.config
+    dim = size.dim * config.reading.widths
     if config.kind == "attentive":
-        return AttentiveHead(size.dim, size.num_heads, config.num_labels)
+        return AttentiveHead(dim, size.num_heads, config.num_labels)
     return LinearHead(
-        size.dim,
+        dim,
         config.num_labels,
         num_registers=size.num_registers,
         pool=config.kind,
@@ -99,20 +146,23 @@ def build_head(config: HeadConfig, encoder: Encoder) -> AttentiveHead | LinearHe
 def tokens_of_layers(
     encoder: Encoder,
     signal: Float[Tensor, "batch leads samples"],
-    layers: tuple[int, ...],
-) -> Float[Tensor, "batch tokens dim"]:
-    """Return the average over some blocks' outputs, each after the encoder's last normalisation.
+    reading: Reading = LAST_BLOCK,
+) -> Float[Tensor, "batch tokens width"]:
+    """Return some blocks' outputs, each after the encoder's last normalisation.
 
-    Without layers, or with the last alone, that is the encoder's output.
+    They are averaged, or side by side with the last block last. Without layers, or with the last
+    alone, that is the encoder's output.
 
     Args:
         encoder: Encoder.
         signal: Normalised amplitudes.
-        layers: Blocks, counted from 1; see `check_layers`.
+        reading: Blocks, and how they are joined; see `check_layers`.
     """
+    layers = reading.layers
     if not layers or layers == (len(encoder.blocks),):
         return encoder(signal)
-    return torch.stack(outputs_of_layers(encoder, signal, layers)).mean(dim=0)
+    outputs = outputs_of_layers(encoder, signal, layers)
+    return torch.cat(outputs, dim=2) if reading.beside else torch.stack(outputs).mean(dim=0)
 
 
 def outputs_of_layers(
@@ -168,12 +218,12 @@ class Classifier(nn.Module):
         self,
         encoder: Encoder,
         head: AttentiveHead | LinearHead,
-        layers: tuple[int, ...] = (),
+        reading: Reading = LAST_BLOCK,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self.layers = layers
+        self.reading = reading
 
     def forward(
         self, signal: Float[Tensor, "batch leads samples"]
@@ -183,6 +233,14 @@ class Classifier(nn.Module):
 
     def tokens(
         self, signal: Float[Tensor, "batch leads samples"]
-    ) -> Float[Tensor, "batch tokens dim"]:
+    ) -> Float[Tensor, "batch tokens width"]:
         """Return what the head sees: tokens of the chosen layers, registers first."""
-        return tokens_of_layers(self.encoder, signal, self.layers)
+        return tokens_of_layers(self.encoder, signal, self.reading)
+
+
+def patch_means(
+    encoder: Encoder, tokens: Float[Tensor, "batch tokens width"]
+) -> Float[Tensor, "batch dim"]:
+    """Return the mean over the patches of the last block that was read, without registers."""
+    size = encoder.config
+    return tokens[:, size.num_registers :, -size.dim :].mean(dim=1)

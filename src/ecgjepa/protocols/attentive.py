@@ -23,7 +23,10 @@ def read_attentive(
     """Train the paper's attentive head on stored windows, or on random crops encoded anew."""
     records, parts = frozen.records, frozen.records.parts
     head_config = HeadConfig(
-        kind="attentive", num_labels=len(records.task.labels), layers=frozen.layers
+        kind="attentive",
+        num_labels=len(records.task.labels),
+        layers=frozen.reading.layers,
+        beside=frozen.reading.beside,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -43,7 +46,7 @@ def read_attentive(
         fit=result,
         selected=f"step {result.best_step:,}",
     )
-    classifier = Classifier(frozen.encoder, head.cpu(), frozen.layers)
+    classifier = Classifier(frozen.encoder, head.cpu(), frozen.reading)
     return ProbeResult(outcome, classifier, head_config)
 
 
@@ -82,7 +85,7 @@ def _token_source(
     @torch.no_grad()
     def encoded_anew(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
         signal = random_crops(records, train_rows[chosen], size, rng)
-        return tokens_of_layers(encoder, normaliser(signal.to(device)), frozen.layers)
+        return tokens_of_layers(encoder, normaliser(signal.to(device)), frozen.reading)
 
     return encoded_anew
 

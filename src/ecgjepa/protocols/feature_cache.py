@@ -18,6 +18,7 @@ import torch
 
 from ecgjepa.files import default_cache, move_into_place, replacing, temporary_name
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.heads import LAST_BLOCK, Reading
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.protocols.features import Features, Windows, encode, tokens_shape
 from ecgjepa.protocols.request import Workspace
@@ -40,7 +41,7 @@ def cached_features(
     windows: Windows,
     work: Workspace,
     *,
-    layers: tuple[int, ...] = (),
+    reading: Reading = LAST_BLOCK,
 ) -> Features:
     """Return the tokens of all windows, from the disk if they were encoded before.
 
@@ -51,12 +52,12 @@ def cached_features(
         normalisation: Constants that scale the leads.
         windows: What to encode.
         work: Device, cache and progress.
-        layers: See `ecgjepa.model.heads.tokens_of_layers`.
+        reading: See `ecgjepa.model.heads.tokens_of_layers`.
     """
     cache, device, progress = work.cache, work.device, work.progress
     folder = Path(cache or default_cache()) / FOLDER
-    path = folder / f"{digest_request(encoder, normalisation, windows, layers)}.npy"
-    shape = tokens_shape(encoder, windows)
+    path = folder / f"{digest_request(encoder, normalisation, windows, reading)}.npy"
+    shape = tokens_shape(encoder, windows, reading)
     if (tokens := _read(path, shape)) is not None:
         logger.info("features were encoded before: %s", path.name)
         os.utime(path)  # used last
@@ -68,11 +69,11 @@ def cached_features(
     size = 2 * int(np.prod(shape))
     if not _has_room(folder, size):
         logger.info("features of %.1f GB are kept in memory: no room in %s", size / 1e9, folder)
-        return encode(encoder, normaliser, windows, device, layers=layers, progress=progress)
+        return encode(encoder, normaliser, windows, device, reading=reading, progress=progress)
     temporary = temporary_name(path)
     try:
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        encode(encoder, normaliser, windows, device, layers=layers, progress=progress, out=out)
+        encode(encoder, normaliser, windows, device, reading=reading, progress=progress, out=out)
         out.flush()
         move_into_place(temporary, path)
     finally:
@@ -110,7 +111,7 @@ def digest_request(
     encoder: Encoder,
     normalisation: NormalisationConfig,
     windows: Windows,
-    layers: tuple[int, ...],
+    reading: Reading,
 ) -> str:
     """Return the hash of all that features depend on."""
     digest = hashlib.sha256()
@@ -120,7 +121,8 @@ def digest_request(
         "normalisation": normalisation.model_dump(mode="json"),
         "store": windows.store.fingerprint,
         "window": windows.size,
-        "layers": layers,
+        "layers": reading.layers,
+        **({"beside": True} if reading.beside else {}),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(encoder.state_dict().items()):

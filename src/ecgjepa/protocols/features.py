@@ -13,7 +13,7 @@ from ecgjepa.errors import FeatureError
 from ecgjepa.inference.windows import average_over_windows, window_size, window_starts
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.heads import tokens_of_layers
+from ecgjepa.model.heads import LAST_BLOCK, Reading, patch_means, patch_statistics, tokens_of_layers
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.store.reading import Store
 from ecgjepa.tasks.records import EvaluationData
@@ -96,23 +96,39 @@ class Features(NamedTuple):
     tokens: Float16[np.ndarray, "windows tokens dim"]
     num_registers: int
 
-    def record_means(self) -> Float32[np.ndarray, "records dim"]:
-        """Return the mean over patches and windows: one vector per record."""
-        patches = self.tokens[:, self.num_registers :].mean(axis=1, dtype=np.float32)
+    def record_vectors(self, *, statistics: bool = False) -> Float32[np.ndarray, "records width"]:
+        """Return one vector per record: a mean over patches, averaged over windows.
+
+        Args:
+            statistics: Add the standard deviation over patches, averaged likewise.
+        """
+        patches = self.tokens[:, self.num_registers :]
+        if statistics:
+            chunks = range(0, len(patches), _CHUNK)
+            of_windows = torch.cat(
+                [
+                    patch_statistics(torch.from_numpy(patches[at : at + _CHUNK].astype(np.float32)))
+                    for at in chunks
+                ]
+            )
+        else:
+            of_windows = torch.from_numpy(patches.mean(axis=1, dtype=np.float32))
         means = average_over_windows(
-            torch.from_numpy(patches),
+            of_windows,
             torch.from_numpy(self.windows.record_index),
             num_records=self.windows.num_records,
         )
         return means.numpy()
 
 
-def tokens_shape(encoder: Encoder, windows: Windows) -> tuple[int, int, int]:
+def tokens_shape(
+    encoder: Encoder, windows: Windows, reading: Reading = LAST_BLOCK
+) -> tuple[int, int, int]:
     """Return the shape of the windows' tokens."""
     config = encoder.config
     num_patches = windows.size // config.patch_size
     num_tokens = config.num_registers + num_patches * config.tokens_per_patch
-    return len(windows.rows), num_tokens, config.dim
+    return len(windows.rows), num_tokens, config.dim * reading.widths
 
 
 @contextmanager
@@ -131,7 +147,7 @@ def encode(
     windows: Windows,
     device: torch.device,
     *,
-    layers: tuple[int, ...] = (),
+    reading: Reading = LAST_BLOCK,
     progress: Callable[[int, int], None] | None = None,
     out: Float16[np.ndarray, "windows tokens dim"] | None = None,
 ) -> Features:
@@ -144,7 +160,7 @@ def encode(
         normaliser: Scales the leads.
         windows: What to encode.
         device: Where to encode.
-        layers: See `ecgjepa.model.heads.tokens_of_layers`.
+        reading: See `ecgjepa.model.heads.tokens_of_layers`.
         progress: Called with (windows done, windows in all).
         out: Filled, where it is given.
 
@@ -152,11 +168,11 @@ def encode(
         FeatureError: If a token is not finite in half precision.
     """
     normaliser = normaliser.to(device)
-    tokens = np.empty(tokens_shape(encoder, windows), np.float16) if out is None else out
+    tokens = np.empty(tokens_shape(encoder, windows, reading), np.float16) if out is None else out
     with _lent(encoder, device) as lent, torch.inference_mode():
         for chunk in windows.chunks():
             signal = normaliser(windows.read(chunk).to(device))
-            tokens[chunk] = tokens_of_layers(lent, signal, layers).half().cpu().numpy()
+            tokens[chunk] = tokens_of_layers(lent, signal, reading).half().cpu().numpy()
             _check_finite(tokens, windows, chunk)
             if progress:
                 progress(chunk.stop, len(windows.rows))
@@ -189,7 +205,7 @@ def encode_parts(
     config: ModelConfig,
     records: EvaluationData,
     device: torch.device,
-    layers: tuple[int, ...],
+    reading: Reading,
 ) -> PartMeans:
     """Return mean features of `EvaluationData.whole`; tokens are not kept."""
     size, stride = window_size(config)
@@ -201,7 +217,7 @@ def encode_parts(
         windows.read_chunks(),
         windows.num_records,
         device,
-        layers=layers,
+        reading=reading,
     )
     ends = np.cumsum([len(part) for part in records.whole])[:-1]
     return PartMeans(*np.split(means, ends))
@@ -215,9 +231,9 @@ def encode_means(
     num_records: int,
     device: torch.device,
     *,
-    layers: tuple[int, ...] = (),
+    reading: Reading = LAST_BLOCK,
 ) -> Float32[np.ndarray, "records dim"]:
-    """Return the mean over patches and windows of each record; tokens are not kept.
+    """Return the mean over patches and windows of each record, of the last block that is read.
 
     Args:
         encoder: Encoder; it stays as it is.
@@ -225,14 +241,14 @@ def encode_means(
         chunks: Windows in µV, with the number of each one's record.
         num_records: How many there are.
         device: Where to encode.
-        layers: See `ecgjepa.model.heads.tokens_of_layers`.
+        reading: See `ecgjepa.model.heads.tokens_of_layers`.
     """
     normaliser = normaliser.to(device)
     means, numbers = [], []
     with _lent(encoder, device) as lent:
         for signal, record_index in chunks:
-            tokens = tokens_of_layers(lent, normaliser(signal.to(device)), layers)
-            means.append(tokens[:, encoder.config.num_registers :].mean(dim=1).float().cpu())
+            tokens = tokens_of_layers(lent, normaliser(signal.to(device)), reading)
+            means.append(patch_means(lent, tokens).float().cpu())
             numbers.append(record_index)
     return average_over_windows(
         torch.cat(means), torch.from_numpy(np.concatenate(numbers)), num_records=num_records

@@ -37,14 +37,18 @@ def finetune_encoder(
     Args:
         model: Encoder; it stays as it is.
         records: Records, labels and split.
-        request: Settings, seed and layers.
+        request: Settings, seed and what is read.
         device: Where to train.
         start: Classifier of the same head whose weights are the first; fresh ones by default.
     """
     settings = request.settings
     assert settings is not None
+    reading = request.reading_of(model.config)
     head = HeadConfig(
-        kind=settings.head, num_labels=len(records.task.labels), layers=request.layers
+        kind=settings.head,
+        num_labels=len(records.task.labels),
+        layers=reading.layers,
+        beside=reading.beside,
     )
     classifier = build_classifier(model.encoder, head, settings, request.seed)
     if start is not None:
@@ -79,7 +83,7 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         copied = build_encoder(encoder.config, dropout=settings.dropout)
-        classifier = Classifier(copied, build_head(head, copied), head.layers)
+        classifier = Classifier(copied, build_head(head, copied), head.reading)
     copied.load_state_dict(encoder.state_dict(), strict=True)
     return classifier
 

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int64, Shaped
 from ecgjepa.inference.windows import window_size
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.heads import LAST_BLOCK, Reading
 from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.feature_cache import cached_features
 from ecgjepa.protocols.features import Features, PartMeans, grid_windows
@@ -25,14 +26,14 @@ class Frozen(NamedTuple):
         records: Records, labels and split.
         features: Features of `EvaluationData.whole`: training, validation and test records in this
             order.
-        layers: Blocks whose features they are.
+        reading: What was read of the encoder.
     """
 
     encoder: Encoder
     config: ModelConfig
     records: EvaluationData
     features: Features
-    layers: tuple[int, ...]
+    reading: Reading
 
     def places(self, part: Int64[np.ndarray, " part"]) -> Int64[np.ndarray, " part"]:
         """Return where records of the task are among the features."""
@@ -41,25 +42,29 @@ class Frozen(NamedTuple):
         place[encoded] = np.arange(len(encoded))
         return place[part]
 
-    def means(
+    def vectors(
         self,
-    ) -> tuple[list[Float32[np.ndarray, "part dim"]], list[Shaped[np.ndarray, "part labels"]]]:
-        """Return mean features and labels of the training, validation and test records."""
-        means = self.features.record_means()
+    ) -> tuple[list[Float32[np.ndarray, "part width"]], list[Shaped[np.ndarray, "part labels"]]]:
+        """Return one vector and the labels of each training, validation and test record.
+
+        The vector is the mean over patches and windows; where blocks are read side by side, it is
+        mean and standard deviation over the patches.
+        """
+        vectors = self.features.record_vectors(statistics=self.reading.beside)
         parts = self.records.parts
         return (
-            [means[self.places(part)] for part in parts],
+            [vectors[self.places(part)] for part in parts],
             [self.records.targets(part) for part in parts],
         )
 
     def whole_means(self) -> PartMeans:
-        """Return mean features of `EvaluationData.whole`."""
-        means = self.features.record_means()
+        """Return mean features of `EvaluationData.whole`, of the last block that was read."""
+        means = self.features.record_vectors()[:, -self.config.encoder.dim :]
         return PartMeans(*(means[self.places(part)] for part in self.records.whole))
 
 
 def freeze(
-    model: DescribedEncoder, records: EvaluationData, work: Workspace, layers: tuple[int, ...] = ()
+    model: DescribedEncoder, records: EvaluationData, work: Workspace, reading: Reading = LAST_BLOCK
 ) -> Frozen:
     """Return the features of all records of the task, encoded now or before.
 
@@ -67,11 +72,11 @@ def freeze(
         model: Encoder; it stays as it is.
         records: Records, labels and split.
         work: Device, cache and progress.
-        layers: Blocks, counted from 1, whose outputs are averaged; none for the encoder's output.
+        reading: What is read of the encoder.
     """
     size, stride = window_size(model.config)
     rows = records.rows(np.concatenate(records.whole))
     windows = grid_windows(records.store, rows, size=size, stride=stride)
-    features = cached_features(model.encoder, records.normalisation, windows, work, layers=layers)
+    features = cached_features(model.encoder, records.normalisation, windows, work, reading=reading)
     own = copy.deepcopy(model.encoder).eval()
-    return Frozen(own, model.config, records, features, layers)
+    return Frozen(own, model.config, records, features, reading)

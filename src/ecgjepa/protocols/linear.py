@@ -147,7 +147,7 @@ def fit_ridge(
 def read_linear(frozen: Frozen) -> ProbeResult:
     """Fit logistic regression, or in a regression ridge regression, on mean features."""
     records, task = frozen.records, frozen.records.task_config()
-    (train, validation, test), targets = frozen.means()
+    (train, validation, test), targets = frozen.vectors()
     if task.kind == "regression":
         scaled = [(part - task.centre) / task.spread for part in targets[:2]]
         fitted = fit_ridge(train, scaled[0], validation, scaled[1])
@@ -157,7 +157,11 @@ def read_linear(frozen: Frozen) -> ProbeResult:
         fitted = fit_linear_probe(train, targets[0], validation, targets[1], single_label=single)
         selected = f"C = {fitted.strength:g}"
     head_config = HeadConfig(
-        kind="mean", num_labels=len(records.task.labels), bias=True, layers=frozen.layers
+        kind="statistics" if frozen.reading.beside else "mean",
+        num_labels=len(records.task.labels),
+        bias=True,
+        layers=frozen.reading.layers,
+        beside=frozen.reading.beside,
     )
     head = build_head(head_config, frozen.encoder)
     assert isinstance(head, LinearHead)
@@ -168,5 +172,5 @@ def read_linear(frozen: Frozen) -> ProbeResult:
         outputs_of_logits(torch.from_numpy(fitted.logits(part)), task).numpy()
         for part in (validation, test)
     ]
-    classifier = Classifier(frozen.encoder, head, frozen.layers)
+    classifier = Classifier(frozen.encoder, head, frozen.reading)
     return ProbeResult(Outcome(outputs[0], outputs[1], None, selected), classifier, head_config)

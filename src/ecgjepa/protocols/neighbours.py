@@ -95,7 +95,7 @@ def _unit(features: Float[np.ndarray, "records dim"]) -> Float[np.ndarray, "reco
 
 def read_neighbours(frozen: Frozen) -> ProbeResult:
     """Let the nearest training records vote; there is no head, and so no classifier."""
-    (train, validation, test), targets = frozen.means()
+    (train, validation, test), targets = frozen.vectors()
     found = fit_neighbours(train, targets[0], validation, targets[1], kind=frozen.records.task.kind)
     outcome = Outcome(
         validation=found.predict(validation),

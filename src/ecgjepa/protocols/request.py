@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.heads import check_head, check_layers
+from ecgjepa.model.heads import Reading, check_head, check_layers
 from ecgjepa.model.xresnet import check_network
 from ecgjepa.protocols.settings import (
     PROTOCOL_NAMES,
@@ -23,6 +23,9 @@ from ecgjepa.protocols.settings import (
 )
 
 DEFAULT_NETWORK = "xresnet1d18"
+# How an encoder is read, by name.
+ReadingName = Literal["paper", "all-blocks"]
+READINGS: tuple[ReadingName, ...] = get_args(ReadingName)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class ProtocolRequest:
         seed: Seed of head weights, order, crops and dropout.
         layers: Blocks, counted from 1, whose outputs are averaged into the features; none for the
             encoder's output.
+        reading: ``paper`` for the encoder's output or the ``layers``, by their mean over patches;
+            ``all-blocks`` for the outputs of all blocks side by side, by mean and standard
+            deviation over patches where the protocol takes one vector per record.
         untrained: Whether the encoder is replaced by the identical one without pre-training.
         network: Name of the residual network of ``supervised``.
         probe: For ``finetune-after-probe``, the probe whose head it starts from.
@@ -61,6 +67,7 @@ class ProtocolRequest:
     overrides: tuple[str, ...] = ()
     seed: int = 0
     layers: tuple[int, ...] = ()
+    reading: ReadingName = "paper"
     untrained: bool = False
     network: str = DEFAULT_NETWORK
     probe: "ProtocolRequest | None" = None
@@ -86,7 +93,21 @@ class ProtocolRequest:
             described |= self.settings.model_dump(
                 mode="json", exclude=None if has_head else {"head"}
             )
-        return {**described, "layers": list(self.layers)} if self.layers else described
+        if self.layers:
+            described["layers"] = list(self.layers)
+        if self.reading != "paper":
+            described["reading"] = self.reading
+        return described
+
+    def reading_of(self, config: ModelConfig) -> Reading:
+        """Return what is read of an encoder.
+
+        Args:
+            config: Description of the encoder.
+        """
+        if self.reading == "all-blocks":
+            return Reading(tuple(range(1, config.encoder.depth + 1)), beside=True)
+        return Reading(self.layers)
 
     def as_request(self) -> dict[str, Any]:
         """Return all that decides how a pre-trained encoder is evaluated, as JSON content."""
@@ -95,6 +116,7 @@ class ProtocolRequest:
             "overrides": self.overrides,
             "seed": self.seed,
             "layers": self.layers,
+            **({} if self.reading == "paper" else {"reading": self.reading}),
         }
         if self.probe is not None and self.probe.overrides:
             asked["probe_overrides"] = self.probe.overrides
@@ -118,6 +140,7 @@ def request_protocol(
     *,
     seed: int = 0,
     layers: tuple[int, ...] = (),
+    reading: ReadingName = "paper",
     untrained: bool = False,
     network: str = DEFAULT_NETWORK,
     probe_overrides: Sequence[str] = (),
@@ -130,6 +153,7 @@ def request_protocol(
             the probe before ``finetune-after-probe`` may be among them, as ``probe.key=value``.
         seed: See `ProtocolRequest`.
         layers: See `ProtocolRequest`.
+        reading: See `ProtocolRequest`.
         untrained: See `ProtocolRequest`.
         network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
         probe_overrides: ``key=value`` items of the probe before ``finetune-after-probe``.
@@ -138,6 +162,7 @@ def request_protocol(
         ConfigError: If the protocol, a setting or the network is unknown or not usable.
     """
     check_protocol(protocol, PROTOCOL_NAMES)
+    _check_reading(reading, layers)
     overrides, of_probe = split_overrides(overrides)
     if of_probe and protocol != "finetune-after-probe":
         raise ConfigError(
@@ -150,7 +175,12 @@ def request_protocol(
         probe_overrides = (*probe_overrides, *of_probe)
         probe_settings = load_protocol("attentive", probe_overrides)
         probe = ProtocolRequest(
-            "attentive", probe_settings, probe_overrides, seed=seed, layers=layers
+            "attentive",
+            probe_settings,
+            probe_overrides,
+            seed=seed,
+            layers=layers,
+            reading=reading,
         )
     if protocol == "supervised":
         check_network(network)
@@ -162,7 +192,15 @@ def request_protocol(
         tuple(overrides),
         seed=seed,
         layers=layers,
+        reading=reading,
         untrained=untrained or protocol == "scratch",
         network=network,
         probe=probe,
     )
+
+
+def _check_reading(reading: str, layers: tuple[int, ...]) -> None:
+    if reading not in READINGS:
+        raise ConfigError(f"unknown reading {reading!r}: expected {' or '.join(READINGS)}")
+    if layers and reading != "paper":
+        raise ConfigError(f"layers {list(layers)} and reading {reading}: choose one of the two")

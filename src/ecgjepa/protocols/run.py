@@ -18,6 +18,7 @@ from ecgjepa.protocols.outcome import EvaluationResult, ProbeResult
 from ecgjepa.protocols.request import (
     DEFAULT_NETWORK,
     ProtocolRequest,
+    ReadingName,
     Workspace,
     request_protocol,
 )
@@ -41,6 +42,7 @@ def run_protocol(
     label_fraction: float | None = None,
     label_draw: int = 0,
     layers: tuple[int, ...] = (),
+    reading: ReadingName = "paper",
     network: str = DEFAULT_NETWORK,
     overrides: Sequence[str] = (),
     probe_overrides: Sequence[str] = (),
@@ -69,6 +71,7 @@ def run_protocol(
             they are, which is all unless they were opened otherwise.
         label_draw: Which patients: see `EvaluationData.with_labels`.
         layers: Blocks, counted from 1, whose outputs are averaged into the features.
+        reading: See `ecgjepa.probe`.
         network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
         overrides: ``key=value`` items of the protocol; ``linear`` and ``knn`` have none.
         probe_overrides: ``key=value`` items of the probe before ``finetune-after-probe``.
@@ -95,6 +98,7 @@ def run_protocol(
         overrides,
         seed=seed,
         layers=layers,
+        reading=reading,
         untrained=untrained,
         network=network,
         probe_overrides=probe_overrides,
@@ -141,7 +145,7 @@ def run(
     if request.untrained:
         model = model.without_training()
     if request.protocol in FROZEN:
-        frozen = freeze(model, records, work, request.layers)
+        frozen = freeze(model, records, work, request.reading_of(model.config))
         return _result(records, request, _read(frozen, request, work), frozen)
     if request.protocol == "supervised":
         trained = train_residual_network(model.config, records, request, work.device)

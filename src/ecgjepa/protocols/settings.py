@@ -46,7 +46,7 @@ class ProtocolConfig(Section):
             step, as the paper does, instead of on the evaluation windows' stored features.
     """
 
-    head: Literal["attentive", "register"]
+    head: Literal["attentive", "register", "mean", "pooled"]
     steps: int = Field(ge=1)
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(gt=0)
