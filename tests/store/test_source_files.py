@@ -1,5 +1,6 @@
 """A store answers for the files it was made from: changed ones are never answered with old ones."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +14,10 @@ from conftest import content, toy_ecg, write_ptb_xl, write_wfdb
 
 from ecgjepa.checking.verify import verify
 from ecgjepa.cli import main
+from ecgjepa.databases import list_all
 from ecgjepa.errors import StoreError
 from ecgjepa.files import write_json
+from ecgjepa.io import read_record
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store import resuming, source_files
 from ecgjepa.store.manifest import SOURCE_FILES
@@ -201,6 +204,40 @@ def test_an_interrupted_prepare_of_an_earlier_version_is_finished(tmp_path, capl
     assert "did not note what the files were like" in caplog.text
     assert not (tmp_path / "store" / SOURCE_FILES).exists()
     assert verify(tmp_path / "store").faults == []
+
+
+@pytest.mark.parametrize("offset", [0, 24, 5000])
+def test_a_file_that_was_read_whole_is_not_read_again_and_has_its_own_digest(
+    tmp_path, monkeypatch, offset
+):
+    digital = toy_ecg(np.random.default_rng(0), num_samples=1000)
+    header = write_wfdb(tmp_path / "x.hea", digital, offset=offset)
+    again = []
+    monkeypatch.setattr(
+        source_files, "_digest", lambda place, *_: again.append(Path(place).name) or bytes(16)
+    )
+    noted, (listing,) = source_files.Notes(), list_all({"clinic": tmp_path}, None)
+    for entry in listing.entries():
+        with noted.of(listing, entry):
+            read_record(header)
+    rows = {row["path"]: row["digest"] for row in noted.table().to_pylist()}
+    assert again == (["x.mat"] if offset > 4096 else [])
+    for name in set(rows) - set(again):
+        assert rows[name] == hashlib.sha256((tmp_path / name).read_bytes()).digest()[:16]
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_file_that_changes_while_it_is_read_counts_as_changed(tmp_path, is_read):
+    header = write_wfdb(tmp_path / "x.hea", toy_ecg(np.random.default_rng(0), num_samples=1000))
+    noted, (listing,) = source_files.Notes(), list_all({"clinic": tmp_path}, None)
+    for entry in listing.entries():
+        with noted.of(listing, entry):
+            if is_read:
+                read_record(header)
+            double(header)
+    os.utime(header.with_suffix(".dat"), ns=(1, 10**18))
+    found = source_files.find_changes(noted.table(), {"clinic": tmp_path})
+    assert ("clinic", "x.dat") in found.changed
 
 
 def test_files_of_a_record(tmp_path):

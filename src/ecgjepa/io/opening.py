@@ -4,14 +4,68 @@ import gzip
 import os
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BufferedIOBase, BufferedReader, BytesIO, FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from ecgjepa.errors import RecordFormatError
 
 # No file of an ECG is larger, packed or unpacked.
 MAX_BYTES = 1_000_000_000
 _GZIP, _HEAD_BYTES = b"\x1f\x8b", 4096
+
+
+class Seen(NamedTuple):
+    """A file that was read from its beginning to its end.
+
+    Attributes:
+        size: Its bytes.
+        time_ns: Last change of content, name or rights, as of when the file was open.
+        parts: Its content, in pieces.
+    """
+
+    size: int
+    time_ns: int
+    parts: tuple[bytes | memoryview, ...]
+
+
+_seen: ContextVar[dict[str, Seen] | None] = ContextVar("seen", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[dict[str, Seen]]:
+    """Collect the files that are read whole meanwhile, by their paths: they need no second reading.
+
+    Files of which only parts are read are not among them.
+    """
+    seen: dict[str, Seen] = {}
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
+
+
+def note_whole(path: Path, stream: FileIO, *parts: bytes | memoryview) -> None:
+    """Tell whoever is `watching` that a file was read to its end.
+
+    Args:
+        path: Of the file.
+        stream: The file, still open.
+        *parts: Its content, memory as bytes.
+    """
+    if (seen := _seen.get()) is not None:
+        found = os.fstat(stream.fileno())
+        if found.st_size == sum(map(len, parts)):
+            seen[str(path)] = Seen(found.st_size, time_of(found), parts)
+
+
+def time_of(found: os.stat_result) -> int:
+    """Return when a file's content, name or rights were last changed, in nanoseconds."""
+    return max(found.st_mtime_ns, found.st_ctime_ns)
 
 
 def ending(name: str) -> str:
@@ -98,6 +152,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         if size > limit:
             raise _too_large(path, f"{size:,} bytes", limit)
         content = stream.read(-1) or b""
+        note_whole(path, stream, content)
         if not content.startswith(_GZIP):
             return content
         content = _unpack(path, stream, limit + 1)

@@ -150,7 +150,7 @@ def write_held_out(
     notes = Notes()
     with threadpool_limits(1):
         for listing in left_out:
-            for entry, found in ingest(listing, notes.of(listing), config):
+            for entry, found in ingest(listing, listing.entries(), config, notes):
                 if isinstance(found, Bad):
                     logger.warning(
                         "left-out record %s of %s cannot be read, so copies of it would not be "

@@ -13,6 +13,7 @@ from ecgjepa.signals.acceptance import OnBad, Source, Usable, one_record, prepar
 from ecgjepa.signals.measures import Measures
 from ecgjepa.signals.preprocessing import Prepared, PreprocessingConfig
 from ecgjepa.signals.signatures import signature
+from ecgjepa.store.source_files import Notes
 
 # What most databases record. Shorter records are kept in their length, and counted.
 USUAL_SECONDS = 10
@@ -42,6 +43,7 @@ def ingest(
     listing: Listing,
     entries: Iterable[Entry],
     config: PreprocessingConfig,
+    notes: Notes,
     on_bad: OnBad = "raise",
 ) -> Iterator[tuple[Entry, Ingested | Bad]]:
     """Read and prepare records; yield one after the other, in order.
@@ -52,6 +54,7 @@ def ingest(
         listing: Of their database.
         entries: The records.
         config: What is done to them; the database's own filter applies where none is asked for.
+        notes: Where it is noted what the records' files look like.
         on_bad: With ``mask``, damaged leads and missing ends are marked invalid, not refused.
 
     Yields:
@@ -60,7 +63,7 @@ def ingest(
     """
     if config.highpass_hz is None and listing.highpass_hz is not None:
         config = config.model_copy(update={"highpass_hz": listing.highpass_hz})
-    sources = ((entry, _read(listing, entry, on_bad)) for entry in entries)
+    sources = ((entry, _read(listing, entry, on_bad, notes)) for entry in entries)
     for entry, found in prepare_each(sources, config):
         if isinstance(found, RecordError):
             yield entry, Bad(found)
@@ -68,9 +71,9 @@ def ingest(
             yield entry, _ingested(listing, entry, found, config)
 
 
-def _read(listing: Listing, entry: Entry, on_bad: OnBad) -> Source | RecordError:
+def _read(listing: Listing, entry: Entry, on_bad: OnBad, notes: Notes) -> Source | RecordError:
     try:
-        with one_record(entry.path):
+        with one_record(entry.path), notes.of(listing, entry):
             return listing.reader(listing.root, entry, "mask" if on_bad == "mask" else "raise")
     except RecordError as error:
         return error

@@ -108,7 +108,7 @@ def write_shard(job: ShardJob) -> Iterator[None]:
         _Flushing(stream) as flushing,
     ):
         for piece in job.pieces:
-            for entry, found in ingest(piece, notes.of(piece), job.config, job.on_bad):
+            for entry, found in ingest(piece, piece.entries(), job.config, notes, job.on_bad):
                 if isinstance(found, Ingested):
                     found = guard.check(found)
                 if isinstance(found, Bad):

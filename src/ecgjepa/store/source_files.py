@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.io.arrays.description import description_names
-from ecgjepa.io.opening import file_and_key
+from ecgjepa.io.opening import Seen, file_and_key, time_of, watching
 
 # A row per file; size and time are -1 where there was no file.
 SCHEMA = pa.schema(
@@ -67,20 +68,25 @@ class Notes:
         """Begin with nothing noted."""
         self._rows: dict[tuple[str, str], tuple[int, int, bytes]] = {}
 
-    def add(self, listing: Listing, entry: Entry) -> None:
-        """Note the files of one record, before it is read."""
+    @contextmanager
+    def of(self, listing: Listing, entry: Entry) -> Iterator[None]:
+        """Note the files of a record that is read meanwhile.
+
+        Sizes and times are those of before. What the reader has read whole is not read again to be
+        hashed; a file that changes meanwhile is noted so that it counts as changed.
+        """
+        before: dict[tuple[str, str], tuple[str, tuple[int, int]]] = {}
         for path in files_of(listing.root, entry.path):
             name = path if listing.hide_file is None else listing.hide_file(path)
             if (listing.database, name) not in self._rows:
-                place = f"{listing.root}/{path}"  # joining `Path`s takes longer than to look
-                size, time = _look(place)
-                self._rows[listing.database, name] = (size, time, _digest(place, size, time))
-
-    def of(self, listing: Listing) -> Iterator[Entry]:
-        """Yield the records of a listing, the files of each noted before it is read."""
-        for entry in listing.entries():
-            self.add(listing, entry)
-            yield entry
+                place = _place(listing.root, path)
+                before[listing.database, name] = (place, _look(place))
+        with watching() as seen:
+            try:
+                yield
+            finally:
+                for key, (place, look) in before.items():
+                    self._rows[key] = (*look, _digest_of(place, look, seen.get(place)))
 
     def table(self) -> pa.Table:
         """Return what was noted, as a table of `SCHEMA`."""
@@ -190,7 +196,26 @@ def _look(path: str) -> tuple[int, int]:
         return _NO_FILE
     if not stat.S_ISREG(found.st_mode):
         return _NO_FILE
-    return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+    return found.st_size, time_of(found)
+
+
+def _place(root: Path, path: str) -> str:
+    """Return the path of a file; joining `Path`s takes longer than to look."""
+    return path if (folder := str(root)) == "." else f"{folder}/{path}"
+
+
+def _digest_of(place: str, look: tuple[int, int], seen: Seen | None) -> bytes:
+    """Return the digest of what was read, if that is what was looked at before; else of the file.
+
+    All bits are 0, as of no file, if the file has changed since.
+    """
+    if seen is not None and (seen.size, seen.time_ns) == look:
+        digest = hashlib.sha256()
+        for part in seen.parts:
+            digest.update(part)
+        return digest.digest()[:16]
+    found = _digest(place, *look)
+    return found if _look(place) == look else _NO_DIGEST
 
 
 @lru_cache(maxsize=256)

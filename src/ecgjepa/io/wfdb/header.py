@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.opening import open_regular
+from ecgjepa.io.opening import note_whole, open_regular
 
 # WFDB: a gain of 0 or none means "uncalibrated"; 200 per mV is the format's default.
 DEFAULT_GAIN = 200.0
@@ -105,12 +105,12 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
     """
     try:
         with open_regular(path) as stream:
-            content = stream.read(_MAX_HEADER_BYTES + 1)
+            content = stream.read(_MAX_HEADER_BYTES + 1) or b""
+            note_whole(path, stream, content)
     except FileNotFoundError:
         raise RecordFormatError(f"{path}: no such header file", reason="missing_file") from None
     except OSError as error:  # a folder of that name, no permission, a name too long
         raise RecordFormatError(f"{path}: not readable: {error.strerror}") from None
-    content = content or b""
     if len(content) > _MAX_HEADER_BYTES:
         raise RecordFormatError(f"{path}: over {_MAX_HEADER_BYTES:,} bytes is not a WFDB header")
     lines = [line.strip() for line in _decode(content).splitlines()]

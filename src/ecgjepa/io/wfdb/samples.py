@@ -10,7 +10,7 @@ from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.content import MAX_VALUES, accept_size
-from ecgjepa.io.opening import open_regular
+from ecgjepa.io.opening import note_whole, open_regular
 from ecgjepa.io.wfdb.header import Header, SignalSpec
 from ecgjepa.signals.record import Issue
 
@@ -21,6 +21,8 @@ _FLAC = ("508", "516", "524")
 # Storage formats of whole 16-bit samples, lowest byte first and highest byte first.
 _WHOLE_16 = {"16": "<i2", "61": ">i2"}
 _INVALID_16 = -32768
+# Of a signal file; what lies before the samples of a MATLAB file has 24 bytes.
+_LONGEST_HEAD = 4096
 # A frame of FLAC has a head and an end of 8 bytes, and a head and a value for each channel.
 _FLAC_FRAME_BYTES, _FLAC_CHANNEL_BYTES = 8, 2
 
@@ -55,9 +57,15 @@ def read_interleaved_16(
         num_samples, issues = _usable_samples(path, header, available, damaged)
         accept_size(path, num_samples, num_signals)
         digital = np.empty((num_samples, num_signals), _WHOLE_16[spec.storage])
-        stream.seek(spec.byte_offset)
-        if stream.readinto(digital.data.cast("B")) != digital.nbytes:
+        head = b""
+        if spec.byte_offset > _LONGEST_HEAD:
+            stream.seek(spec.byte_offset)
+        elif spec.byte_offset:
+            head = stream.read(spec.byte_offset) or b""
+        content = digital.data.cast("B")
+        if stream.readinto(content) != digital.nbytes:
             raise RecordFormatError(f"{path}: became shorter while it was read", reason="truncated")
+        note_whole(path, stream, head, content)
     return digital.astype(np.int16, copy=False), issues
 
 
