@@ -132,7 +132,9 @@ def header_of(path: Path) -> Path | None:
     The path may be that of the header, of a signal file, or have no ending.
     """
     is_other = (own := ending(path.name)) in PACKAGES and own != _MAYBE_SIGNALS
-    return None if is_other else _wfdb_header(path)
+    # The record x of x.npy#0 is not that of x.hea.
+    is_part = "#" in str(path) and file_and_key(path)[1] is not None
+    return None if is_other or is_part else _wfdb_header(path)
 
 
 def _wfdb_header(path: Path) -> Path | None:

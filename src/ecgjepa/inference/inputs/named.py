@@ -1,7 +1,8 @@
 """What a user names becomes records in one order, each once: `find_inputs`.
 
 - A file is a record, whatever it is: if it cannot be read, its row says why. A signal file stands
-  for its WFDB header.
+  for its WFDB header, and an array of several records, which a description beside it explains, for
+  each of them (``x.npy#0``).
 - Below a folder, a file is a record if it is an ECG by its name (`ecgjepa.io.folders`), or begins
   as an ECG or as the print of one: a JPEG among ECGs gets a row that says that it is a picture.
   Other files, and all that are hidden, get none; they are counted and named.
@@ -22,7 +23,7 @@ from ecgjepa.errors import InputError, RecordError
 from ecgjepa.inference.inputs.lists import is_table_of_files, read_list
 from ecgjepa.inference.inputs.stored import StoredRecords, is_store
 from ecgjepa.inference.sources import read_source
-from ecgjepa.io import EXPECTED, header_of
+from ecgjepa.io import EXPECTED, header_of, records_in
 from ecgjepa.io.folders import (
     begins_as_recording,
     find_files,
@@ -212,12 +213,12 @@ class _Finder:
             self._add_file(name, header_of(path))
 
     def _add_file(self, name: str, header: Path | None) -> None:
-        shown = name if header is None else str(header)
-        if not self._is_new(shown):
-            return
-        if not self.sections or isinstance(self.sections[-1], StoredRecords):
-            self.sections.append(Files())
-        self.sections[-1].names.append(shown)
+        for shown in records_in(name) if header is None else [str(header)]:
+            if not self._is_new(shown):
+                continue
+            if not self.sections or isinstance(self.sections[-1], StoredRecords):
+                self.sections.append(Files())
+            self.sections[-1].names.append(shown)
 
     def _is_new(self, name: str) -> bool:
         place = os.path.abspath(name)  # noqa: PTH100, as text: ten times faster
