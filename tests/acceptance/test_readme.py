@@ -4,13 +4,10 @@ import json
 import logging
 import re
 import runpy
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
-
-from ecgjepa import cli
+from typed import run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -37,15 +34,6 @@ def folder(tmp_path, monkeypatch):
 def commands() -> list[str]:
     block = re.search(r"<!-- test: .*?-->\n```\n(.*?)```", README, re.DOTALL)
     return block[1].splitlines()
-
-
-def run(command: str, monkeypatch) -> None:
-    words = shlex.split(command)
-    assert words[0] == "ecgjepa"
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code, command
 
 
 def test_the_commands_in_their_order(folder, monkeypatch, capsys):

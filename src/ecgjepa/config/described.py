@@ -21,6 +21,8 @@ _OBJECTIVE = "What is learned: jepa, simclr, byol or mae."
 _OURS = {
     "data.resident",
     "encoder.num_positions",
+    "encoder.state_dim",
+    "encoder.causal",
     "train.precision",
     "train.compile",
     "train.seed",

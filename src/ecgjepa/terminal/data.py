@@ -133,7 +133,7 @@ def print_manifest(manifest: "Manifest", store: Path) -> None:
         stored, listed = f"{summary.stored:,}", as_records(summary.listed)
         print_wrapped(name, f"{stored} of {listed}, {as_hours(summary.seconds)}")
         for notice in summary.notices:
-            print_wrapped("  copy", notice)
+            print_wrapped("  note", notice)
         if summary.highpass_hz is not None:
             print(f"  baseline wander removed below {summary.highpass_hz:g} Hz")
         for reason, count in summary.skipped.items():
