@@ -1,7 +1,6 @@
 """Thresholds on the scale that predict prints, fitted on validation records, in model folders."""
 
 import json
-import math
 import shutil
 
 import hypothesis
@@ -13,8 +12,8 @@ from sklearn.metrics import f1_score
 from small_encoders import save_encoder
 
 import ecgjepa
-from ecgjepa.errors import ModelFolderError
-from ecgjepa.metrics.thresholds import fit_decisions, sensitivity_thresholds
+from ecgjepa.errors import ConfigError, ModelFolderError
+from ecgjepa.metrics.thresholds import sensitivity_thresholds
 
 
 @hypothesis.given(st.integers(1, 40), st.integers(1, 9), st.sampled_from([0.1, 0.5, 0.9, 1.0]))
@@ -32,16 +31,6 @@ def test_sensitivity_is_kept_by_the_highest_threshold(records, levels, wanted):
     assert not any(kept(higher) for higher in positives if higher > threshold)
 
 
-def test_a_label_of_one_kind_has_no_threshold_and_no_decision():
-    targets = np.array([[True, False], [False, False], [True, False]])
-    decisions = fit_decisions(targets, np.array([[0.9, 0.1], [0.2, 0.2], [0.7, 0.3]]), folds=(9,))
-    assert decisions.best_f1 == (0.7, None)
-    assert decisions.at_sensitivity == (0.7, None)
-    assert decisions.at_specificity == (math.nextafter(0.2, 1), None)
-    assert decisions.apply({"a": 0.7, "b": 0.99}) == {"a": True}
-    assert decisions.apply({"a": 0.69, "b": 0.99}) == {"a": False}
-
-
 @pytest.fixture(scope="module")
 def probed(ptb_xl, tmp_path_factory):
     folder = tmp_path_factory.mktemp("decisions")
@@ -51,44 +40,146 @@ def probed(ptb_xl, tmp_path_factory):
         folder / "probe",
         task="superdiagnostic",
         protocol="linear",
+        split=ecgjepa.Split(train=(1, 2), validation=(3, 4, 5, 6), test=(7, 8, 9, 10)),
+        decision="specificity=0.8",
         cache=folder / "cache",
     )
 
 
-def test_a_decision_is_that_of_the_probability_beside_it(probed, ptb_xl):
-    """The threshold of best F1 is one of what predict prints of the validation records."""
+def part_of(probed, part):
+    """Return record ids, targets and calibrated probabilities of a part, from the table."""
     table = pd.read_parquet(probed.path / "predictions.parquet")
-    rows = table[(table["part"] == "validation") & (table["model"] == "pre-trained")]
-    files = [ptb_xl / f"records500/00000/{int(i):05d}_hr.hea" for i in rows["record_id"]]
-    model = ecgjepa.load_model(probed.path)
-    predictions = model.predict(files)
-    decisions = model.config.decisions
-    assert decisions.folds == (9,)
-    for column, label in enumerate(model.task.labels):
-        threshold, targets = decisions.best_f1[column], rows[f"target:{label}"].to_numpy()
-        values = np.array([one.probabilities[label] for one in predictions])
-        if threshold is None:
-            assert targets.all() or not targets.any()
-            assert all(label not in one.decisions for one in predictions)
-            continue
-        assert [one.decisions[label] for one in predictions] == (values >= threshold).tolist()
-        best = max(f1_score(targets, values >= least) for least in values)
-        # Features are kept in half precision: the record at the threshold may fall below it.
-        assert f1_score(targets, values >= threshold - 1e-3) == pytest.approx(best)
+    rows = table[(table["part"] == part) & (table["model"] == "pre-trained")]
+    config = ecgjepa.load_model(probed.path).config
+    names = config.task.labels
+    targets = rows[[f"target:{name}" for name in names]].to_numpy(bool)
+    scores = rows[[f"probability:{name}" for name in names]].to_numpy(np.float64)
+    return rows["record_id"].tolist(), targets, config.calibration.apply(scores)
 
 
-def test_without_calibration_or_in_an_older_folder_there_are_no_decisions(probed, ptb_xl, tmp_path):
-    file = ptb_xl / "records500/00000/00001_hr.hea"
-    assert ecgjepa.load_model(probed.path, calibrated=False).predict([file])[0].decisions == {}
-    old = tmp_path / "model"
-    shutil.copytree(probed.path / "model", old)
-    config = json.loads((old / "config.json").read_text())
-    decisions = config.pop("decisions")
-    (old / "config.json").write_text(json.dumps(config))
-    prediction = ecgjepa.predict([file], old)[0]
-    assert prediction.error is None
-    assert prediction.decisions == {}
-    decisions["best_f1"] = decisions["best_f1"][1:]
-    (old / "config.json").write_text(json.dumps(config | {"decisions": decisions}))
-    with pytest.raises(ModelFolderError, match="expected as many of each"):
-        ecgjepa.load_model(old)
+def files_of(ptb_xl, records):
+    return [ptb_xl / f"records500/00000/{int(name):05d}_hr.hea" for name in records]
+
+
+def test_thresholds_are_those_of_the_calibrated_validation_records(probed):
+    _, targets, values = part_of(probed, "validation")
+    answers = ecgjepa.load_model(probed.path).config.answers
+    assert answers.decisions.folds == answers.label_sets.folds == (3, 4, 5, 6)
+    assert answers.decisions.chosen == "specificity=0.8"
+    best, _, specific = answers.decisions.rules
+    assert any(one is not None for one in specific.values)
+    for column, positive in enumerate(targets.T):
+        called = values[:, column]
+        if best.values[column] is not None:
+            reached = f1_score(positive, called >= best.values[column])
+            assert reached == max(f1_score(positive, called >= least) for least in called)
+        if specific.values[column] is not None:
+            assert (called[~positive] < specific.values[column]).mean() >= 0.8
+
+
+@pytest.mark.parametrize("rule", [None, "best-f1", "sensitivity", "specificity=0.8"])
+def test_decisions_are_those_of_the_thresholds_on_the_calibrated_test_records(probed, ptb_xl, rule):
+    records, _, values = part_of(probed, "test")
+    model = ecgjepa.load_model(probed.path, decision=rule)
+    thresholds = model.config.answers.decisions.thresholds
+    assert thresholds.rule.startswith(rule or "specificity=0.8")
+    sets = model.config.answers.label_sets
+    predictions = model.predict(files_of(ptb_xl, records))
+    for told, row in zip(predictions, values, strict=True):
+        assert told.rule == thresholds.rule
+        for label, value, least in zip(model.task.labels, row, thresholds.values, strict=True):
+            # Features of an evaluation are kept in half precision.
+            assert told.probabilities[label] == pytest.approx(value, abs=2e-3)
+            if least is None:
+                assert label not in told.decisions
+            elif abs(value - least) > 2e-3:
+                assert told.decisions[label] == (value >= least)
+        assert told.label_set == sets.apply(told.probabilities)
+
+
+def test_what_the_folder_claims_of_its_thresholds_is_true_of_the_test_records(probed):
+    records, targets, values = part_of(probed, "test")
+    answers = ecgjepa.load_model(probed.path).config.answers
+    assert answers.tested.records == len(records)
+    assert answers.tested.positives == tuple(targets.sum(axis=0).tolist())
+    assert answers.tested.databases == ("ptb-xl",)
+    for rule in answers.decisions.rules:
+        for column, least in enumerate(rule.values):
+            told = [getattr(rule, name)[column] for name in ("sensitivity", "specificity", "ppv")]
+            if least is None:
+                assert told == [None] * 3
+                continue
+            positive, called = targets[:, column], values[:, column] >= least
+            for one, (hits, counted) in zip(
+                told,
+                [
+                    (called & positive, positive),
+                    (~called & ~positive, ~positive),
+                    (called & positive, called),
+                ],
+                strict=True,
+            ):
+                if not counted.any():
+                    assert one is None
+                    continue
+                assert one[0] == pytest.approx(hits.sum() / counted.sum())
+                assert one[1] <= one[0] <= one[2]
+                assert one[2] - one[1] > 0.1  # 16 records prove little
+    names = ecgjepa.load_model(probed.path).task.labels
+    told = [dict(zip(names, row, strict=True)) for row in values.tolist()]
+    sizes = [len(answers.label_sets.apply(one)) for one in told]
+    assert answers.label_sets.mean_size == pytest.approx(np.mean(sizes))
+
+
+def test_results_hold_what_the_folder_holds(probed):
+    answers = ecgjepa.load_model(probed.path).config.answers
+    assert probed.results["models"]["pre-trained"]["answers"] == answers.model_dump(mode="json")
+
+
+def test_without_calibration_there_are_no_decisions_and_no_set(probed, ptb_xl):
+    model = ecgjepa.load_model(probed.path, calibrated=False)
+    (told,) = model.predict(files_of(ptb_xl, [1]))
+    assert (told.decisions, told.rule, told.label_set) == ({}, None, None)
+    with pytest.raises(ConfigError, match="holds no thresholds of uncalibrated probabilities, so"):
+        ecgjepa.load_model(probed.path, calibrated=False, decision="best-f1")
+
+
+def older(folder, probed, **changes):
+    """Write the model as ecgjepa wrote version 1 of its folder."""
+    shutil.copytree(probed.path / "model", folder)
+    content = json.loads((folder / "config.json").read_text())
+    del content["answers"]
+    content |= {"format_version": 1} | changes
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_folder_of_version_1_opens_and_names_what_it_lacks(probed, ptb_xl, tmp_path):
+    old = older(tmp_path / "model", probed)
+    (told,) = ecgjepa.predict(files_of(ptb_xl, [1]), old)
+    assert told.error is None
+    assert (told.decisions, told.label_set) == ({}, None)
+    config = ecgjepa.load_model(old).config
+    assert config.answers is None
+    thresholds = {
+        "best_f1": [0.5] * 4 + [None],
+        "at_sensitivity": [0.1] * 5,
+        "at_specificity": [1.0000000000000002] * 5,
+        "sensitivity": 0.9,
+        "specificity": 0.9,
+        "folds": [9],
+    }
+    some = older(tmp_path / "some", probed, decisions=thresholds)
+    model = ecgjepa.load_model(some)
+    assert model.config.answers.lacking("multi-label") == ["label sets", "test scores"]
+    (told,) = model.predict(files_of(ptb_xl, [1]))
+    assert told.rule == "best-f1"
+    assert told.decisions == {
+        label: told.probabilities[label] >= 0.5 for label in model.task.labels[:4]
+    }
+    specific = ecgjepa.load_model(some, decision="specificity").predict(files_of(ptb_xl, [1]))
+    assert not any(specific[0].decisions.values())
+    thresholds["best_f1"] = [0.5] * 4
+    damaged = older(tmp_path / "damaged", probed, decisions=thresholds)
+    with pytest.raises(ModelFolderError, match="found 5, for 4 labels of task"):
+        ecgjepa.load_model(damaged)

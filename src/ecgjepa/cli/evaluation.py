@@ -13,6 +13,7 @@ from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
     DataOption,
+    DecisionOption,
     DeviceOption,
     DrawsOption,
     FractionOption,
@@ -58,6 +59,7 @@ class EvaluationOptions:
     label_draws: DrawsOption = 1
     test_on: TestOnOption = ""
     allow_seen: AllowSeenOption = False
+    decision: DecisionOption = "best-f1"
     train_folds: TrainFolds = "1-8"
     validation_folds: ValidationFolds = "9"
     test_folds: TestFolds = "10"
@@ -93,6 +95,7 @@ class EvaluationOptions:
             "seed": self.seed,
             "test_on": () if each else tuple(name for name in self.test_on.split(",") if name),
             "allow_seen": self.allow_seen,
+            "decision": self.decision,
             "cache": self.cache,
             "device": self.device,
         }

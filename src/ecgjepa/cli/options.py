@@ -65,6 +65,14 @@ AllowSeenOption = Annotated[
     bool,
     typer.Option("--allow-seen", help="Although pre-training saw all signals of a database."),
 ]
+DecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--decision",
+        metavar="RULE",
+        help="When the model says yes: best-f1, sensitivity=X or specificity=X.",
+    ),
+]
 TrainFolds = Annotated[str, typer.Option("--train-folds", help="Folds to train on.")]
 ValidationFolds = Annotated[str, typer.Option("--validation-folds", help="Folds to select on.")]
 TestFolds = Annotated[str, typer.Option("--test-folds", help="Folds to report on.")]

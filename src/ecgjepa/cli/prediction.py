@@ -244,6 +244,7 @@ def _note(config: "ModelConfig") -> str:
         return "Research use only. Probabilities are not calibrated."
     folds = as_folds(calibration.folds)
     note = f"Research use only. Probabilities are calibrated ({calibration.method}, {folds})."
-    if config.decisions is None:
+    if config.answers is None or config.answers.decisions is None:
         return note
-    return f"{note}\nyes: at or above the label's threshold of best F1 on those folds"
+    rule = config.answers.decisions.chosen
+    return f"{note}\nyes: at or above the label's threshold by {rule} on those folds"

@@ -48,6 +48,7 @@ def finetune(
     label_draw: int = 0,
     test_on: Sequence[str] = (),
     allow_seen: bool = False,
+    decision: str = "best-f1",
     cache: str | Path | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -74,6 +75,7 @@ def finetune(
         label_draw: Another one chooses other patients.
         test_on: Databases that are tested and not trained on; the others are trained on.
         allow_seen: See `ecgjepa.evaluation.probe.probe`.
+        decision: See `ecgjepa.evaluation.probe.probe`.
         cache: Folder for the prepared records.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (done, in all) while preparing.
@@ -104,7 +106,7 @@ def finetune(
         test_on=database_names(test_on),
         allow_seen=allow_seen,
     )
-    request = request_protocol(protocol, overrides, seed=seed)
+    request = request_protocol(protocol, overrides, seed=seed, decision=decision)
     work = Workspace(choose_device(device), cache, progress)
     return finetune_cohort(model, data, out, cohort, request, work, from_scratch=from_scratch)
 

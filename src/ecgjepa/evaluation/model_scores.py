@@ -5,12 +5,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ecgjepa.metrics.answers import (
+    describe_sets,
+    fit_sets,
+    fit_value_intervals,
+    measure_sets,
+    measure_value_intervals,
+)
 from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap, interval
 from ecgjepa.metrics.classification import FEW_POSITIVES, macro, macro_auroc, ones
 from ecgjepa.metrics.paired import p_value
 from ecgjepa.metrics.regression import label_scores, mean_r2
-from ecgjepa.metrics.scoring import Part, calibrate, label_sets, score
+from ecgjepa.metrics.scoring import Part, calibrate, score
 from ecgjepa.metrics.subgroups import score_subgroups, subgroups
+from ecgjepa.metrics.thresholds import fit_decisions, measure_decisions
+from ecgjepa.model.answers import AnswersConfig, Tested
+from ecgjepa.model.outputs import BEST_F1, CalibrationConfig, DecisionRule
 from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.tasks.records import EvaluationData
 
@@ -22,14 +32,33 @@ def score_regression(
     data: EvaluationData, outcome: Outcome, bootstrap: PatientBootstrap
 ) -> Described:
     """Return what ``results.json`` says of one model of a regression, and its resampled mean R²."""
-    test = data.targets(data.parts.test)
+    validation, test = data.targets(data.parts.validation), data.targets(data.parts.test)
     point = label_scores(test, outcome.test, ones(len(test)))
     drawn = label_scores(test, outcome.test, bootstrap.weights)
     resampled = macro(drawn["r2"])
     names = {"r2": "r2", "mean_absolute_error": "mae", "pearson": "pearson"}
+    spread = {
+        name: [
+            interval(float(value), row)
+            for value, row in zip(point[key][:, 0], drawn[key], strict=True)
+        ]
+        for name, key in names.items()
+    }
+    intervals = fit_value_intervals(validation, outcome.validation, folds=data.split.validation)
+    answers = AnswersConfig(
+        value_intervals=measure_value_intervals(
+            intervals, test, outcome.test, bootstrap.patient_of
+        ),
+        tested=_tested(
+            data,
+            bootstrap,
+            r2=_defined(spread["r2"]),
+            mean_absolute_error=_defined(spread["mean_absolute_error"]),
+        ),
+    )
     content = {
         "r2": interval(float(macro(point["r2"])[0]), resampled),
-        "validation_r2": mean_r2(data.targets(data.parts.validation), outcome.validation),
+        "validation_r2": mean_r2(validation, outcome.validation),
         "labels_scored": int(np.isfinite(point["r2"]).sum()),
         "undefined_labels": [
             label
@@ -39,14 +68,11 @@ def score_regression(
         "selected": outcome.selected,
         "history": outcome.history("r2"),
         "labels": [
-            {"label": label}
-            | {
-                name: interval(float(point[key][column, 0]), drawn[key][column])
-                for name, key in names.items()
-            }
+            {"label": label} | {name: found[column] for name, found in spread.items()}
             for column, label in enumerate(data.task.labels)
         ],
         "test_records": len(test),
+        "answers": answers.model_dump(mode="json"),
     }
     return content, resampled
 
@@ -75,7 +101,10 @@ def differences_between(
 
 
 def score_classification(
-    data: EvaluationData, outcome: Outcome, bootstrap: PatientBootstrap
+    data: EvaluationData,
+    outcome: Outcome,
+    bootstrap: PatientBootstrap,
+    rule: DecisionRule = BEST_F1,
 ) -> Described:
     """Return what ``results.json`` says of one model, and its macro AUROC of every resample."""
     validation, test = parts_of(data, outcome)
@@ -100,6 +129,16 @@ def score_classification(
                 "average_precision_interval": numbers["average_precision"],
             }
         )
+    calibration = calibrate(validation, test, names, kind, data.split.validation)
+    tested = _tested(
+        data,
+        bootstrap,
+        positives=tuple(label["test_positives"] for label in labels),
+        auroc=_defined([label["auroc"] for label in labels]),
+        average_precision=_defined([label["average_precision_interval"] for label in labels]),
+    )
+    answers = _answers(validation, test, data, calibration, bootstrap, rule)
+    assert answers.label_sets is not None
     content = {
         "macro_auroc": scored.macro["auroc"],
         "macro": scored.macro,
@@ -112,8 +151,45 @@ def score_classification(
         "history": outcome.history("macro_auroc"),
         "labels": labels,
         "test_records": len(test.targets),
-        "calibration": calibrate(validation, test, names, kind, data.split.validation),
-        "label_sets": label_sets(validation, test, names, kind, bootstrap),
+        "calibration": calibration,
+        "label_sets": describe_sets(answers.label_sets, names),
+        "answers": answers.model_copy(update={"tested": tested}).model_dump(mode="json"),
         "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
     }
     return content, scored.resampled
+
+
+def _answers(
+    validation: Part,
+    test: Part,
+    data: EvaluationData,
+    calibration: dict[str, Any],
+    bootstrap: PatientBootstrap,
+    rule: DecisionRule,
+) -> AnswersConfig:
+    """Return thresholds and label sets of the calibrated probabilities, which predictions print."""
+    corrected = CalibrationConfig.model_validate(calibration["applied"])
+    assert data.task.kind != "regression"
+    fitted_on = (validation.targets, corrected.apply(validation.probabilities))
+    measured_on = (test.targets, corrected.apply(test.probabilities), bootstrap.patient_of)
+    folds = data.split.validation
+    decisions = fit_decisions(*fitted_on, data.task.labels, rule=rule, folds=folds)
+    sets = fit_sets(*fitted_on, data.task.kind, folds=folds)
+    return AnswersConfig(
+        decisions=measure_decisions(decisions, *measured_on),
+        label_sets=measure_sets(sets, *measured_on),
+    )
+
+
+def _tested(data: EvaluationData, bootstrap: PatientBootstrap, **scores: Any) -> Tested:  # noqa: ANN401
+    return Tested(
+        databases=data.tested,
+        folds=data.split.test,
+        records=len(data.parts.test),
+        patients=bootstrap.num_patients,
+        **scores,
+    )
+
+
+def _defined(intervals: list[Interval]) -> tuple[Interval | None, ...]:
+    return tuple(one if np.isfinite(one).all() else None for one in intervals)

@@ -45,6 +45,7 @@ def probe(
     label_draw: int = 0,
     test_on: Sequence[str] = (),
     allow_seen: bool = False,
+    decision: str = "best-f1",
     cache: str | Path | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -72,6 +73,8 @@ def probe(
         test_on: Databases that are tested and not trained on; the others are trained on.
         allow_seen: Test also where pre-training saw the signals, but no labels, of a database
             without folds of its own; results say so.
+        decision: Rule of the thresholds by which the written model says yes: ``best-f1``,
+            ``sensitivity=X`` or ``specificity=X``, fitted on the validation records.
         cache: Folder for the prepared records and the features.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (done, in all) while preparing and encoding.
@@ -101,7 +104,9 @@ def probe(
         test_on=database_names(test_on),
         allow_seen=allow_seen,
     )
-    request = request_protocol(protocol, overrides, seed=seed, layers=layers, reading=reading)
+    request = request_protocol(
+        protocol, overrides, seed=seed, layers=layers, reading=reading, decision=decision
+    )
     work = Workspace(choose_device(device), cache, progress)
     return probe_cohort(model, data, out, cohort, request, work)
 

@@ -88,6 +88,7 @@ def repeat(
     layers: tuple[int, ...] = (),
     from_scratch: bool = True,
     allow_seen: bool = False,
+    decision: str = "best-f1",
     cache: str | Path | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -114,6 +115,7 @@ def repeat(
         layers: See `ecgjepa.probe`; not for fine-tuning.
         from_scratch: See `ecgjepa.finetune`; not for probes.
         allow_seen: See `ecgjepa.probe`.
+        decision: See `ecgjepa.probe`.
         cache: See `ecgjepa.probe`.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (done, in all) within a run.
@@ -142,7 +144,7 @@ def repeat(
         raise ConfigError("no share of the labels is given; expected one or more")
     targets = _targets(data, database_names(test_on), each_database)
     cohort = Cohort(task=task, kind=kind, split=split, test_on=targets[0], allow_seen=allow_seen)
-    request = request_protocol(protocol, overrides, seed=seed, layers=layers)
+    request = request_protocol(protocol, overrides, seed=seed, layers=layers, decision=decision)
     work = Workspace(choose_device(device), cache, progress)
     folder = result_folder(model, out, task, f"{protocol}-repeats")
     cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))

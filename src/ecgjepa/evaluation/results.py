@@ -1,5 +1,6 @@
 """Score models on the test records and write what was found."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ecgjepa.metrics.classification import check_scores
 from ecgjepa.metrics.scoring import criteria
 from ecgjepa.metrics.subgroups import MIN_PATIENTS
 from ecgjepa.model.folder import ModelConfig
+from ecgjepa.model.outputs import BEST_F1, DecisionRule
 from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.results.layout import (
     EMBEDDINGS_FILE,
@@ -115,6 +117,7 @@ def write_evaluation(
     trained: dict[str, TrainingRecipe],
     seed: int,
     out_of_distribution: dict[str, Any] | None = None,
+    decision: DecisionRule = BEST_F1,
 ) -> Evaluation:
     """Score the outcomes on the test records, write results and predictions, return them.
 
@@ -127,6 +130,7 @@ def write_evaluation(
         seed: Of the training.
         out_of_distribution: How well records unlike the training ones are told by the saved model's
             features.
+        decision: Rule of the thresholds that predictions follow.
     """
     test = data.parts.test
     for outcome in outcomes.values():
@@ -135,7 +139,7 @@ def write_evaluation(
     bootstrap = PatientBootstrap(data.patients(test))
     is_regression = data.task.kind == "regression"
     measure = "r2" if is_regression else "macro_auroc"
-    describe = score_regression if is_regression else score_classification
+    describe = score_regression if is_regression else partial(score_classification, rule=decision)
     described = {name: describe(data, outcome, bootstrap) for name, outcome in outcomes.items()}
     models = {
         name: {**trained[name]._asdict(), **content} for name, (content, _) in described.items()

@@ -12,8 +12,9 @@ from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluat
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.locks import working_in
 from ecgjepa.metrics.scoring import MEASURES
+from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
-from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig
+from ecgjepa.model.outputs import CalibrationConfig
 from ecgjepa.protocols.features import encode_parts
 from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
@@ -91,6 +92,7 @@ def save_evaluation(
         },
         seed=first.request.seed,
         out_of_distribution=detection,
+        decision=first.request.decision,
     )
     if detector is not None:
         _save_classifier(first, config, written, detector)
@@ -129,9 +131,7 @@ def _save_classifier(
             "calibration": None
             if records.task.kind == "regression"
             else CalibrationConfig.model_validate(scores["calibration"]["applied"]),
-            "decisions": None
-            if records.task.kind == "regression"
-            else DecisionConfig.model_validate(scores["calibration"]["decisions"]),
+            "answers": AnswersConfig.model_validate(scores["answers"]),
             "distribution": detector.config,
             "training": {
                 "protocol": result.results["protocol"],

@@ -1,15 +1,19 @@
 """What a model gives for a record becomes a prediction: calibrated, decided, and compared."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
+from ecgjepa.errors import ConfigError
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.windows import outputs_of_logits
+from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
 from ecgjepa.model.folder import ModelConfig
+from ecgjepa.signals.acceptance import Usable
 from ecgjepa.signals.record import Issue
 
 
@@ -21,6 +25,49 @@ class Facts(NamedTuple):
     sampling_rate: float
     quality_score: float
     findings: tuple[Issue, ...]
+
+
+def facts_of(usable: Usable, findings: tuple[Issue, ...]) -> Facts:
+    """Return what is known about a record without the model.
+
+    Args:
+        usable: The record.
+        findings: What was noticed about it, until it was cut into windows.
+    """
+    source = usable.source
+    return Facts(
+        source.record_id, source.duration, source.sampling_rate, usable.prepared.quality, findings
+    )
+
+
+def as_asked(
+    config: ModelConfig, folder: Path, *, calibrated: bool, decision: str | None
+) -> ModelConfig:
+    """Return a classifier's description as its predictions are asked for.
+
+    Args:
+        config: Description of the model.
+        folder: Its folder, for the message.
+        calibrated: Whether probabilities are corrected. Without that there are no thresholds and no
+            label sets, for they are of corrected probabilities.
+        decision: Rule of the thresholds; None for the one of the folder.
+
+    Raises:
+        ConfigError: If the folder holds no thresholds of the rule.
+    """
+    assert config.task is not None, "an encoder alone predicts nothing"
+    if not calibrated and config.task.kind != "regression":
+        config = config.model_copy(update={"calibration": None, "answers": None})
+    if decision is None:
+        return config
+    answers = config.answers
+    if answers is None or answers.decisions is None:
+        why = " of uncalibrated probabilities" if not calibrated else ""
+        raise ConfigError(
+            f"{folder}: holds no thresholds{why}, so nothing is decided by {decision[:80]!r}"
+        )
+    chosen = answers.model_copy(update={"decisions": answers.decisions.choose(decision)})
+    return config.model_copy(update={"answers": chosen})
 
 
 def interpret(
@@ -50,12 +97,16 @@ def interpret(
         distance = float(distribution.distances(features[None])[0])
         findings += _unlike_training_records(distance, config.distribution)
     probabilities = dict(zip(config.task.labels, values[0].tolist(), strict=True))
-    decisions = config.decisions
+    answers = config.answers or AnswersConfig()
+    decisions, sets, widths = answers.decisions, answers.label_sets, answers.value_intervals
     return Prediction(
         file=file,
         record=facts.record,
         probabilities=probabilities,
         decisions={} if decisions is None else decisions.apply(probabilities),
+        rule=None if decisions is None else decisions.chosen,
+        label_set=None if sets is None else sets.apply(probabilities),
+        intervals={} if widths is None else widths.apply(probabilities),
         findings=findings,
         duration=facts.duration,
         sampling_rate=facts.sampling_rate,

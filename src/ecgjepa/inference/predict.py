@@ -14,7 +14,7 @@ from ecgjepa.errors import ModelFolderError, RecordError
 from ecgjepa.inference.batches import mean_outputs
 from ecgjepa.inference.inputs.arrays import records_of_array
 from ecgjepa.inference.inputs.named import usable_each, warn_of_errors
-from ecgjepa.inference.interpretation import Facts, in_one_line, interpret
+from ecgjepa.inference.interpretation import Facts, as_asked, facts_of, in_one_line, interpret
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
@@ -200,11 +200,8 @@ class Model(NamedTuple):
                 assert isinstance(found, RecordError), "whatever has windows has outputs"
                 yield file, found
             else:
-                logits, features = means
-                yield (
-                    file,
-                    interpret(file, found, logits, features, self.config, self.distribution),
-                )
+                told = interpret(file, found, *means, self.config, self.distribution)
+                yield file, told
 
     def _with_windows(
         self, usable: Iterable[tuple[str, Usable | RecordError]]
@@ -214,15 +211,7 @@ class Model(NamedTuple):
                 yield (file, found), None
             else:
                 windows, findings = windows_of(found.prepared, self.config)
-                source = found.source
-                facts = Facts(
-                    source.record_id,
-                    source.duration,
-                    source.sampling_rate,
-                    found.prepared.quality,
-                    findings,
-                )
-                yield (file, facts), windows
+                yield (file, facts_of(found, findings)), windows
 
     @torch.inference_mode()
     def _outputs(self, windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor, Tensor]:
@@ -233,17 +222,28 @@ class Model(NamedTuple):
         return self.classifier.head(tokens), means
 
 
-def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = True) -> Model:
+def load_model(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    calibrated: bool = True,
+    decision: str | None = None,
+) -> Model:
     """Load a classifier from its model folder, or from the folder of a probe or fine-tuning.
 
     Args:
         folder: Model folder, or folder of a probe or fine-tuning.
         device: ``auto``, ``cpu`` or ``cuda``.
         calibrated: Correct the probabilities as was fitted on the validation records; folders of
-            older versions hold no such correction.
+            older versions hold no such correction. Without it there are no decisions and no label
+            sets, for they are of corrected probabilities.
+        decision: Rule of the thresholds among those that the folder holds: ``best-f1``,
+            ``sensitivity``, ``specificity``, or in full, such as ``sensitivity=0.9``. By default
+            the one that the model was trained for.
 
     Raises:
         ModelFolderError: If it is damaged, or is an encoder without labels.
+        ConfigError: If it holds no thresholds of the rule.
 
     Example:
         >>> import ecgjepa
@@ -257,8 +257,7 @@ def load_model(folder: str | Path, *, device: str = "auto", calibrated: bool = T
     model, config = load_model_folder(path)
     if not isinstance(model, Classifier) or config.task is None:
         raise without_head(path)
-    if not calibrated:
-        config = config.model_copy(update={"calibration": None, "decisions": None})
+    config = as_asked(config, path, calibrated=calibrated, decision=decision)
     where = choose_device(device)
     return Model(model.to(where), config, where, load_distribution(path, config))
 

@@ -87,6 +87,30 @@ def fit_single_label_sets(
     return LabelSets("lac", coverage, np.array([threshold]))
 
 
+def fit_half_widths(
+    targets: Float[np.ndarray, "records labels"],
+    values: Float[np.ndarray, "records labels"],
+    *,
+    coverage: float = 0.9,
+) -> Float[np.ndarray, " labels"]:
+    """Return the half-width of an interval about each predicted value of a regression.
+
+    The share ``coverage`` of the true values of new records is in their intervals. A half-width is
+    infinite where there are too few records to promise that.
+
+    Args:
+        targets: True values of the calibration records.
+        values: Predicted values of the calibration records.
+        coverage: Share between 0 and 1.
+
+    Raises:
+        ScoreError: If ``coverage`` is not between 0 and 1, or a value is not a number.
+    """
+    residuals = np.abs(targets - values)
+    _check(residuals, coverage, "values")
+    return np.array([_quantile(column, coverage) for column in residuals.T])
+
+
 def measure_coverage(targets: Targets, sets: Sets) -> MeasuredCoverage:
     """Return how many of the true labels the sets hold, per label and in all, and their size."""
     positives = targets.sum(axis=0)
@@ -99,11 +123,11 @@ def measure_coverage(targets: Targets, sets: Sets) -> MeasuredCoverage:
     )
 
 
-def _check(probabilities: Scores, coverage: float) -> None:
+def _check(outputs: Scores, coverage: float, what: str = "probabilities") -> None:
     if not 0 < coverage < 1:
         raise ScoreError(f"coverage {coverage}: expected a share between 0 and 1, e.g. 0.9")
-    if not np.isfinite(probabilities).all():
-        raise ScoreError("some calibration probabilities are not finite")
+    if not np.isfinite(outputs).all():
+        raise ScoreError(f"some calibration {what} are not finite")
 
 
 def _quantile(scores: Float[np.ndarray, " records"], coverage: float) -> float:

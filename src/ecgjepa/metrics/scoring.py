@@ -24,18 +24,13 @@ from ecgjepa.metrics.classification import (
     single_label_scores,
     threshold_scores,
 )
-from ecgjepa.metrics.conformal import fit_label_sets, fit_single_label_sets, measure_coverage
 from ecgjepa.metrics.jackknife import left_out_scores
 from ecgjepa.metrics.thresholds import (
     SPECIFICITY,
     best_f1_thresholds,
-    fit_decisions,
     specificity_thresholds,
 )
 from ecgjepa.model.outputs import ClassificationKind
-
-# Share of true labels that the conformal label sets are to hold.
-COVERAGE = 0.9
 
 
 class Part(NamedTuple):
@@ -194,8 +189,7 @@ def calibrate(
     """Fit calibrations on the validation records and say what they do to the test records.
 
     Returns:
-        ``applied``: the configuration that a model folder gets; ``decisions``: thresholds of the
-        probabilities that it corrects, for the model folder too; ``test``: macro log-loss, Brier
+        ``applied``: the configuration that a model folder gets; ``test``: macro log-loss, Brier
         score and calibration error before and after each method; ``reliability``: curves over all
         labels together, before and after the applied one.
     """
@@ -213,43 +207,11 @@ def calibrate(
     }
     return {
         "applied": applied.model_dump(mode="json"),
-        "decisions": fit_decisions(
-            validation.targets, applied.apply(validation.probabilities), folds=folds
-        ).model_dump(mode="json"),
         "test": {name: _trust(part) for name, part in ({"before": test} | after).items()},
         "reliability": {
             "before": _curve(test),
             "after": _curve(after[applied.method]),
         },
-    }
-
-
-def label_sets(
-    validation: Part,
-    test: Part,
-    labels: tuple[str, ...],
-    kind: ClassificationKind,
-    bootstrap: PatientBootstrap,
-) -> dict[str, Any]:
-    """Fit conformal label sets on the validation records and measure them on the test records."""
-    if kind == "single-label":
-        fitted = fit_single_label_sets(*validation, coverage=COVERAGE)
-    else:
-        fitted = fit_label_sets(*validation, coverage=COVERAGE)
-    sets = fitted.predict(test.probabilities)
-    measured = measure_coverage(test.targets, sets)
-    held = np.stack([(test.targets & sets).sum(axis=1), test.targets.sum(axis=1)])
-    kept, wanted = held.astype(np.float64) @ bootstrap.weights
-    unbounded = np.broadcast_to(np.isneginf(fitted.thresholds), len(labels))
-    return {
-        "kind": fitted.kind,
-        "asked": COVERAGE,
-        "thresholds": fitted.thresholds.tolist(),
-        "in_every_set": np.array(labels)[unbounded].tolist(),
-        "measured": interval(measured.overall, kept / np.where(wanted > 0, wanted, np.nan)),
-        "per_label": dict(zip(labels, measured.per_label.tolist(), strict=True)),
-        "mean_size": measured.mean_size,
-        "share_empty": measured.share_empty,
     }
 
 

@@ -7,10 +7,12 @@ follow from one is left out by the rule of `ecgjepa.metrics.classification`.
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from ecgjepa.metrics.classification import Scores, Targets
-from ecgjepa.model.outputs import DecisionConfig
+from ecgjepa.metrics.classification import FEW_POSITIVES, Scores, Targets
+from ecgjepa.metrics.proportions import shares
+from ecgjepa.model.outputs import BEST_F1, DEFAULT_RULES, DecisionConfig, DecisionRule
+from ecgjepa.model.outputs import Thresholds as FittedThresholds
 
 SPECIFICITY = 0.9
 SENSITIVITY = 0.9
@@ -57,28 +59,95 @@ def sensitivity_thresholds(
 
 
 def fit_decisions(
-    targets: Targets, probabilities: Scores, *, folds: tuple[int, ...] = ()
+    targets: Targets,
+    probabilities: Scores,
+    labels: tuple[str, ...],
+    *,
+    rule: DecisionRule = BEST_F1,
+    folds: tuple[int, ...] = (),
 ) -> DecisionConfig:
-    """Fit the thresholds of a model on validation records.
+    """Fit the thresholds of a model, by three rules, on validation records.
+
+    A share of x records can only be told of 1 / (1 - x) and more: a label with fewer positive
+    records, or fewer than 10, gets no threshold by ``sensitivity=x``, nor one with so few negative
+    records by ``specificity=x``. The threshold of best F1 of such a label has a remark.
 
     Args:
         targets: Labels of the validation records.
         probabilities: Probabilities of the validation records on the scale that the model is used
             with, so after calibration.
+        labels: Names.
+        rule: Rule that predictions follow; it takes the place of the usual one of its kind.
         folds: Folds of the validation records, for the model folder.
     """
-
-    def known(thresholds: Thresholds) -> tuple[float | None, ...]:
-        return tuple(None if math.isnan(one) else one for one in thresholds.tolist())
-
+    rules = [rule if rule.kind == usual.kind else usual for usual in DEFAULT_RULES]
     return DecisionConfig(
-        best_f1=known(best_f1_thresholds(targets, probabilities)),
-        at_sensitivity=known(sensitivity_thresholds(targets, probabilities)),
-        at_specificity=known(specificity_thresholds(targets, probabilities)),
-        sensitivity=SENSITIVITY,
-        specificity=SPECIFICITY,
+        rules=tuple(_by_rule(targets, probabilities, labels, one) for one in rules),
+        chosen=str(rule),
         folds=folds,
     )
+
+
+def measure_decisions(
+    decisions: DecisionConfig,
+    targets: Targets,
+    probabilities: Scores,
+    patient_of: Int[np.ndarray, " records"],
+) -> DecisionConfig:
+    """Return the same thresholds with what they do on test records.
+
+    Args:
+        decisions: Thresholds, fitted on other records.
+        targets: Labels of the test records.
+        probabilities: Probabilities of the test records, on the scale of the thresholds.
+        patient_of: Number of each test record's patient, for the intervals.
+    """
+    rules = []
+    for one in decisions.rules:
+        values = np.array([math.nan if value is None else value for value in one.values])
+        called = probabilities >= values
+        known = np.broadcast_to(~np.isnan(values), called.shape)
+        parts = {
+            "sensitivity": (called & targets, targets & known),
+            "specificity": (~called & ~targets & known, ~targets & known),
+            "ppv": (called & targets, called),
+            "npv": (~called & ~targets & known, ~called & known),
+        }
+        measured = {name: tuple(shares(*part, patient_of)) for name, part in parts.items()}
+        rules.append(one.model_copy(update=measured))
+    return decisions.model_copy(update={"rules": tuple(rules)})
+
+
+def _by_rule(
+    targets: Targets, probabilities: Scores, labels: tuple[str, ...], rule: DecisionRule
+) -> FittedThresholds:
+    if rule.least is None:
+        values, least = best_f1_thresholds(targets, probabilities), FEW_POSITIVES
+    else:
+        fit = sensitivity_thresholds if rule.kind == "sensitivity" else specificity_thresholds
+        values = fit(targets, probabilities, rule.least)
+        least = max(FEW_POSITIVES, math.ceil(1 / (1 - rule.least) - 1e-9))
+    remarks = {}
+    for column, label in enumerate(labels):
+        few = _too_few(targets[:, column], rule, least)
+        if not few:
+            continue
+        if rule.least is not None:
+            values[column] = math.nan
+        remarks[label] = few
+    known = tuple(None if math.isnan(one) else one for one in values.tolist())
+    return FittedThresholds(rule=str(rule), values=known, remarks=remarks)
+
+
+def _too_few(positive: Bool[np.ndarray, " records"], rule: DecisionRule, least: int) -> str:
+    """Return of which validation records there are too few for a rule, or an empty text."""
+    counts = {"positive": int(positive.sum()), "negative": int((~positive).sum())}
+    needed = {"sensitivity": ("positive",), "specificity": ("negative",)}
+    for sign, count in counts.items():
+        enough = least if sign in needed.get(rule.kind, counts) else 1
+        if count < enough:
+            return f"{count} {sign} validation records, fewer than {enough}"
+    return ""
 
 
 def _at_sensitivity(positives: Float[np.ndarray, " positives"], sensitivity: float) -> float:

@@ -21,6 +21,7 @@ from ecgjepa.config import (
 from ecgjepa.config.networks import MOST_WINDOW_SAMPLES
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import read_versioned, replacing_folder, sha256_of_file, write_json, write_text
+from ecgjepa.model.answers import AnswersConfig, with_older_decisions
 from ecgjepa.model.distribution import (
     DISTRIBUTION_FILE,
     DistributionConfig,
@@ -34,12 +35,13 @@ from ecgjepa.model.facts import PretrainingFacts as PretrainingFacts
 from ecgjepa.model.facts import WindowConfig as WindowConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
-from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig, TaskConfig
+from ecgjepa.model.outputs import CalibrationConfig, TaskConfig, check_count
 from ecgjepa.model.weights import first_difference, load_finite, read_shapes, save_tensors
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
-FORMAT_VERSION = 1
+# 2: has ``answers``; 1 had at most ``decisions``, without test scores.
+FORMAT_VERSION, _READABLE_VERSIONS = 2, {1, 2}
 # Name of the model folder within the folder of a run, probe or fine-tuning.
 MODEL_FOLDER = "model"
 CONFIG_FILE = "config.json"
@@ -64,7 +66,8 @@ class ModelConfig(Section):
         window: How a record is cut.
         task: Meaning of the outputs, or None for an encoder alone.
         calibration: Correction of the probabilities, or None.
-        decisions: Thresholds of the corrected probabilities; None in folders of older versions.
+        answers: Thresholds, label sets and test scores; None for an encoder alone, and in folders
+            of version 1 that have no thresholds.
         distribution: Distribution of the training records' features, or None.
         pretraining: Origin of the encoder.
         training: Origin of the head: protocol, folds, selection.
@@ -80,7 +83,7 @@ class ModelConfig(Section):
     window: WindowConfig = WindowConfig()
     task: TaskConfig | None = None
     calibration: CalibrationConfig | None = None
-    decisions: DecisionConfig | None = None
+    answers: AnswersConfig | None = None
     distribution: DistributionConfig | None = None
     pretraining: PretrainingFacts
     training: dict[str, Any] = Field(default_factory=dict)
@@ -97,6 +100,11 @@ class ModelConfig(Section):
         place, found = folder / SEEN_FILE, self.model_copy()
         found._seen_file = place if self.pretraining.seen and place.is_file() else None
         return found
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older(cls, content: Any) -> Any:  # noqa: ANN401
+        return with_older_decisions(content)
 
     @field_validator("training")
     @classmethod
@@ -138,24 +146,17 @@ class ModelConfig(Section):
         return self
 
     def _check_outputs(self) -> None:
-        """Refuse a head, task and calibration that speak of different labels."""
-        labels = () if self.task is None else self.task.labels
-        if self.head is not None and self.task is not None:
-            _same_number("head.num_labels", self.head.num_labels, len(labels))
-        if self.decisions is not None:
-            _same_number("thresholds of decisions", len(self.decisions.best_f1), len(labels))
+        """Refuse a head, task, calibration and answers that speak of different labels."""
+        if self.task is None:
+            if self.calibration is not None or self.answers is not None:
+                raise ValueError("calibration and answers: there is no task that they belong to")
+            return
+        if self.head is not None:
+            check_count("head.num_labels", self.head.num_labels, len(self.task.labels))
         if self.calibration is not None:
-            _same_number("values of calibration.scale", len(self.calibration.scale), len(labels))
-            _same_number("values of calibration.shift", len(self.calibration.shift), len(labels))
-            if self.task is not None and self.calibration.kind != self.task.kind:
-                raise ValueError(
-                    f"calibration is of kind {self.calibration.kind}, but task of {self.task.kind}"
-                )
-
-
-def _same_number(what: str, found: int, labels: int) -> None:
-    if found != labels:
-        raise ValueError(f"{what}: found {found}, for {labels} labels of task")
+            self.calibration.check(self.task)
+        if self.answers is not None:
+            self.answers.check(self.task)
 
 
 def save_model(
@@ -218,7 +219,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         raise ModelFolderError(
             f"{path}: has {size:,} bytes; a model's has {_MOST_CONFIG_BYTES:,} at most"
         )
-    content, _ = read_versioned(path, {FORMAT_VERSION}, ModelFolderError)
+    content, _ = read_versioned(path, _READABLE_VERSIONS, ModelFolderError)
     try:
         return ModelConfig.model_validate(content).with_seen_file(folder)
     except ValidationError as error:

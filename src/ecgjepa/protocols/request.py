@@ -10,6 +10,7 @@ import torch
 from ecgjepa.errors import ConfigError
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Reading, check_head, check_layers
+from ecgjepa.model.outputs import BEST_F1, DecisionRule, parse_rule
 from ecgjepa.model.xresnet import check_network
 from ecgjepa.protocols.settings import (
     PROTOCOL_NAMES,
@@ -60,6 +61,7 @@ class ProtocolRequest:
         untrained: Whether the encoder is replaced by the identical one without pre-training.
         network: Name of the residual network of ``supervised``.
         probe: For ``finetune-after-probe``, the probe whose head it starts from.
+        decision: Rule of the thresholds that the classifier's predictions follow.
     """
 
     protocol: Protocol
@@ -71,6 +73,7 @@ class ProtocolRequest:
     untrained: bool = False
     network: str = DEFAULT_NETWORK
     probe: "ProtocolRequest | None" = None
+    decision: DecisionRule = BEST_F1
 
     def check_encoder(self, config: ModelConfig) -> None:
         """Refuse an encoder without the layers, or without the register token, that are needed.
@@ -118,6 +121,8 @@ class ProtocolRequest:
             "layers": self.layers,
             **({} if self.reading == "paper" else {"reading": self.reading}),
         }
+        if self.decision != BEST_F1:  # requests from before there were rules are of that one
+            asked["decision"] = str(self.decision)
         if self.probe is not None and self.probe.overrides:
             asked["probe_overrides"] = self.probe.overrides
         return asked
@@ -144,6 +149,7 @@ def request_protocol(
     untrained: bool = False,
     network: str = DEFAULT_NETWORK,
     probe_overrides: Sequence[str] = (),
+    decision: str = str(BEST_F1),
 ) -> ProtocolRequest:
     """Return a request for a protocol, checked as far as it can be without an encoder.
 
@@ -157,9 +163,10 @@ def request_protocol(
         untrained: See `ProtocolRequest`.
         network: For ``supervised``, one of `ecgjepa.model.xresnet.NETWORKS`.
         probe_overrides: ``key=value`` items of the probe before ``finetune-after-probe``.
+        decision: Rule of the thresholds, see `ecgjepa.model.outputs.parse_rule`.
 
     Raises:
-        ConfigError: If the protocol, a setting or the network is unknown or not usable.
+        ConfigError: If the protocol, a setting, the network or the rule is unknown or not usable.
     """
     check_protocol(protocol, PROTOCOL_NAMES)
     _check_reading(reading, layers)
@@ -196,6 +203,7 @@ def request_protocol(
         untrained=untrained or protocol == "scratch",
         network=network,
         probe=probe,
+        decision=parse_rule(decision),
     )
 
 
