@@ -195,13 +195,14 @@ class Model(NamedTuple):
     ) -> Iterator[tuple[str, Prediction | RecordError]]:
         """Yield the prediction of each record, or why there is none."""
         records, count = self._with_windows(usable), chunk_size(self.device)
+        known = self.config, self.distribution
         for (file, found), means in mean_outputs(records, self._outputs, count):
             if isinstance(found, RecordError) or means is None:
                 assert isinstance(found, RecordError), "whatever has windows has outputs"
                 yield file, found
             else:
-                told = interpret(file, found, *means, self.config, self.distribution)
-                yield file, told
+                logits, features = means
+                yield file, interpret(file, found, logits, features, *known)
 
     def _with_windows(
         self, usable: Iterable[tuple[str, Usable | RecordError]]
