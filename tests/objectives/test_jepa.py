@@ -5,10 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ecgjepa.config import EncoderConfig, MaskConfig, PredictorConfig
+from ecgjepa.config import EncoderConfig, JepaConfig, MaskConfig, PredictorConfig, load_preset
+from ecgjepa.errors import ConfigError
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.positions import token_index
-from ecgjepa.objectives.networks.jepa import Jepa
+from ecgjepa.objectives.build import objective_of
+from ecgjepa.objectives.networks.jepa import Jepa, variance_and_covariance
 from ecgjepa.sampling.masking import sample_masks
 
 ENCODER = EncoderConfig(patch_size=5, dim=16, depth=2, num_heads=4)
@@ -152,3 +154,68 @@ def test_masked_stretches_are_predicted_in_all_leads_from_the_leads_that_stay(po
     wanted = torch.stack([wanted[row, target_index[row]].flatten(0, 1) for row in range(4)])
     predicted = jepa.predictor(output.context, context_tokens, target_tokens, num_tokens=240)
     torch.testing.assert_close(output.loss, (predicted - wanted).abs().mean())
+
+
+def by_hand(jepa, signal, context_index, target_index):
+    """Return predictions at both kinds of positions, and the last blocks' averaged outputs."""
+    outputs = []
+    hooks = [
+        block.register_forward_hook(lambda _module, _inputs, found: outputs.append(found))
+        for block in jepa.target_encoder.blocks
+    ]
+    jepa.target_encoder(signal)
+    for hook in hooks:
+        hook.remove()
+    target = sum(F.layer_norm(found, (16,)) for found in outputs)[:, 1:] / len(outputs)
+    context = jepa.context_encoder(signal, context_index)[:, 1:]
+    predicted = jepa.predictor(context, context_index, target_index, with_context=True)
+    return target, context, predicted.split([context.shape[1], target_index.shape[1]], dim=1)
+
+
+def test_targets_can_be_averaged_over_blocks():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR, JepaConfig(target_layers=2))
+    inputs = batch()
+    target, _, (_, hidden) = by_hand(jepa, *inputs)
+    output = jepa(*inputs)
+    torch.testing.assert_close(output.target, target)
+    wanted = gather_tokens(target, inputs[2])
+    torch.testing.assert_close(output.loss, (hidden - wanted).abs().mean())
+
+
+def test_visible_patches_can_be_predicted_too():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR, JepaConfig(target_layers=2, visible_loss=0.25))
+    inputs = batch()
+    target, _, (visible, hidden) = by_hand(jepa, *inputs)
+    at_hidden = (hidden - gather_tokens(target, inputs[2])).abs().mean()
+    at_visible = (visible - gather_tokens(target, inputs[1])).abs().mean()
+    output = jepa(*inputs)
+    torch.testing.assert_close(output.loss, at_hidden + 0.25 * at_visible)
+    torch.testing.assert_close(output.prediction_loss, at_hidden)
+
+
+def test_records_can_be_kept_apart():
+    torch.manual_seed(0)
+    jepa = Jepa(ENCODER, PREDICTOR, JepaConfig(variance=2.0, covariance=3.0))
+    inputs = batch(size=6)
+    output = jepa(*inputs)
+    records = output.context.mean(dim=1).double().numpy()
+    covariance = np.cov(records.T)
+    shortfall = np.maximum(0, 1 - np.sqrt(np.diag(covariance) + 1e-4)).mean()
+    others = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
+    expected = float(output.prediction_loss) + 2 * shortfall + 3 * others / 16
+    assert float(output.loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_terms_of_records_are_0_where_they_are_as_wished():
+    basis = torch.cat((torch.eye(4), -torch.eye(4))) * 2
+    variance, covariance = variance_and_covariance(basis)
+    assert (float(variance), float(covariance)) == (0, 0)
+    collapsed, _ = variance_and_covariance(torch.ones(8, 4))
+    assert float(collapsed) == pytest.approx(0.99)
+
+
+def test_more_target_layers_than_there_are_is_refused():
+    with pytest.raises(ConfigError, match="target_layers 5: the encoder has 4 blocks"):
+        objective_of(load_preset("tiny", ["jepa.target_layers=5"])).check()

@@ -18,6 +18,7 @@ from ecgjepa.config.networks import DataConfig, EncoderConfig, MaskConfig, Predi
 from ecgjepa.config.objectives import (
     AugmentConfig,
     ByolConfig,
+    JepaConfig,
     MaeConfig,
     SimclrConfig,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "ByolConfig",
     "DataConfig",
     "EncoderConfig",
+    "JepaConfig",
     "Loss",
     "MaeConfig",
     "MaskConfig",

@@ -1,4 +1,4 @@
-"""Settings of the objectives that JEPA is compared with."""
+"""Settings of single objectives: what JEPA can do beyond the paper, and its rivals."""
 
 from typing import Literal
 
@@ -27,6 +27,27 @@ class AugmentConfig(Section):
     noise: float = Field(0.1, ge=0)
     max_scale: float = Field(1.5, ge=1)
     lead_mask: float = Field(0.2, ge=0, lt=1)
+
+
+class JepaConfig(Section):
+    """What JEPA can do beyond the paper; by default nothing of it (docs/decisions/0035).
+
+    Attributes:
+        target_layers: Last blocks of the target encoder whose outputs, each normalised without
+            parameters, are averaged into the targets, as in data2vec
+            (https://arxiv.org/abs/2202.03555); 1 for the encoder's output, as in the paper.
+        visible_loss: Weight of the loss of the features at visible patches, relative to that at
+            hidden ones, as in V-JEPA 2.1 (https://arxiv.org/abs/2603.14482); the paper has 0.
+        variance: Weight of the variance term of VICReg (https://arxiv.org/abs/2105.04906) on the
+            context encoder's mean features of the records, as in C-JEPA
+            (https://arxiv.org/abs/2410.19560); the paper has 0.
+        covariance: Weight of the covariance term of VICReg, likewise; the paper has 0.
+    """
+
+    target_layers: int = Field(1, ge=1)
+    visible_loss: float = Field(0.0, ge=0)
+    variance: float = Field(0.0, ge=0)
+    covariance: float = Field(0.0, ge=0)
 
 
 class SimclrConfig(Section):

@@ -12,6 +12,7 @@ from ecgjepa.config.networks import (
 from ecgjepa.config.objectives import (
     AugmentConfig,
     ByolConfig,
+    JepaConfig,
     MaeConfig,
     SimclrConfig,
 )
@@ -22,9 +23,10 @@ from ecgjepa.config.training import OnlineProbeConfig, TrainConfig
 class PretrainConfig(Section):
     """A whole pre-training run.
 
-    ``mask`` and ``predictor`` are JEPA's, ``augment`` is SimCLR's and BYOL's, ``simclr``, ``byol``
-    and ``mae`` are what their names say; the objective decides which of them are used. Which
-    objectives there are, and which settings suit them, `ecgjepa.objectives.build` knows.
+    ``mask``, ``predictor`` and ``jepa`` are JEPA's, ``augment`` is SimCLR's and BYOL's,
+    ``simclr``, ``byol`` and ``mae`` are what their names say; the objective decides which of them
+    are used. Which objectives there are, and which settings suit them,
+    `ecgjepa.objectives.build` knows.
     """
 
     objective: str = Field("jepa", max_length=64)
@@ -35,6 +37,7 @@ class PretrainConfig(Section):
     train: TrainConfig
     probe: OnlineProbeConfig = OnlineProbeConfig()
     augment: AugmentConfig = AugmentConfig()
+    jepa: JepaConfig = JepaConfig()
     simclr: SimclrConfig = SimclrConfig()
     byol: ByolConfig = ByolConfig()
     mae: MaeConfig = MaeConfig()

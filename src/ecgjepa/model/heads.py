@@ -170,6 +170,8 @@ def outputs_of_layers(
     signal: Float[Tensor, "batch leads samples"],
     layers: tuple[int, ...],
     leads: Int64[Tensor, "#batch chosen"] | None = None,
+    *,
+    normalised: bool = True,
 ) -> list[Float[Tensor, "batch tokens dim"]]:
     """Return some blocks' outputs, each after the encoder's last normalisation.
 
@@ -177,6 +179,8 @@ def outputs_of_layers(
         encoder: Encoder.
         signal: Normalised amplitudes.
         layers: Blocks, counted from 1; see `check_layers`.
+        normalised: Whether they pass through the encoder's last norm, or are as the blocks gave
+            them.
         leads: See `ecgjepa.model.encoders.encoder.Encoder.forward`.
     """
     found: dict[int, Tensor] = {}
@@ -191,7 +195,8 @@ def outputs_of_layers(
     finally:
         for hook in hooks:
             hook.remove()
-    return [encoder.norm(found[number]) for number in layers]
+    outputs = [found[number] for number in layers]
+    return [encoder.norm(output) for output in outputs] if normalised else outputs
 
 
 def check_layers(layers: tuple[int, ...], depth: int) -> None:

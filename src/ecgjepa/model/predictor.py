@@ -38,7 +38,8 @@ class Predictor(nn.Module):
         target_index: Int64[Tensor, "batch target"],
         *,
         num_tokens: int | None = None,
-    ) -> Float[Tensor, "batch target dim"]:
+        with_context: bool = False,
+    ) -> Float[Tensor, "batch predicted dim"]:
         """Predict the target encoder's features at ``target_index``.
 
         Args:
@@ -46,6 +47,7 @@ class Predictor(nn.Module):
             context_index: Their positions.
             target_index: Positions to predict.
             num_tokens: How many there are in all; by default these.
+            with_context: Whether features at ``context_index`` are predicted too; they come first.
         """
         num_tokens = num_tokens or context_index.shape[1] + target_index.shape[1]
         positions = self.positions(num_tokens).expand(context.shape[0], -1, -1)
@@ -57,5 +59,5 @@ class Predictor(nn.Module):
         tokens = torch.cat((visible, masked.to(visible.dtype)), dim=1)
         for block in self.blocks:
             tokens = block(tokens, rotation)
-        predicted = self.norm(tokens[:, -target_index.shape[1] :])
-        return self.proj(predicted)
+        wanted = tokens if with_context else tokens[:, -target_index.shape[1] :]
+        return self.proj(self.norm(wanted))

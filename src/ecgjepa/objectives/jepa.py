@@ -63,6 +63,9 @@ class JepaObjective(Objective):
             check_mask_size(self.config.mask, self.config.num_patches)
         except ValueError as error:
             raise ConfigError(f"mask: {error}") from None
+        layers, depth = self.config.jepa.target_layers, self.config.encoder.depth
+        if layers > depth:
+            raise ConfigError(f"jepa.target_layers {layers}: the encoder has {depth} blocks")
 
     def draw(self, seed: int, step: int, part: int, *, size: int) -> "tuple[Tensor, ...]":
         """Return the tokens that the context encoder sees, and those to predict."""
@@ -78,6 +81,7 @@ class JepaObjective(Objective):
         return Jepa(
             self.config.encoder,
             self.config.predictor,
+            self.config.jepa,
             normalise_targets=train.normalise_targets,
             loss=train.loss,
         )
@@ -167,7 +171,8 @@ class JepaObjective(Objective):
         hidden = (config.num_patches - visible) * encoder.tokens_per_patch
         tokens = context + hidden  # of the predictor
         embedding = embedding_flops(config)
-        projections = 2 * encoder.dim * predictor.dim * tokens  # visible in, masked out
+        answered = context + hidden if config.jepa.visible_loss else hidden
+        projections = 2 * encoder.dim * predictor.dim * (context + answered)
         return Flops(
             # A backward pass is two products for each of the forward pass; the signal has no
             # gradient.

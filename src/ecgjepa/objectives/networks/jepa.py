@@ -14,16 +14,21 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ecgjepa.config import EncoderConfig, Loss, PredictorConfig
+from ecgjepa.config import EncoderConfig, JepaConfig, Loss, PredictorConfig
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.heads import outputs_of_layers
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.predictor import Predictor
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
+from ecgjepa.objectives.networks.views import gather_records
 
 # Of predicted and wanted features, averaged; smooth L1 turns from square to line at an error of 1.
 LOSSES = {"l1": F.l1_loss, "smooth-l1": F.smooth_l1_loss, "l2": F.mse_loss}
+
+
+_PAPER = JepaConfig()
 
 
 class JepaOutput(NamedTuple):
@@ -31,7 +36,9 @@ class JepaOutput(NamedTuple):
 
     Attributes:
         loss: Value that is minimised.
-        target: Features of the target encoder, of all patches.
+        prediction_loss: Loss of the hidden patches' features alone.
+        target: Targets of all patches: the target encoder's features, or an average over its last
+            blocks.
         context: Features of the context encoder, of the patches it saw.
         context_index: Positions of the patches that the context encoder saw.
         target_index: Positions of the patches that were predicted.
@@ -40,6 +47,7 @@ class JepaOutput(NamedTuple):
     """
 
     loss: Float[Tensor, ""]
+    prediction_loss: Float[Tensor, ""]
     target: Float[Tensor, "batch patches dim"]
     context: Float[Tensor, "batch context dim"]
     context_index: Int64[Tensor, "batch context"]
@@ -66,7 +74,7 @@ class JepaOutput(NamedTuple):
             "effective_rank": target.effective_rank,
             "context_spread": context.spread,
             "context_effective_rank": context.effective_rank,
-            "loss_to_mean": float(mean(self.loss.detach()) / baseline),
+            "loss_to_mean": float(mean(self.prediction_loss) / baseline),
         }
 
     def _loss_of_mean(self, mean: MeanOverProcesses) -> Float[Tensor, ""]:
@@ -85,6 +93,7 @@ class Jepa(ObjectiveNetworks):
     Args:
         encoder: Architecture of both encoders.
         predictor: Architecture of the predictor.
+        config: What differs from the paper; nothing by default.
         normalise_targets: Layer norm without parameters on the targets (I-JEPA); off in the paper.
         loss: Measure of the distance from predicted to wanted features; ``l1`` in the paper.
     """
@@ -93,6 +102,7 @@ class Jepa(ObjectiveNetworks):
         self,
         encoder: EncoderConfig,
         predictor: PredictorConfig,
+        config: JepaConfig = _PAPER,
         *,
         normalise_targets: bool = False,
         loss: Loss = "l1",
@@ -101,6 +111,7 @@ class Jepa(ObjectiveNetworks):
         self.context_encoder = build_encoder(encoder)
         self.predictor = Predictor(predictor, encoder)
         self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        self.config = config
         self.normalise_targets = normalise_targets
         self.loss_name: Loss = loss
 
@@ -112,15 +123,29 @@ class Jepa(ObjectiveNetworks):
     ) -> JepaOutput:
         """Return the loss of the predicted features: by default their mean absolute error."""
         num_registers = self.context_encoder.config.num_registers
-        with torch.no_grad():
-            target = self.target_encoder(signal)[:, num_registers:].float()
-            wanted = gather_tokens(target, target_index)
-            if self.normalise_targets:
-                wanted = F.layer_norm(wanted, wanted.shape[-1:])
+        target = self._targets(signal)
         context = self.context_encoder(signal, context_index)[:, num_registers:]
-        predicted = self.predictor(context, context_index, target_index, num_tokens=target.shape[1])
+        with_context = self.config.visible_loss > 0
+        predicted = self.predictor(
+            context,
+            context_index,
+            target_index,
+            num_tokens=target.shape[1],
+            with_context=with_context,
+        ).float()
+        seen = context.shape[1] if with_context else 0
+        prediction_loss = self._distance(predicted[:, seen:], target, target_index)
+        loss = prediction_loss
+        if with_context:
+            at_visible = self._distance(predicted[:, :seen], target, context_index)
+            loss = loss + self.config.visible_loss * at_visible
+        if self.config.variance or self.config.covariance:
+            records = gather_records(context.float().mean(dim=1))
+            variance, covariance = variance_and_covariance(records)
+            loss = loss + self.config.variance * variance + self.config.covariance * covariance
         return JepaOutput(
-            LOSSES[self.loss_name](predicted.float(), wanted),
+            loss,
+            prediction_loss.detach(),
             target,
             context.detach(),
             context_index,
@@ -128,6 +153,33 @@ class Jepa(ObjectiveNetworks):
             self.loss_name,
             self.normalise_targets,
         )
+
+    @torch.no_grad()
+    def _targets(
+        self, signal: Float[Tensor, "batch leads samples"]
+    ) -> Float[Tensor, "batch patches dim"]:
+        """Return the targets of all patches, before `normalise_targets`."""
+        encoder, count = self.target_encoder, self.config.target_layers
+        num_registers = encoder.config.num_registers
+        if count == 1:
+            return encoder(signal)[:, num_registers:].float()
+        depth = len(encoder.blocks)
+        blocks = tuple(range(depth - count + 1, depth + 1))
+        outputs = outputs_of_layers(encoder, signal, blocks, normalised=False)
+        normal = [F.layer_norm(found.float(), found.shape[-1:]) for found in outputs]
+        return torch.stack(normal).mean(dim=0)[:, num_registers:]
+
+    def _distance(
+        self,
+        predicted: Float[Tensor, "batch chosen dim"],
+        target: Float[Tensor, "batch patches dim"],
+        index: Int64[Tensor, "batch chosen"],
+    ) -> Float[Tensor, ""]:
+        """Return the loss of predicted features at some positions."""
+        wanted = gather_tokens(target, index)
+        if self.normalise_targets:
+            wanted = F.layer_norm(wanted, wanted.shape[-1:])
+        return LOSSES[self.loss_name](predicted, wanted)
 
     @property
     def encoder_to_keep(self) -> Encoder:
@@ -142,3 +194,18 @@ class Jepa(ObjectiveNetworks):
         )
         for target, context in pairs:
             target.lerp_(context, 1.0 - momentum)
+
+
+def variance_and_covariance(
+    records: Float[Tensor, "records dim"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return VICReg's two terms (https://arxiv.org/abs/2105.04906, section 4.1).
+
+    The first is the mean shortfall of each dimension's standard deviation below 1, the second the
+    mean per dimension of the squared covariances with the others; both use sample variances.
+    """
+    centred = records - records.mean(dim=0)
+    deviation = (centred.square().sum(dim=0) / (len(records) - 1) + 1e-4).sqrt()
+    covariance = centred.T @ centred / (len(records) - 1)
+    others = covariance.square().sum() - covariance.diagonal().square().sum()
+    return F.relu(1 - deviation).mean(), others / records.shape[1]
