@@ -15,7 +15,8 @@ import ecgjepa
 from ecgjepa.cli import main
 from ecgjepa.errors import OutputError, RecordFormatError
 from ecgjepa.inference.outputs import parts
-from ecgjepa.inference.outputs.parts import Written, parts_folder, summary_file
+from ecgjepa.inference.outputs.parts import parts_folder, summary_file
+from ecgjepa.inference.outputs.written import Written
 from ecgjepa.locks import holding
 
 NUM_FILES = 30

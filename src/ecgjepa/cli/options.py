@@ -100,6 +100,11 @@ class WorkerOptions:
         typer.Option("--scheduler", metavar="ADDRESS", help="Of Dask, e.g. tcp://node:8786."),
     ] = None
 
+    @property
+    def are_given(self) -> bool:
+        """Whether any of the options was given."""
+        return (self.workers, self.backend, self.scheduler) != (None, None, None)
+
     def engaged(self) -> AbstractContextManager[None]:
         """Return a context in which these workers do what is done in pieces.
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
-from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption
+from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption, WorkerOptions
+from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
 from ecgjepa.terminal.results import print_prediction
 from ecgjepa.terminal.screen import ProgressBar, as_folds, print_json, print_json_list
@@ -18,7 +19,7 @@ from ecgjepa.terminal.screen import ProgressBar, as_folds, print_json, print_jso
 if TYPE_CHECKING:
     from ecgjepa.inference.encoding import Layer
     from ecgjepa.inference.inputs.named import Inputs
-    from ecgjepa.inference.outputs.parts import Written
+    from ecgjepa.inference.outputs.written import Written
     from ecgjepa.model.folder import ModelConfig
     from ecgjepa.signals.acceptance import OnBad
 
@@ -55,7 +56,9 @@ OverwriteOption = Annotated[
 
 
 @app.command()
+@sharing(WorkerOptions, last=True)
 def predict(
+    shared: WorkerOptions,
     model: ModelOption,
     inputs: InputsArgument = None,
     lists: ListOption = None,
@@ -80,11 +83,13 @@ def predict(
     chosen = _on_bad(on_bad)
     found = _find(inputs, lists, out)
     if out is None:
+        if shared.are_given:
+            raise typer.BadParameter("--workers, --backend and --scheduler need --out")
         _print_predictions(model, found, chosen, describe, device, top, as_json)
         return
     from ecgjepa.inference.outputs.predicting import predict_table
 
-    with _resumable(out), ProgressBar("predicting", "record") as bar:
+    with shared.engaged(), _resumable(out), ProgressBar("predicting", "record") as bar:
         written = predict_table(
             found,
             model,
@@ -94,13 +99,16 @@ def predict(
             device=device,
             restart=restart,
             overwrite=overwrite,
+            workers=shared.workers,
             progress=bar,
         )
     _tell(written, "predicted", as_json)
 
 
 @app.command()
+@sharing(WorkerOptions, last=True)
 def embed(
+    shared: WorkerOptions,
     model: ModelOption,
     out: Annotated[
         Path,
@@ -135,7 +143,7 @@ def embed(
     from ecgjepa.inference.encoding import POOLS
     from ecgjepa.inference.outputs.embedding import DATA_TYPES, embed_table
 
-    with _resumable(out), ProgressBar("encoding", "record") as bar:
+    with shared.engaged(), _resumable(out), ProgressBar("encoding", "record") as bar:
         written = embed_table(
             _find(inputs, lists, out),
             model,
@@ -149,6 +157,7 @@ def embed(
             device=device,
             restart=restart,
             overwrite=overwrite,
+            workers=shared.workers,
             progress=bar,
         )
     _tell(written, "encoded", as_json)

@@ -3,14 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-import joblib
-import torch
 
 from ecgjepa.comparing.cells import (
     Cell,
@@ -24,7 +21,7 @@ from ecgjepa.comparing.cells import (
 from ecgjepa.comparing.plan import ComparisonPlan
 from ecgjepa.engine.pieces import Workforce, choose_workforce, do_pieces
 from ecgjepa.locks import holding
-from ecgjepa.model.compute import choose_device
+from ecgjepa.model.compute import choose_device, computing_with
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.tasks.cohort import Cohort
@@ -129,20 +126,19 @@ def _hand_out(
 ) -> None:
     """Have the pieces done that are not done yet."""
     missing = [n for n, piece in enumerate(pieces) if not piece.is_done(comparison.out)]
-    threads = max(1, joblib.cpu_count() // workforce.at_once) if workforce.at_once else 1
 
     def tell(number: int) -> None:
         logger.info("%s is done: %s", noun, pieces[number].folder)
 
     do_pieces(
-        partial(_do_piece, comparison=comparison, threads=threads),
+        partial(_do_piece, comparison=comparison, threads=workforce.threads),
         missing,
         lambda number: pieces[number],
         at_once=workforce.at_once,
         is_done=lambda number: pieces[number].is_done(comparison.out),
         finished=tell,
         noun=noun,
-        threads=threads,
+        threads=workforce.threads,
     )
 
 
@@ -150,19 +146,9 @@ def _do_piece(piece: Run | Cell, comparison: Comparison, threads: int) -> None:
     """Do a piece in a worker, or wait until whoever is at work on it has done it."""
     with (
         _one_at_a_time,
-        _computing_with(threads),
+        computing_with(threads),
         holding(comparison.lock_of(piece), wait=True),
         ExitStack() as until_done,
     ):
         if not piece.is_done(comparison.out):
             comparison.do(piece, {}, until_done)
-
-
-@contextmanager
-def _computing_with(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

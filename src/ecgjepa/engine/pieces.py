@@ -44,6 +44,11 @@ class Workforce(NamedTuple):
     at_once: int | None
     is_here: bool
 
+    @property
+    def threads(self) -> int:
+        """Threads for each piece that takes long: its share of this machine, one on a cluster."""
+        return 1 if self.at_once is None else max(1, joblib.cpu_count() // self.at_once)
+
 
 def choose_workforce(asked: int | None, pieces: int, worthwhile: int) -> Workforce:
     """Return who works: what was asked for, what joblib is set to, or what is worth its while.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ecgjepa.terminal.screen import as_records, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
-    from ecgjepa.inference.outputs.parts import Written
+    from ecgjepa.inference.outputs.written import Written
 
 
 def written_as_json(written: "Written") -> dict[str, Any]:

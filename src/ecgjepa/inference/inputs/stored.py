@@ -43,9 +43,22 @@ class StoredRecords:
         path: Folder of the store.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Remember where the store is; it is opened when its records are asked for."""
+    def __init__(self, path: Path, names: list[str] | None = None, offset: int = 0) -> None:
+        """Remember where the store is; it is opened when its records are asked for.
+
+        Args:
+            path: Folder of the store.
+            names: Some of its records, one after the other; None for all.
+            offset: Records before these.
+        """
         self.path = path
+        self._offset = offset
+        if names is not None:
+            self.names = names
+
+    def part(self, first: int, stop: int) -> "StoredRecords":
+        """Return some of the records, from one to before another."""
+        return StoredRecords(self.path, self.names[first:stop], self._offset + first)
 
     @cached_property
     def names(self) -> list[str]:
@@ -76,8 +89,7 @@ class StoredRecords:
 
     def _records(self, store: "Store", first: int) -> Iterator[tuple[str, Record]]:
         noted = store.table()["issues"].tolist()
-        for row in range(first, len(store)):
-            name = self.names[row]
+        for row, name in enumerate(self.names[first:], start=self._offset + first):
             yield name, _record(name, store, row, list(noted[row]))
 
 

@@ -1,9 +1,9 @@
 """`embed_table`: whatever a user names in, features of any number of records out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -11,17 +11,18 @@ from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
 from ecgjepa.inference.inputs.named import Inputs
 from ecgjepa.inference.outputs.arrays import SUFFIXES, Layout, merge, write_part
-from ecgjepa.inference.outputs.parts import Failure, Parts, Written, own_files, writing
+from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
     Progress,
     as_inputs,
     check_suffix,
-    counted,
     describe_request,
     hash_of_description,
     in_parts,
 )
+from ecgjepa.inference.outputs.working import Making, make_parts, telling
+from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.model.folder import find_model
 from ecgjepa.signals.acceptance import OnBad, Usable
 
@@ -45,6 +46,7 @@ def embed_table(
     restart: bool = False,
     overwrite: bool = False,
     part_inputs: int = PART_INPUTS,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Written:
     """Write an encoder's features of every record; a killed run resumes.
@@ -68,6 +70,7 @@ def embed_table(
         restart: Give up what a killed run of another request has left.
         overwrite: Replace a finished output of another request.
         part_inputs: Records of a part, at most.
+        workers: See `ecgjepa.predict_table`.
         progress: Called with the number of records that are done, and of all.
 
     Returns:
@@ -103,18 +106,19 @@ def embed_table(
         description=hash_of_description(description),
     )
     layout = _layout(loaded, dtype)
+    options = _Options(dtype, on_bad, description)
     with writing(out, request, restart=restart, overwrite=overwrite) as parts:
         if isinstance(parts, Written):
             return parts
-        usable = found.usable(
-            loaded.config.preprocessing,
-            first=parts.done,
-            leads=leads,
-            on_bad=on_bad,
-            description=description,
+        make_parts(
+            _Encoder(find_model(model), request["model_sha256"], wanted, device, options).make,
+            found,
+            parts,
+            part_inputs=part_inputs,
+            workers=workers,
+            progress=progress,
         )
-        rows = counted(_encoded(loaded, usable, on_bad), parts.done, request, progress)
-        _write(rows, parts, layout, part_inputs)
+        _loaded.cache_clear()
         return parts.finish(partial(merge, out=out, layout=layout), found.notices)
 
 
@@ -132,18 +136,52 @@ def _encoded(
         yield file, each
 
 
-def _write(
-    rows: Iterable[tuple[str, Encoded | RecordError]], parts: Parts, layout: Layout, most: int
-) -> None:
-    for some in in_parts(rows, _num_bytes, most):
-        good = [(file, each) for file, each in some if not isinstance(each, RecordError)]
-        failures = [
-            Failure(file, each.reason, str(each))
-            for file, each in some
-            if isinstance(each, RecordError)
-        ]
-        num_rows = sum(len(each.values) for _, each in good)
-        parts.add(len(some), num_rows, failures, partial(write_part, good, layout))
+class _Options(NamedTuple):
+    """What is done with what an encoder returns, and with what it cannot encode."""
+
+    dtype: DataType
+    on_bad: OnBad
+    description: str | Path | None
+
+
+class _Encoder(NamedTuple):
+    """Makes parts of a table of features."""
+
+    model: Path
+    sha256: str
+    wanted: Wanted
+    device: str
+    options: _Options
+
+    def make(self, inputs: Inputs, how: Making) -> None:
+        """Encode some records."""
+        loaded = _loaded(self.model, self.sha256, self.wanted, self.device)
+        on_bad = self.options.on_bad
+        usable = inputs.usable(
+            loaded.config.preprocessing,
+            leads=self.wanted.leads,
+            on_bad=on_bad,
+            description=self.options.description,
+        )
+        rows = telling(_encoded(loaded, usable, on_bad), how.tell)
+        layout, first = _layout(loaded, self.options.dtype), how.first
+        for some in in_parts(rows, _num_bytes, how.most, how.seconds):
+            good = [(file, each) for file, each in some if not isinstance(each, RecordError)]
+            failures = [
+                Failure(file, each.reason, str(each))
+                for file, each in some
+                if isinstance(each, RecordError)
+            ]
+            num_rows = sum(len(each.values) for _, each in good)
+            write = partial(write_part, good, layout)
+            how.parts.add(first, len(some), num_rows, failures, write)
+            first += len(some)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, sha256: str, wanted: Wanted, device: str) -> LoadedEncoder:
+    """Return an encoder; a worker loads it once, and again when its folder holds another."""
+    return load_encoder(folder, wanted, device=device)
 
 
 def _num_bytes(row: tuple[str, Encoded | RecordError]) -> int:

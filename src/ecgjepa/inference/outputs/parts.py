@@ -2,16 +2,15 @@
 
 ``table.csv.parts/`` says in ``request.json`` what it is for, and holds a folder for each part:
 ``part-000000000-000000512`` is of the first 512 inputs. A part appears whole or not at all, so a
-killed run resumes behind the last one. ``table.csv.summary.json`` says what a finished table is of.
+killed run resumes with those that are missing; workers write them in any order.
+``table.csv.summary.json`` says what a finished table is of.
 """
 
 import json
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +25,7 @@ from ecgjepa.files import (
     temporary_name,
     write_json,
 )
+from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.locks import LOCK_FILE, working_in
 from ecgjepa.version import __version__
 
@@ -39,99 +39,95 @@ Write = Callable[[Path], None]
 Merge = Callable[[IO[bytes], list[Path]], None]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An input without a result.
-
-    Attributes:
-        file: Its name.
-        reason: A short code, for counting.
-        error: Why it could not be used.
-    """
-
-    file: str
-    reason: str
-    error: str
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a finished output holds.
-
-    Attributes:
-        path: The output.
-        num_inputs: Inputs that were named.
-        num_rows: Rows of the output.
-        failures: Inputs without a result, in their order.
-        notices: What was found among the inputs and is not a record.
-        num_resumed: Inputs that an earlier run had finished.
-    """
-
-    path: Path
-    num_inputs: int
-    num_rows: int
-    failures: tuple[Failure, ...] = ()
-    notices: tuple[str, ...] = ()
-    num_resumed: int = field(default=0, compare=False)
-
-    @property
-    def num_used(self) -> int:
-        """Inputs with a result."""
-        return self.num_inputs - len(self.failures)
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of inputs without a result, by reason, the commonest first."""
-        return dict(Counter(failure.reason for failure in self.failures).most_common())
-
-
 class Parts:
     """The parts of an output that is being written; `writing` makes one.
 
     Attributes:
         out: The output.
-        done: Inputs whose rows are in a part: the first of all.
-        num_resumed: Of these, those of an earlier run.
+        request: What the output is of.
+        num_resumed: Inputs whose rows are in a part of an earlier run.
     """
 
     def __init__(self, out: Path, request: Mapping[str, Any]) -> None:
         """Find the parts of an earlier run."""
         self.out = out
+        self.request = dict(request)
         self._folder = parts_folder(out)
-        self._request = dict(request)
-        self._places = self._find()
-        self.done = self.num_resumed = _bounds(self._places[-1])[1] if self._places else 0
+        self.num_resumed = sum(stop - first for first, stop in self._spans())
 
-    def _find(self) -> list[Path]:
-        places = sorted(self._folder.glob("part-*"), key=_bounds)
-        expected = 0
-        for place in places:
-            first, stop = _bounds(place)
-            if first != expected or stop <= first:
-                raise OutputError(
-                    f"{place}: expected a part that begins with input {expected}; the folder is "
-                    "damaged. Begin anew with --restart"
-                )
-            expected = stop
-        return places
+    @property
+    def total(self) -> int:
+        """Number of inputs."""
+        return int(self.request["inputs"]["number"])
 
-    def add(self, count: int, num_rows: int, failures: list[Failure], write: Write) -> None:
-        """Write the next part.
+    def missing(self, first: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+        """Return the spans of inputs whose rows are in no part yet.
 
         Args:
+            first: Inputs before this one are not looked at.
+            stop: Neither are those from this one on; None for all.
+
+        Raises:
+            OutputError: If a part is not a part of this output.
+        """
+        stop, found = self.total if stop is None else stop, []
+        for begin, end in [*self._spans(), (stop, stop)]:
+            if first < min(begin, stop):
+                found.append((first, min(begin, stop)))
+            first = max(first, end)
+        return found
+
+    def _places(self) -> list[Path]:
+        return sorted(self._folder.glob("part-*"), key=_bounds)
+
+    def _spans(self) -> list[tuple[int, int]]:
+        expected, found = 0, []
+        for place in self._places():
+            first, stop = _bounds(place)
+            if first < expected or stop <= first:
+                raise OutputError(
+                    f"{place}: expected a part that begins with input {expected} or a later one; "
+                    "the folder is damaged. Begin anew with --restart"
+                )
+            expected = stop
+            found.append((first, stop))
+        return found
+
+    def add(
+        self, first: int, count: int, num_rows: int, failures: list[Failure], write: Write
+    ) -> None:
+        """Write a part, unless another worker has done so.
+
+        Args:
+            first: The first input that it is of.
             count: Inputs that it is of.
             num_rows: Rows that it holds.
             failures: Inputs of it without a result.
             write: Writes its files into a folder.
+
+        Raises:
+            OutputError: If another output is being written here by now: of a command that was
+                killed, a worker of a cluster may still be at work.
         """
-        stop = self.done + count
-        place = self._folder / f"part-{self.done:09d}-{stop:09d}"
-        with replacing_folder(place) as folder:
-            write(folder)
-            content = {"rows": num_rows, "failures": [vars(failure) for failure in failures]}
-            write_json(folder / _FACTS, content)
-        self._places.append(place)
-        self.done = stop
+        place = self._folder / f"part-{first:09d}-{first + count:09d}"
+        try:
+            with replacing_folder(place) as folder:
+                write(folder)
+                content = {"rows": num_rows, "failures": [vars(failure) for failure in failures]}
+                write_json(folder / _FACTS, content)
+                self._check_request()
+        except OSError:
+            if not place.is_dir():
+                raise
+
+    def _check_request(self) -> None:
+        path = self._folder / _REQUEST
+        there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if there != json.loads(json.dumps(self.request)):
+            raise OutputError(
+                f"{self._folder}: is not, or no longer, of this output. Every worker needs the "
+                "same folders under the same names"
+            )
 
     def finish(self, merge: Merge, notices: tuple[str, ...]) -> Written:
         """Put the parts together, write the summary and remove the parts.
@@ -140,13 +136,14 @@ class Parts:
             merge: Writes the output from the folders of its parts.
             notices: What was found among the inputs and is not a record.
         """
+        places = self._places()
         with replacing(self.out) as stream:
-            merge(stream, self._places)
-        facts = [json.loads((place / _FACTS).read_text()) for place in self._places]
+            merge(stream, places)
+        facts = [json.loads((place / _FACTS).read_text()) for place in places]
         failures = tuple(Failure(**each) for one in facts for each in one["failures"])
         num_rows = sum(one["rows"] for one in facts)
-        written = Written(self.out, self.done, num_rows, failures, notices, self.num_resumed)
-        _write_summary(written, self._request)
+        written = Written(self.out, self.total, num_rows, failures, notices, self.num_resumed)
+        _write_summary(written, self.request)
         _remove_parts(self._folder)
         return written
 

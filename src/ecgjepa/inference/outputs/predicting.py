@@ -1,24 +1,25 @@
 """`predict_table`: whatever a user names in, one table out, with a row for each record."""
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ecgjepa.inference.inputs.named import Inputs
-from ecgjepa.inference.outputs.parts import Failure, Parts, Written, own_files, writing
+from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
     Progress,
     as_inputs,
     check_suffix,
-    counted,
     describe_request,
     hash_of_description,
     in_parts,
 )
 from ecgjepa.inference.outputs.tables import SUFFIXES, table_format
-from ecgjepa.inference.predict import load_model, without_head
-from ecgjepa.inference.prediction import Prediction
+from ecgjepa.inference.outputs.working import Making, make_parts, telling
+from ecgjepa.inference.outputs.written import Failure, Written
+from ecgjepa.inference.predict import Model, load_model, without_head
 from ecgjepa.inference.schema import SCHEMA_VERSION, PredictionSchema
 from ecgjepa.model.folder import find_model, read_model_config
 from ecgjepa.signals.acceptance import OnBad
@@ -35,6 +36,7 @@ def predict_table(
     restart: bool = False,
     overwrite: bool = False,
     part_inputs: int = PART_INPUTS,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Written:
     """Predict every record and write a table with a row for each; a killed run resumes.
@@ -54,6 +56,9 @@ def predict_table(
         restart: Give up what a killed run of another request has left.
         overwrite: Replace a finished table of another request.
         part_inputs: Records of a part, at most.
+        workers: Pieces of the table that are worked on at a time, by processes of this machine
+            unless `joblib.parallel_config` names another backend; one by default, in this process
+            and with all its threads. Numbers are equal to rounding.
         progress: Called with the number of records that are done, and of all.
 
     Returns:
@@ -89,28 +94,48 @@ def predict_table(
     with writing(out, request, restart=restart, overwrite=overwrite) as parts:
         if isinstance(parts, Written):
             return parts
-        if parts.done < request["inputs"]["number"]:
-            loaded = load_model(folder, device=device)
-            usable = found.usable(
-                loaded.config.preprocessing,
-                first=parts.done,
-                on_bad=on_bad,
-                description=description,
-            )
-            rows = counted(loaded.answers(usable, on_bad), parts.done, request, progress)
-            _write(rows, parts, out, PredictionSchema(loaded.task), part_inputs)
+        make_parts(
+            _Predictor(folder, request["model_sha256"], device, on_bad, description).make,
+            found,
+            parts,
+            part_inputs=part_inputs,
+            workers=workers,
+            progress=progress,
+        )
+        _loaded.cache_clear()
         merge = table_format(out, PredictionSchema(config.task)).merge
         return parts.finish(merge, found.notices)
 
 
-def _write(
-    rows: Iterator[Prediction], parts: Parts, out: Path, schema: PredictionSchema, most: int
-) -> None:
-    write = table_format(out, schema).write
-    for some in in_parts(rows, most=most):
-        failures = [
-            Failure(each.file, each.reason or "", each.error)
-            for each in some
-            if each.error is not None
-        ]
-        parts.add(len(some), len(some), failures, partial(write, some))
+class _Predictor(NamedTuple):
+    """Makes parts of a table of predictions."""
+
+    model: Path
+    sha256: str
+    device: str
+    on_bad: OnBad
+    description: str | Path | None
+
+    def make(self, inputs: Inputs, how: Making) -> None:
+        """Predict some records."""
+        loaded = _loaded(self.model, self.sha256, self.device)
+        usable = inputs.usable(
+            loaded.config.preprocessing, on_bad=self.on_bad, description=self.description
+        )
+        rows = telling(loaded.answers(usable, self.on_bad), how.tell)
+        first = how.first
+        write = table_format(how.parts.out, PredictionSchema(loaded.task)).write
+        for some in in_parts(rows, most=how.most, seconds=how.seconds):
+            failures = [
+                Failure(each.file, each.reason or "", each.error)
+                for each in some
+                if each.error is not None
+            ]
+            how.parts.add(first, len(some), len(some), failures, partial(write, some))
+            first += len(some)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, sha256: str, device: str) -> Model:
+    """Return a model; a worker loads it once, and again when its folder holds another."""
+    return load_model(folder, device=device)

@@ -60,6 +60,7 @@ def in_parts(
     items: Iterable[Item],
     num_bytes: Callable[[Item], int] = lambda _: 0,
     most: int = PART_INPUTS,
+    seconds: float = PART_SECONDS,
 ) -> Iterator[list[Item]]:
     """Yield items in lists that are worth writing: enough of them, or enough time's work."""
     waiting: list[Item] = []
@@ -67,7 +68,7 @@ def in_parts(
     for item in items:
         waiting.append(item)
         size += num_bytes(item)
-        is_late = time.monotonic() - since >= PART_SECONDS
+        is_late = time.monotonic() - since >= seconds
         if len(waiting) >= most or size >= PART_BYTES or is_late:
             yield waiting
             waiting, size, since = [], 0, time.monotonic()
@@ -83,17 +84,6 @@ def as_inputs(
         return inputs
     several = (inputs,) if isinstance(inputs, str | Path) else inputs
     return find_inputs(several, without=without)
-
-
-def counted(
-    rows: Iterable[Item], done: int, request: dict[str, Any], progress: Progress | None
-) -> Iterator[Item]:
-    """Yield rows, and tell how many are done."""
-    total = request["inputs"]["number"]
-    for number, row in enumerate(rows, start=done + 1):
-        yield row
-        if progress is not None:
-            progress(number, total)
 
 
 def check_suffix(out: Path, suffixes: Sequence[str]) -> str:
