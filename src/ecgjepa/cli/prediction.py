@@ -133,7 +133,7 @@ def embed(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an encoder's features of ECGs, for your own analysis.
+    """Write an encoder's features of ECGs.
 
     Records that cannot be used have no row and are listed with the reason in the summary beside the
     output. A run that was killed resumes with the same command.
