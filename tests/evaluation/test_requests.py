@@ -3,9 +3,10 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_ptb_xl
+from conftest import write_ptb_xl, write_wfdb
 from small_encoders import save_encoder
 
 import ecgjepa
@@ -195,3 +196,16 @@ def test_a_model_is_not_imported_over_another_one(encoder, tmp_path):
     with pytest.raises(ModelFolderError, match="holds another model"):
         ecgjepa.convert(tmp_path / "official.pt", other)
     assert (other / "model.safetensors").read_bytes() == before
+
+
+def test_changed_samples_under_the_same_names_are_another_request(
+    ask, done, never, ptb_xl, tmp_path
+):
+    """A list of records is not the records; a copy of them is."""
+    copy = shutil.copytree(ptb_xl, tmp_path / "ptb-xl")
+    assert ask(done.path, data={"ptb-xl": copy}) == done
+    header = next(copy.glob("records500/*/00003_hr.hea"))
+    digital = np.fromfile(header.with_suffix(".dat"), "<i2").reshape(-1, 12)
+    write_wfdb(header, digital[::-1])
+    with pytest.raises(ConfigError, match="differs in records"):
+        ask(done.path, data={"ptb-xl": copy})

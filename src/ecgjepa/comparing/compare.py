@@ -32,12 +32,10 @@ from ecgjepa.results.layout import (
     COMPARISON_TABLE,
 )
 from ecgjepa.store.manifest import read_manifest
-from ecgjepa.store.shard_plan import Settings, make_plan
 from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.leakage import relation
-from ecgjepa.tasks.opening import check_databases
+from ecgjepa.tasks.opening import check_databases, fingerprint_of
 from ecgjepa.tasks.task import is_table
-from ecgjepa.tasks.treatment import one_treatment
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ def compare(
     for task in chosen.tasks:
         check_databases(data, task)
     refuse_leaking_store(chosen, store)
-    _claim(out, chosen, _describe_data(chosen, store, data))
+    _claim(out, chosen, _describe_data(chosen, store, data, cache))
     where = str(choose_device(device))
     do_all(Comparison(chosen, store, data, out, where, cache), workers)
     entries = tabulate(chosen, out)
@@ -160,9 +158,12 @@ def refuse_leaking_store(plan: ComparisonPlan, store: Path) -> None:
 
 
 def _describe_data(
-    plan: ComparisonPlan, store: Path, data: Mapping[str, str | Path]
+    plan: ComparisonPlan,
+    store: Path,
+    data: Mapping[str, str | Path],
+    cache: str | Path | None,
 ) -> dict[str, object]:
-    """Return what tells the records and labels of a comparison from others.
+    """Return what tells the records, their samples and labels of a comparison from others.
 
     Raises:
         EcgjepaError: If there are none.
@@ -170,12 +171,7 @@ def _describe_data(
     manifest = read_manifest(store)
     return {
         "store": manifest.model_dump(mode="json"),
-        "records": make_plan(
-            data,
-            "all",
-            Settings(one_treatment(manifest.preprocessing, data)),
-            own_filters=False,
-        ).digest(),
+        "records": fingerprint_of(data, manifest.preprocessing, cache=cache),
         "tables": {task: digest_of_table(task) for task in plan.tasks if is_table(task)},
     }
 

@@ -141,7 +141,7 @@ def finetune_cohort(
     rival = request.rival(encoder.config)
     refuse_early(data, encoder.config, cohort)
     settings = tuning_settings(request, from_scratch=from_scratch)
-    asked = describe_request(model, encoder.config, data, cohort, settings)
+    asked = describe_request(model, encoder.config, data, cohort, settings, work)
     with writing_results(folder, model, asked) as finished:
         if finished is not None:
             return finished
@@ -152,7 +152,7 @@ def finetune_cohort(
             if request.probe is not None and given is None:
                 place = folder / PROBE_FOLDER
                 settings = request.probe.as_request()
-                asked = describe_request(model, encoder.config, data, cohort, settings)
+                asked = describe_request(model, encoder.config, data, cohort, settings, work)
                 with writing_results(place, model, asked) as finished:
                     if finished is None:
                         _announce_probe(cohort.task, request)

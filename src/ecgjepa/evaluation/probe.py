@@ -124,7 +124,7 @@ def probe_cohort(
     encoder = load_encoder(model)
     request.check_encoder(encoder.config)
     refuse_early(data, encoder.config, cohort)
-    asked = describe_request(model, encoder.config, data, cohort, request.as_request())
+    asked = describe_request(model, encoder.config, data, cohort, request.as_request(), work)
     with writing_results(folder, model, asked) as finished:
         if finished is not None:
             return finished

@@ -154,7 +154,8 @@ def repeat(
         else request.as_request()
     )
     config = load_encoder(model).config
-    asked = describe_request(model, config, data, cohort, settings) | describe_cases(cases)
+    asked = describe_request(model, config, data, cohort, settings, work)
+    asked |= describe_cases(cases)
 
     def evaluate(case: Case, to: Path) -> Evaluation:
         one, asked = case.choose(cohort), _seeded(request, case.seed)

@@ -14,6 +14,7 @@ from ecgjepa.errors import ConfigError, ScoreError
 from ecgjepa.files import read_versioned, remove, sha256_of_file, write_json
 from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER, ModelConfig, find_model
 from ecgjepa.pretraining.run import CONFIG_FILE as RUN_CONFIG_FILE
+from ecgjepa.protocols.request import Workspace
 from ecgjepa.results.layout import (
     COMPARISON_PLAN,
     EMBEDDINGS_FILE,
@@ -24,13 +25,11 @@ from ecgjepa.results.layout import (
     RESULTS_FILE,
     SPLIT_FILE,
 )
-from ecgjepa.store.manifest import MANIFEST_FILE, store_fingerprint
-from ecgjepa.store.shard_plan import Settings, make_plan
+from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.label_table import digest_of_table
-from ecgjepa.tasks.opening import Data
+from ecgjepa.tasks.opening import Data, fingerprint_of
 from ecgjepa.tasks.task import is_table
-from ecgjepa.tasks.treatment import one_treatment
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -66,8 +65,11 @@ def describe_request(
     data: Data,
     cohort: Cohort,
     settings: Mapping[str, Any],
+    work: Workspace,
 ) -> dict[str, Any]:
     """Return all that decides the numbers of an evaluation, as JSON content.
+
+    Records of databases are prepared for it: their samples are part of the request.
 
     Neither the paths of the model, of the table of labels and of the records, nor the device or
     the cache are part of it.
@@ -78,11 +80,14 @@ def describe_request(
         data: Databases, or a store.
         cohort: Labels, folds and databases.
         settings: Protocol, seed and what differs from the protocol's settings.
+        work: Tells where prepared records are kept.
     """
     return {
         "software_version": __version__,
         "model": _digest_of_model(Path(model)),
-        "records": _digest_of_records(config, data),
+        "records": fingerprint_of(
+            data, config.preprocessing, cache=work.cache, progress=work.progress
+        ),
         "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
         **cohort.as_request(),
         "task": cohort.task_name,
@@ -95,14 +100,6 @@ def _digest_of_model(path: Path) -> dict[str, str]:
     folder = find_model(path)
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
     return {file.name: sha256_of_file(file) for file in sorted(files)}
-
-
-def _digest_of_records(config: ModelConfig, data: Data) -> str:
-    """Return a hash of which records are evaluated, and of how they are prepared."""
-    if not isinstance(data, Mapping):
-        return store_fingerprint(Path(data))
-    preprocessing = one_treatment(config.preprocessing, data)
-    return make_plan(data, "all", Settings(preprocessing), own_filters=False).digest()
 
 
 def refuse_foreign(folder: Path, allowed: str) -> None:

@@ -14,7 +14,7 @@ from ecgjepa.files import default_cache
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store.manifest import read_manifest
+from ecgjepa.store.manifest import read_manifest, store_fingerprint
 from ecgjepa.store.prepare import prepare_cached
 from ecgjepa.store.reading import Store
 from ecgjepa.tasks.cohort import Cohort, check_test_on
@@ -134,6 +134,40 @@ def check_databases(data: Data, task: str) -> None:
         )
 
 
+def fingerprint_of(
+    data: Data,
+    preprocessing: PreprocessingConfig,
+    *,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Return a hash of the records that are evaluated: of their samples, ids and labels.
+
+    Records of databases are prepared for it as `open_data` does, and again if files have changed,
+    so another content under the same names is another hash.
+
+    Args:
+        data: Databases, or a store.
+        preprocessing: Of the encoder.
+        cache: Folder for the prepared records; the user's cache folder by default.
+        progress: Called with (records done, records in all) while preparing.
+    """
+    if not isinstance(data, Mapping):
+        return store_fingerprint(Path(data))
+    return store_fingerprint(_prepare(data, one_treatment(preprocessing, data), cache, progress))
+
+
+def _prepare(
+    data: Mapping[str, str | Path],
+    treatment: PreprocessingConfig,
+    cache: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> Path:
+    return prepare_cached(
+        data, cache or default_cache(), folds="all", preprocessing=treatment, progress=progress
+    )
+
+
 def _open_store(
     data: Data,
     config: ModelConfig,
@@ -143,14 +177,7 @@ def _open_store(
     """Return the records' store, and the treatment that all of them got."""
     if isinstance(data, Mapping):
         treatment = one_treatment(config.preprocessing, data)
-        folder = prepare_cached(
-            data,
-            cache or default_cache(),
-            folds="all",
-            preprocessing=treatment,
-            progress=progress,
-        )
-        return Store(folder), treatment
+        return Store(_prepare(data, treatment, cache, progress)), treatment
     store = Store(data)
     treatment = one_treatment(config.preprocessing, store.manifest.databases)
     check_treatment(store.path, store.manifest, treatment)
