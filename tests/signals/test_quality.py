@@ -8,10 +8,11 @@ from scipy.io import loadmat
 
 from ecgjepa.errors import LeadError
 from ecgjepa.io import read_record
-from ecgjepa.signals import quality
+from ecgjepa.signals import lead_order, quality
+from ecgjepa.signals.faults import FAULTS
 from ecgjepa.signals.lead_order import limb_lead_issues
 from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.measures import measure
+from ecgjepa.signals.measures import measure, stack
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import (
     quality_issues,
@@ -156,6 +157,26 @@ def test_limb_lead_residual_tells_swapped_columns_from_few_bad_samples(samples):
     assert limb_leads(broken) == set()
 
 
+def test_records_judged_together_are_judged_as_each_alone(samples, rng):
+    """Nothing is said of a record that the common look passes over, and scores are the same."""
+    spoiled = [fault.spoil(samples, rng) for fault in FAULTS.values()]
+    holed, flat = samples.copy(), samples.copy()
+    holed[100:200, 3] = INVALID_MICROVOLT
+    flat[:, 7] = 12
+    spoiled += [samples, holed, flat, np.zeros_like(samples), np.full_like(samples, 9)]
+    measured = [measure(one, 500.0) for one in spoiled]
+    together = stack(measured)
+    odd = quality.is_suspicious(together, 5000).tolist()
+    doubtful = lead_order.is_suspicious(together, 5000).tolist()
+    for one, own, is_odd, is_doubtful in zip(spoiled, measured, odd, doubtful, strict=True):
+        assert is_odd or not quality_issues(own, LEADS, 5000)
+        said = limb_lead_issues(one, own) + lead_order.electrode_hints(own, 5000)
+        assert is_doubtful or not said
+    assert not all(odd)
+    assert not all(doubtful)
+    assert quality.quality_scores(together) == [quality_score(own) for own in measured]
+
+
 def test_score_features_by_plain_numpy(samples, rng):
     samples[1000:1400, 4] = 3000
     samples[:, 9] = np.rint(100 * rng.standard_normal(5000))
@@ -176,7 +197,9 @@ def test_score_features_by_plain_numpy(samples, rng):
     np.fill_diagonal(correlation, 0)
     assert agreement == 0.0  # the flat lead goes with no other
     np.testing.assert_allclose(
-        np.delete(quality._best_correlations(measures), 11), correlation.max(axis=0), atol=1e-9
+        np.delete(quality._best_correlations(stack([measures]))[0], 11),
+        correlation.max(axis=0),
+        atol=1e-9,
     )
     z = score_features(measures) @ quality.SCORE_WEIGHTS + quality.SCORE_INTERCEPT
     assert quality_score(measures) == pytest.approx(1 / (1 + np.exp(-z)))

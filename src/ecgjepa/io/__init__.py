@@ -82,6 +82,8 @@ def read_exact(
 ) -> Record | MicrovoltRecord:
     """Read an ECG file as `read_record`, but as integers where it holds whole microvolts."""
     path, key = file_and_key(Path(path))
+    if description is None and key is None and path.suffix == ".hea" and is_regular(path):
+        return read_wfdb_exact(path, damaged=damaged)  # most records: nothing else to look for
     if path.is_dir():
         raise RecordFormatError(f"{path}: is a folder; expected one ECG file, such as {path}/x.hea")
     # The samples of a WFDB record could look like anything: its header decides.
@@ -139,9 +141,10 @@ def header_of(path: Path) -> Path | None:
 
 def _wfdb_header(path: Path) -> Path | None:
     header = path if path.suffix == ".hea" else path.with_suffix(".hea")
-    if not is_regular(header):
-        # A record name may hold a dot of its own.
-        header = path.with_name(path.name + ".hea")
+    if is_regular(header):
+        return header
+    # A record name may hold a dot of its own.
+    header = path.with_name(path.name + ".hea")
     return header if is_regular(header) else None
 
 

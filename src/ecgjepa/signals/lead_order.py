@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int16
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
-from ecgjepa.signals.measures import Measures
+from ecgjepa.signals.measures import Measures, Stacked
 from ecgjepa.signals.record import Issue
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
@@ -35,6 +35,11 @@ _ARTEFACT_SHARE = 0.2
 _LEAST_VALID_SHARE, _LEAST_SAMPLES = 0.8, 50
 # Correlation of I and V6, and by what factor an exchange smooths the way from V1 to V6.
 OPPOSED, ROUGHER = -0.7, 2.5
+
+# In µV²: what varies less is rounding, not a signal.
+_LEAST_POWER = 1.0
+# Records so near to a threshold are looked at, too, whatever order numbers were added up in.
+_SURELY = 0.999
 
 _LIMB = range(6)
 _CHEST = list(range(6, 12))
@@ -121,14 +126,37 @@ def electrode_hints(measures: Measures, num_samples: int) -> list[Issue]:
     return issues
 
 
-def covariance_of(measures: Measures) -> Float64[np.ndarray, "leads leads"]:
+def is_suspicious(measures: Stacked, num_samples: int) -> Bool[np.ndarray, " records"]:
+    """Return of which records the functions above may say something: of few.
+
+    Args:
+        measures: Of records with all of `LEADS`, in this order.
+        num_samples: Of each record.
+    """
+    has_gaps = measures.valid_count.min(axis=1) < num_samples
+    covariance = covariance_of(measures)
+    power = covariance.diagonal(axis1=1, axis2=2)
+    moving = power > _LEAST_POWER
+    wrong = ((contradictions(covariance) > _SURELY * DOUBTFUL) & moving[:, _DERIVED]).any(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        opposed = covariance[:, 0, 11] / np.sqrt(power[:, 0] * power[:, 11])
+    distance = (power[:, :, None] + power[:, None] - 2.0 * covariance).clip(min=0.0)
+    lengths = distance[:, _ORDERS[:, :-1], _ORDERS[:, 1:]].sum(axis=2)
+    rough = lengths[:, 0] > _SURELY * ROUGHER * np.maximum(lengths[:, 1:].min(axis=1), 1e-9)
+    hinted = moving.all(axis=1) & ((opposed < _SURELY * OPPOSED) | rough)
+    return has_gaps | wrong | hinted
+
+
+def covariance_of(measures: Measures | Stacked) -> Float64[np.ndarray, "*records leads leads"]:
     """Return the covariance of the leads in µV², an invalid sample counting as 0."""
-    count = max(int(measures.valid_count.max()), 1)
+    count = np.maximum(measures.valid_count.max(axis=-1), 1)[..., None]
     mean = measures.total / count
-    return measures.gram / count - mean[:, None] * mean
+    return measures.gram / count[..., None] - mean[..., :, None] * mean[..., None, :]
 
 
-def contradictions(covariance: Float64[np.ndarray, "12 12"]) -> Float64[np.ndarray, " 4"]:
+def contradictions(
+    covariance: Float64[np.ndarray, "*records 12 12"],
+) -> Float64[np.ndarray, "*records 4"]:
     """Return, for each derived limb lead, the difference from what I and II imply, relative to it.
 
     Both are root mean squares about the mean. What is implied counts as 20 µV at least.
@@ -203,13 +231,13 @@ def _chest_order(covariance: Float64[np.ndarray, "12 12"]) -> tuple[float, str, 
 
 
 def _moving(covariance: Float64[np.ndarray, "leads leads"]) -> Bool[np.ndarray, " leads"]:
-    # What varies by less than 1 µV is rounding, not a signal.
-    return covariance.diagonal() > 1.0
+    return covariance.diagonal() > _LEAST_POWER
 
 
 def _quadratic(
-    weights: Float64[np.ndarray, "rows leads"], covariance: Float64[np.ndarray, "leads leads"]
-) -> Float64[np.ndarray, " rows"]:
+    weights: Float64[np.ndarray, "rows leads"],
+    covariance: Float64[np.ndarray, "*records leads leads"],
+) -> Float64[np.ndarray, "*records rows"]:
     """Return the standard deviation of each weighted sum of leads."""
     return np.sqrt(((weights @ covariance) * weights).sum(axis=-1).clip(min=0.0))
 

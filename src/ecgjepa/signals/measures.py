@@ -5,6 +5,7 @@ of integers and exact in their floating-point type, so their order does not matt
 same numbers in every process, on every processor. Speed matters too: all records pass through here.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,8 +63,36 @@ class Measures(NamedTuple):
     @property
     def drift(self) -> Float64[np.ndarray, " leads"]:
         """Range of the means over one second."""
-        means = _block_sums(self.block_means, _BLOCKS_PER_SECOND) / _BLOCKS_PER_SECOND
-        return means.max(axis=0) - means.min(axis=0)
+        return stack([self]).drift[0]
+
+
+class Stacked(NamedTuple):
+    """The `Measures` of records of one length under their names, with the records in front."""
+
+    valid_count: Int64[np.ndarray, "records leads"]
+    total: Int64[np.ndarray, "records leads"]
+    gram: Float64[np.ndarray, "records leads leads"]
+    low: Int16[np.ndarray, "records leads"]
+    high: Int16[np.ndarray, "records leads"]
+    noise: Float64[np.ndarray, "records leads"]
+    ranges: Int32[np.ndarray, "records seconds leads"]
+    block_means: Float64[np.ndarray, "records blocks leads"]
+    beats_mv: Float64[np.ndarray, " records"]
+    scale_mv: Float64[np.ndarray, " records"]
+
+    @property
+    def drift(self) -> Float64[np.ndarray, "records leads"]:
+        """Range of the means over one second."""
+        records, count, leads = self.block_means.shape
+        size = min(_BLOCKS_PER_SECOND, count)
+        blocks = self.block_means[:, : count // size * size].reshape(records, -1, size, leads)
+        means = np.matmul(np.ones(size), blocks) / _BLOCKS_PER_SECOND
+        return means.max(axis=1) - means.min(axis=1)
+
+
+def stack(measures: Sequence[Measures]) -> Stacked:
+    """Return the measures of records of one length as one, so that they are judged together."""
+    return Stacked(*(np.array(column) for column in zip(*measures, strict=True)))
 
 
 def measure(samples: Int16[np.ndarray, "samples leads"], sampling_rate: float) -> Measures:

@@ -17,17 +17,11 @@ from pydantic import Field, model_validator
 from ecgjepa.config import Section
 from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
 from ecgjepa.errors import LeadError, RecordFormatError
+from ecgjepa.signals import lead_order, quality
 from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps
-from ecgjepa.signals.lead_order import electrode_hints, limb_lead_issues
 from ecgjepa.signals.leads import LEADS, lead_positions
-from ecgjepa.signals.measures import Measures, measure, measure_side_by_side
+from ecgjepa.signals.measures import Measures, measure, measure_side_by_side, stack
 from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
-from ecgjepa.signals.quality import (
-    LOW_SCORE,
-    quality_issues,
-    quality_score,
-    saturated_leads,
-)
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
 from ecgjepa.signals.resampling import MAX_TERM, ratio_of_rates, resample_mask, resample_rows
 
@@ -98,11 +92,12 @@ def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig
     record = source.as_record() if isinstance(source, MicrovoltRecord) else source
     record = standardise_leads(record, config.leads)
     # Filters round off the corners that give a saturated lead away.
-    saturated = saturated_leads(record.signal, record.sampling_rate, one_millivolt=1.0)
+    saturated = quality.saturated_leads(record.signal, record.sampling_rate, one_millivolt=1.0)
     record = preprocess(record, config)
     samples, range_issues = to_microvolt(record)
     measures = measure(samples, config.sampling_rate)
-    return _judge(samples, measures, config, record.issues + range_issues, saturated)
+    issues = record.issues + range_issues
+    return _judge([samples], [measures], config, [issues], [saturated])[0]
 
 
 def prepare_records(
@@ -147,7 +142,7 @@ def _prepare_exact(
     assert order is not None, "the caller has checked that"
     # A filter against aliasing, too, rounds corners off.
     saturated = [
-        saturated_leads(source.samples, old, one_millivolt=1000.0)[list(order)]
+        quality.saturated_leads(source.samples, old, one_millivolt=1000.0)[list(order)]
         for source in sources
     ]
     issues = [source.issues for source in sources]
@@ -170,10 +165,7 @@ def _prepare_exact(
         part = samples[first : first + count]
         wide = part[0] if len(part) == 1 else np.concatenate(part, axis=1)
         measures += measure_side_by_side(wide, new, len(part))
-    return [
-        _judge(*one[:2], config, *one[2:])
-        for one in zip(samples, measures, issues, saturated, strict=True)
-    ]
+    return _judge(samples, measures, config, issues, saturated)
 
 
 def _in_order(
@@ -204,30 +196,36 @@ def _column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, 
 
 
 def _judge(
-    samples: Int16[np.ndarray, "samples leads"],
-    measures: Measures,
+    samples: Sequence[Int16[np.ndarray, "samples leads"]],
+    measures: Sequence[Measures],
     config: PreprocessingConfig,
-    issues: tuple[Issue, ...],
-    saturated: Bool[np.ndarray, " leads"],
-) -> Prepared:
-    words = "rests at its extreme for 20 ms or more"
-    found = [
-        Issue("saturated_lead", words, config.leads[column])
-        for column in np.flatnonzero(saturated).tolist()
-    ]
-    found += quality_issues(measures, config.leads, len(samples))
-    if config.leads == LEADS:
-        found += limb_lead_issues(samples, measures)
-        found += electrode_hints(measures, len(samples))
-    missing = {issue.lead for issue in issues if issue.code == "missing_lead"}
-    # A lead that is not in the file is said to be missing, and that is all there is to say.
-    found = [issue for issue in found if issue.lead not in missing]
-    quality = round(quality_score(measures), 4)
-    unusable = missing | {issue.lead for issue in found if issue.code == "invalid_lead"}
-    if quality < LOW_SCORE and not unusable:  # of such leads enough is said
-        words = f"scores {quality:.2f} of 1, like recordings that people find unacceptable"
-        found.append(Issue("low_quality", words))
-    return Prepared(samples, issues + tuple(found), measures, quality)
+    issues: Sequence[tuple[Issue, ...]],
+    saturated: Sequence[Bool[np.ndarray, " leads"]],
+) -> list[Prepared]:
+    """Judge records of one length. What concerns few of them is asked of all at once first."""
+    together, length = stack(measures), len(samples[0])
+    is_odd = quality.is_suspicious(together, length).tolist()
+    are_limbs = config.leads == LEADS
+    is_doubtful = lead_order.is_suspicious(together, length).tolist() if are_limbs else is_odd
+    scores = quality.quality_scores(together)
+    judged = []
+    for row, own in enumerate(measures):
+        found = quality.saturation_issues(saturated[row], config.leads)
+        if is_odd[row]:
+            found += quality.quality_issues(own, config.leads, length)
+        if are_limbs and is_doubtful[row]:
+            found += lead_order.limb_lead_issues(samples[row], own)
+            found += lead_order.electrode_hints(own, length)
+        missing = {issue.lead for issue in issues[row] if issue.code == "missing_lead"}
+        # A lead that is not in the file is said to be missing, and that is all there is to say.
+        found = [issue for issue in found if issue.lead not in missing]
+        score = round(scores[row], 4)
+        unusable = missing | {issue.lead for issue in found if issue.code == "invalid_lead"}
+        if score < quality.LOW_SCORE and not unusable:  # of such leads enough is said
+            words = f"scores {score:.2f} of 1, like recordings that people find unacceptable"
+            found.append(Issue("low_quality", words))
+        judged.append(Prepared(samples[row], issues[row] + tuple(found), own, score))
+    return judged
 
 
 def preprocess(record: Record, config: PreprocessingConfig) -> Record:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int16
 
-from ecgjepa.signals.measures import Measures, column_extremes, fold_rows, middle, runs
+from ecgjepa.signals.measures import Measures, Stacked, column_extremes, runs, stack
 from ecgjepa.signals.record import Issue
 
 # A lead with more than this share of invalid samples is of no use as a whole.
@@ -110,15 +110,42 @@ def saturated_leads(
     return saturated
 
 
+def saturation_issues(saturated: Bool[np.ndarray, " leads"], leads: tuple[str, ...]) -> list[Issue]:
+    """Return issues for what `saturated_leads` found."""
+    words = "rests at its extreme for 20 ms or more"
+    columns = np.flatnonzero(saturated).tolist() if saturated.any() else []
+    return [Issue("saturated_lead", words, leads[column]) for column in columns]
+
+
+def is_suspicious(measures: Stacked, num_samples: int) -> Bool[np.ndarray, " records"]:
+    """Return of which records `quality_issues` says something: of few, which saves its time."""
+    amplitude, scale = measures.beats_mv, measures.scale_mv
+    flat = (measures.low == measures.high).any(axis=1)
+    noisy = measures.noise.max(axis=1) > MAX_NOISE_SHARE * 1e3 * amplitude
+    odd = [
+        (found != 0) & ((found < least) | (found > most))
+        for found, (least, most) in (
+            (scale, PLAUSIBLE_SCALE_MV),
+            (amplitude, PLAUSIBLE_AMPLITUDE_MV),
+        )
+    ]
+    return (measures.valid_count.min(axis=1) < num_samples) | flat | noisy | odd[0] | odd[1]
+
+
 def quality_score(measures: Measures) -> float:
-    """Return from 0 (useless) to 1 (clean) how likely a person would accept the recording.
+    """Return the `quality_scores` of one record."""
+    return quality_scores(stack([measures]))[0]
+
+
+def quality_scores(measures: Stacked) -> list[float]:
+    """Return from 0 (useless) to 1 (clean) how likely a person would accept each recording.
 
     A logistic regression on `score_features`, of twelve leads. Its weights were fitted on one half
     of the PhysioNet/CinC Challenge 2011's set A, whose records people judged, and checked on the
     other (benchmarks/quality.py).
     """
-    logit = float((score_features(measures) * SCORE_WEIGHTS).sum()) + SCORE_INTERCEPT
-    return 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
+    logits = (_features(measures) * SCORE_WEIGHTS).sum(axis=1) + SCORE_INTERCEPT
+    return [1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0))) for logit in logits.tolist()]
 
 
 def quality_word(score: float, leads_masked: bool) -> QualityWord:
@@ -141,29 +168,36 @@ def score_features(measures: Measures) -> Float64[np.ndarray, " 5"]:
     exceeds its typical one, as logarithm of a ratio; and the correlation of the most solitary lead
     with its next of kin. Neither an offset nor a wrong gain of the whole recording changes them.
     """
-    amplitude = max(1e3 * measures.beats_mv, 1.0)
+    return _features(stack([measures]))[0]
+
+
+def _features(measures: Stacked) -> Float64[np.ndarray, "records 5"]:
+    amplitude = np.maximum(1e3 * measures.beats_mv, 1.0)
     # Keeps ratios meaningful where a lead hardly moves.
-    little = 0.1 * amplitude
-    widest = fold_rows(measures.ranges, 1, np.maximum)[0]
-    burst = (widest + little) / (middle(measures.ranges) + little)
-    return np.array(
+    little = 0.1 * amplitude[:, None]
+    ranges = measures.ranges
+    typical = np.sort(ranges, axis=1)[:, ranges.shape[1] // 2]
+    burst = (ranges.max(axis=1) + little) / (typical + little)
+    return np.stack(
         [
-            1.0 - np.count_nonzero(measures.ranges) / max(measures.ranges.size, 1),
-            math.log(measures.drift.max() / amplitude + 0.1),
-            math.log(measures.noise.max() / amplitude + 0.01),
-            float(np.log(burst).sum()) / len(burst),
-            _best_correlations(measures).min(),
-        ]
+            1.0 - np.count_nonzero(ranges, axis=(1, 2)) / max(ranges[0].size, 1),
+            np.log(measures.drift.max(axis=1) / amplitude + 0.1),
+            np.log(measures.noise.max(axis=1) / amplitude + 0.01),
+            np.log(burst).sum(axis=1) / burst.shape[1],
+            _best_correlations(measures).min(axis=1),
+        ],
+        axis=1,
     )
 
 
-def _best_correlations(measures: Measures) -> Float64[np.ndarray, " leads"]:
+def _best_correlations(measures: Stacked) -> Float64[np.ndarray, "records leads"]:
     """Return each lead's largest absolute correlation with another; 0 for a flat lead."""
     mean = measures.total / np.sqrt(np.maximum(measures.valid_count, 1))
-    covariance = measures.gram - mean[:, None] * mean
-    spread = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    covariance = measures.gram - mean[:, :, None] * mean[:, None]
+    spread = np.sqrt(np.maximum(covariance.diagonal(axis1=1, axis2=2), 0.0))
     # What varies by less than 1 µV is rounding, not a signal.
     spread[spread * spread <= measures.valid_count] = np.inf
-    correlation = np.abs(covariance) / (spread[:, None] * spread)
-    np.fill_diagonal(correlation, 0.0)
-    return np.minimum(correlation.max(axis=0), 1.0)
+    correlation = np.abs(covariance) / (spread[:, :, None] * spread[:, None])
+    leads = np.arange(correlation.shape[1])
+    correlation[:, leads, leads] = 0.0
+    return np.minimum(correlation.max(axis=1), 1.0)

@@ -227,11 +227,8 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     if abs(adc_zero or 0) > _MAX_ZERO:
         raise _wrong_line(path, line, ": a zero that no converter has")
     return SignalSpec(
-        file_name=fields[0],
-        storage=storage.name,
-        samples_per_frame=storage.samples_per_frame,
-        skew=storage.skew,
-        byte_offset=storage.byte_offset,
+        fields[0],
+        *storage,
         gain=gain.units_per_millivolt or DEFAULT_GAIN,
         baseline=(adc_zero or 0) if gain.baseline is None else gain.baseline,
         unit=gain.unit,
