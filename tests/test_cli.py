@@ -148,6 +148,12 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     )  # fmt: skip
     assert code == 0
     assert text.startswith("macro auroc on ")
+    assert "too few to tell" in " ".join(text.split())
+    pair = ["compare-predictions", tmp_path / "tuned", tmp_path / "tuned"]
+    assert ecgjepa(*pair, "--second-model", "from scratch")[:2] == (0, text)
+    code, _, log = ecgjepa(*pair[:2])
+    assert code == 2
+    assert "expected two evaluation folders, one of each model, or --against RUN" in log
     assert " p = " in text
     code, text, _ = ecgjepa(
         "compare-predictions", tmp_path / "tuned", "--against", tmp_path / "tuned", "--json"

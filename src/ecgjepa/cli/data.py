@@ -54,27 +54,43 @@ def prepare(
     ] = None,
     folds: Annotated[
         str,
-        typer.Option("--folds", help="train (each database's training folds), all, or e.g. 1-7."),
+        typer.Option(
+            "--folds", help="Folds to store: train (the training folds), all, or e.g. 1-7."
+        ),
     ] = "train",
     sampling_rate: Annotated[
-        float | None, typer.Option("--sampling-rate", help="In Hz [default: 500].")
+        float | None,
+        typer.Option("--sampling-rate", help="Sampling rate of the store in Hz [default: 500]."),
     ] = None,
     for_preset: Annotated[
         str | None,
-        typer.Option("--for", metavar="PRESET", help="Take its sampling rate and leads."),
+        typer.Option(
+            "--for", metavar="PRESET", help="Preset whose sampling rate and leads the store gets."
+        ),
     ] = None,
     highpass: Annotated[
         float | None, typer.Option("--highpass", help="Remove baseline wander below this, in Hz.")
     ] = None,
-    codec: Annotated[str, typer.Option("--codec", help="raw, or pcodec: a third of it.")] = "raw",
+    codec: Annotated[
+        str, typer.Option("--codec", help="raw, or pcodec: a third of the size.")
+    ] = "raw",
     on_bad: Annotated[
-        str, typer.Option("--on-bad", help="skip or mask what is damaged, or raise.")
+        str,
+        typer.Option(
+            "--on-bad", help="skip records that cannot be used, mask what is damaged, or raise."
+        ),
     ] = "skip",
     max_bad: Annotated[
-        float, typer.Option("--max-bad", help="Share of skipped records that exits with 1.")
+        float,
+        typer.Option(
+            "--max-bad", help="Share of skipped records above which the exit status is 1."
+        ),
     ] = 0.01,
     records_per_shard: Annotated[
-        int, typer.Option("--records-per-shard", min=1, help="Records in a file.")
+        int,
+        typer.Option(
+            "--records-per-shard", min=1, help="Number of records in a file of the store."
+        ),
     ] = 2048,
     pseudonymise: Annotated[
         Path | None,
@@ -153,7 +169,10 @@ def _preprocessing(
 def merge(
     store: Annotated[Path, typer.Argument(help="Folder of the store.")],
     max_bad: Annotated[
-        float, typer.Option("--max-bad", help="Share of skipped records that exits with 1.")
+        float,
+        typer.Option(
+            "--max-bad", help="Share of skipped records above which the exit status is 1."
+        ),
     ] = 0.01,
     as_json: JsonOption = False,
 ) -> None:
@@ -190,13 +209,17 @@ def verify(
     held_out: Annotated[
         list[str] | None,
         typer.Option(
-            "--held-out", metavar="NAME=DIR", help="Database whose test folds must not be in it."
+            "--held-out",
+            metavar="NAME=DIR",
+            help="Database of whose test folds the store must hold no copy.",
         ),
     ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="NAME=DIR", help="Are the database's files still as they were read?"
+            "--data",
+            metavar="NAME=DIR",
+            help="Database whose files are compared with what was read.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -190,16 +190,21 @@ def compare(
 @app.command("compare-predictions")
 def compare_predictions(
     first: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Runs of one model: evaluation folders.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Evaluation folders of one model; or of two models, one each."
+        ),
     ],
     against: Annotated[
-        list[Path], typer.Option("--against", help="Run of the other model; repeatable.")
-    ],
+        list[Path] | None,
+        typer.Option("--against", help="Evaluation folder of the other model; repeatable."),
+    ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="Whose predictions to take from the files.")
+        str, typer.Option("--model", help="Model whose predictions are taken from the files.")
     ] = PRE_TRAINED,
     second_model: Annotated[
-        str | None, typer.Option("--second-model", help="The same in --against, if it differs.")
+        str | None,
+        typer.Option("--second-model", help="The same for the second side, where it differs."),
     ] = None,
     metric: Annotated[
         str | None,
@@ -217,6 +222,12 @@ def compare_predictions(
     """
     from ecgjepa.evaluation.predictions import compare_predictions as run
 
+    if not against:
+        if len(first) != 2:
+            raise typer.BadParameter(
+                "expected two evaluation folders, one of each model, or --against RUN"
+            )
+        first, against = first[:1], first[1:]
     comparison = run(first, against, model=model, second_model=second_model, metric=metric)
     if as_json:
         print_json(comparison.as_dict())

@@ -16,14 +16,14 @@ DataOption = Annotated[
 ModelOption = Annotated[
     Path, typer.Option("--model", help="Run, checkpoint or model folder.", show_default=False)
 ]
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder to write.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store to write.")]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for results and model [default: beside the model]."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable."),
 ]
 DescribeOption = Annotated[
     Path | None,
@@ -47,15 +47,18 @@ KindOption = Annotated[
 StoreDataOption = Annotated[
     Path | None, typer.Option("--store", help="A prepared store instead of --data.")
 ]
-RunsOption = Annotated[int, typer.Option("--runs", min=1, help="Seeds; the paper has 10.")]
+RunsOption = Annotated[
+    int, typer.Option("--runs", min=1, help="Number of seeds; the paper has 10.")
+]
 FractionOption = Annotated[
     str,
     typer.Option(
-        "--label-fraction", help="Training patients whose labels are used, e.g. 1%,10%,100% or 0.1."
+        "--label-fraction",
+        help="Share of training patients whose labels are used, e.g. 1%,10%,100% or 0.1.",
     ),
 ]
 DrawsOption = Annotated[
-    int, typer.Option("--label-draws", min=1, help="Choices of those patients.")
+    int, typer.Option("--label-draws", min=1, help="Number of draws of those patients.")
 ]
 TestOnOption = Annotated[
     str,
@@ -63,7 +66,10 @@ TestOnOption = Annotated[
 ]
 AllowSeenOption = Annotated[
     bool,
-    typer.Option("--allow-seen", help="Although pre-training saw all signals of a database."),
+    typer.Option(
+        "--allow-seen",
+        help="Test even where pre-training saw all signals (no labels) of a database.",
+    ),
 ]
 DecisionOption = Annotated[
     str,
@@ -76,7 +82,7 @@ DecisionOption = Annotated[
 TrainFolds = Annotated[str, typer.Option("--train-folds", help="Folds to train on.")]
 ValidationFolds = Annotated[str, typer.Option("--validation-folds", help="Folds to select on.")]
 TestFolds = Annotated[str, typer.Option("--test-folds", help="Folds to report on.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0)]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is random.")]
 CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help="Folder for prepared records [default: $ECGJEPA_CACHE]."),

@@ -22,8 +22,8 @@ from ecgjepa.terminal.screen import ProgressBar, print_json
 
 @app.command()
 def simulate(
-    records: Annotated[int, typer.Option("--records", min=1, help="How many.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
+    records: Annotated[int, typer.Option("--records", min=1, help="Number of records.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write the files into.")],
     layout: Annotated[
         str,
         typer.Option(
@@ -48,7 +48,7 @@ def simulate(
 @app.command("databases")
 def describe(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them, with citations.")
+        str | None, typer.Argument(metavar="[NAME]", help="Name of one of them.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,7 +71,7 @@ def describe(
 @app.command()
 def formats(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One of them: what its files can tell.")
+        str | None, typer.Argument(metavar="[NAME]", help="Name of one of them.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,20 +95,26 @@ def formats(
 
 @app.command()
 def fetch(
-    database: Annotated[str, typer.Argument(help="Name; `ecgjepa databases` lists them.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder; a download in it resumes.")],
+    database: Annotated[str, typer.Argument(help="Name, as 'ecgjepa databases' lists it.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write; a download in it resumes.")],
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="GLOB", help="Records like this, and tables; repeatable."),
+        typer.Option(
+            "--only", metavar="GLOB", help="Fetch records of such names, and tables; repeatable."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=0, help="Records at most.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=16, help="Files at a time.")] = 4,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="Greatest number of records.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=16, help="Number of files fetched at a time.")
+    ] = 4,
     unpack: Annotated[bool, typer.Option(help="Unpack zip files.")] = True,
     recheck: Annotated[bool, typer.Option("--recheck", help="Hash verified files again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     base_url: Annotated[
         str | None,
-        typer.Option(help="Mirror, in place of https:// [default: $ECGJEPA_MIRROR]."),
+        typer.Option(help="Address of a mirror [default: $ECGJEPA_MIRROR]."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -60,16 +60,19 @@ def preset_settings(
 @app.command()
 def plan(
     preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
-    store: Annotated[Path | None, typer.Option("--store", help="Store it would read.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Store that the run would read.")
+    ] = None,
     overrides: SetOption = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time a step here, for some seconds.")
     ] = False,
     tflops: Annotated[
-        float | None, typer.Option("--tflops", help="What training sustains on another machine.")
+        float | None,
+        typer.Option("--tflops", help="TFLOP/s that training sustains on another machine."),
     ] = None,
     memory: Annotated[
-        float | None, typer.Option("--memory", help="Of that machine's device, in GB.")
+        float | None, typer.Option("--memory", help="Memory of that machine's device in GB.")
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -110,10 +113,14 @@ def pretrain(
         typer.Option(metavar="NAME=DIR", help="Labelled records that choose the best encoder."),
     ] = None,
     probe_task: Annotated[
-        str, typer.Option(help="Its task; see 'probe --task'.")
+        str, typer.Option(help="Task of those records; see 'probe --task'.")
     ] = "superdiagnostic",
-    probe_train_folds: Annotated[str, typer.Option(help="Folds it is fitted on.")] = "1-8",
-    probe_validation_folds: Annotated[str, typer.Option(help="Folds it is scored on.")] = "9",
+    probe_train_folds: Annotated[
+        str, typer.Option(help="Folds that the probe is fitted on.")
+    ] = "1-8",
+    probe_validation_folds: Annotated[
+        str, typer.Option(help="Folds that the probe is scored on.")
+    ] = "9",
     cache: CacheOption = None,
 ) -> None:
     """Pre-train an encoder on a store."""
@@ -140,11 +147,16 @@ def pretrain(
 @app.command()
 def convert(
     source: Annotated[
-        Path, typer.Option("--from", help="Official checkpoint .pt; or run, checkpoint, model.")
+        Path,
+        typer.Option(
+            "--from", help="Published code's checkpoint .pt; or a run, checkpoint or model folder."
+        ),
     ],
-    to: Annotated[Path, typer.Option("--to", help="Model folder to write; or a .pt file.")],
+    to: Annotated[
+        Path, typer.Option("--to", help="Model folder to write; or a .pt file, for the way back.")
+    ],
     database: Annotated[
-        str, typer.Option("--database", help="Whose published normalisation to fill in.")
+        str, typer.Option("--database", help="Database whose published normalisation is filled in.")
     ] = "ptb-xl",
 ) -> None:
     """Read or write checkpoints of the paper's code."""
@@ -158,10 +170,14 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("demo"),
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="ptb-xl=DIR", help="Real records instead of simulated."),
+        typer.Option(
+            "--data", metavar="ptb-xl=DIR", help="Folder of PTB-XL, in place of simulated records."
+        ),
     ] = None,
-    records: Annotated[int, typer.Option("--records", min=100, help="To simulate.")] = 2000,
-    preset: Annotated[str, typer.Option("--preset")] = "tiny",
+    records: Annotated[
+        int, typer.Option("--records", min=100, help="Number of records to simulate.")
+    ] = 2000,
+    preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file.")] = "tiny",
     task: TaskOption = "superdiagnostic",
     train_folds: TrainFolds = "1-8",
     validation_folds: ValidationFolds = "9",

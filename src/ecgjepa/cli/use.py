@@ -20,7 +20,10 @@ from ecgjepa.terminal.screen import (
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Runs, evaluations, or folders that hold them."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="HTML file.")] = Path("report.html"),
 ) -> None:
     """Write one HTML page on runs and evaluations."""
