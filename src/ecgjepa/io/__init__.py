@@ -5,12 +5,13 @@ it comes from GE, Philips or is an HL7 aECG. Only WFDB, whose header lies beside
 of text and MFER without a preamble are known by their names. `ecgjepa.io.catalogue` lists all.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ecgjepa.errors import RecordFormatError
+from ecgjepa.errors import ConfigError, RecordFormatError
 from ecgjepa.io.arrays.description import is_described as is_described
 from ecgjepa.io.arrays.hdf5 import read_hdf5
 from ecgjepa.io.arrays.matlab import read_matlab
@@ -26,6 +27,7 @@ from ecgjepa.io.devices import recognise_device
 from ecgjepa.io.dicom import is_dicom, read_dicom
 from ecgjepa.io.edf import begins_as_edf, read_edf
 from ecgjepa.io.opening import ending, file_and_key, is_regular, read_head, record_name
+from ecgjepa.io.uploads import Readable, Upload, content_of, file_name
 from ecgjepa.io.wfdb import Damaged as Damaged
 from ecgjepa.io.wfdb import read_wfdb_exact
 from ecgjepa.io.xml import read_xml
@@ -43,17 +45,26 @@ _MAYBE_SIGNALS = ".mat"
 
 
 def read_record(
-    path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
+    path: str | Path | bytes | bytearray | memoryview | Readable,
+    *,
+    name: str | None = None,
+    damaged: Damaged = "raise",
+    description: str | Path | None = None,
 ) -> Record:
-    """Read an ECG file.
+    """Read an ECG file, or its content in memory.
 
     A WFDB record may be named by its header, its signal file, or without an ending. DICOM, XML and
     EDF files need packages: ``pip install 'ecgjepa[formats]'``. Arrays and tables need a file that
     describes them, see `ecgjepa.io.arrays.description`. Any single file may be packed with gzip.
     `formats` lists what is read.
 
+    Content in memory is written to a temporary folder that only this user can read, and removed. It
+    is bounded as files are. A WFDB record has several files, so it cannot be read so.
+
     Args:
-        path: The file; of one with several records, one of `records_in`.
+        path: The file; of one with several records, one of `records_in`. Or its content: bytes, or
+            a binary stream, which is read to its end.
+        name: File name of content in memory, such as ``x.csv``: tables of text are known by it.
         damaged: ``raise`` refuses samples that contradict the file's own checksums and lengths;
             ``flag`` reads what is there and notes an issue; ``mask`` also marks it invalid. Only
             WFDB, SCP-ECG and ISHNE have checksums; other files are refused if they are cut short.
@@ -65,7 +76,7 @@ def read_record(
 
     Raises:
         RecordError: If the file is missing, damaged, of no known format, in no known unit, or
-            needs a package that is not installed.
+            needs a package that is not installed; or if content is the header of a WFDB record.
 
     Example:
         >>> import ecgjepa
@@ -73,7 +84,14 @@ def read_record(
         >>> record.leads[:3], record.sampling_rate, record.duration
         (('I', 'II', 'III'), 500.0, 10.0)
     """
-    record = read_exact(path, damaged=damaged, description=description)
+    if not isinstance(path, str | os.PathLike):
+        with Upload(content_of(path, file_name(name)), name) as upload:
+            found = read_exact(upload.path, damaged=damaged, description=description)
+        record = upload.renamed(found)
+    elif name is not None:
+        raise ConfigError(f"{path}: a file has its own name; name is for content in memory")
+    else:
+        record = read_exact(path, damaged=damaged, description=description)
     return record.as_record() if isinstance(record, MicrovoltRecord) else record
 
 
