@@ -1,5 +1,6 @@
 """What a user names becomes one list of records, each once, and nothing is left out in silence."""
 
+import json
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from ecg_files import WRITERS
 import ecgjepa
 from ecgjepa.errors import InputError, LeadError, RecordFormatError, UnitError
 from ecgjepa.inference.inputs.arrays import records_of_array
-from ecgjepa.inference.inputs.named import find_inputs
+from ecgjepa.inference.inputs.named import find_inputs, usable_each
 from ecgjepa.inference.inputs.stored import is_store
 from ecgjepa.signals.acceptance import Usable
 from ecgjepa.signals.leads import LEADS
@@ -124,6 +125,23 @@ def test_nothing_to_do_is_an_error(tmp_path):
         find_inputs([tmp_path])
     with pytest.raises(InputError, match="no ECG file, folder or list is named"):
         find_inputs([])
+
+
+def test_a_file_of_several_records_has_a_row_for_each(tmp_path, signal):
+    np.save(tmp_path / "x.npy", np.stack([signal[:1000] / 1000, signal[1000:2000] / 1000]))
+    told = {"sampling_rate": 500, "unit": "mV", "leads": list(LEADS)}
+    (tmp_path / "x.npy.json").write_text(json.dumps(told))
+    write_wfdb(tmp_path / "x.hea", signal[:500])
+    config = PreprocessingConfig(sampling_rate=500.0)
+    several = [f"{tmp_path}/x.npy#0", f"{tmp_path}/x.npy#1"]
+    assert find_inputs([tmp_path]).names() == [f"{tmp_path}/x.hea", *several]
+    found = find_inputs([tmp_path / "x.npy", several[1]])
+    assert found.names() == several
+    for usable in (found.usable(config), usable_each([tmp_path / "x.npy"], config)):
+        names, records = zip(*usable, strict=True)
+        assert list(names) == several
+        for start, record in zip((0, 1000), records, strict=True):
+            np.testing.assert_array_equal(record.prepared.samples, signal[start : start + 1000])
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ecgjepa.terminal.screen import ProgressBar, as_folds, print_json, print_jso
 
 if TYPE_CHECKING:
     from ecgjepa.inference.encoding import Layer
-    from ecgjepa.inference.inputs.named import Inputs
+    from ecgjepa.inference.inputs.records import Inputs
     from ecgjepa.inference.outputs.written import Written
     from ecgjepa.model.folder import ModelConfig
     from ecgjepa.signals.acceptance import OnBad
@@ -81,7 +81,7 @@ def predict(
     Exit status: 0 all predicted; 1 some records have no prediction; 2 wrong use.
     """
     chosen = _on_bad(on_bad)
-    found = _find(inputs, lists, out)
+    found = _find(inputs, lists, out, describe)
     if out is None:
         if shared.are_given:
             raise typer.BadParameter("--workers, --backend and --scheduler need --out")
@@ -145,7 +145,7 @@ def embed(
 
     with shared.engaged(), _resumable(out), ProgressBar("encoding", "record") as bar:
         written = embed_table(
-            _find(inputs, lists, out),
+            _find(inputs, lists, out, describe),
             model,
             out,
             pool=_choice(pool, POOLS, "--pool"),
@@ -215,7 +215,9 @@ def _on_bad(text: str) -> "OnBad":
     return _choice(text, ON_BAD, "--on-bad")
 
 
-def _find(inputs: list[str] | None, lists: list[Path] | None, out: Path | None) -> "Inputs":
+def _find(
+    inputs: list[str] | None, lists: list[Path] | None, out: Path | None, describe: Path | None
+) -> "Inputs":
     from ecgjepa.inference.inputs.lists import read_lines
     from ecgjepa.inference.inputs.named import find_inputs
     from ecgjepa.inference.outputs.parts import own_files
@@ -223,7 +225,9 @@ def _find(inputs: list[str] | None, lists: list[Path] | None, out: Path | None) 
     named = [name for name in inputs or [] if name != "-"]
     listed = read_lines(sys.stdin) if "-" in (inputs or []) else []
     without = () if out is None else own_files(out)
-    return find_inputs(named, lists=lists or [], listed=listed, without=without)
+    return find_inputs(
+        named, lists=lists or [], listed=listed, without=without, description=describe
+    )
 
 
 @contextmanager

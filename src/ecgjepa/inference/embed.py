@@ -8,7 +8,8 @@ import numpy as np
 
 from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
-from ecgjepa.inference.inputs.named import usable_each, warn_of_errors
+from ecgjepa.inference.inputs.named import usable_each
+from ecgjepa.inference.inputs.records import warn_of_errors
 from ecgjepa.signals.acceptance import ON_BAD, OnBad
 
 if TYPE_CHECKING:

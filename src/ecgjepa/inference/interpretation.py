@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from ecgjepa.errors import ConfigError
+from ecgjepa.errors import ConfigError, ModelFolderError
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.windows import outputs_of_logits
 from ecgjepa.model.answers import AnswersConfig
@@ -137,4 +137,12 @@ def in_one_line(config: ModelConfig) -> str:
     return (
         f"task={config.task.name!r}, labels: {', '.join(labels[:4])}{more}; encoder of "
         f"{encoder.depth} blocks of width {encoder.dim}, {config.preprocessing.sampling_rate:g} Hz"
+    )
+
+
+def without_head(folder: Path) -> ModelFolderError:
+    """Return what is to be said of an encoder that should predict."""
+    return ModelFolderError(
+        f"{folder}: is an encoder without a head, so it predicts nothing; train one with "
+        "'ecgjepa probe' or 'ecgjepa finetune'"
     )

@@ -10,11 +10,19 @@ from jaxtyping import Int16
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ecgjepa.errors import ModelFolderError, RecordError
+from ecgjepa.errors import RecordError
 from ecgjepa.inference.batches import mean_outputs
 from ecgjepa.inference.inputs.arrays import records_of_array
-from ecgjepa.inference.inputs.named import usable_each, warn_of_errors
-from ecgjepa.inference.interpretation import Facts, as_asked, facts_of, in_one_line, interpret
+from ecgjepa.inference.inputs.named import usable_each
+from ecgjepa.inference.inputs.records import warn_of_errors
+from ecgjepa.inference.interpretation import (
+    Facts,
+    as_asked,
+    facts_of,
+    in_one_line,
+    interpret,
+    without_head,
+)
 from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
@@ -58,7 +66,8 @@ class Model(NamedTuple):
 
         Args:
             files: ECG files of any format and rate, each of which has a prediction. A folder, a
-                pattern such as ``2024/*.xml`` and a prepared store stand for all their records.
+                pattern such as ``2024/*.xml``, a prepared store and a file of several records
+                stand for all their records.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
                 ``raise`` stops at the first unusable file. `ecgjepa.prepare` takes the same files.
             description: File that describes arrays and tables; None for those beside them.
@@ -261,14 +270,6 @@ def load_model(
     config = as_asked(config, path, calibrated=calibrated, decision=decision)
     where = choose_device(device)
     return Model(model.to(where), config, where, load_distribution(path, config))
-
-
-def without_head(folder: Path) -> ModelFolderError:
-    """Return what is to be said of an encoder that should predict."""
-    return ModelFolderError(
-        f"{folder}: is an encoder without a head, so it predicts nothing; train one with "
-        "'ecgjepa probe' or 'ecgjepa finetune'"
-    )
 
 
 def predict(

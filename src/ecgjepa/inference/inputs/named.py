@@ -13,14 +13,13 @@
 
 import glob
 import itertools
-import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ecgjepa.errors import InputError, RecordError
 from ecgjepa.inference.inputs.lists import is_table_of_files, read_list
+from ecgjepa.inference.inputs.records import Files, Inputs
 from ecgjepa.inference.inputs.stored import StoredRecords, is_store
 from ecgjepa.inference.sources import read_source
 from ecgjepa.io import EXPECTED, header_of, records_in
@@ -31,70 +30,9 @@ from ecgjepa.io.folders import (
     kinds_of,
     written_out,
 )
+from ecgjepa.io.opening import file_and_key
 from ecgjepa.signals.acceptance import OnBad, Usable, prepare_each
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Files:
-    """Files that are read one after the other.
-
-    Attributes:
-        names: Their names, as rows of a table give them.
-    """
-
-    names: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Records in one order, each once.
-
-    Attributes:
-        sections: Files and stores, in the order in which they were named.
-        notices: What was found and is not a record, counted and named.
-    """
-
-    sections: tuple[Files | StoredRecords, ...]
-    notices: tuple[str, ...] = ()
-
-    def names(self) -> list[str]:
-        """Return the name of every record: a file, or ``STORE#DATABASE/RECORD``."""
-        return [name for section in self.sections for name in section.names]
-
-    def usable(
-        self,
-        config: PreprocessingConfig,
-        *,
-        first: int = 0,
-        leads: Sequence[str] | None = None,
-        on_bad: OnBad = "skip",
-        description: str | Path | None = None,
-    ) -> Iterator[tuple[str, Usable | RecordError]]:
-        """Yield each record as a model needs it, or why it cannot be used; a few are read ahead.
-
-        Args:
-            config: Preprocessing of the model.
-            first: Records to leave out at the beginning.
-            leads: Leads that are needed, by default all of ``config``.
-            on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough.
-            description: File that describes arrays and tables; None for those beside them.
-
-        Raises:
-            InputError: If a store was not prepared as the model needs it.
-        """
-        for section in self.sections:
-            skipped, first = first, max(0, first - len(section.names))
-            if skipped >= len(section.names):
-                continue
-            if isinstance(section, StoredRecords):
-                yield from section.usable(config, skipped, leads)
-                continue
-            files = section.names[skipped:]
-            sources = ((file, read_source(file, on_bad, description)) for file in files)
-            yield from prepare_each(sources, config, leads)
 
 
 def find_inputs(
@@ -103,6 +41,7 @@ def find_inputs(
     lists: Iterable[str | Path] = (),
     listed: Iterable[str] = (),
     without: Iterable[Path] = (),
+    description: str | Path | None = None,
 ) -> Inputs:
     """List the records that a user names.
 
@@ -112,12 +51,13 @@ def find_inputs(
         lists: More lists: text files with a name a line, or tables.
         listed: Files, folders and stores that a list named.
         without: Files that are not records though a folder holds them, such as the output.
+        description: File that describes arrays, and so which of them hold several records.
 
     Raises:
         InputError: If a list is missing or empty, or no record is named.
         OSError: If a folder cannot be read.
     """
-    finder = _Finder(without)
+    finder = _Finder(without, description)
     for name in named:
         finder.add(str(name))
     for path in lists:
@@ -141,11 +81,11 @@ def usable_each(
     """Yield records as `Inputs.usable` does, while they are being named.
 
     Unlike `find_inputs`, it leaves a list of files as it is, so that each has its row; folders,
-    patterns and stores stand for what `find_inputs` finds. A single text is one name, and not taken
-    letter by letter.
+    patterns, stores and files of several records stand for what `find_inputs` finds. A single text
+    is one name, and not taken letter by letter.
     """
     several = (files,) if isinstance(files, str | os.PathLike) else files
-    for stored, group in itertools.groupby(_spread(several), key=_as_stored):
+    for stored, group in itertools.groupby(_spread(several, description), key=_as_stored):
         if stored is not None:
             yield from stored.usable(config, 0, leads)
             continue
@@ -154,22 +94,15 @@ def usable_each(
         yield from prepare_each(sources, config, leads)
 
 
-def warn_of_errors(errors: Mapping[str, str], total: int) -> None:
-    """Log how many records have no row, and why the first of them has none."""
-    if errors:
-        first = next(iter(errors.values()))
-        logger.warning(
-            "%d of %d records cannot be used and have no row, such as %s", len(errors), total, first
-        )
-
-
-def _spread(files: Iterable[str | Path]) -> Iterator[str | StoredRecords]:
+def _spread(
+    files: Iterable[str | Path], description: str | Path | None
+) -> Iterator[str | StoredRecords]:
     for file in files:
         if os.path.isdir(file) or _is_pattern(str(file)):  # noqa: PTH112, of each of a million
-            for section in find_inputs([file]).sections:
+            for section in find_inputs([file], description=description).sections:
                 yield from [section] if isinstance(section, StoredRecords) else section.names
         else:
-            yield str(file)
+            yield from records_in(file, description=description)
 
 
 def _as_stored(item: str | StoredRecords) -> StoredRecords | None:
@@ -179,11 +112,12 @@ def _as_stored(item: str | StoredRecords) -> StoredRecords | None:
 class _Finder:
     """Collects records; one that is named twice counts once."""
 
-    def __init__(self, without: Iterable[Path]) -> None:
+    def __init__(self, without: Iterable[Path], description: str | Path | None) -> None:
         self.sections: list[Files | StoredRecords] = []
         self.notices: list[str] = []
         self._without = tuple(os.path.abspath(path) for path in without)  # noqa: PTH100
         self._seen = set(self._without)
+        self._description = description
 
     def add(self, name: str) -> None:
         """Add what one argument stands for."""
@@ -197,7 +131,7 @@ class _Finder:
         elif is_table_of_files(path):
             self.add_list(path)
         else:
-            self._add_file(name, header_of(path))
+            self._add_file(name, _header_of(path))
 
     def add_list(self, path: Path) -> None:
         """Add the files, folders and stores that a list names."""
@@ -210,10 +144,12 @@ class _Finder:
         if path.is_dir():
             self._add_folder(name, path)
         else:
-            self._add_file(name, header_of(path))
+            self._add_file(name, _header_of(path))
 
     def _add_file(self, name: str, header: Path | None) -> None:
-        for shown in records_in(name) if header is None else [str(header)]:
+        is_one = header is not None
+        several = [str(header)] if is_one else records_in(name, description=self._description)
+        for shown in several:
             if not self._is_new(shown):
                 continue
             if not self.sections or isinstance(self.sections[-1], StoredRecords):
@@ -259,7 +195,7 @@ class _Finder:
                 listed[folder] = _records_in(path.parent)
             if path.name in listed[folder] or begins_as_recording(path):
                 self._add_file(name, None)
-            elif (header := header_of(path)) is not None:
+            elif (header := _header_of(path)) is not None:
                 self._add_file(str(header), None)
             else:
                 others.append(name)
@@ -281,6 +217,12 @@ class _Finder:
         """Return whether a file is not of the output."""
         place = os.path.abspath(os.path.join(folder, file))  # noqa: PTH100, PTH118
         return not any(place == own or place.startswith(own + os.sep) for own in self._without)
+
+
+def _header_of(path: Path) -> Path | None:
+    """Return the header of a WFDB record, but none for one of the records of another file."""
+    file, key = file_and_key(path)
+    return header_of(file) if key is None else None
 
 
 def _records_in(folder: Path) -> set[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
-from ecgjepa.inference.inputs.named import Inputs
+from ecgjepa.inference.inputs.records import Inputs
 from ecgjepa.inference.outputs.arrays import SUFFIXES, Layout, merge, write_part
 from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
@@ -93,7 +93,7 @@ def embed_table(
     check_suffix(out, SUFFIXES)
     if dtype not in DATA_TYPES:
         raise ConfigError(f"dtype is {dtype!r}; expected {' or '.join(DATA_TYPES)}")
-    found = as_inputs(inputs, own_files(out))
+    found = as_inputs(inputs, own_files(out), description)
     wanted = Wanted(pool, layer, None if leads is None else tuple(leads))
     loaded = load_encoder(model, wanted, device=device)
     request = describe_request(

@@ -5,7 +5,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgjepa.inference.inputs.named import Inputs
+from ecgjepa.inference.inputs.records import Inputs
+from ecgjepa.inference.interpretation import without_head
 from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
@@ -19,7 +20,7 @@ from ecgjepa.inference.outputs.requests import (
 from ecgjepa.inference.outputs.tables import SUFFIXES, table_format
 from ecgjepa.inference.outputs.working import Making, make_parts, telling
 from ecgjepa.inference.outputs.written import Failure, Written
-from ecgjepa.inference.predict import Model, load_model, without_head
+from ecgjepa.inference.predict import Model, load_model
 from ecgjepa.inference.schema import SCHEMA_VERSION, PredictionSchema
 from ecgjepa.model.folder import find_model, read_model_config
 from ecgjepa.signals.acceptance import OnBad
@@ -78,7 +79,7 @@ def predict_table(
     """
     out = Path(out)
     check_suffix(out, SUFFIXES)
-    found = as_inputs(inputs, own_files(out))
+    found = as_inputs(inputs, own_files(out), description)
     folder = find_model(model)
     config = read_model_config(folder)
     if config.task is None:

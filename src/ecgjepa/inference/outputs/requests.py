@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from ecgjepa.errors import InputError, OutputError
 from ecgjepa.files import sha256_of_file
-from ecgjepa.inference.inputs.named import Inputs, find_inputs
+from ecgjepa.inference.inputs.named import find_inputs
+from ecgjepa.inference.inputs.records import Inputs
 from ecgjepa.model.folder import CONFIG_FILE
 
 Item = TypeVar("Item")
@@ -77,13 +78,15 @@ def in_parts(
 
 
 def as_inputs(
-    inputs: Iterable[str | Path] | str | Path | Inputs, without: Iterable[Path]
+    inputs: Iterable[str | Path] | str | Path | Inputs,
+    without: Iterable[Path],
+    description: str | Path | None,
 ) -> Inputs:
     """Return what is named as a list of records, without the files of the output."""
     if isinstance(inputs, Inputs):
         return inputs
     several = (inputs,) if isinstance(inputs, str | Path) else inputs
-    return find_inputs(several, without=without)
+    return find_inputs(several, without=without, description=description)
 
 
 def check_suffix(out: Path, suffixes: Sequence[str]) -> str:
