@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ecgjepa.inference.encoding import Layer
     from ecgjepa.inference.inputs.records import Inputs
     from ecgjepa.inference.outputs.written import Written
+    from ecgjepa.inference.predict import Model
     from ecgjepa.model.folder import ModelConfig
     from ecgjepa.signals.acceptance import OnBad
 
@@ -65,6 +66,14 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", help="Table to write: .csv, .parquet or .jsonl.")
     ] = None,
+    decision: Annotated[
+        str | None,
+        typer.Option(
+            "--decision",
+            metavar="RULE",
+            help="When the model says yes: best-f1, sensitivity or specificity.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Labels shown per record.")] = 10,
     on_bad: OnBadOption = "skip",
     describe: DescribeOption = None,
@@ -85,7 +94,10 @@ def predict(
     if out is None:
         if shared.are_given:
             raise typer.BadParameter("--workers, --backend and --scheduler need --out")
-        _print_predictions(model, found, chosen, describe, device, top, as_json)
+        from ecgjepa.inference.predict import load_model
+
+        loaded = load_model(model, device=device, decision=decision)
+        _print_predictions(loaded, found, chosen, describe, top, as_json)
         return
     from ecgjepa.inference.outputs.predicting import predict_table
 
@@ -94,6 +106,7 @@ def predict(
             found,
             model,
             out,
+            decision=decision,
             on_bad=chosen,
             description=describe,
             device=device,
@@ -178,18 +191,15 @@ def _choice(text: str, known: Sequence[Chosen], option: str) -> Chosen:
 
 
 def _print_predictions(
-    model: Path,
+    loaded: "Model",
     found: "Inputs",
     on_bad: "OnBad",
     describe: Path | None,
-    device: str,
     top: int,
     as_json: bool,
 ) -> None:
-    from ecgjepa.inference.predict import load_model
     from ecgjepa.inference.schema import PredictionSchema
 
-    loaded = load_model(model, device=device)
     usable = found.usable(loaded.config.preprocessing, on_bad=on_bad, description=describe)
     failed = 0
     if as_json:

@@ -65,9 +65,8 @@ class Model(NamedTuple):
         """Return one prediction per file; a file that cannot be used carries its error.
 
         Args:
-            files: ECG files of any format and rate, each of which has a prediction. A folder, a
-                pattern such as ``2024/*.xml``, a prepared store and a file of several records
-                stand for all their records.
+            files: ECG files of any format and rate. A folder, a pattern such as ``2024/*.xml``, a
+                prepared store and a file of several records stand for all their records.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough,
                 ``raise`` stops at the first unusable file. `ecgjepa.prepare` takes the same files.
             description: File that describes arrays and tables; None for those beside them.
@@ -89,12 +88,6 @@ class Model(NamedTuple):
 
         Files are read some ahead, and their windows pass through the model together. So the last
         predictions before a file that cannot be read may come late, and none is lost.
-
-        Example:
-            >>> import ecgjepa
-            >>> model = ecgjepa.load_model("runs/probe")
-            >>> [p.error for p in model.predict_each(["data/ptb-xl/records500/00000/00001_hr.hea"])]
-            [None]
         """
         found = usable_each(
             files, self.config.preprocessing, on_bad=on_bad, description=description

@@ -31,6 +31,7 @@ def predict_table(
     model: str | Path,
     out: str | Path,
     *,
+    decision: str | None = None,
     on_bad: OnBad = "skip",
     description: str | Path | None = None,
     device: str = "auto",
@@ -51,6 +52,7 @@ def predict_table(
             `ecgjepa.inference.inputs.named`; each record has one row.
         model: Model folder, or folder of a probe or fine-tuning.
         out: Table to write: ``.csv``, ``.parquet`` or ``.jsonl`` (a JSON object a line).
+        decision: Rule of the thresholds; see `ecgjepa.load_model`.
         on_bad: See `ecgjepa.inference.predict.Model.predict`.
         description: File that describes arrays and tables; None for those beside them.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -69,6 +71,7 @@ def predict_table(
         InputError: If nothing is named.
         OutputError: If the table is another request's, or being written.
         ModelFolderError: If the model cannot be used.
+        ConfigError: If the model has no thresholds of the rule.
         RecordError: With ``on_bad="raise"``.
 
     Example:
@@ -88,6 +91,7 @@ def predict_table(
         "predict",
         folder,
         found.names(),
+        decision=decision,
         on_bad=on_bad,
         description=hash_of_description(description),
         schema=SCHEMA_VERSION,
@@ -96,7 +100,7 @@ def predict_table(
         if isinstance(parts, Written):
             return parts
         make_parts(
-            _Predictor(folder, request["model_sha256"], device, on_bad, description).make,
+            _Predictor(folder, request["model_sha256"], device, decision, on_bad, description).make,
             found,
             parts,
             part_inputs=part_inputs,
@@ -114,12 +118,13 @@ class _Predictor(NamedTuple):
     model: Path
     sha256: str
     device: str
+    decision: str | None
     on_bad: OnBad
     description: str | Path | None
 
     def make(self, inputs: Inputs, how: Making) -> None:
         """Predict some records."""
-        loaded = _loaded(self.model, self.sha256, self.device)
+        loaded = _loaded(self.model, self.sha256, self.device, self.decision)
         usable = inputs.usable(
             loaded.config.preprocessing, on_bad=self.on_bad, description=self.description
         )
@@ -137,6 +142,6 @@ class _Predictor(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, sha256: str, device: str) -> Model:
+def _loaded(folder: Path, sha256: str, device: str, decision: str | None) -> Model:
     """Return a model; a worker loads it once, and again when its folder holds another."""
-    return load_model(folder, device=device)
+    return load_model(folder, device=device, decision=decision)
