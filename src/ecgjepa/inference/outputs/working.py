@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ecgjepa.engine.pieces import Workforce, choose_workforce, do_pieces
-from ecgjepa.inference.inputs.named import Files, Inputs
+from ecgjepa.inference.inputs.records import Files, Inputs
 from ecgjepa.inference.inputs.stored import StoredRecords
 from ecgjepa.inference.outputs.parts import Parts
 from ecgjepa.inference.outputs.requests import PART_SECONDS, Progress
