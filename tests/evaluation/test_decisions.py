@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from small_encoders import save_encoder
+from typed import run
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, ModelFolderError
@@ -183,3 +184,59 @@ def test_a_folder_of_version_1_opens_and_names_what_it_lacks(probed, ptb_xl, tmp
     damaged = older(tmp_path / "damaged", probed, decisions=thresholds)
     with pytest.raises(ModelFolderError, match="found 5, for 4 labels of task"):
         ecgjepa.load_model(damaged)
+
+
+def test_the_card_has_a_row_of_every_label_and_ends_with_two_commands(probed):
+    card = (probed.path / "model/README.md").read_text(encoding="utf-8")
+    answers = ecgjepa.load_model(probed.path).config.answers
+    (head,) = [line for line in card.splitlines() if line.startswith("| label |")]
+    assert head.count("|") == 10
+    thresholds = answers.decisions.thresholds
+    for column, label in enumerate(("CD", "HYP", "MI", "NORM", "STTC")):
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| {label} ")]
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert (cells[0].endswith("*"), int(cells[1])) == (
+            answers.tested.positives[column] < 10,
+            answers.tested.positives[column],
+        )
+        least, found = thresholds.values[column], thresholds.sensitivity[column]
+        assert cells[3] == ("none" if least is None else f"{least:.3g}")
+        assert cells[4].startswith("-" if found is None else f"{found[0]:.3g} ({found[1]:.3g} to ")
+    assert "threshold by specificity=0.8; the folder also holds best-f1 and sensitivity=0.9" in card
+    commands = [line.strip().split()[0] for line in card.splitlines() if line.startswith("    ")]
+    assert commands == ["pip", "ecgjepa"]
+
+
+def test_the_command_prints_decisions_by_the_rule_that_is_asked_for(
+    probed, ptb_xl, monkeypatch, capsys, tmp_path
+):
+    (file,), model = files_of(ptb_xl, [1]), f"--model {probed.path}"
+    run(f"ecgjepa predict {file} {model} --json", monkeypatch)
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["rule"] == "specificity=0.8"
+    run(f"ecgjepa predict {file} {model} --decision best-f1", monkeypatch)
+    shown = capsys.readouterr().out
+    assert "yes: at or above the label's threshold by best-f1 (folds 3 to 6)" in shown
+    assert "set: made to hold 90 % of the true labels" in shown
+    assert "quality good" in shown
+    (loaded,) = ecgjepa.load_model(probed.path, decision="best-f1").predict([file])
+    for label, call in loaded.decisions.items():
+        row = next(line for line in shown.splitlines() if line.startswith(f"  {label} "))
+        assert row.split()[2] == ("yes" if call else "no")
+    table = tmp_path / "table.csv"
+    run(f"ecgjepa predict {file} {model} --decision best-f1 --out {table}", monkeypatch)
+    row = pd.read_csv(table).iloc[0]
+    assert row["rule"] == "best-f1"
+    assert {label: bool(row[f"{label}_yes"]) for label in loaded.decisions} == loaded.decisions
+    run(f"ecgjepa predict {file} {model} --decision specificity --out {table}", monkeypatch, code=2)
+    run(f"ecgjepa predict {file} {model} --decision sensitivity=0.5", monkeypatch, code=2)
+    assert "holds best-f1, sensitivity=0.9, specificity=0.8" in capsys.readouterr().err
+
+
+def test_the_command_names_what_an_older_folder_lacks(
+    probed, ptb_xl, monkeypatch, capsys, tmp_path
+):
+    old = older(tmp_path / "model", probed)
+    run(f"ecgjepa predict {files_of(ptb_xl, [1])[0]} --model {old}", monkeypatch)
+    shown = capsys.readouterr().out
+    assert "this model folder holds no: thresholds, label sets, test scores" in shown

@@ -9,6 +9,7 @@ from small_encoders import describe, small_encoder
 
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import sha256_of_file
+from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.folder import load_model_folder, read_model_config, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import NormalisationConfig
@@ -25,7 +26,33 @@ def good(tmp_path_factory):
     calibration = CalibrationConfig(
         method="temperature", kind="multi-label", scale=(1.0, 1.0), shift=(0.0, 0.0)
     )
-    config = describe().model_copy(update={"head": head, "task": task, "calibration": calibration})
+    half = (0.5, 0.4, 0.6)
+    answers = AnswersConfig.model_validate(
+        {
+            "decisions": {
+                "rules": [{"rule": "best-f1", "values": [0.5, None], "sensitivity": [half, None]}],
+                "chosen": "best-f1",
+            },
+            "label_sets": {
+                "kind": "per-label",
+                "coverage": 0.9,
+                "thresholds": [0.1, None],
+                "per_label": [half, None],
+                "mean_size": 1.5,
+            },
+            "tested": {
+                "databases": ["a"],
+                "folds": [10],
+                "records": 9,
+                "patients": 8,
+                "positives": [3, 0],
+                "auroc": [half, None],
+            },
+        }
+    )
+    config = describe().model_copy(
+        update={"head": head, "task": task, "calibration": calibration, "answers": answers}
+    )
     folder = tmp_path_factory.mktemp("good") / "model"
     save_model(folder, Classifier(encoder, build_head(head, encoder)), config, "card")
     return folder
@@ -37,7 +64,7 @@ def changed(good, place, value):
     section = content
     *above, last = place.split(".")
     for part in above:
-        section = section[part]
+        section = section[int(part) if isinstance(section, list) else part]
     section[last] = value
     return json.dumps(content)
 
@@ -90,6 +117,24 @@ INFINITY = float("inf")
         ("calibration.scale", [1.0]),
         ("calibration.kind", "single-label"),
         ("head.num_labels", 3),
+        ("answers.decisions.rules", []),
+        ("answers.decisions.chosen", "x" * 10_000),
+        ("answers.decisions.rules.0.rule", "sensitivity=7"),
+        ("answers.decisions.rules.0.values", [0.5] * 3),
+        ("answers.decisions.rules.0.values", [float("nan"), 0.5]),
+        ("answers.decisions.rules.0.values", [INFINITY, 0.5]),
+        ("answers.decisions.rules.0.values", [7.0, 0.5]),
+        ("answers.decisions.rules.0.remarks", {"x" * 10_000: "why"}),
+        ("answers.decisions.rules.0.sensitivity", [[0.5, 0.1, 0.9]]),
+        ("answers.decisions.rules.0.sensitivity", [[0.5, 0.1, float("nan")], None]),
+        ("answers.label_sets.kind", "lac"),
+        ("answers.label_sets.thresholds", [0.5] * 3),
+        ("answers.label_sets.coverage", 1.0),
+        ("answers.label_sets.mean_size", INFINITY),
+        ("answers.value_intervals", {"coverage": 0.9, "half_widths": [1.0, 1.0]}),
+        ("answers.tested.positives", [1]),
+        ("answers.tested.records", -1),
+        ("answers.tested.auroc", [[0.5, 0.4, 1.4], None]),
         ("head.layers", [9]),
     ],
 )

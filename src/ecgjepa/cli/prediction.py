@@ -13,15 +13,14 @@ from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption, WorkerOptions
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
-from ecgjepa.terminal.results import print_prediction
-from ecgjepa.terminal.screen import ProgressBar, as_folds, print_json, print_json_list
+from ecgjepa.terminal.predictions import print_notes, print_prediction
+from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list
 
 if TYPE_CHECKING:
     from ecgjepa.inference.encoding import Layer
     from ecgjepa.inference.inputs.records import Inputs
     from ecgjepa.inference.outputs.written import Written
     from ecgjepa.inference.predict import Model
-    from ecgjepa.model.folder import ModelConfig
     from ecgjepa.signals.acceptance import OnBad
 
 Chosen = TypeVar("Chosen", bound=str)
@@ -209,12 +208,11 @@ def _print_predictions(
         for notice in found.notices:
             logger.info("%s", notice)
     else:
-        descriptions = dict(zip(loaded.task.labels, loaded.task.descriptions, strict=True))
         for prediction in loaded.answers(usable, on_bad):
-            print_prediction(prediction, descriptions, top)
+            print_prediction(prediction, loaded.config, top)
             failed += prediction.error is not None
         print_notices(found.notices)
-        print(_note(loaded.config))
+        print_notes(loaded.config)
     if failed:
         raise typer.Exit(FELL_SHORT)
 
@@ -257,17 +255,3 @@ def _tell(written: "Written", done: str, as_json: bool) -> None:
         print_written(written, done)
     if written.failures:
         raise typer.Exit(FELL_SHORT)
-
-
-def _note(config: "ModelConfig") -> str:
-    if config.task is not None and config.task.kind == "regression":
-        return "Research use only. Values are in the units of the labels it was trained with."
-    calibration = config.calibration
-    if calibration is None:
-        return "Research use only. Probabilities are not calibrated."
-    folds = as_folds(calibration.folds)
-    note = f"Research use only. Probabilities are calibrated ({calibration.method}, {folds})."
-    if config.answers is None or config.answers.decisions is None:
-        return note
-    rule = config.answers.decisions.chosen
-    return f"{note}\nyes: at or above the label's threshold by {rule} on those folds"

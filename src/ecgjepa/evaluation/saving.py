@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ecgjepa.errors import ConfigError
+from ecgjepa.evaluation.model_card import model_card
 from ecgjepa.evaluation.out_of_distribution import OutlierDetector, fit_outlier_detector
 from ecgjepa.evaluation.requests import claim_request, finish_request
 from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.locks import working_in
-from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
 from ecgjepa.model.outputs import CalibrationConfig
@@ -150,48 +150,6 @@ def _save_classifier(
         result.path / MODEL_FOLDER,
         trained.classifier,
         described,
-        _card(described, result.results["out_of_distribution"]),
+        model_card(described, result.results["out_of_distribution"]),
         distribution=detector.distribution,
-    )
-
-
-def _card(config: ModelConfig, detection: dict[str, Any]) -> str:
-    task, training, calibration = config.task, config.training, config.calibration
-    assert task is not None
-    measure, words = next(item for item in MEASURES.items() if f"test_{item[0]}" in training)
-    value, low, high = training[f"test_{measure}"]
-    labels = "\n".join(
-        f"- {label}: {text}" for label, text in zip(task.labels, task.descriptions, strict=True)
-    )
-    return (
-        f"# ECG classifier: {task.name} ({training['protocol']})\n\n"
-        "For research use only; not a medical device.\n\n"
-        f"Trained on {', '.join(training['databases'])}, folds {training['split']['train']}; "
-        f"selected on {training['split']['validation']}; tested on {training['split']['test']}: "
-        f"{words} {value:.3f} (95 % interval over patients {low:.3f} to {high:.3f}).\n\n"
-        f"Input: {', '.join(config.preprocessing.leads)} at "
-        f"{config.preprocessing.sampling_rate:g} Hz; records of any rate are resampled. "
-        "Preprocessing, normalisation and windows are in config.json.\n\n"
-        f"{_trust(calibration)}{_limits(detection)}"
-        f"Labels, in the order of the outputs:\n\n{labels}\n"
-    )
-
-
-def _trust(calibration: CalibrationConfig | None) -> str:
-    if calibration is None:
-        return "Intervals and scores per value are in results.json beside this folder.\n\n"
-    return (
-        f"Probabilities are calibrated on the validation folds ({calibration.method}), for records "
-        "like those; elsewhere, calibrate anew. Intervals and scores per label, at thresholds and "
-        "in subgroups are in results.json beside this folder.\n\n"
-    )
-
-
-def _limits(detection: dict[str, Any]) -> str:
-    missed = ", ".join(detection["hardly_detected"])
-    return (
-        "A prediction says when a record's features are farther from the training records' than "
-        f"{detection['threshold']:.3g}, as {detection['share_above_threshold']:.1%} of the test "
-        "records are. What was spoiled on purpose and yet hardly noticed: "
-        f"{missed or 'none of what was tried'} (results.json, out_of_distribution).\n\n"
     )

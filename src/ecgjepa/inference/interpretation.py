@@ -70,6 +70,12 @@ def as_asked(
     return config.model_copy(update={"answers": chosen})
 
 
+def rule_of(config: ModelConfig) -> str | None:
+    """Return the rule that a classifier's decisions follow; None where it decides nothing."""
+    decisions = None if config.answers is None else config.answers.decisions
+    return None if decisions is None else decisions.chosen
+
+
 def interpret(
     file: str,
     facts: Facts,

@@ -150,22 +150,28 @@ class AnswersConfig(Section):
         if self.value_intervals and classifies:
             raise ValueError(f"answers: a {task.kind} task has no value_intervals")
         for one in () if self.decisions is None else self.decisions.rules:
-            check_count(f"thresholds of decisions by {one.rule}", len(one.values), count)
+            check_count(f"answers.decisions, thresholds by {one.rule}", len(one.values), count)
             if unknown := set(one.remarks) - set(task.labels):
-                raise ValueError(f"decisions: a remark on {min(unknown)[:80]!r}, which is no label")
+                raise ValueError(
+                    f"answers.decisions: a remark on {min(unknown)[:80]!r}, which is no label"
+                )
         if (sets := self.label_sets) is not None:
             if (sets.kind == "lac") != (task.kind == "single-label"):
-                raise ValueError(f"label_sets are of kind {sets.kind}, but task of {task.kind}")
+                raise ValueError(
+                    f"answers.label_sets are of kind {sets.kind}, but task of {task.kind}"
+                )
             if sets.kind == "per-label":
-                check_count("thresholds of label_sets", len(sets.thresholds), count)
-            check_count("per_label of label_sets", len(sets.per_label), count, or_none=True)
+                check_count("answers.label_sets.thresholds", len(sets.thresholds), count)
+            check_count("answers.label_sets.per_label", len(sets.per_label), count, or_none=True)
         if (widths := self.value_intervals) is not None:
-            check_count("half_widths of value_intervals", len(widths.half_widths), count)
-            check_count("measured of value_intervals", len(widths.measured), count, or_none=True)
+            check_count("answers.value_intervals.half_widths", len(widths.half_widths), count)
+            check_count(
+                "answers.value_intervals.measured", len(widths.measured), count, or_none=True
+            )
         if self.tested is not None:
             for name in ("positives", "auroc", "average_precision", "r2", "mean_absolute_error"):
                 check_count(
-                    f"{name} of tested", len(getattr(self.tested, name)), count, or_none=True
+                    f"answers.tested.{name}", len(getattr(self.tested, name)), count, or_none=True
                 )
 
 

@@ -4,16 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.results.layout import PRE_TRAINED
-from ecgjepa.terminal.screen import as_folds, print_line, print_wrapped
+from ecgjepa.terminal.screen import as_folds, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.evaluation.results import Evaluation
-    from ecgjepa.inference.prediction import Prediction
     from ecgjepa.metrics.bootstrap import Interval
     from ecgjepa.metrics.paired import Comparison
-
-# A column of labels is at most so wide; a longer label is shown whole, and moves its own row.
-_LONGEST_LABEL = 32
 
 
 def print_comparison(comparison: "Comparison") -> None:
@@ -82,26 +78,3 @@ def print_repeats(summary: dict[str, Any]) -> None:
             f"{row['model']:<14}{row['runs']:>4}  {row['mean']:<7.4f}  {std}".rstrip()
         )
     print("std is over runs, not over patients; intervals are in each run's results.json")
-
-
-def print_prediction(prediction: "Prediction", descriptions: dict[str, str], top: int) -> None:
-    """Print the likeliest labels of one file and what was noticed about it."""
-    print_line(prediction.file)
-    if prediction.error:
-        print_wrapped("  error", prediction.error)
-        return
-    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    width = min(max(10, *(len(label) for label, _ in ranked[:top])), _LONGEST_LABEL)
-    for label, probability in ranked[:top]:
-        call = prediction.decisions.get(label)
-        word = "" if call is None else "yes" if call else "no"
-        meaning = "" if descriptions[label] == label else descriptions[label]
-        row = f"  {label:<{width}} {probability:6.3f}  {word:<3} "
-        print_line((row + meaning[: max(79 - len(row), 0)]).rstrip())
-    if len(ranked) > top:
-        print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
-    unlike = f", distance {prediction.distance:.3g}" if prediction.distance is not None else ""
-    print(f"  input: {prediction.duration:g} s at {prediction.sampling_rate:g} Hz{unlike}")
-    for issue in prediction.findings:
-        where = f"lead {issue.lead}: " if issue.lead else ""
-        print_wrapped("  input", f"{where}{issue.message}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Inputs
-from ecgjepa.inference.interpretation import without_head
+from ecgjepa.inference.interpretation import as_asked, rule_of, without_head
 from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
@@ -87,11 +87,12 @@ def predict_table(
     config = read_model_config(folder)
     if config.task is None:
         raise without_head(folder)
+    asked = as_asked(config, folder, calibrated=True, decision=decision)
     request = describe_request(
         "predict",
         folder,
         found.names(),
-        decision=decision,
+        decision=rule_of(asked),
         on_bad=on_bad,
         description=hash_of_description(description),
         schema=SCHEMA_VERSION,

@@ -1,0 +1,105 @@
+"""What a model answers, on a terminal: each record by itself, and what the answers rest on."""
+
+from typing import TYPE_CHECKING
+
+from ecgjepa.terminal.screen import as_folds, print_line, print_wrapped
+
+if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from ecgjepa.inference.prediction import Prediction
+    from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
+    from ecgjepa.model.folder import ModelConfig
+
+# A column of labels is at most so wide; a longer label is shown whole, and moves its own row.
+_LONGEST_LABEL = 32
+
+
+def print_prediction(prediction: "Prediction", config: "ModelConfig", top: int) -> None:
+    """Print the likeliest labels of one file and what was noticed about it.
+
+    Args:
+        prediction: Of the file.
+        config: Of the model.
+        top: Labels shown at most.
+    """
+    print_line(prediction.file)
+    if prediction.error:
+        print_wrapped("  error", prediction.error)
+        return
+    _print_labels(prediction, config, top)
+    if prediction.label_set is not None:
+        print_wrapped("  set", ", ".join(prediction.label_set) or "empty: no label fits")
+    facts = [f"{prediction.duration:g} s at {prediction.sampling_rate:g} Hz"]
+    if prediction.quality is not None:
+        facts.append(f"quality {prediction.quality}")
+    if prediction.distance is not None:
+        facts.append(f"distance {prediction.distance:.3g}")
+    print(f"  input: {', '.join(facts)}")
+    if prediction.derived_leads:
+        print_wrapped("  input", f"derived leads: {', '.join(prediction.derived_leads)}")
+    for issue in prediction.findings:
+        if issue.code != "derived_lead":
+            where = f"lead {issue.lead}: " if issue.lead else ""
+            print_wrapped("  input", f"{where}{issue.message}")
+
+
+def _print_labels(prediction: "Prediction", config: "ModelConfig", top: int) -> None:
+    assert config.task is not None
+    descriptions = dict(zip(config.task.labels, config.task.descriptions, strict=True))
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    if config.task.kind == "regression":
+        ranked = list(prediction.probabilities.items())
+    width = min(max(10, *(len(label) for label, _ in ranked[:top])), _LONGEST_LABEL)
+    for label, value in ranked[:top]:
+        if config.task.kind == "regression":
+            bounds = prediction.intervals.get(label)
+            between = "" if bounds is None else f" ({bounds[0]:.4g} to {bounds[1]:.4g})"
+            row = f"  {label:<{width}} {value:.4g}{between} "
+        else:
+            call = prediction.decisions.get(label)
+            word = "" if call is None else "yes" if call else "no"
+            row = f"  {label:<{width}} {value:6.3f}  {word:<3} "
+        meaning = "" if descriptions[label] == label else descriptions[label]
+        print_line((row + meaning[: max(79 - len(row), 0)]).rstrip())
+    if len(ranked) > top:
+        print(f"  ({len(ranked) - top} less likely labels not shown; --top {len(ranked)})")
+
+
+def print_notes(config: "ModelConfig") -> None:
+    """Print what the answers of a model rest on, and what its folder lacks."""
+    from ecgjepa.model.answers import AnswersConfig
+
+    assert config.task is not None
+    answers = config.answers or AnswersConfig()
+    if config.task.kind == "regression":
+        print("Research use only. Values are in the units of the labels it was trained with.")
+        _print_intervals(answers)
+    elif config.calibration is None:
+        print("Research use only. Probabilities are not calibrated.")
+    else:
+        method, folds = config.calibration.method, as_folds(config.calibration.folds)
+        print(f"Research use only. Probabilities are calibrated ({method}, {folds}).")
+    if answers.decisions is not None:
+        thresholds, folds = answers.decisions.thresholds, as_folds(answers.decisions.folds)
+        print(f"yes: at or above the label's threshold by {thresholds.rule} ({folds})")
+        if thresholds.remarks:
+            remarks = ", ".join(f"{name} ({why})" for name, why in thresholds.remarks.items())
+            print_wrapped("no threshold, or one in doubt", remarks)
+    if answers.label_sets is not None:
+        print(_words_of_sets(answers.label_sets))
+    if lacking := answers.lacking(config.task.kind):
+        words = f"{', '.join(lacking)}: an older ecgjepa wrote it. Probe or fine-tune again"
+        print_wrapped("this model folder holds no", words)
+
+
+def _words_of_sets(sets: "LabelSetConfig") -> str:
+    asked = f"set: made to hold {100 * sets.coverage:g} % of the true labels"
+    if sets.measured is None:
+        return asked
+    value, low, high = (100 * one for one in sets.measured)
+    return f"{asked}; holds {value:.1f} % ({low:.1f} to {high:.1f}) in the test"
+
+
+def _print_intervals(answers: "AnswersConfig") -> None:
+    if answers.value_intervals is not None:
+        share = 100 * answers.value_intervals.coverage
+        print(f"In brackets: made to hold {share:g} % of the true values.")
