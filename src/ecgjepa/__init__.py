@@ -18,6 +18,7 @@ _HOMES = {
     "doctor": "ecgjepa.environment",
     "embed": "ecgjepa.inference.embed",
     "embed_table": "ecgjepa.inference.outputs.embedding",
+    "evaluate": "ecgjepa.judging.evaluate",
     "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
     "formats": "ecgjepa.io.catalogue",
@@ -61,6 +62,7 @@ __all__ = [
     "doctor",
     "embed",
     "embed_table",
+    "evaluate",
     "fetch",
     "finetune",
     "formats",
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from ecgjepa.inference.predict import predict as predict
     from ecgjepa.io import read_record as read_record
     from ecgjepa.io.catalogue import formats as formats
+    from ecgjepa.judging.evaluate import evaluate as evaluate
     from ecgjepa.official.convert import convert as convert
     from ecgjepa.planning.plan import plan as plan
     from ecgjepa.pretraining.loop import pretrain as pretrain

@@ -10,6 +10,7 @@ from ecgjepa.cli import sources as sources
 from ecgjepa.cli import data as data
 from ecgjepa.cli import training as training
 from ecgjepa.cli import evaluation as evaluation
+from ecgjepa.cli import judging as judging
 from ecgjepa.cli import prediction as prediction
 from ecgjepa.cli import use as use
 

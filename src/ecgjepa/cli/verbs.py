@@ -9,7 +9,14 @@ from ecgjepa.config import keys_named
 
 START, DATA, TRAIN, JUDGE, USE = "Start here", "Data", "Train", "Judge", "Use"
 # A verb is of the group of the module that it is written in, unless it names another one.
-_GROUPS = {"sources": DATA, "data": DATA, "training": TRAIN, "evaluation": JUDGE, "use": USE}
+_GROUPS = {
+    "sources": DATA,
+    "data": DATA,
+    "training": TRAIN,
+    "evaluation": JUDGE,
+    "judging": JUDGE,
+    "use": USE,
+}
 
 
 class Verbs(TyperGroup):

@@ -36,6 +36,7 @@ from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.leakage import relation
 from ecgjepa.tasks.opening import check_databases, fingerprint_of
 from ecgjepa.tasks.task import is_table
+from ecgjepa.tasks.treatment import one_treatment
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def _describe_data(
     manifest = read_manifest(store)
     return {
         "store": manifest.model_dump(mode="json"),
-        "records": fingerprint_of(data, manifest.preprocessing, cache=cache),
+        "records": fingerprint_of(data, one_treatment(manifest.preprocessing, data), cache=cache),
         "tables": {task: digest_of_table(task) for task in plan.tasks if is_table(task)},
     }
 

@@ -13,10 +13,11 @@ from ecgjepa.metrics.answers import (
     measure_value_intervals,
 )
 from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap, interval
+from ecgjepa.metrics.calibrating import calibrate
 from ecgjepa.metrics.classification import FEW_POSITIVES, macro, macro_auroc, ones
 from ecgjepa.metrics.paired import p_value
 from ecgjepa.metrics.regression import label_scores, mean_r2
-from ecgjepa.metrics.scoring import Part, calibrate, score
+from ecgjepa.metrics.scoring import Part, score
 from ecgjepa.metrics.subgroups import score_subgroups, subgroups
 from ecgjepa.metrics.thresholds import fit_decisions, measure_decisions
 from ecgjepa.model.answers import AnswersConfig, Tested

@@ -25,11 +25,13 @@ from ecgjepa.results.layout import (
     RESULTS_FILE,
     SPLIT_FILE,
 )
+from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.label_table import digest_of_table
-from ecgjepa.tasks.opening import Data, fingerprint_of
+from ecgjepa.tasks.opening import Data, fingerprint_of, names_of
 from ecgjepa.tasks.task import is_table
+from ecgjepa.tasks.treatment import one_treatment
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ def describe_request(
     cohort: Cohort,
     settings: Mapping[str, Any],
     work: Workspace,
+    *,
+    treatment: PreprocessingConfig | None = None,
 ) -> dict[str, Any]:
     """Return all that decides the numbers of an evaluation, as JSON content.
 
@@ -81,13 +85,13 @@ def describe_request(
         cohort: Labels, folds and databases.
         settings: Protocol, seed and what differs from the protocol's settings.
         work: Tells where prepared records are kept.
+        treatment: What is done to every record; by default what `open_data` does.
     """
+    treatment = treatment or one_treatment(config.preprocessing, names_of(data))
     return {
         "software_version": __version__,
         "model": _digest_of_model(Path(model)),
-        "records": fingerprint_of(
-            data, config.preprocessing, cache=work.cache, progress=work.progress
-        ),
+        "records": fingerprint_of(data, treatment, cache=work.cache, progress=work.progress),
         "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
         **cohort.as_request(),
         "task": cohort.task_name,

@@ -20,7 +20,7 @@ from ecgjepa.metrics.classification import check_scores
 from ecgjepa.metrics.scoring import criteria
 from ecgjepa.metrics.subgroups import MIN_PATIENTS
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.outputs import BEST_F1, DecisionRule
+from ecgjepa.model.outputs import BEST_F1, DecisionRule, TaskConfig
 from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.results.layout import (
     EMBEDDINGS_FILE,
@@ -34,6 +34,11 @@ from ecgjepa.results.predictions import write_table
 from ecgjepa.store.manifest import remember_store
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.version import __version__
+
+INTERVAL = (
+    "95 %, percentile bootstrap over patients, 1,000 resamples; labels without positives or "
+    "negatives are left out of each mean"
+)
 
 
 class TrainingRecipe(NamedTuple):
@@ -154,34 +159,58 @@ def write_evaluation(
             "settings": first.settings,
             "seed": seed,
             "measure": measure,
-            "task": data.task_config().model_dump(mode="json"),
-            "split": data.split._asdict(),
-            "data": data.facts,
-            "counts": {
-                "train": len(data.parts.train),
-                "validation": len(data.parts.validation),
-                "test": len(test),
-                "test_patients": len(set(data.patients(test))),
-                "without_label": data.task.num_unlabelled,
-            },
-            "encoder": config.encoder.model_dump(mode="json"),
-            "pretraining": config.pretraining.model_dump(mode="json"),
-            "database": data.store.manifest.databases[data.tested[0]].model_dump(mode="json"),
-            "databases": {
-                name: data.store.manifest.databases[name].model_dump(mode="json")
-                for name in data.databases
-            },
-            "store_fingerprint": data.store.fingerprint,
+            **describe_data(data, config, data.task_config()),
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},
             "p_values": {name: p for name, (_, p) in differences.items()},
             "out_of_distribution": out_of_distribution or {},
             "criteria": {} if is_regression else criteria(),
             "subgroups_need_patients": MIN_PATIENTS,
-            "interval": "95 %, percentile bootstrap over patients, 1,000 resamples; labels "
-            "without positives or negatives are left out of each mean",
+            "interval": INTERVAL,
         }
     )
+    return write_files(out, data, outcomes, results)
+
+
+def describe_data(data: EvaluationData, config: ModelConfig, task: TaskConfig) -> dict[str, Any]:
+    """Return what ``results.json`` says of the records, the labels and the encoder.
+
+    Args:
+        data: Records, labels and split.
+        config: The encoder.
+        task: Meaning of the outputs.
+    """
+    described = {
+        name: data.store.manifest.databases[name].model_dump(mode="json") for name in data.databases
+    }
+    return {
+        "task": task.model_dump(mode="json"),
+        "split": data.split._asdict(),
+        "data": data.facts,
+        "counts": {
+            **{purpose: len(part) for purpose, part in data.parts._asdict().items()},
+            "test_patients": len(set(data.patients(data.parts.test))),
+            "without_label": data.task.num_unlabelled,
+        },
+        "encoder": config.encoder.model_dump(mode="json"),
+        "pretraining": config.pretraining.model_dump(mode="json"),
+        "database": described[data.tested[0]],
+        "databases": described,
+        "store_fingerprint": data.store.fingerprint,
+    }
+
+
+def write_files(
+    out: Path, data: EvaluationData, outcomes: dict[str, Outcome], results: dict[str, Any]
+) -> Evaluation:
+    """Write what an evaluation leaves in its folder, the results last, and return it.
+
+    Args:
+        out: Folder.
+        data: Records, labels and split.
+        outcomes: By model name.
+        results: Content of ``results.json``.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / PREDICTIONS_FILE) as stream:
         write_table(predictions_table(data, outcomes), stream)

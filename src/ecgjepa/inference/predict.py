@@ -198,7 +198,7 @@ class Model(NamedTuple):
         """Yield the prediction of each record, or why there is none."""
         records, count = self._with_windows(usable), chunk_size(self.device)
         known = self.config, self.distribution
-        for (file, found), means in mean_outputs(records, self._outputs, count):
+        for (file, found), means in mean_outputs(records, self.outputs, count):
             if isinstance(found, RecordError) or means is None:
                 assert isinstance(found, RecordError), "whatever has windows has outputs"
                 yield file, found
@@ -217,7 +217,7 @@ class Model(NamedTuple):
                 yield (file, facts_of(found, findings)), windows
 
     @torch.inference_mode()
-    def _outputs(self, windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor, Tensor]:
+    def outputs(self, windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor, Tensor]:
         """Return the logits and the mean features of each window."""
         normaliser = self.config.normalisation.build().to(self.device)
         tokens = self.classifier.tokens(normaliser(windows.to(self.device)))

@@ -1,12 +1,11 @@
 """All scores of one model's test records, as `results.json` tells them."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap, bca_interval, interval
-from ecgjepa.metrics.calibration import fit_calibration
 from ecgjepa.metrics.classification import (
     FEW_POSITIVES,
     PerLabel,
@@ -20,7 +19,6 @@ from ecgjepa.metrics.classification import (
     macro,
     ones,
     ranking_scores,
-    reliability,
     single_label_scores,
     threshold_scores,
 )
@@ -61,6 +59,20 @@ class Scored(NamedTuple):
     without_threshold: list[str]
 
 
+class Calls(NamedTuple):
+    """Where test records are called.
+
+    Attributes:
+        best_f1: Threshold of each label that F1 is scored at.
+        specific: Threshold of each label that sensitivity and specificity are scored at.
+        probabilities: Of the test records, on the scale of the thresholds.
+    """
+
+    best_f1: Float[np.ndarray, " labels"]
+    specific: Float[np.ndarray, " labels"]
+    probabilities: Scores
+
+
 def score(
     validation: Part,
     test: Part,
@@ -77,10 +89,32 @@ def score(
         kind: Of the task.
         bootstrap: Resamples of the test patients.
     """
-    best_f1, specific = best_f1_thresholds(*validation), specificity_thresholds(*validation)
+    calls = Calls(
+        best_f1_thresholds(*validation), specificity_thresholds(*validation), test.probabilities
+    )
+    return score_at(test, labels, kind, bootstrap, calls)
+
+
+def score_at(
+    test: Part,
+    labels: tuple[str, ...],
+    kind: ClassificationKind,
+    bootstrap: PatientBootstrap,
+    calls: Calls,
+) -> Scored:
+    """Score the test records, at thresholds that are given.
+
+    Args:
+        test: Is scored.
+        labels: Names.
+        kind: Of the task.
+        bootstrap: Resamples of the test patients.
+        calls: Thresholds.
+    """
+    best_f1, specific = calls.best_f1, calls.specific
     once = ones(len(test.targets))
-    point = _per_label(test, best_f1, specific, once)
-    resampled = _per_label(test, best_f1, specific, bootstrap.weights)
+    point = _per_label(test, calls, once)
+    resampled = _per_label(test, calls, bootstrap.weights)
     errors = calibration_errors(*test)
     spread = {
         name: [
@@ -91,8 +125,8 @@ def score(
     }
     left_out = left_out_scores("auroc", *test, bootstrap.patient_of)
     auroc = (point["auroc"], resampled["auroc"], left_out)
-    values = {name: _mean(point[name][:, 0]) for name in point} | {
-        "calibration_error": _mean(errors)
+    values = {name: mean_of_labels(point[name][:, 0]) for name in point} | {
+        "calibration_error": mean_of_labels(errors)
     }
     frequent = np.minimum(test.targets.sum(axis=0), (~test.targets).sum(axis=0)) >= FEW_POSITIVES
     means = values | _macro_auroc(*auroc)
@@ -118,18 +152,14 @@ def score(
     )
 
 
-def _per_label(
-    test: Part,
-    best_f1: Float[np.ndarray, " labels"],
-    specific: Float[np.ndarray, " labels"],
-    weights: Weights,
-) -> dict[str, PerLabel]:
+def _per_label(test: Part, calls: Calls, weights: Weights) -> dict[str, PerLabel]:
     ranking = ranking_scores(*test, weights)
-    at_specificity = threshold_scores(*test, specific, weights)
+    called = (test.targets, calls.probabilities)
+    at_specificity = threshold_scores(*called, calls.specific, weights)
     return {
         "auroc": ranking.auroc,
         "average_precision": ranking.average_precision,
-        "f1": threshold_scores(*test, best_f1, weights).f1,
+        "f1": threshold_scores(*called, calls.best_f1, weights).f1,
         "sensitivity": at_specificity.sensitivity,
         "specificity": at_specificity.specificity,
         "brier": brier_scores(*test, weights),
@@ -157,13 +187,13 @@ def _frequent(
 ) -> dict[str, Any]:
     """Return means over frequent labels; average precision without interval."""
     means: dict[str, Any] = {
-        name: interval(_mean(point[name][chosen, 0]), macro(resampled[name][chosen]))
+        name: interval(mean_of_labels(point[name][chosen, 0]), macro(resampled[name][chosen]))
         for name in point
     }
     return means | {
         "labels": int(chosen.sum()),
         "average_precision": means["average_precision"].value,
-        "calibration_error": _mean(errors[chosen]),
+        "calibration_error": mean_of_labels(errors[chosen]),
     }
 
 
@@ -179,58 +209,8 @@ def _whole(test: Part, bootstrap: PatientBootstrap) -> dict[str, Any]:
     return scores | {"record_calibration_error": top}
 
 
-def calibrate(
-    validation: Part,
-    test: Part,
-    labels: tuple[str, ...],
-    kind: ClassificationKind,
-    folds: tuple[int, ...],
-) -> dict[str, Any]:
-    """Fit calibrations on the validation records and say what they do to the test records.
-
-    Returns:
-        ``applied``: the configuration that a model folder gets; ``test``: macro log-loss, Brier
-        score and calibration error before and after each method; ``reliability``: curves over all
-        labels together, before and after the applied one.
-    """
-    methods: tuple[Literal["temperature", "platt"], ...] = ("temperature",)
-    if kind == "multi-label":
-        methods = ("temperature", "platt")
-    fitted = {
-        method: fit_calibration(*validation, labels, kind=kind, method=method, folds=folds)
-        for method in methods
-    }
-    applied = fitted[methods[-1]]
-    after = {
-        name: Part(test.targets, config.apply(test.probabilities))
-        for name, config in fitted.items()
-    }
-    return {
-        "applied": applied.model_dump(mode="json"),
-        "test": {name: _trust(part) for name, part in ({"before": test} | after).items()},
-        "reliability": {
-            "before": _curve(test),
-            "after": _curve(after[applied.method]),
-        },
-    }
-
-
-def _trust(part: Part) -> dict[str, float]:
-    once = ones(len(part.targets))
-    return {
-        "log_loss": float(macro(log_losses(*part, once))[0]),
-        "brier": float(macro(brier_scores(*part, once))[0]),
-        "calibration_error": _mean(calibration_errors(*part)),
-    }
-
-
-def _curve(part: Part) -> dict[str, list[Any]]:
-    curve = reliability(part.targets.ravel(), part.probabilities.ravel())
-    filled = curve.num_records > 0
-    return {name: values[filled].tolist() for name, values in curve._asdict().items()}
-
-
-def _mean(values: Float[np.ndarray, " labels"]) -> float:
+def mean_of_labels(values: Float[np.ndarray, " labels"]) -> float:
+    """Return the mean over the labels that have a value."""
     return float(macro(values[:, None])[0])
 
 

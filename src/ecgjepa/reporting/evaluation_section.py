@@ -18,7 +18,7 @@ from ecgjepa.reporting.score_figures import (
     draw_reliability,
     draw_roc,
 )
-from ecgjepa.results.layout import EMBEDDINGS_FILE, PRE_TRAINED
+from ecgjepa.results.layout import EMBEDDINGS_FILE, JUDGED, PRE_TRAINED
 from ecgjepa.results.predictions import PROBABILITY, TARGET, VALUE, columns, read_table
 from ecgjepa.results.reading import read_results
 
@@ -28,6 +28,7 @@ _PROTOCOL_NAMES = {
     "knn": "frozen, nearest neighbours",
     "finetune": "fine-tuned",
     "finetune-after-probe": "fine-tuned after probe",
+    JUDGED: "existing classifier",
 }
 
 

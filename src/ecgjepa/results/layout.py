@@ -39,3 +39,5 @@ PREDICTIONS_VERSION = 2
 PRE_TRAINED = "pre-trained"
 UNTRAINED = "untrained"
 FROM_SCRATCH = "from scratch"
+# Protocol of an evaluation in which nothing was trained: a classifier was judged as it is.
+JUDGED = "evaluate"

@@ -26,6 +26,9 @@ class Cohort:
         allow_seen: Whether pre-training may have seen the signals, but no labels, of databases
             without folds of their own: see `ecgjepa.tasks.leakage.refuse_leak`.
         is_tested: Whether there are test records; a probe that follows a pre-training run has none.
+        is_trained: Whether there are training records; a classifier that is judged as it is needs
+            none, and takes validation records only to fit thresholds and calibration. Both may then
+            be of the same folds, for they are told apart by patient.
 
     Raises:
         TaskError: If the task, the kind, the split, the share or the names are not usable.
@@ -39,6 +42,7 @@ class Cohort:
     test_on: tuple[str, ...] = ()
     allow_seen: bool = False
     is_tested: bool = True
+    is_trained: bool = True
 
     def __post_init__(self) -> None:
         check_task(self.task)
@@ -46,7 +50,12 @@ class Cohort:
             raise TaskError(
                 f"unknown kind {self.kind!r}: expected one of {', '.join(get_args(TaskKind))}"
             )
-        check_split(self.split, transfer=bool(self.test_on), tested=self.is_tested)
+        needed = ("train", "validation") if self.is_trained else ()
+        check_split(
+            self.split,
+            transfer=bool(self.test_on) or not self.is_trained,
+            needed=(*needed, "test") if self.is_tested else needed,
+        )
         check_share(self.label_fraction)
 
     @property

@@ -25,6 +25,7 @@ _REMEDY = (
     "prepare {} with the table that tells its folds (of the Challenge's PTB-XL, "
     "ptbxl_database.csv beside the records)"
 )
+_WITH_OPTION = " with --test-folds"
 _EXAMPLES = 3
 _WORDS = {True: "published ones", False: "made by hash"}
 
@@ -64,11 +65,6 @@ def open_unseen(
 
 def refuse_early(data: Data, config: ModelConfig, cohort: Cohort) -> None:
     """Refuse what can be refused before any table or record is read.
-
-    Args:
-        data: See `open_data`.
-        config: The encoder.
-        cohort: Labels, folds and databases.
 
     Raises:
         TaskError: See `refuse_seen` and `ecgjepa.tasks.opening.check_databases`.
@@ -140,8 +136,7 @@ def refuse_leak(
             raise TaskError(
                 f"the encoder was pre-trained on folds {sorted(folds or ())} of "
                 f"{name}{relation(name, database)}, which include {leaked} of the validation and "
-                "test folds; choose others, or pre-train on a store prepared with --folds "
-                f"{','.join(map(str, split.train))}"
+                f"test folds; choose others{_or_pretrain(split.train)}"
             )
     for stage in _trained_on(config, database):
         trained = judged & set(stage["train"])
@@ -152,7 +147,7 @@ def refuse_leak(
                 f"the model was trained on folds {stage['train']} of "
                 f"{name}{relation(name, database)} and selected on {stage['validation']}, which "
                 f"include {sorted(trained | selected)} of the validation and test folds; choose "
-                "others, or start from the pre-training run"
+                f"others{', or start from the pre-training run' if split.train else _WITH_OPTION}"
             )
 
 
@@ -258,6 +253,11 @@ def refuse_copies(
         f"{words}; to pre-train without them, prepare the store together with {others}, whose "
         "held-out records are then refused under any name; or allow it with --allow-seen"
     )
+
+
+def _or_pretrain(folds: tuple[int, ...]) -> str:
+    words = f", or pre-train on a store prepared with --folds {','.join(map(str, folds))}"
+    return words if folds else _WITH_OPTION
 
 
 def relation(name: str, database: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -31,6 +32,27 @@ logger = logging.getLogger(__name__)
 
 # One database, or several, by name; or the folder of a store.
 Data = Mapping[str, str | Path] | str | Path
+
+
+class Labelled(NamedTuple):
+    """The records of databases and their labels.
+
+    Attributes:
+        store: All records, prepared.
+        table: Ids, patients, folds and labels of the store's records.
+        folds: Where the folds of each database are from, as `ecgjepa.tasks.folds` says.
+        task: Labels.
+    """
+
+    store: Store
+    table: pd.DataFrame
+    folds: dict[str, str]
+    task: Task
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """Names of the databases."""
+        return tuple(sorted(set(self.table["database"])))
 
 
 def names_of(data: Data) -> tuple[str, ...]:
@@ -65,17 +87,13 @@ def open_data(
         TaskError: If the databases lack the task, or the split leaves nothing to train, select or
             test on that is not a copy.
     """
-    check_databases(data, cohort.task)
+    treatment = one_treatment(config.preprocessing, names_of(data))
     with ExitStack() as opened:
-        store, treatment = _open_store(data, config, cache, progress)
+        labelled = open_labels(data, treatment, cohort, cache=cache, progress=progress)
+        store, table, folds, task = labelled
         opened.enter_context(store)
-        table, folds = with_folds(store.table())
-        databases = tuple(sorted(set(table["database"])))
-        if len(databases) > 1:
-            table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
-        table = _with_recorders(table, data)
+        databases = labelled.databases
         check_test_on(cohort.test_on, databases)
-        task = _build(data, cohort, table, store)
         parts, num_copies = _divide(task, table, cohort)
         statistics = store.statistics(task.rows[parts.train])
         records = EvaluationData(
@@ -97,9 +115,41 @@ def open_data(
         for notice in task.notices:
             logger.warning("task %s: %s", task.name, notice)
         _check_scorable(records)
-        labelled = records.with_labels(cohort.label_fraction, cohort.label_draw)
+        chosen = records.with_labels(cohort.label_fraction, cohort.label_draw)
         opened.pop_all()
-        return labelled
+        return chosen
+
+
+def open_labels(
+    data: Data,
+    treatment: PreprocessingConfig,
+    cohort: Cohort,
+    *,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Labelled:
+    """Prepare (once) and open the labelled records of databases.
+
+    Args:
+        data: See `open_data`.
+        treatment: What is done to every record.
+        cohort: Task, and what the columns of a table hold.
+        cache: See `open_data`.
+        progress: See `open_data`.
+
+    Raises:
+        TaskError: If the databases lack the task, or a store was prepared in another way.
+    """
+    check_databases(data, cohort.task)
+    with ExitStack() as opened:
+        store = opened.enter_context(_open_store(data, treatment, cache, progress))
+        table, folds = with_folds(store.table())
+        if table["database"].nunique() > 1:
+            table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
+        table = _with_recorders(table, data)
+        task = _build(data, cohort, table, store)
+        opened.pop_all()
+        return Labelled(store, table, folds, task)
 
 
 def _divide(task: Task, table: pd.DataFrame, cohort: Cohort) -> tuple[SplitTask, dict[str, int]]:
@@ -136,7 +186,7 @@ def check_databases(data: Data, task: str) -> None:
 
 def fingerprint_of(
     data: Data,
-    preprocessing: PreprocessingConfig,
+    treatment: PreprocessingConfig,
     *,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -148,13 +198,13 @@ def fingerprint_of(
 
     Args:
         data: Databases, or a store.
-        preprocessing: Of the encoder.
+        treatment: What is done to every record.
         cache: Folder for the prepared records; the user's cache folder by default.
         progress: Called with (records done, records in all) while preparing.
     """
     if not isinstance(data, Mapping):
         return store_fingerprint(Path(data))
-    return store_fingerprint(_prepare(data, one_treatment(preprocessing, data), cache, progress))
+    return store_fingerprint(_prepare(data, treatment, cache, progress))
 
 
 def _prepare(
@@ -170,18 +220,20 @@ def _prepare(
 
 def _open_store(
     data: Data,
-    config: ModelConfig,
+    treatment: PreprocessingConfig,
     cache: str | Path | None,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Store, PreprocessingConfig]:
-    """Return the records' store, and the treatment that all of them got."""
+) -> Store:
+    """Return the records' store, all of which got the treatment."""
     if isinstance(data, Mapping):
-        treatment = one_treatment(config.preprocessing, data)
-        return Store(_prepare(data, treatment, cache, progress)), treatment
+        return Store(_prepare(data, treatment, cache, progress))
     store = Store(data)
-    treatment = one_treatment(config.preprocessing, store.manifest.databases)
-    check_treatment(store.path, store.manifest, treatment)
-    return store, treatment
+    try:
+        check_treatment(store.path, store.manifest, treatment)
+    except TaskError:
+        store.close()
+        raise
+    return store
 
 
 def _build(data: Data, cohort: Cohort, table: pd.DataFrame, store: Store) -> Task:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,16 +32,18 @@ class Split(NamedTuple):
 PAPER_SPLIT = Split()
 
 
-def check_split(split: Split, *, transfer: bool = False, tested: bool = True) -> None:
+def check_split(
+    split: Split, *, transfer: bool = False, needed: Sequence[str] = Split._fields
+) -> None:
     """Raise `TaskError` if a fold is in two parts of a split, or a part has none.
 
     Args:
         split: The folds.
         transfer: The test folds are another database's, so they may bear the same numbers.
-        tested: Whether there must be test folds.
+        needed: Parts that must have folds.
     """
-    for purpose, folds in zip(Split._fields, split, strict=True):
-        if not folds and (tested or purpose != "test"):
+    for purpose in needed:
+        if not getattr(split, purpose):
             raise TaskError(f"no {purpose} folds are given")
     _check_overlap(split._replace(test=()) if transfer else split)
 
@@ -135,7 +138,7 @@ def without_copies(
     for purpose, others in (("validation", "test"), ("train", "validation or test")):
         part = getattr(parts, purpose)
         copied = np.isin(digests[part], digests[later])
-        if copied.all():
+        if part.size and copied.all():
             raise TaskError(
                 f"task {task.name!r}: all {len(part):,} records of the {purpose} folds are copies "
                 f"of {others} records, so none is left; choose other folds"
