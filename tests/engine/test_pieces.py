@@ -1,6 +1,7 @@
 """Pieces are done once each, whoever does them and whatever ends the workers."""
 
 import json
+import os
 import warnings
 from functools import partial
 
@@ -11,9 +12,10 @@ from joblib import parallel_config
 from joblib.parallel import BACKENDS, get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ecgjepa.engine import pieces
+from ecgjepa.engine import pieces, workforce
 from ecgjepa.engine.backends import using_backend
-from ecgjepa.engine.pieces import choose_workforce, do_pieces
+from ecgjepa.engine.pieces import do_pieces
+from ecgjepa.engine.workforce import choose_workforce
 from ecgjepa.errors import EngineError
 
 distributed = pytest.importorskip("distributed")
@@ -73,7 +75,7 @@ def test_a_cluster_works_on_so_many_at_a_time_as_was_asked_for(tmp_path, cluster
     assert overlaps(found) == 1
 
 
-def test_a_cluster_that_would_leave_the_work_to_this_process(tmp_path):
+def test_a_cluster_that_would_leave_the_work_to_this_process(tmp_path, monkeypatch, caplog):
     """As Ray's backend does, whose number of jobs is one unless joblib is given another."""
 
     class Far(BACKENDS["threading"]):
@@ -83,6 +85,9 @@ def test_a_cluster_that_would_leave_the_work_to_this_process(tmp_path):
     with parallel_config(Far()):
         assert choose_workforce(None, 20, 0) == (None, False)
         _, found = run(tmp_path, note, range(6), at_once=None)
+        monkeypatch.setattr(Far, "effective_n_jobs", lambda *_: 1)
+        assert choose_workforce(None, 20, 0) == (1, True)
+        assert "leaves the work to this process" in caplog.text
     assert overlaps(found) > 1
 
 
@@ -99,9 +104,12 @@ def test_a_cluster_does_equal_pieces_each(tmp_path, cluster):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_worker_that_ends_is_replaced_and_one_that_always_ends_is_named(tmp_path, caplog):
+def test_a_worker_that_ends_is_replaced_and_one_that_always_ends_is_named(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(pieces, "_PATIENCE", 3)
     seen = []
-    with pytest.raises(EngineError, match=r"failed 4 times .*Not done: piece 3\. Was a worker"):
+    with pytest.raises(EngineError, match=r"failed 3 times .*Not done: piece 3\. Was a worker"):
         do_pieces(
             note_unless_deadly,
             range(6),
@@ -141,7 +149,7 @@ def test_results_that_cannot_be_seen_here(tmp_path):
 
 
 def test_who_works(monkeypatch):
-    monkeypatch.setattr(pieces.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(workforce.joblib, "cpu_count", lambda: 8)
     choose = partial(choose_workforce, pieces=20)
     assert choose(None, worthwhile=3) == (3, False)
     assert choose(None, worthwhile=0) == (1, True)
@@ -155,14 +163,15 @@ def test_who_works(monkeypatch):
         assert choose(None, worthwhile=9).is_here
 
 
-def test_who_works_on_a_cluster(cluster, monkeypatch, caplog):
+def test_who_works_on_a_cluster(cluster, tmp_path, monkeypatch):
     with using_backend("dask", cluster.scheduler_address):
         assert choose_workforce(None, 20, 0) == (None, False)
         assert choose_workforce(1, 20, 0) == (1, False)
         backend, _ = get_active_backend()
         monkeypatch.setattr(type(backend), "effective_n_jobs", lambda *_: 1)
-        assert choose_workforce(None, 20, 0) == (1, True)
-        assert "leaves the work to this process" in caplog.text
+        assert choose_workforce(None, 20, 0) == (None, False)
+        _, found = run(tmp_path, note, range(2), at_once=None)
+        assert os.getpid() not in {each["process"] for each in found.values()}
 
         def none(*_):
             raise TimeoutError("no worker after 10 seconds")

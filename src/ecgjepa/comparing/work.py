@@ -19,7 +19,8 @@ from ecgjepa.comparing.cells import (
     run_of,
 )
 from ecgjepa.comparing.plan import ComparisonPlan
-from ecgjepa.engine.pieces import Workforce, choose_workforce, do_pieces
+from ecgjepa.engine.pieces import do_pieces
+from ecgjepa.engine.workforce import Workforce, choose_workforce
 from ecgjepa.locks import holding
 from ecgjepa.model.compute import choose_device, computing_with
 from ecgjepa.protocols.encoders import load_encoder

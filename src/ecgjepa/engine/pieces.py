@@ -12,13 +12,20 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import joblib
-from joblib.parallel import BACKENDS, get_active_backend
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
-from ecgjepa.engine.workers import begin, is_working, work
+from ecgjepa.engine.workers import begin, work
+from ecgjepa.engine.workforce import (
+    has_processes,
+    has_threads,
+    in_short,
+    is_of_this_machine,
+    never_here,
+)
 from ecgjepa.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -29,57 +36,6 @@ Piece = TypeVar("Piece")
 _PATIENCE = 4
 # Seconds in which a network file system shows here what was written elsewhere.
 _VISIBLE = 30.0
-_OF_THIS_MACHINE = ("loky", "multiprocessing", "sequential", "threading")
-_PROCESSES = ("loky", "multiprocessing")
-
-
-class Workforce(NamedTuple):
-    """Who works.
-
-    Attributes:
-        at_once: Pieces that are worked on at a time; None for as many as the backend can.
-        is_here: Whether this process does it all itself, without joblib.
-    """
-
-    at_once: int | None
-    is_here: bool
-
-    @property
-    def threads(self) -> int:
-        """Threads for each piece that takes long: its share of this machine, one on a cluster."""
-        return 1 if self.at_once is None else max(1, joblib.cpu_count() // self.at_once)
-
-
-def choose_workforce(asked: int | None, pieces: int, worthwhile: int) -> Workforce:
-    """Return who works: what was asked for, what joblib is set to, or what is worth its while.
-
-    Args:
-        asked: Number of workers, None if nobody said.
-        pieces: Number of pieces.
-        worthwhile: How many workers the work is enough for.
-
-    Raises:
-        EngineError: If a cluster has no worker.
-    """
-    backend, configured = get_active_backend()
-    is_nested = is_working() or (getattr(backend, "nesting_level", 0) or 0) > 0
-    if is_nested and asked is None and configured is None:
-        return Workforce(1, is_here=True)  # whoever works beside has the other cores
-    if not _is_one_of(backend, _OF_THIS_MACHINE):
-        if _capacity(backend) == 1:
-            logger.warning("the backend has one worker: joblib leaves the work to this process")
-            return Workforce(1, is_here=True)
-        return Workforce(asked if asked is not None else _positive(configured), is_here=False)
-    if _is_one_of(backend, ("sequential",)):
-        return Workforce(1, is_here=True)
-    cores = joblib.cpu_count()
-    count = asked if asked is not None else configured
-    if count is None:
-        count = min(cores, worthwhile)
-    elif count < 0:
-        count += cores + 1
-    count = max(1, min(count, pieces))
-    return Workforce(count, is_here=count == 1)
 
 
 def do_pieces(
@@ -149,14 +105,14 @@ def _do_once(
 ) -> str | None:
     """Hand each piece out once; return in words what ended the workers, if anything did."""
     backend, _ = get_active_backend()
-    has_threads = _has_threads(backend)
-    is_far = not _is_one_of(backend, _OF_THIS_MACHINE)
+    with_threads = has_threads(backend)
+    is_far = not is_of_this_machine(backend)
     stop = threading.Event()
     outcomes = _outcomes(backend, at_once, number_of_jobs, _until(stop, jobs))
     # BLAS has one limit for a process: threads that each set it would lift it for each other.
-    held = threadpool_limits(1) if has_threads else nullcontext()
+    held = threadpool_limits(1) if with_threads else nullcontext()
     try:
-        with held:
+        with held, never_here(backend):
             for number, error in outcomes:
                 if isinstance(error, _WorkersFault):
                     return str(error)
@@ -166,7 +122,7 @@ def _do_once(
                     mark(number)
     finally:
         stop.set()
-        if has_threads:  # They cannot be killed: they end what they are at.
+        if with_threads:  # They cannot be killed: they end what they are at.
             for _ in outcomes:
                 pass
         outcomes.close()
@@ -197,7 +153,7 @@ def _outcomes(
         for outcome in results:  # noqa: UP028 (which would close them outside of what follows)
             yield outcome
     except Exception as error:
-        yield -1, _WorkersFault(f"{type(error).__name__}: {_in_short(error)}")
+        yield -1, _WorkersFault(f"{type(error).__name__}: {in_short(error)}")
     finally:
         close = getattr(results, "close", None)
         if close is not None:
@@ -209,17 +165,17 @@ def _outcomes(
 def _parallel(backend: Any, at_once: int | None, number_of_jobs: int) -> joblib.Parallel:  # noqa: ANN401
     """Return joblib's `Parallel` with the backend unset, so that the user's choice holds."""
     options: dict[str, Any] = {}
-    if _is_one_of(backend, _PROCESSES):
+    if has_processes(backend):
         chosen = getattr(backend, "backend_kwargs", {})
         also = (chosen.get("initializer"), chosen.get("initargs", ()))
         options = {"initializer": begin, "initargs": (os.getpid(), *also)}
     # Never one: joblib would do it in this process, to which the last piece may be deadly.
     count = at_once if at_once is None else max(2, at_once)
-    if _is_one_of(backend, _OF_THIS_MACHINE):
+    if is_of_this_machine(backend):
         options["n_jobs"] = max(2, min(count or 2, number_of_jobs))
     else:
         options["n_jobs"] = -1 if count is None else count
-    if at_once is not None and (at_once == 1 or not _is_one_of(backend, _PROCESSES)):
+    if at_once is not None and (at_once == 1 or not has_processes(backend)):
         # Dask does not look at n_jobs, but it cannot do what it was not given.
         options["pre_dispatch"] = at_once
     streams = getattr(backend, "supports_return_generator", False)
@@ -238,33 +194,6 @@ def _becomes_visible(number: int, is_done: Callable[[int], bool]) -> bool:
             return True
         time.sleep(0.2)
     return False
-
-
-def _is_one_of(backend: Any, names: Sequence[str]) -> bool:  # noqa: ANN401
-    """Return whether a backend is one of joblib's own, and not derived from it as Ray's is."""
-    return type(backend) in [BACKENDS[name] for name in names if name in BACKENDS]
-
-
-def _has_threads(backend: Any) -> bool:  # noqa: ANN401
-    return bool(getattr(backend, "supports_sharedmem", False))
-
-
-def _capacity(backend: Any) -> int:  # noqa: ANN401
-    """Return how many pieces a cluster can work on at a time."""
-    try:
-        return int(backend.effective_n_jobs(-1))
-    except Exception as error:
-        raise EngineError(f"the workers cannot be reached: {_in_short(error)}") from error
-
-
-def _positive(configured: int | None) -> int | None:
-    return configured if configured is not None and configured > 0 else None
-
-
-def _in_short(error: Exception) -> str:
-    """Return the beginning and the end of a message: engines repeat whole tracebacks in theirs."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else f"{text[:200]} … {text[-200:]}"
 
 
 def _list(noun: str, numbers: Sequence[int]) -> str:

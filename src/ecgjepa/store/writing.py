@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ecgjepa.engine.pieces import choose_workforce, do_pieces
+from ecgjepa.engine.pieces import do_pieces
+from ecgjepa.engine.workforce import choose_workforce
 from ecgjepa.errors import StoreError
 from ecgjepa.store.merge import read_plan
 from ecgjepa.store.shard_plan import ShardPlan

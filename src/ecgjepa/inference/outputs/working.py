@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ecgjepa.engine.pieces import Workforce, choose_workforce, do_pieces
+from ecgjepa.engine.pieces import do_pieces
+from ecgjepa.engine.workforce import Workforce, choose_workforce
 from ecgjepa.inference.inputs.records import Files, Inputs
 from ecgjepa.inference.inputs.stored import StoredRecords
 from ecgjepa.inference.outputs.parts import Parts
