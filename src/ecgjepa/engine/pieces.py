@@ -69,7 +69,7 @@ def do_pieces(
         EngineError: If workers ended again and again, or wrote where this process cannot see it.
         Exception: The first that a task raises; pieces that nobody has begun are not done then.
     """
-    missing, barren = list(numbers), 0
+    missing, barren, first_cause = list(numbers), 0, ""
     while missing:
         waiting = set(missing)
 
@@ -87,9 +87,11 @@ def do_pieces(
         if cause is None and waiting:
             cause = "the workers report them as written, but they cannot be seen here"
         barren = barren + 1 if len(waiting) == len(missing) else 0
+        if barren <= 1:  # a broken connection shows as something else later
+            first_cause = str(cause)
         missing = [number for number in missing if number in waiting]
         if missing and barren == _PATIENCE:
-            raise EngineError(_give_up(noun, missing, str(cause)))
+            raise EngineError(_give_up(noun, missing, first_cause))
         if missing:
             logger.warning("workers failed: %s. Done again: %s", cause, _list(noun, missing))
         if alone and barren:  # the others come first now
