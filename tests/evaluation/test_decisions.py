@@ -47,6 +47,26 @@ def probed(ptb_xl, tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def probed_values(probed, ptb_xl):
+    """Return a probe of two made-up values on the same features."""
+    folder = probed.path.parent
+    rng = np.random.default_rng(0)
+    table = pd.read_csv(probed.path / "split.csv", dtype=str)[["record_id"]]
+    table[["size", "shift"]] = rng.normal(100, 10, (len(table), 2))
+    table.to_csv(folder / "values.csv", index=False)
+    return ecgjepa.probe(
+        folder / "encoder",
+        {"ptb-xl": ptb_xl},
+        folder / "values",
+        task=str(folder / "values.csv"),
+        kind="regression",
+        protocol="linear",
+        split=ecgjepa.Split(train=(1, 2), validation=(3, 4, 5, 6), test=(7, 8, 9, 10)),
+        cache=folder / "cache",
+    )
+
+
 def part_of(probed, part):
     """Return record ids, targets and calibrated probabilities of a part, from the table."""
     table = pd.read_parquet(probed.path / "predictions.parquet")
@@ -240,3 +260,46 @@ def test_the_command_names_what_an_older_folder_lacks(
     run(f"ecgjepa predict {files_of(ptb_xl, [1])[0]} --model {old}", monkeypatch)
     shown = capsys.readouterr().out
     assert "this model folder holds no: thresholds, label sets, test scores" in shown
+
+
+def test_the_report_says_what_the_saved_model_answers(probed, tmp_path):
+    page = ecgjepa.report([probed.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    rule = ecgjepa.load_model(probed.path).config.answers.decisions.thresholds
+    column = next(place for place, one in enumerate(rule.ppv) if one is not None)
+    value, low, high = rule.ppv[column]
+    assert f"<td>{value:.3f} ({low:.3f} to {high:.3f})</td>" in page
+    assert "at or above the label's threshold by specificity=0.8" in page.replace("&#39;", "'")
+
+
+def test_a_regression_has_intervals_that_hold_what_the_folder_says(
+    probed_values, ptb_xl, monkeypatch, capsys
+):
+    model = ecgjepa.load_model(probed_values.path)
+    answers = model.config.answers
+    assert answers.decisions is answers.label_sets is None
+    table = pd.read_parquet(probed_values.path / "predictions.parquet")
+    rows = table[table["model"] == "pre-trained"]
+    parts = {part: rows[rows["part"] == part] for part in ("validation", "test")}
+    for column, name in enumerate(model.task.labels):
+        errors = {
+            part: (some[f"target:{name}"] - some[f"value:{name}"]).abs().to_numpy()
+            for part, some in parts.items()
+        }
+        half, number = answers.value_intervals.half_widths[column], len(errors["validation"])
+        rank = int(np.ceil(0.9 * (number + 1)))
+        assert half == pytest.approx(np.sort(errors["validation"])[rank - 1])
+        held = answers.value_intervals.measured[column][0]
+        assert held == pytest.approx((errors["test"] <= half).mean())
+        assert answers.tested.r2[column] is not None
+    (file,) = files_of(ptb_xl, parts["test"]["record_id"].head(1))
+    (told,) = model.predict([file])
+    for name, half in zip(model.task.labels, answers.value_intervals.half_widths, strict=True):
+        value = told.probabilities[name]
+        assert told.intervals[name] == pytest.approx((value - half, value + half))
+    run(f"ecgjepa predict {file} --model {probed_values.path}", monkeypatch)
+    low, high = told.intervals["size"]
+    assert f"({low:.4g} to {high:.4g})" in capsys.readouterr().out
+    card = (probed_values.path / "model/README.md").read_text(encoding="utf-8")
+    assert "| value | R² | mean absolute error | interval of 90 % |" in card
+    page = ecgjepa.report([probed_values.path], probed_values.path / "r.html").read_text()
+    assert "Intervals of 90 % about each value of the saved model" in page

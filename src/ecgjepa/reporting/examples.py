@@ -1,12 +1,16 @@
 """ECGs on the page: what an objective hides of one, and test records with their predictions."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ecgjepa.errors import StoreError
+from ecgjepa.metrics.classification import Scores
+from ecgjepa.model.answers import AnswersConfig
+from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig
 from ecgjepa.reporting.ecg_paper import draw_ecg
 from ecgjepa.reporting.evaluation_section import EvaluationSection
 from ecgjepa.reporting.figures import as_data_uri
@@ -63,7 +67,10 @@ def draw_example_ecgs(evaluation: EvaluationSection) -> list[dict[str, str]]:
         return []
     test = evaluation.predictions
     test = test[(test["part"] == "test") & (test["model"] == PRE_TRAINED)].reset_index(drop=True)
-    choose = _worst_values if evaluation.is_regression else _hits_and_misses
+    choose = _worst_values
+    if not evaluation.is_regression:
+        scores, decisions = _answers(evaluation, test)
+        choose = partial(_hits_and_misses, scores=scores, decisions=decisions)
     table = store.table()
     pictures = []
     for example in choose(test, evaluation.labels):
@@ -96,16 +103,39 @@ class _Example(NamedTuple):
     note: str
 
 
-def _hits_and_misses(test: pd.DataFrame, labels: list[str]) -> Iterator[_Example]:
+def _answers(
+    evaluation: EvaluationSection, test: pd.DataFrame
+) -> tuple[Scores, DecisionConfig | None]:
+    """Return what the saved model answers for the test records: probabilities, and how it decides.
+
+    Results of older versions know no calibration or no thresholds.
+    """
+    model = evaluation.results["models"][PRE_TRAINED]
+    scores = columns(test, PROBABILITY, evaluation.labels)
+    applied = model.get("calibration", {}).get("applied", {})
+    if "scale" in applied:
+        scores = CalibrationConfig.model_validate(applied).apply(scores)
+    return scores, AnswersConfig.model_validate(model.get("answers", {})).decisions
+
+
+def _hits_and_misses(
+    test: pd.DataFrame, labels: list[str], scores: Scores, decisions: DecisionConfig | None
+) -> Iterator[_Example]:
     targets = columns(test, TARGET, labels).astype(bool)
-    scores = columns(test, PROBABILITY, labels)
+
+    def told(place: int) -> str:
+        named = dict(zip(labels, scores[place].tolist(), strict=True))
+        calls = {} if decisions is None else decisions.apply(named)
+        words = [
+            f"{labels[i]} {scores[place, i]:.2f}"
+            + ("" if labels[i] not in calls else " yes" if calls[labels[i]] else " no")
+            for i in np.argsort(-scores[place])[:4]
+        ]
+        return ", ".join(words)
 
     def example(place: int, why: str) -> _Example:
         truth = ", ".join(np.array(labels)[targets[place]]) or "none"
-        guess = ", ".join(
-            f"{labels[i]} {scores[place, i]:.2f}" for i in np.argsort(-scores[place])[:4]
-        )
-        return _Example(place, why, f"labels: {truth}  ·  predicted: {guess}")
+        return _Example(place, why, f"labels: {truth}  ·  predicted: {told(place)}")
 
     for label in np.argsort(-targets.sum(axis=0))[:_EXAMPLES]:
         if targets[:, label].any():
