@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import toy_ecg, write_wfdb
+from conftest import toy_ecg, write_ptb_xl, write_wfdb
 
 import ecgjepa
 from ecgjepa.checking.verify import verify
@@ -69,3 +70,22 @@ def test_few_records_with_a_wrong_gain_are_enough():
     rng = np.random.default_rng(0)
     own = TYPICAL_BEATS_MV / 4.88 * np.exp(0.2 * rng.standard_normal(4))
     assert "a fifth of" in str(describe("x", own, {"y": 1.1, "z": 1.0}))
+
+
+def test_a_device_that_the_database_itself_names(tmp_path):
+    """PTB-XL's table has a column of devices, which no store holds."""
+    root = write_ptb_xl(tmp_path / "ptb-xl", records=40, seconds=4.0)
+    path = root / "ptbxl_database.csv"
+    table = pd.read_csv(path)
+    table["device"] = np.where(table.index % 4 == 0, "AT-6 C", "CS-12")
+    table.loc[7, "device"] = None
+    table.to_csv(path, index=False)
+    for header in table.loc[table["device"] == "AT-6 C", "filename_hr"]:
+        place = root / f"{header}.hea"
+        place.write_text(place.read_text().replace("1000.0(0)/mV", "4880.0(0)/mV"))
+    manifest = prepare({"ptb-xl": root}, tmp_path / "store", folds="all")
+    assert "beats of ptb-xl, device=AT-6 C, are a" in notices(manifest, "ptb-xl")
+    assert "CS-12" not in notices(manifest, "ptb-xl")
+    notes = " ".join(verify(tmp_path / "store", data={"ptb-xl": root}).notes)
+    assert "beats of ptb-xl, device=AT-6 C, are a" in notes
+    assert "device" not in " ".join(verify(tmp_path / "store").notes)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ecgjepa.checking.duplicates import find_duplicates
 from ecgjepa.checking.leaks import find_leaks
+from ecgjepa.databases import list_records, ptb_xl
 from ecgjepa.databases.pseudonyms import NOTICE
 from ecgjepa.errors import StoreError
 from ecgjepa.files import sha256_of_file
@@ -64,7 +65,8 @@ def verify(
         held_out: Databases, as for `ecgjepa.prepare`, whose validation and test folds must not be
             in the store under any name. What the store's own databases left out is known anyway.
         data: Folders of the store's own databases, by name: do their files still hold what was read
-            from them? Sizes and times decide, contents where those differ.
+            from them? Sizes and times decide, contents where those differ. PTB-XL's also tells the
+            device of each record, whose amplitudes are compared with the others'.
         progress: Called with (shards done, shards in all).
 
     Raises:
@@ -87,7 +89,13 @@ def verify(
         with Store(store) as reader:
             faults += _reread_some(reader)
             faults += find_leaks(reader, held_out or {})
-            notes += [*_reserved_folds(manifest), *findings_of_store(store), *_duplicates(reader)]
+            known_devices = {
+                name: list_records(name, root).devices()
+                for name, root in (data or {}).items()
+                if name == ptb_xl.NAME
+            }
+            odd = findings_of_store(store, known_devices)
+            notes += [*_reserved_folds(manifest), *odd, *_duplicates(reader)]
     if data:
         found = _changed_files(store, {name: Path(root) for name, root in data.items()})
         faults += found.faults

@@ -19,6 +19,9 @@ from ecgjepa.io.folders import SIMULATED_FILE as SIMULATED_FILE
 from ecgjepa.io.opening import ending
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
+# Of a listing's table: what recorded each record. It is looked at, and not stored.
+DEVICE_COLUMN = "device"
+
 
 class Entry(NamedTuple):
     """One record of a listing.
@@ -101,7 +104,8 @@ class Listing:
     Attributes:
         database: Name of the database.
         root: Folder of the database.
-        table: One row per record that is present, with the columns of `Entry`, sorted.
+        table: One row per record that is present, with the columns of `Entry`, sorted; and
+            `DEVICE_COLUMN` where the database tells it.
         absent: Records that the database's table names but this copy lacks.
         refused: Files that would be records but cannot be listed.
         notices: What a user should know about this copy, in sentences.
@@ -146,6 +150,14 @@ class Listing:
     def to_arrow(self) -> pa.Table:
         """Return the table with the columns and types of `ENTRY_SCHEMA`."""
         return pa.Table.from_pandas(self.table, schema=ENTRY_SCHEMA, preserve_index=False)
+
+    def devices(self) -> dict[str, tuple[str, ...]]:
+        """Return the ids of the records of each device, where the database tells devices."""
+        if DEVICE_COLUMN not in self.table:
+            return {}
+        known = self.table.dropna(subset=[DEVICE_COLUMN])
+        groups = known.groupby(known[DEVICE_COLUMN].astype(str))["record_id"]
+        return {str(name): tuple(map(str, ids)) for name, ids in groups}
 
     def rows(self, start: int, stop: int) -> "Listing":
         """Return the listing of some of its rows, without what concerns the whole."""

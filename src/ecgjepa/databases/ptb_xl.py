@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgjepa.databases.listing import Entry, Listing, Skip, is_simulated, simulated_notice
+from ecgjepa.databases.listing import (
+    DEVICE_COLUMN,
+    Entry,
+    Listing,
+    Skip,
+    is_simulated,
+    simulated_notice,
+)
 from ecgjepa.databases.tables import (
     headers_present,
     identifiers,
@@ -84,7 +91,10 @@ def list_records(root: Path, source_rate: int | None = None) -> Listing:
             "labels": _labels_as_json(root, rows),
         },
         columns=list(Entry._fields),
-    )[present]
+    )
+    if "device" in rows:
+        table[DEVICE_COLUMN] = rows["device"].astype("string").str.strip()
+    table = table[present]
     return Listing(
         database=NAME,
         root=root,

@@ -6,7 +6,7 @@ wrong by 4.88 or 5 is seen from a few records on.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +26,38 @@ _SHARES = {2: "half of", 3: "a third of", 4: "a quarter of", 5: "a fifth of", 6:
 _SHARES |= {10: "a tenth of"}
 # Labels of one's own table that tell where a record comes from: ``device=…``.
 _SOURCES = ("device", "machine", "recorder", "cart", "site", "hospital")
-_COLUMNS = ("database", "amplitude_mv", "source_sampling_rate", "labels")
+_COLUMNS = ("database", "record_id", "amplitude_mv", "source_sampling_rate", "labels")
+# Database to device to the ids of its records.
+Devices = Mapping[str, Mapping[str, Iterable[str]]]
 
 
 class Amplitudes:
     """Collects the amplitudes of records, per database, rate and device, as an index goes by."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, devices: Devices) -> None:
+        """Begin with none.
+
+        Args:
+            devices: What recorded the records, where that is known apart from the labels.
+        """
         self._groups: dict[str, dict[str, list[float]]] = {}
+        self._devices = {
+            (database, record): f"device={device}"
+            for database, own in devices.items()
+            for device, records in own.items()
+            for record in records
+        }
 
     def add(self, rows: pa.Table) -> None:
         """Add rows of a store's index; records in which nothing moves do not count."""
         columns = [rows[name].to_pylist() for name in _COLUMNS]
-        for database, amplitude, rate, labels in zip(*columns, strict=True):
+        for database, record, amplitude, rate, labels in zip(*columns, strict=True):
             if amplitude:
                 groups = self._groups.setdefault(database, {})
-                for name in ("", f"records at {rate:g} Hz", *_sources(labels)):
+                sources = _sources(labels)
+                if device := self._devices.get((database, record)):
+                    sources.append(device)
+                for name in ("", f"records at {rate:g} Hz", *sources):
                     groups.setdefault(name, []).append(amplitude)
 
     def findings(self) -> Iterator[tuple[str, str]]:
@@ -66,9 +81,14 @@ class Amplitudes:
                         yield name, words
 
 
-def findings_of_store(store: Path) -> list[str]:
-    """Return in words which databases and devices of a finished store have odd amplitudes."""
-    amplitudes = Amplitudes()
+def findings_of_store(store: Path, devices: Devices | None = None) -> list[str]:
+    """Return in words which databases and devices of a finished store have odd amplitudes.
+
+    Args:
+        store: Its folder, which does not hold the devices.
+        devices: What recorded the records, where that is known.
+    """
+    amplitudes = Amplitudes(devices or {})
     amplitudes.add(pq.read_table(store / INDEX_FILE, columns=list(_COLUMNS)))
     return [words for _, words in amplitudes.findings()]
 

@@ -54,7 +54,6 @@ from ecgjepa.store.statistics import LeadSums
 from ecgjepa.version import __version__
 
 logger = logging.getLogger(__name__)
-
 PLAN_FILE = "plan.json"
 _ROWS_PER_GROUP = 65_536
 
@@ -71,6 +70,7 @@ class DatabaseFacts(TableFacts):
     held_out_folds: tuple[int, ...]
     highpass_hz: float | None
     notices: tuple[str, ...]
+    devices: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
 
 
 class PlanFacts(Section):
@@ -181,7 +181,7 @@ def finish(store: Path) -> Manifest:
 def _write_index(store: Path, facts: PlanFacts, tallies: dict[str, "_Tally"]) -> dict[str, str]:
     """Write the index and fill the tallies; return the shards' SHA-256 by file name."""
     shards: dict[str, str] = {}
-    amplitudes = Amplitudes()
+    amplitudes = Amplitudes({each.database: each.devices for each in facts.databases})
     schema = index_schema(len(facts.preprocessing.leads))
     waiting: list[pa.Table] = []
     with (

@@ -138,6 +138,7 @@ def facts_of(plan: ShardPlan) -> PlanFacts:
             held_out_folds=listing.held_out_folds,
             highpass_hz=listing.highpass_hz,
             notices=listing.notices,
+            devices=listing.devices(),
             label_columns=listing.label_columns,
             hashed_folds=listing.hashed_folds,
         )
