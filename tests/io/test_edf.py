@@ -193,3 +193,16 @@ def test_the_same_numbers_as_edfio(tmp_path, digital):
     path = write_edf(tmp_path / "x.edf", digital)
     theirs = np.stack([signal.data for signal in edfio.read_edf(path).signals], axis=1)
     np.testing.assert_allclose(read_record(path).signal, theirs / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "+/-", " neg", " inv"])
+def test_a_label_with_a_sign_is_not_taken_for_the_lead(tmp_path, digital, sign):
+    """An electrode of a pair, or a lead turned round: which is not known, and can be told."""
+    path = write_edf(tmp_path / "x.edf", digital)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"ECG V1".ljust(16), f"V1{sign}".ljust(16).encode()))
+    record = read_record(path)
+    assert "V1" not in record.leads
+    assert any(f"V1{sign}" in issue.message for issue in record.issues)
+    (tmp_path / "x.edf.json").write_text(json.dumps({"channels": {f"V1{sign}": "V1"}}))
+    assert "V1" in read_record(path).leads

@@ -200,3 +200,19 @@ def test_a_table_without_rate_or_unit_is_refused(tmp_path, mv):
         (tmp_path / "x.csv.json").write_text(json.dumps(told))
         with pytest.raises(RecordFormatError, match=f"tells no {missing}"):
             read_record(path)
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+@pytest.mark.parametrize("form", ['"{lead}{sep} mV"', '"{lead}{sep}[mV]"', '"ECG{lead}{sep}"'])
+def test_quoted_names_that_hold_the_delimiter(tmp_path, mv, sep, form):
+    names = [form.format(lead=lead, sep=sep) for lead in LEADS]
+    channels = {f"ECG{lead}{sep}": lead for lead in LEADS}
+    path = table(tmp_path / "x.csv", names, cells(mv), sep, channels=channels)
+    same(read_record(path), mv)
+
+
+def test_quoted_cells_with_decimal_commas(tmp_path, mv):
+    """As a spreadsheet writes a decimal comma into a file of commas."""
+    rows = [[f'"{value}"' for value in row] for row in cells(mv)]
+    path = table(tmp_path / "x.csv", LEADS, rows, decimal=",")
+    same(read_record(path), mv)

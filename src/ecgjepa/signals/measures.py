@@ -56,11 +56,6 @@ class Measures(NamedTuple):
         return np.diagonal(self.gram).astype(np.int64)
 
     @property
-    def still_share(self) -> Float64[np.ndarray, " leads"]:
-        """Share of the seconds in which a lead does not move, or has a gap."""
-        return (self.ranges == 0).mean(axis=0)
-
-    @property
     def drift(self) -> Float64[np.ndarray, " leads"]:
         """Range of the means over one second."""
         return stack([self]).drift[0]

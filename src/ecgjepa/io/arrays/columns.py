@@ -13,8 +13,8 @@ from ecgjepa.io.arrays.description import Description, millivolt_per_step
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue
 
-_NAME_AND_UNIT = re.compile(r"(.*?)[\s_/]*[\[({]\s*([^\])}]*?)\s*[\])}]?\s*")
-_NAME_UNIT = re.compile(r"(.*?)[\s_/]+([mµμun]?V)", re.IGNORECASE)
+_NAME_AND_UNIT = re.compile(r"(.*?)[\s_/,;]*[\[({]\s*([^\])}]*?)\s*[\])}]?\s*")
+_NAME_UNIT = re.compile(r"(.*?)[\s_/,;]+([mµμun]?V)", re.IGNORECASE)
 _TIMES = {"time", "t", "seconds", "second", "sec", "s", "ms", "timestamp", "elapsed time", "us"}
 _INDICES = {"", "index", "sample", "samples", "n", "no", "nr", "i", "unnamed: 0", "sample number"}
 _PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "msec": 1e3, "us": 1e6, "µs": 1e6}

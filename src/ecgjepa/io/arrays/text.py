@@ -4,6 +4,7 @@ Found from the first lines, so that tables of spreadsheets, of programs for stat
 devices are read alike.
 """
 
+import csv
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import NamedTuple
 from ecgjepa.errors import RecordFormatError
 
 # Delimiter and decimal sign, in the order of preference among equals. A blank is any number of
-# them.
+# them; commas are both only where cells are quoted.
 _WAYS = (("\t", "."), (";", "."), (",", "."), ("\t", ","), (";", ","), (" ", "."), (" ", ","))
+_WAYS += ((",", ","),)
 _COMMENTS = ("#", "%", "//", '"#')
 _SAMPLED_LINES = 40
 # More columns than any table of leads has; each costs memory before it can be judged.
@@ -97,6 +99,8 @@ def find_layout(path: Path, text: str) -> Layout:
             decimal == "," and "," not in together
         ):
             continue
+        if delimiter == decimal and '","' not in together:
+            continue
         fitting = _try(counted, delimiter, decimal)
         if fitting is not None and (best is None or fitting[:2] > best[:2]):
             best = fitting
@@ -115,7 +119,12 @@ def find_layout(path: Path, text: str) -> Layout:
 
 def split(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line, without quotes and blanks around them."""
-    cells = line.split() if delimiter == " " else line.split(delimiter)
+    if delimiter == " ":
+        cells = line.split()
+    elif '"' in line:  # a quoted cell may hold the delimiter
+        cells = next(csv.reader([line], delimiter=delimiter), [])
+    else:
+        cells = line.split(delimiter)
     return [cell.strip().strip('"').strip() for cell in cells]
 
 
