@@ -211,6 +211,15 @@ def test_quoted_names_that_hold_the_delimiter(tmp_path, mv, sep, form):
     same(read_record(path), mv)
 
 
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_commas_between_thousands_are_no_decimal_signs(tmp_path, mv, sep):
+    """1,234 µV must not be read as 1.234."""
+    rows = [[f'"{5000 + 1000 * value:,.0f}"' for value in row] for row in mv]
+    path = table(tmp_path / "x.csv", LEADS, rows, sep, unit="uV")
+    with pytest.raises(RecordFormatError):
+        read_record(path)
+
+
 def test_quoted_cells_with_decimal_commas(tmp_path, mv):
     """As a spreadsheet writes a decimal comma into a file of commas."""
     rows = [[f'"{value}"' for value in row] for row in cells(mv)]

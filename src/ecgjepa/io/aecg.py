@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import Waveform, choose_waveforms, counted, make_record, without_pulse
+from ecgjepa.io.content import (
+    Waveform,
+    accept_step,
+    choose_waveforms,
+    counted,
+    make_record,
+    without_pulse,
+)
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
@@ -108,7 +115,7 @@ def _amplitudes(path: Path, name: str, value: "Element") -> Float64[np.ndarray, 
         * millivolt_per_unit(_attribute(value, part, "unit"))
         for part in ("origin", "scale")
     )
-    return origin + scale * digits
+    return origin + accept_step(name, scale, may_be_negative=True) * digits
 
 
 def _numbers(path: Path, name: str, text: str) -> Float64[np.ndarray, " samples"]:

@@ -1,5 +1,6 @@
 """What the readers of single-file formats share: limits, named errors, one record type."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float64, Num
 
-from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
+from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError, UnitError
 from ecgjepa.io.opening import MAX_BYTES as MAX_BYTES
 from ecgjepa.io.opening import read_bytes as read_bytes
 from ecgjepa.io.opening import record_name
@@ -78,6 +79,29 @@ def accept_size(source: Path | str, num_samples: int, num_leads: int) -> None:
             f"{source}: {num_samples:,} samples of {num_leads:,} leads are too many; expected at "
             f"most {MAX_VALUES:,} values"
         )
+
+
+def accept_step(name: str, step: float, *, may_be_negative: bool = False) -> float:
+    """Return the size of a step in mV if amplitudes can be known by it.
+
+    With a step of 0, which programs write where they know none, all samples would be 0 mV.
+
+    Args:
+        name: The lead, for messages; nothing if it is of all leads.
+        step: In mV.
+        may_be_negative: Whether the format turns a lead round in this way.
+
+    Raises:
+        UnitError: If it is 0, negative or not finite.
+    """
+    if not math.isfinite(step) or step == 0 or (step < 0 and not may_be_negative):
+        lead = f"lead {name}" if name else "each step"
+        raise UnitError(
+            f"{lead} has a step of {step:g} mV, so that its amplitudes are not known; expected "
+            "more than 0",
+            reason="not_calibrated",
+        )
+    return step
 
 
 def require(path: Path, module: str) -> ModuleType:

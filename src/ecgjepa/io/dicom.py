@@ -20,6 +20,7 @@ from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.io.content import (
     Waveform,
     accept_size,
+    accept_step,
     choose_waveforms,
     counted,
     make_record,
@@ -256,4 +257,5 @@ def _scale(channel: Any) -> tuple[float, float]:  # noqa: ANN401
     factor = millivolt_per_unit(unit)
     correction = float(channel.get("ChannelSensitivityCorrectionFactor", 1.0))
     step = float(channel.ChannelSensitivity) * correction * factor
+    step = accept_step(_lead_name(channel), step, may_be_negative=True)
     return step, float(channel.get("ChannelBaseline", 0.0)) * factor

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import Waveform, choose_waveforms, counted, make_record
+from ecgjepa.io.content import Waveform, accept_step, choose_waveforms, counted, make_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import millivolt_per_unit
 
@@ -107,7 +107,8 @@ def _samples(path: Path, lead: "Element") -> Int16[np.ndarray, " samples"]:
 def _millivolt_per_bit(lead: "Element") -> float:
     unit = _text(lead, "LeadAmplitudeUnits")
     unit = _MICROVOLTS.get(unit.upper(), unit)
-    return float(_text(lead, "LeadAmplitudeUnitsPerBit")) * millivolt_per_unit(unit)
+    step = float(_text(lead, "LeadAmplitudeUnitsPerBit")) * millivolt_per_unit(unit)
+    return accept_step(_text(lead, "LeadID"), step)
 
 
 def _text(element: "Element", child: str, default: str = "") -> str:

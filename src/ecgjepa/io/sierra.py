@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import make_record, require, without_pulse
+from ecgjepa.io.content import accept_step, make_record, require, without_pulse
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import Record
 
@@ -63,7 +63,8 @@ def read_sierra(path: Path, root: "Element") -> Record:
     digital = _decode(path, waveforms.text or "", len(leads), num_samples)
     _restore_limb_leads(digital)
     microvolt = float(_text(root, "signalresolution") or _text(root, "resolution"))
-    signal, issues = without_pulse(digital * (microvolt / 1000), rate, abs(microvolt) / 2000)
+    step = accept_step("", microvolt / 1000)
+    signal, issues = without_pulse(digital * step, rate, step / 2)
     return make_record(path, signal, leads, rate, issues=issues)
 
 

@@ -7,6 +7,7 @@ devices are read alike.
 import csv
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,12 @@ from ecgjepa.errors import RecordFormatError
 
 # Delimiter and decimal sign, in the order of preference among equals. A blank is any number of
 # them; commas are both only where cells are quoted.
-_WAYS = (("\t", "."), (";", "."), (",", "."), ("\t", ","), (";", ","), (" ", "."), (" ", ","))
-_WAYS += ((",", ","),)
+_WAYS = (
+    ("\t", "."), (";", "."), (",", "."), ("\t", ","), (";", ","), (" ", "."), (" ", ","),
+    (",", ","),
+)  # fmt: skip
+# A comma after which three digits follow may stand between thousands.
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")
 _COMMENTS = ("#", "%", "//", '"#')
 _SAMPLED_LINES = 40
 # More columns than any table of leads has; each costs memory before it can be judged.
@@ -154,6 +159,8 @@ def _try(
 ) -> tuple[float, int, Layout] | None:
     """Return how well a way of writing fits, its number of columns, and the layout."""
     rows = [(index, split(line, delimiter)) for index, line in lines]
+    if decimal == "," and _may_be_thousands(cell for _, cells in rows for cell in cells):
+        return None
     numeric = [[_is_number(cell, decimal) for cell in cells] for _, cells in rows]
     # Rows of values have one length, and most of their cells are numbers; lines above may be any.
     counts = Counter(
@@ -184,6 +191,12 @@ def _try(
         _BEGINS_AS_ROW.match(line[:_BEGINNING]) is not None for _, line in lines[:first]
     )
     return share, width, Layout(delimiter, decimal, names, width, rows[first][0])
+
+
+def _may_be_thousands(cells: Iterable[str]) -> bool:
+    """Return whether every comma in numbers could stand between thousands, as in 1,234 µV."""
+    numbers = [each for each in cells if "," in each and each.strip("+-,.eE0123456789") == ""]
+    return bool(numbers) and all(map(_THOUSANDS.fullmatch, numbers))
 
 
 def _has_digit(cells: list[str]) -> list[bool]:

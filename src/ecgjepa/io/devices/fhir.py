@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from ecgjepa.errors import LeadError, RecordFormatError, UnitError
-from ecgjepa.io.content import make_record, read_bytes
+from ecgjepa.io.content import accept_step, make_record, read_bytes
 from ecgjepa.io.devices.scp_leads import LEAD_NAMES
 from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.record import Issue, Record
@@ -152,6 +152,7 @@ def _part(name: str, data: Any) -> _Part:  # noqa: ANN401
     if not np.isfinite(numbers).all():
         raise RecordFormatError(f"lead {name} holds what is not a finite number")
     factor, zero = _float(data, "factor", 1.0), _float(origin, "value", 0.0)
+    accept_step(name, factor * scale, may_be_negative=True)
     _check_limits(name, data, zero + factor * numbers[valid])
     return _Part((zero + factor * numbers) * scale, valid, _rate(name, data))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ecgjepa.errors import RecordFormatError
+from ecgjepa.io.content import accept_step
 from ecgjepa.io.devices import mfer_tags as tags
 from ecgjepa.io.devices.scp_leads import LEAD_NAMES
 
@@ -75,6 +76,8 @@ def read_channel(values: tags.Values, order: tags.Order) -> Channel:
     if tags.RESOLUTION not in values:
         assumed.append("no resolution is given; 1 µV, the format's default, is taken")
     unit, step = _quantity(values.get(tags.RESOLUTION, bytes([VOLT, 250, 1])), order)
+    if unit == VOLT and code in _LEADS:
+        accept_step(_LEADS[code], 1e3 * step)
     block = tags.number(values.get(tags.BLOCK, b"\x01"), order)
     sequences = values.get(tags.SEQUENCES)
     if not block:
