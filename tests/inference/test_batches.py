@@ -128,18 +128,24 @@ def test_predictions_of_many_files_are_those_of_one(saved_model, tmp_path, rng):
     assert [found.reason for found in together if found.error] == ["truncated", "missing_file"]
 
 
-def test_predict_imports_neither_pandas_nor_scipys_filters(saved_model, tmp_path, rng):
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import ecgjepa; found = ecgjepa.load_model(sys.argv[1]).predict([sys.argv[2]])[0]; "
+        "assert found.error is None, found.error; ",
+        "from ecgjepa.cli import main; "
+        "sys.argv = ['ecgjepa', 'predict', sys.argv[2], '--model', sys.argv[1]]; main();",
+    ],
+)
+def test_predict_imports_neither_pandas_nor_scipys_filters(saved_model, tmp_path, rng, program):
     """They take as long as half of PyTorch, for one file that is resampled and calibrated."""
     file = write_wfdb(tmp_path / "x.hea", toy_ecg(rng))
-    program = (
-        "import sys, ecgjepa; "
-        "found = ecgjepa.load_model(sys.argv[1]).predict([sys.argv[2]])[0]; "
-        "assert found.error is None, found.error; "
-        "print({'pandas', 'scipy', 'sklearn', 'pyarrow', 'matplotlib', 'wfdb'} & set(sys.modules))"
-    )
+    heavy = "{'pandas', 'scipy', 'sklearn', 'pyarrow', 'matplotlib', 'wfdb'}"
+    told = f"atexit.register(lambda: print({heavy} & set(sys.modules)))"
+    program = f"import atexit, sys; {told}; {program}"
     command = [sys.executable, "-c", program, str(saved_model), str(file)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert output.strip() == "set()"
+    assert output.splitlines()[-1] == "set()"
 
 
 def test_distances_are_those_of_a_cholesky_factor(rng):

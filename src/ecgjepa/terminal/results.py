@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.terminal.screen import as_folds, print_wrapped
 
@@ -23,8 +22,7 @@ def print_comparison(comparison: "Comparison") -> None:
         runs = f"{len(model.runs)} run{'s' if len(model.runs) > 1 else ''}{spread}"
         print(f"  {name:<12}{as_interval(model.score)}  {runs}")
     print(f"  {'difference':<12}{as_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
-    if caution := too_few_to_tell(comparison.patients):
-        print_wrapped("caution", caution)
+    _print_caution(comparison.patients)
     if comparison.less_is_better:
         print("  less is better: below 0, the difference speaks for the first")
     if comparison.undefined_labels:
@@ -57,9 +55,7 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
             bounds = f"{low:.3f}, {high:.3f}"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
-    if caution := too_few_to_tell(first["counts"]["test_patients"]):
-        print()
-        print_wrapped("caution", caution)
+    _print_caution(first["counts"]["test_patients"], above="\n")
     undefined = first["models"][PRE_TRAINED]["undefined_labels"]
     if undefined:
         print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
@@ -78,3 +74,13 @@ def print_repeats(summary: dict[str, Any]) -> None:
             f"{row['model']:<14}{row['runs']:>4}  {row['mean']:<7.4f}  {std}".rstrip()
         )
     print("std is over runs, not over patients; intervals are in each run's results.json")
+
+
+def _print_caution(num_patients: int, above: str = "") -> None:
+    """Print what is to be said of few test patients, below ``above``."""
+    # With its packages, it would double the time that the command takes to start.
+    from ecgjepa.metrics.subgroups import too_few_to_tell
+
+    if caution := too_few_to_tell(num_patients):
+        print(above, end="")
+        print_wrapped("caution", caution)
