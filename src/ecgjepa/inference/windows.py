@@ -18,7 +18,7 @@ from ecgjepa.signals.units import INVALID_MICROVOLT
 # Windows that pass through a model at once: the memory of a day's recording is that of its samples.
 CHUNK = 256
 # On a processor fewer are faster, because what is between layers stays in its cache.
-CHUNK_ON_CPU = 64
+CHUNK_ON_CPU = 32
 
 
 def chunk_size(device: torch.device) -> int:

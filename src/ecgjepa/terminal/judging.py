@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.terminal.results import print_caution
 from ecgjepa.terminal.screen import print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
@@ -66,8 +66,7 @@ def _print_labels(model: dict[str, Any]) -> None:
 
 def _print_notes(results: dict[str, Any], model: dict[str, Any]) -> None:
     judged = results["judged"]
-    if caution := too_few_to_tell(results["counts"]["test_patients"]):
-        print_wrapped("caution", caution)
+    print_caution(results["counts"]["test_patients"])
     print_wrapped("fitted", model["selected"])
     if lacking := judged["labels_of_model_not_in_table"]:
         print_wrapped("not scored, for the table lacks them", ", ".join(lacking))

@@ -22,7 +22,7 @@ def print_comparison(comparison: "Comparison") -> None:
         runs = f"{len(model.runs)} run{'s' if len(model.runs) > 1 else ''}{spread}"
         print(f"  {name:<12}{as_interval(model.score)}  {runs}")
     print(f"  {'difference':<12}{as_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
-    _print_caution(comparison.patients)
+    print_caution(comparison.patients)
     if comparison.less_is_better:
         print("  less is better: below 0, the difference speaks for the first")
     if comparison.undefined_labels:
@@ -55,7 +55,7 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
             bounds = f"{low:.3f}, {high:.3f}"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
-    _print_caution(first["counts"]["test_patients"], above="\n")
+    print_caution(first["counts"]["test_patients"], above="\n")
     undefined = first["models"][PRE_TRAINED]["undefined_labels"]
     if undefined:
         print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
@@ -76,7 +76,7 @@ def print_repeats(summary: dict[str, Any]) -> None:
     print("std is over runs, not over patients; intervals are in each run's results.json")
 
 
-def _print_caution(num_patients: int, above: str = "") -> None:
+def print_caution(num_patients: int, above: str = "") -> None:
     """Print what is to be said of few test patients, below ``above``."""
     # With its packages, it would double the time that the command takes to start.
     from ecgjepa.metrics.subgroups import too_few_to_tell
