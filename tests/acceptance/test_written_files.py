@@ -29,6 +29,7 @@ KINDS = {
     "split": "probe/split.csv",
     "finetune": "tuned/model/model.safetensors",
     "repeat": "repeats/summary.json",
+    "evaluate": "judged/model/model.safetensors",
     "convert": "official.pt",
     "report": "report.html",
     "plot": "ecg.png",
@@ -66,6 +67,7 @@ def write_everything(root):
         run, data, root / "tuned", protocol="finetune", overrides=few, from_scratch=False, **asked
     )
     ecgjepa.repeat(run, data, root / "repeats", protocol="knn", **asked)
+    ecgjepa.evaluate(probed.path, data, root / "judged", folds=(10,), fit_calibration=True, **asked)
     ecgjepa.convert(run, root / "official.pt")
     ecgjepa.report([run, probed.path, tuned.path, root / "repeats"], root / "report.html")
     ecgjepa.plot(next(source.rglob("*.hea")), root / "ecg.png")
@@ -110,6 +112,7 @@ def busy(tmp_path):
         f"probe --model RUN --data ptb-xl=DATA --task {TASK} --protocol knn",
         f"probe --model RUN --data ptb-xl=DATA --task {TASK} --protocol knn --runs 2",
         f"finetune --model RUN --data ptb-xl=DATA --task {TASK} --protocol finetune",
+        f"evaluate --model PROBE --data ptb-xl=DATA --task {TASK} --test-folds 10",
         "prepare ptb-xl=DATA",
     ],
 )
@@ -117,7 +120,12 @@ def test_a_folder_in_which_another_process_works_is_left_alone(
     everything, busy, command, monkeypatch, capsys
 ):
     root, (folder, process) = everything, busy
-    places = {"STORE": root / "store", "RUN": root / "run", "DATA": root / "ptb-xl"}
+    places = {
+        "STORE": root / "store",
+        "RUN": root / "run",
+        "DATA": root / "ptb-xl",
+        "PROBE": root / "probe",
+    }
     for name, place in places.items():
         command = command.replace(name, str(place))
     into = "--store" if command.startswith("prepare") else "--out"

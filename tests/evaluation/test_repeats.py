@@ -1,5 +1,6 @@
 """Repeats go on where they stopped, and never in a folder of something else."""
 
+import inspect
 import json
 import logging
 
@@ -166,3 +167,10 @@ def test_a_second_process_does_not_take_the_folder_from_the_first(repeat, called
             repeat(folder)
         assert json.loads((folder / "repeats.json").read_text()) == {"protocol": "the first"}
     assert called == []
+
+
+def test_repeats_take_every_option_of_a_probe():
+    """The command hands what it has for one probe to the repeats of it."""
+    several = set(inspect.signature(ecgjepa.repeat).parameters)
+    for verb in (ecgjepa.probe, ecgjepa.finetune):
+        assert set(inspect.signature(verb).parameters) - several == {"label_fraction", "label_draw"}

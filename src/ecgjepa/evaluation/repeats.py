@@ -26,7 +26,7 @@ from ecgjepa.locks import working_in
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.request import ProtocolRequest, ReadingName, Workspace, request_protocol
 from ecgjepa.protocols.settings import (
     FROZEN,
     TUNING,
@@ -86,6 +86,7 @@ def repeat(
     overrides: Sequence[str] = (),
     kind: TaskKind = "multi-label",
     layers: tuple[int, ...] = (),
+    reading: ReadingName = "paper",
     from_scratch: bool = True,
     allow_seen: bool = False,
     decision: str = "best-f1",
@@ -113,6 +114,7 @@ def repeat(
         overrides: See `ecgjepa.probe` and `ecgjepa.finetune`.
         kind: See `ecgjepa.probe`.
         layers: See `ecgjepa.probe`; not for fine-tuning.
+        reading: See `ecgjepa.probe`; not for fine-tuning.
         from_scratch: See `ecgjepa.finetune`; not for probes.
         allow_seen: See `ecgjepa.probe`.
         decision: See `ecgjepa.probe`.
@@ -144,7 +146,11 @@ def repeat(
         raise ConfigError("no share of the labels is given; expected one or more")
     targets = _targets(data, database_names(test_on), each_database)
     cohort = Cohort(task=task, kind=kind, split=split, test_on=targets[0], allow_seen=allow_seen)
-    request = request_protocol(protocol, overrides, seed=seed, layers=layers, decision=decision)
+    if reading != "paper" and protocol in TUNING:
+        raise ConfigError(f"reading {reading}: protocol {protocol} has that of its probe, or none")
+    request = request_protocol(
+        protocol, overrides, seed=seed, layers=layers, reading=reading, decision=decision
+    )
     work = Workspace(choose_device(device), cache, progress)
     folder = result_folder(model, out, task, f"{protocol}-repeats")
     cases = list(list_cases(targets, label_fractions, label_draws, range(seed, seed + runs)))
