@@ -60,7 +60,7 @@ def test_a_table_tells_patient_fold_age_sex_and_labels(folder):
     first, other, second, third = listing.entries()
     assert first == (
         "00012", "00012.hea", "0007", 1, 61.5, "female",
-        '{"NORM": 100.0, "SR": 100.0, "quality=good": 100.0}',
+        '{"NORM": 100.0, "SR": 100.0, "afib=no": 100.0, "quality=good": 100.0}',
     )  # fmt: skip
     unknown = {"NORM": None, "SR": None}
     assert json.loads(second.labels) == {"afib": 100.0, "quality=bad": 100.0, **unknown}
@@ -69,12 +69,12 @@ def test_a_table_tells_patient_fold_age_sex_and_labels(folder):
     assert json.loads(third.labels) == {"afib": 100.0, **unknown}
     assert other == ("icu/a", "icu/a.hea", None, None, None, None, "{}")
     assert listing.notices == (
+        "sex is 'x' and its like in 1 rows: taken as unknown",
         "labels come from column labels (2: NORM, SR; 1 cells with several labels are divided at "
         ";); afib; quality (2: bad, good)",
-        "not labels: height (numbers); --labels COLUMN takes one nevertheless, and no others",
+        "not labels: height (numbers); --labels COLUMN takes one, and no others",
         "column labels is empty in 2 rows: unknown there, not absent",
         "column quality is empty in 1 rows: unknown there, not absent",
-        "sex is 'x' and its like in 1 rows: taken as unknown",
         "1 records have no row in table.csv: icu/a",
     )
 
@@ -85,14 +85,15 @@ def test_an_empty_cell_of_true_and_false_is_unknown(folder):
     labels = {entry.record_id: json.loads(entry.labels) for entry in listing.entries()}
     assert labels["ward/a"] == {"slow": 100.0, "fast": None}
     (last,) = (name for name in labels if name.endswith("b"))
-    assert labels[last] == {"slow": None}
-    assert labels["00012"] == {"slow": 100.0}
+    assert labels[last] == {"slow": None, "fast=no": 100.0}
+    assert labels["00012"] == {"slow": 100.0, "fast=no": 100.0}
     index = pd.DataFrame({"database": "clinic", "labels": [json.dumps(x) for x in labels.values()]})
-    task = build_index_task("codes", index)
+    task = build_index_task("codes", index, {"clinic": dict(listing.label_columns)})
+    assert task.labels == ("fast", "slow")
     kept = [list(labels)[row] for row in task.rows]
     assert kept == ["00012", "icu/a"]
     assert task.num_unlabelled == 2
-    assert "1 records are left out: an empty cell makes one of their labels unknown" in task.notices
+    assert "2 records are left out: an empty cell makes one of their labels unknown" in task.notices
 
 
 def test_zeros_that_a_spreadsheet_dropped_are_hinted_at(folder):
@@ -207,7 +208,7 @@ def test_a_folder_of_mixed_formats_becomes_a_store(mixed, tmp_path):
     names = sorted(["wfdb/a", *(f"{kind}/{kind}" for kind in WRITERS)])
     assert [entry.record_id for entry in listing.entries()] == names
     assert listing.notices[-1].startswith("3 files are not ECGs by their names and not used (found")
-    done = ecgjepa.prepare({"mine": mixed}, tmp_path / "store", tables={"mine": table})
+    done = ecgjepa.prepare({"mine": mixed}, tmp_path / "store", tables={"mine": table}, folds="all")
     assert done.num_records == len(names)
     assert ecgjepa.verify(tmp_path / "store").faults == []
     index = pd.read_parquet(tmp_path / "store/index.parquet").set_index("record_id")
@@ -283,6 +284,8 @@ def test_real_files_of_other_formats_become_a_store(real_data, tmp_path):
     assert (done.num_records, done.databases["mine"].skipped) == (4, {})
     assert done.databases["mine"].notices == (
         "2 files are not ECGs by their names and not used (found LICENSE)",
+        "no table labels these records, so all of them are stored; an encoder that is pre-trained "
+        "on them can be evaluated on them with --allow-seen only",
     )
 
 

@@ -141,11 +141,11 @@ def test_nothing_becomes_a_label_that_is_something_else(folder, tmp_path):
     assert (
         "not labels: ward (a place), recorded (a date or time), entered (a date or time), comment "
         "(free text), device (a device), height (numbers), cohort (a split); --labels COLUMN takes "
-        "one nevertheless, and no others"
+        "one, and no others"
     ) in said
     first = json.loads(listing.table["labels"][0])
     # Devices are kept to compare amplitudes, but are no label.
-    assert first == {"Diagnosis=MI": 100.0, "device=MAC": 100.0}
+    assert first == {"Diagnosis=MI": 100.0, "device=MAC": 100.0, "pacemaker=no": 100.0}
     asked = list_records("clinic", folder, path, ["WARD", "height"])
     assert asked.label_columns == {
         "ward": ("ward=A", "ward=B", "ward=C"),
@@ -223,7 +223,7 @@ def test_patients_and_ages_as_spreadsheets_write_them(tmp_path):
     path.write_text("record,patient\na,P1.0\nb,2.0\n")
     assert read_label_table(path).patients == ["P1.0", "2.0"]
     path.write_text("record,x\na,1\n")
-    said = read_label_table(path).notices
+    said = read_label_table(path).unknown_notices()
     assert any(
         "no column patient: every record counts as a patient of its own" in one for one in said
     )

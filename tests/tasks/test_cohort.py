@@ -12,7 +12,6 @@ from ecgjepa.tasks.cohort import Cohort, database_names
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"task": "heart"}, "unknown task 'heart'"),
         ({"split": ecgjepa.Split((1, 9), (9,), (10,))}, "folds overlap"),
         ({"split": ecgjepa.Split((1,), (9,), ())}, "no test folds are given"),
         ({"label_fraction": 0.0}, "share of labels is 0; expected more than 0, up to 1"),

@@ -103,12 +103,12 @@ def test_folds_by_hash_are_not_those_of_ptb_xl(source, copies, cache, tmp_path):
     """Without PTB-XL's table, the copies' folds 9 and 10 hold records of its training folds."""
     for name in (ORIGINAL, COPY):
         config = seen({name: TRAINING})
-        with pytest.raises(TaskError, match=rf"{name}.* nothing tells the folds of {COPY}, so"):
+        with pytest.raises(TaskError, match=rf"{name}.*the folds of {COPY} are made by a hash"):
             open_copies(config, copies, cache)
         assert len(open_copies(config, copies, cache, allow_seen=True).parts.test)
     # Not to be had by opening the records for another encoder either.
     opened = open_copies(seen({"georgia": TRAINING}), copies, cache)
-    with pytest.raises(TaskError, match="nothing tells the folds"):
+    with pytest.raises(TaskError, match="here the folds of challenge-ptb-xl are made by a hash"):
         run_protocol((small_encoder(), config), opened, protocol="linear", cache=cache)
     with_table = tmp_path / "known"
     with_table.mkdir()

@@ -118,6 +118,23 @@ def named_descriptions(items: list[str], archives: list[str]) -> dict[str, Path]
     return {name: file for file in for_all for name in archives} | for_one
 
 
+def with_columns(task: str, labels: list[str] | None) -> str:
+    """Return a task that is a table of labels with the columns to take from it.
+
+    Raises:
+        BadParameter: If columns are named and the task is no table.
+    """
+    from ecgjepa.tasks.task import is_table
+
+    columns = named_columns(labels)
+    if columns and not is_table(task):
+        raise typer.BadParameter(
+            f"--labels {','.join(columns)} names columns of a table; expected --task FILE.csv, or "
+            "with --store the column itself as --task"
+        )
+    return f"{task}:{','.join(columns)}" if columns else task
+
+
 def parse_folds(text: str) -> tuple[int, ...]:
     """Read ``1-8`` or ``1,2,5``.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from ecgjepa.cli.application import app
-from ecgjepa.cli.arguments import named_folders, parse_fractions, parse_layers
+from ecgjepa.cli.arguments import named_folders, parse_fractions, parse_layers, with_columns
 from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
@@ -19,6 +19,7 @@ from ecgjepa.cli.options import (
     FractionOption,
     JsonOption,
     KindOption,
+    LabelsOption,
     ModelOption,
     OutOption,
     RunsOption,
@@ -54,6 +55,7 @@ class EvaluationOptions:
     out: OutOption = None
     task: TaskOption = "all"
     kind: KindOption = "multi-label"
+    labels: LabelsOption = None
     runs: RunsOption = 1
     label_fraction: FractionOption = "100%"
     label_draws: DrawsOption = 1
@@ -88,7 +90,7 @@ class EvaluationOptions:
             "model": self.model,
             "data": _data(self.data, self.store),
             "out": self.out,
-            "task": self.task,
+            "task": with_columns(self.task, self.labels),
             "kind": self.kind,
             "split": split_of_folds(self.train_folds, self.validation_folds, self.test_folds),
             "overrides": self.overrides or (),

@@ -38,11 +38,16 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         help="all, diagnostic, subdiagnostic, superdiagnostic, form, rhythm or st-mem of ptb-xl; "
-        "challenge-2021, code-15, codes or age; or a CSV of labels.",
+        "challenge-2021, code-15, codes or age; a table of labels; or a column of the table that "
+        "--store was prepared with.",
     ),
 ]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--labels", metavar="COLUMN", help="Of a table of labels; repeatable, or a,b."),
+]
 KindOption = Annotated[
-    str, typer.Option("--kind", help="Of a CSV: multi-label, single-label or regression.")
+    str, typer.Option("--kind", help="Of a table: multi-label, single-label or regression.")
 ]
 StoreDataOption = Annotated[
     Path | None, typer.Option("--store", help="A prepared store instead of --data.")

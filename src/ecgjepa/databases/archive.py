@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ecgjepa.databases.folds import HELD_OUT_FOLDS
 from ecgjepa.databases.listing import (
     Entry,
     Listing,
@@ -94,9 +95,11 @@ def list_records(
     absent: tuple[Skip, ...] = ()
     rows = [undescribed(name, path) for name, path in paths]
     columns: dict[str, tuple[str, ...]] = {}
+    told: set[int] = set()
     if read is not None:
         joined = join(database, read, paths)
         rows, absent, columns = joined.entries, joined.absent, joined.label_columns
+        told = {row.fold for row in rows if row.fold is not None}
         notices = (*joined.notices, *notices)
     elif sheets:
         notices = (
@@ -114,6 +117,8 @@ def list_records(
         absent=absent,
         refused=refused,
         notices=notices,
+        training_folds=tuple(sorted(told - set(HELD_OUT_FOLDS))) if told else None,
+        held_out_folds=HELD_OUT_FOLDS if told else (),
         label_columns=columns,
         reader=read_file if place is None else partial(read_described, place),
         description=place,

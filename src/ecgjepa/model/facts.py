@@ -27,6 +27,7 @@ class PretrainingFacts(Section):
         records: Records seen, per database, where the number is known; 0 if it gave none.
         official: Configuration of the official checkpoint that the weights were taken from.
         seen: SHA-256 of the file that says what the records seen hold; empty if there is none.
+        hashed_folds: Databases whose folds are a hash, and of what: see `ecgjepa.databases.folds`.
     """
 
     objective: str = "jepa"
@@ -37,3 +38,4 @@ class PretrainingFacts(Section):
     records: dict[str, int]
     official: dict[str, Any] = Field(default_factory=dict)
     seen: str = ""
+    hashed_folds: dict[str, str] = Field(default_factory=dict)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from ecgjepa.config import PretrainConfig, load_preset
-from ecgjepa.errors import CheckpointError, StoreError
+from ecgjepa.errors import CheckpointError
 from ecgjepa.locks import working_in
 from ecgjepa.model.compute import autocast, keep_freed_memory
 from ecgjepa.model.folder import MODEL_FOLDER
@@ -44,6 +44,7 @@ from ecgjepa.pretraining.trackers import check_trackers
 from ecgjepa.sampling.batches import Batch, BatchReader, normalisation_tables
 from ecgjepa.sampling.resident import open_resident
 from ecgjepa.store.reading import Store
+from ecgjepa.tasks.reserved import refuse_held_out
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def pretrain(
             tracker is missing.
         DatabaseError: If a database has no published constants and ``data.normalisation`` is paper.
         TaskError: If the probe's records do not fit, or the store holds its validation folds.
-        StoreError: If the store is unusable or holds records reserved for selection and test.
+        StoreError: If the store is unusable or holds what a database reserves for the test.
         CheckpointError: If ``out`` holds another run, or another process is at work in it.
         DivergenceError: If the loss stops being a number.
         CollapseError: If the features collapse and ``train.stop_on_collapse`` is set.
@@ -143,21 +144,6 @@ def _occupy(run: Path, held: ExitStack) -> str:
     except CheckpointError as error:
         return str(error)
     return ""
-
-
-def refuse_held_out(store: Store) -> None:
-    """Refuse to pre-train on records that a database reserves for selection and test.
-
-    Raises:
-        StoreError: If there is any.
-    """
-    for name, summary in store.manifest.databases.items():
-        leaked = sorted(set(summary.folds or ()) & set(summary.held_out_folds))
-        if leaked:
-            raise StoreError(
-                f"{store.path}: holds folds {leaked} of {name}, which are reserved for selection "
-                "and test; prepare a store for pre-training with --folds train"
-            )
 
 
 def initial_networks(config: PretrainConfig) -> ObjectiveNetworks:

@@ -219,6 +219,11 @@ def describe_start(config: PretrainConfig, store: Store, folder: Path | None = N
             folds={name: summary.folds for name, summary in databases.items()},
             records={name: summary.stored for name, summary in databases.items()},
             seen=seen,
+            hashed_folds={
+                name: summary.hashed_folds
+                for name, summary in databases.items()
+                if summary.hashed_folds
+            },
         ),
     )
     return described if folder is None else described.with_seen_file(folder)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecgjepa.databases.folds import Folds
 from ecgjepa.errors import StoreError
 from ecgjepa.files import PARTIAL_PREFIX
 from ecgjepa.locks import holding, working_in
@@ -27,7 +28,6 @@ from ecgjepa.store.resuming import (
 )
 from ecgjepa.store.shard_plan import (
     RECORDS_PER_SHARD,
-    Folds,
     Settings,
     ShardPlan,
     make_plan,

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from ecgjepa.databases import list_all, original
+from ecgjepa.databases import database_names, list_all, original
+from ecgjepa.databases.folds import Folds, choose
 from ecgjepa.databases.listing import Listing
 from ecgjepa.databases.pseudonyms import read_key
 from ecgjepa.errors import StoreError
@@ -26,7 +27,6 @@ from ecgjepa.store.shards import ShardJob
 from ecgjepa.store.source_files import hidden_paths
 from ecgjepa.version import __version__
 
-Folds = Literal["train", "all"] | Sequence[int]
 RECORDS_PER_SHARD = 2048
 # Those whose plans said in ``parts/`` only by their hash which version had made them.
 _VERSIONS_IN_DIGESTS = ("0.1.0",)
@@ -176,22 +176,17 @@ def make_plan(
         whole = [pseudonyms.apply(listing, original(listing.database)) for listing in whole]
     if not own_filters:
         whole = [replace(listing, highpass_hz=None) for listing in whole]
-    chosen = [_choose(listing, folds) for listing in whole]
+    some_have = any(listing.table["fold"].notna().any() for listing in whole)
+    known = database_names()
+    pairs = [
+        choose(listing, folds, is_own=listing.database not in known, beside_folds=some_have)
+        for listing in whole
+    ]
+    chosen = [part for _, part in pairs]
     if not any(map(len, chosen)):
         raise StoreError(f"nothing to store: no record of {', '.join(databases)} in folds {folds}")
-    left_out = tuple(_left_out(*pair) for pair in zip(whole, chosen, strict=True))
+    left_out = tuple(_left_out(*pair) for pair in pairs)
     return ShardPlan(tuple(chosen), tuple(part for part in left_out if len(part)), settings)
-
-
-def _choose(listing: Listing, folds: Folds) -> Listing:
-    if folds == "all":
-        return listing
-    if folds == "train":
-        training = listing.training_folds
-        return listing if training is None else listing.of_folds(training)
-    if listing.training_folds is None and listing.table["fold"].isna().all():
-        return listing
-    return listing.of_folds(tuple(sorted(int(fold) for fold in folds)))
 
 
 def _left_out(whole: Listing, chosen: Listing) -> Listing:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from ecgjepa.errors import TaskError
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.tasks.split import PAPER_SPLIT, Split, check_share, check_split
-from ecgjepa.tasks.task import check_task, is_table
+from ecgjepa.tasks.task import is_table, task_name
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,10 @@ class Cohort:
     """One request for labelled records; every verb that evaluates builds one from its arguments.
 
     Attributes:
-        task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``, or the path of a CSV of labels.
-        kind: What the columns of a CSV of labels hold.
+        task: One of `ecgjepa.tasks.task.TASKS` or ``INDEX_TASKS``; the path of a table of labels,
+            with ``:COLUMN`` behind it to choose columns; or a column of the table that a store was
+            prepared with.
+        kind: What the columns of a table of labels hold.
         split: Folds for training, selection and test.
         label_fraction: Share of the training patients whose labels are used: more than 0, up to 1.
         label_draw: Number of the draw that chooses those patients.
@@ -45,7 +46,6 @@ class Cohort:
     is_trained: bool = True
 
     def __post_init__(self) -> None:
-        check_task(self.task)
         if self.kind not in get_args(TaskKind):
             raise TaskError(
                 f"unknown kind {self.kind!r}: expected one of {', '.join(get_args(TaskKind))}"
@@ -61,7 +61,7 @@ class Cohort:
     @property
     def task_name(self) -> str:
         """Name of the task; of a table of labels, the file's name without its ending."""
-        return Path(self.task).stem if is_table(self.task) else self.task
+        return task_name(self.task) if is_table(self.task) else self.task
 
     def judged_folds(self, database: str) -> Split:
         """Return the folds of one database on which models are selected or tested.

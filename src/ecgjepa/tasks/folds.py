@@ -1,21 +1,17 @@
-"""Folds of every record: the published ones, or ten by a hash of the patient.
+"""Folds of every record that is evaluated: told, or ten by a hash of the patient.
 
-The hash is that of PTB-XL's ten folds in size and use: training 1 to 8, selection 9, test 10. It
-depends on the patient's name alone, so more records, or another order, move nobody.
+`ecgjepa.databases.folds` makes them, for a store and here alike.
 """
 
-import hashlib
+import re
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-NUM_FOLDS = 10
+from ecgjepa.databases.folds import hashed_fold, hashed_folds
 
-
-def hashed_fold(database: str, name: str) -> int:
-    """Return the fold, 1 to 10, of a patient: SHA-256 of ``database/name`` modulo ten, plus one."""
-    digest = hashlib.sha256(f"{database}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % NUM_FOLDS + 1
+__all__ = ["described", "hash_of", "hashed_fold", "is_published", "tell_the_same", "with_folds"]
 
 
 def is_published(origin: str) -> bool:
@@ -23,26 +19,60 @@ def is_published(origin: str) -> bool:
     return origin.startswith("published")
 
 
-def with_folds(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def hash_of(origin: str) -> str:
+    """Return of what the folds that `with_folds` describes so are a hash; nothing if of nothing."""
+    if is_published(origin):
+        return ""
+    if counts := re.search(r"\(([\d,]+) of ([\d,]+) known\)", origin):
+        known, of = counts.groups()
+        return "patient" if known == of else "record" if known == "0" else "patient or record"
+    return origin.partition("SHA-256 of the ")[2].partition(" as the store")[0]
+
+
+def tell_the_same(there: str, origin: str, *, is_same: bool) -> bool:
+    """Return whether folds seen elsewhere tell which records were seen here.
+
+    Args:
+        there: Of what the folds there are a hash; nothing if they were told.
+        origin: Where the folds here are from, as `with_folds` describes it.
+        is_same: Whether both are of the database of the same name, not of one and its copy.
+    """
+    here = hash_of(origin)
+    return there == here and (is_same or not here)
+
+
+def described(of_what: str) -> str:
+    """Return in words where folds are from: told, or a hash of something."""
+    return f"made by a hash of the {of_what}" if of_what else "told by a table"
+
+
+def with_folds(
+    table: pd.DataFrame, hashed: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return a store's index with a fold for every record, and where each database's are from.
 
-    A database in which any record has a published fold keeps those, and a record without one is in
-    no part. Elsewhere a patient gets a fold by hash; a record of no known patient counts as one.
+    A database in which any record has a fold keeps those, and a record without one is in no part.
+    Elsewhere a patient gets a fold by hash; a record of no known patient counts as one.
+
+    Args:
+        table: The index.
+        hashed: Databases whose folds in the index are by hash already, and of what.
     """
     fold = table["fold"].copy()
     origin = {}
     for database, rows in table.groupby("database", sort=True):
+        name = str(database)
         if rows["fold"].notna().any():
             missing = int(rows["fold"].isna().sum())
-            origin[str(database)] = "published" + (
-                f"; {missing:,} records without one are not used" if missing else ""
-            )
+            of_what = (hashed or {}).get(name)
+            words = f"ten, by SHA-256 of the {of_what} as the store has them"
+            origin[name] = words if of_what else "published"
+            origin[name] += f"; {missing:,} records without one are not used" if missing else ""
             continue
-        names = rows["patient_id"].where(rows["patient_id"].notna(), rows["record_id"])
-        fold.loc[rows.index] = [hashed_fold(str(database), str(name)) for name in names]
+        fold.loc[rows.index] = hashed_folds(name, rows)
         known = int(rows["patient_id"].notna().sum())
-        origin[str(database)] = f"ten, by SHA-256 of the patient ({known:,} of {len(rows):,} known)"
+        origin[name] = f"ten, by SHA-256 of the patient ({known:,} of {len(rows):,} known)"
         if known < len(rows):
-            origin[str(database)] += "; a record without a known patient counts as one patient"
+            origin[name] += "; a record without a known patient counts as one patient"
     whole = fold.notna().all()
     return table.assign(fold=fold.astype(np.int64) if whole else fold), origin

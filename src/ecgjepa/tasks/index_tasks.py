@@ -8,14 +8,19 @@ codes of which four pairs count as one diagnosis each: 26 labels
 ``age``: a regression, in years.
 """
 
-import json
-from collections import Counter
-
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
 
 from ecgjepa.errors import TaskError
+from ecgjepa.tasks.column_tasks import (
+    Columns,
+    in_short,
+    known_and_doubtful,
+    multi_label,
+    only_labels,
+    task_of_codes,
+    without_doubtful,
+)
 from ecgjepa.tasks.task import Task
 
 # Code, abbreviation, meaning. A pair that counts as one diagnosis shares the abbreviation; it is
@@ -66,52 +71,36 @@ _OTHER_CODES = ("ptb-xl", "code-15", "mimic-iv-ecg")
 _OLDEST = 122
 
 
-def build_index_task(name: str, table: pd.DataFrame) -> Task:
+def build_index_task(name: str, table: pd.DataFrame, columns: Columns | None = None) -> Task:
     """Build one of `ecgjepa.tasks.task.INDEX_TASKS` from a store's index.
 
     Args:
         name: The task.
         table: The store's index: database, patient, age and labels of every record.
+        columns: Columns of labels of each database's table; what else stands among the labels of
+            such a database is none.
 
     Raises:
         TaskError: If the databases have other labels, or no record has any.
     """
     if name == "age":
         return _age(table)
-    told = [json.loads(text) for text in table["labels"]]
-    codes = [frozenset(code for code in one if one[code] is not None) for one in told]
-    doubtful = [frozenset(one) - found for one, found in zip(told, codes, strict=True)]
-    return _without_doubtful(_task_of_codes(name, table, codes), doubtful)
-
-
-def _without_doubtful(task: Task, doubtful: list[frozenset[str]]) -> Task:
-    """Leave out the records of which it is unknown whether one of the labels applies."""
-    labels = set(task.labels) | _CODES_OF_LABELS
-    kept = np.array([not (doubtful[row] & labels) for row in task.rows], np.bool_)
-    if kept.all():
-        return task
-    left_out = int((~kept).sum())
-    if not kept.any():
-        raise TaskError(f"task {task.name!r}: every record has a label that is unknown")
-    words = f"{left_out:,} records are left out: an empty cell makes one of their labels unknown"
-    return task._replace(
-        rows=task.rows[kept],
-        targets=task.targets[kept],
-        num_unlabelled=task.num_unlabelled + left_out,
-        notices=(*task.notices, words),
-    )
+    columns = columns or {}
+    told = only_labels(table, {database: own for database, own in columns.items() if own})
+    if name == "codes":
+        return in_short(task_of_codes(name, told, columns), columns)
+    codes, doubtful = known_and_doubtful(told)
+    return without_doubtful(_task_of_codes(name, table, codes), doubtful, _CODES_OF_LABELS)
 
 
 def _task_of_codes(name: str, table: pd.DataFrame, codes: list[frozenset[str]]) -> Task:
     databases = set(table["database"])
-    if name == "codes":
-        return _codes(codes)
     if name == "code-15":
         if databases != {"code-15"}:
             raise TaskError(f"task 'code-15' is defined on code-15; found {_named(databases)}")
         # Every exam in exams.csv has all six answers; those that are not in it have no patient.
         known = table["patient_id"].notna().to_numpy() | np.array(list(map(bool, codes)))
-        return _multi_label(name, CODE_15, {code: code for code in CODE_15}, codes, known)
+        return multi_label(name, CODE_15, {code: code for code in CODE_15}, codes, known)
     if wrong := databases & set(_OTHER_CODES):
         raise TaskError(
             f"task 'challenge-2021' is defined on SNOMED CT codes, which {_named(wrong)} does not "
@@ -120,45 +109,7 @@ def _task_of_codes(name: str, table: pd.DataFrame, codes: list[frozenset[str]]) 
     labels = {label: text for _, label, text in SCORED if text}
     # A record with other diagnoses has none of these; one without any diagnosis is unknown.
     known = np.array([bool(found) for found in codes])
-    return _multi_label(name, labels, {code: label for code, label, _ in SCORED}, codes, known)
-
-
-def _multi_label(
-    name: str,
-    labels: dict[str, str],
-    label_of_code: dict[str, str],
-    codes: list[frozenset[str]],
-    known: Bool[np.ndarray, " records"],
-) -> Task:
-    names = sorted(labels)
-    targets = np.zeros((len(codes), len(names)), np.bool_)
-    column = {label: number for number, label in enumerate(names)}
-    for row, found in enumerate(codes):
-        for code in found & label_of_code.keys():
-            targets[row, column[label_of_code[code]]] = True
-    if not targets[known].any():
-        raise TaskError(f"task {name!r}: none of the {len(codes)} records has a label of it")
-    rows = np.flatnonzero(known)
-    never = [label for label in names if not targets[rows, column[label]].any()]
-    return Task(
-        name=name,
-        kind="multi-label",
-        labels=tuple(names),
-        descriptions=tuple(labels[label] or label for label in names),
-        rows=rows,
-        targets=targets[rows],
-        num_unlabelled=len(codes) - len(rows),
-        notices=(f"no record has the label {', '.join(never)}",) if never else (),
-    )
-
-
-def _codes(codes: list[frozenset[str]]) -> Task:
-    counts = Counter(code for found in codes for code in found)
-    if not counts:
-        raise TaskError(f"task 'codes': none of the {len(codes)} records has a code")
-    known = np.array([bool(found) for found in codes])
-    same = {code: code for code in counts}
-    return _multi_label("codes", same, same, codes, known)
+    return multi_label(name, labels, {code: label for code, label, _ in SCORED}, codes, known)
 
 
 def _age(table: pd.DataFrame) -> Task:

@@ -14,7 +14,7 @@ from ecgjepa.errors import TaskError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.tasks.cohort import Cohort
-from ecgjepa.tasks.folds import is_published
+from ecgjepa.tasks.folds import described, hash_of, is_published, tell_the_same
 from ecgjepa.tasks.opening import Data, check_databases, names_of, open_data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split
@@ -22,8 +22,8 @@ from ecgjepa.tasks.split import Split
 logger = logging.getLogger(__name__)
 
 _REMEDY = (
-    "prepare {} with the table that tells its folds (of the Challenge's PTB-XL, "
-    "ptbxl_database.csv beside the records)"
+    "prepare {} with the table that tells its folds and patients (of the Challenge's PTB-XL, "
+    "ptbxl_database.csv beside the records; of an archive, the same table for both)"
 )
 _WITH_OPTION = " with --test-folds"
 _EXAMPLES = 3
@@ -169,13 +169,16 @@ def refuse_other_folds(
     for database, origin in folds.items():
         here = is_published(origin)
         for name, known in _pretrained_on(config, database):
-            if known is not None and not here and not allow_seen:
-                raise TaskError(
-                    f"the encoder was pre-trained on folds {sorted(known)} of "
-                    f"{name}{relation(name, database)}, but here nothing tells the folds of "
-                    f"{database}, so which records it has seen is not known; "
-                    f"{_REMEDY.format(database)}, or allow it with --allow-seen"
-                )
+            there = config.pretraining.hashed_folds.get(name, "")
+            is_clear = tell_the_same(there, origin, is_same=name == database)
+            if known is None or allow_seen or is_clear:
+                continue
+            raise TaskError(
+                f"the encoder was pre-trained on folds {sorted(known)} of "
+                f"{name}{relation(name, database)}, {described(there)}; here the folds of "
+                f"{database} are {described(hash_of(origin))}, so which records it has seen is "
+                f"not known; {_REMEDY.format(database)}, or allow it with --allow-seen"
+            )
         for stage in _trained_on(config, database):
             name = stage["database"]
             # Older folders do not say; a database's folds are of one kind, unless it is a copy.
@@ -248,15 +251,15 @@ def refuse_copies(
     if allow_seen:
         logger.warning("%s", words)
         return
-    others = " ".join(f"{name}=DIR" for name in records.databases)
     raise TaskError(
-        f"{words}; to pre-train without them, prepare the store together with {others}, whose "
-        "held-out records are then refused under any name; or allow it with --allow-seen"
+        f"{words}; to pre-train without them, prepare the store together with "
+        f"{' '.join(f'{name}=DIR' for name in records.databases)}, whose held-out records are then "
+        "refused under any name; or allow it with --allow-seen"
     )
 
 
 def _or_pretrain(folds: tuple[int, ...]) -> str:
-    words = f", or pre-train on a store prepared with --folds {','.join(map(str, folds))}"
+    words = f", or pre-train on a store prepared with --folds train or {','.join(map(str, folds))}"
     return words if folds else _WITH_OPTION
 
 

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from ecgjepa.databases import list_all, original, ptb_xl
+from ecgjepa.databases import original, ptb_xl
 from ecgjepa.errors import TaskError
 from ecgjepa.files import default_cache
 from ecgjepa.model.folder import ModelConfig
@@ -19,13 +18,15 @@ from ecgjepa.store.manifest import read_manifest, store_fingerprint
 from ecgjepa.store.prepare import prepare_cached
 from ecgjepa.store.reading import Store
 from ecgjepa.tasks.cohort import Cohort, check_test_on
+from ecgjepa.tasks.column_tasks import build_column_task, label_columns
+from ecgjepa.tasks.described import Described, describe_store, with_patients_and_folds
 from ecgjepa.tasks.folds import with_folds
 from ecgjepa.tasks.index_tasks import build_index_task
-from ecgjepa.tasks.label_table import build_table_task
+from ecgjepa.tasks.label_table import read_task_table, task_of
 from ecgjepa.tasks.ptb_xl import build_task
 from ecgjepa.tasks.records import EvaluationData, check_learnable
 from ecgjepa.tasks.split import SplitTask, check_selectable, split_task, without_copies
-from ecgjepa.tasks.task import INDEX_TASKS, Task, is_table
+from ecgjepa.tasks.task import INDEX_TASKS, Task, check_task, is_known, is_table
 from ecgjepa.tasks.treatment import check_treatment, one_treatment
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def open_data(
         TaskError: If the databases lack the task, or the split leaves nothing to train, select or
             test on that is not a copy.
     """
+    _check_folds(data, cohort)
     treatment = one_treatment(config.preprocessing, names_of(data))
     with ExitStack() as opened:
         labelled = open_labels(data, treatment, cohort, cache=cache, progress=progress)
@@ -141,13 +143,20 @@ def open_labels(
         TaskError: If the databases lack the task, or a store was prepared in another way.
     """
     check_databases(data, cohort.task)
+    read = read_task_table(cohort.task) if is_table(cohort.task) else None
     with ExitStack() as opened:
         store = opened.enter_context(_open_store(data, treatment, cache, progress))
-        table, folds = with_folds(store.table())
+        summaries = store.manifest.databases
+        hashed = {name: one.hashed_folds for name, one in summaries.items() if one.hashed_folds}
+        table = store.table()
+        described = None if read is None else describe_store(read, table, store, data)
+        if described is not None:
+            table = with_patients_and_folds(table, described)
+        table, folds = with_folds(table, hashed)
         if table["database"].nunique() > 1:
             table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
         table = _with_recorders(table, data)
-        task = _build(data, cohort, table, store)
+        task = _build(data, cohort, table, store, described)
         opened.pop_all()
         return Labelled(store, table, folds, task)
 
@@ -176,6 +185,13 @@ def check_databases(data: Data, task: str) -> None:
         raise TaskError("no labelled records are given: found nothing. Use --data NAME=DIR")
     if task in INDEX_TASKS or is_table(task):
         return
+    if not isinstance(data, Mapping):
+        columns = label_columns(read_manifest(Path(data)))
+        if task.lower() in map(str.lower, columns) or not (is_known(task) or columns):
+            return  # A column; of an older store, which does not tell, it is looked for later.
+        check_task(task, columns=columns)
+    elif not is_known(task):
+        check_task(task)
     found = ", ".join(data) if isinstance(data, Mapping) else f"the store {data}"
     if not isinstance(data, Mapping) or set(data) != {ptb_xl.NAME}:
         raise TaskError(
@@ -218,6 +234,25 @@ def _prepare(
     )
 
 
+def _check_folds(data: Data, cohort: Cohort) -> None:
+    """Refuse a store for pre-training, which lacks the folds that select and test.
+
+    Raises:
+        TaskError: If it is one.
+    """
+    if isinstance(data, Mapping):
+        return
+    stored = [one.folds for one in read_manifest(Path(data)).databases.values() if one.stored]
+    found = {fold for folds in stored for fold in folds or ()}
+    judged = {*cohort.split.validation, *cohort.split.test}
+    if None not in stored and not found & judged:
+        raise TaskError(
+            f"{data}: holds folds {sorted(found)} alone, and this evaluation selects and tests on "
+            f"{sorted(judged)}; give the files with --data NAME=DIR, or prepare a store for "
+            "evaluation with --folds all"
+        )
+
+
 def _open_store(
     data: Data,
     treatment: PreprocessingConfig,
@@ -236,31 +271,18 @@ def _open_store(
     return store
 
 
-def _build(data: Data, cohort: Cohort, table: pd.DataFrame, store: Store) -> Task:
+def _build(
+    data: Data, cohort: Cohort, table: pd.DataFrame, store: Store, described: Described | None
+) -> Task:
     task = cohort.task
-    if is_table(task):
-        summaries = store.manifest.databases
-        return build_table_task(
-            task,
-            cohort.kind,
-            table,
-            quarantined=frozenset(
-                (name, bad.record_id) for name, one in summaries.items() for bad in one.quarantine
-            ),
-            num_absent=sum(one.absent for one in summaries.values()),
-            absent=partial(_absent, data) if isinstance(data, Mapping) else None,
-        )
+    if described is not None:
+        return task_of(task, cohort.kind, described, len(table))
+    columns = {name: one.label_columns for name, one in store.manifest.databases.items()}
     if task in INDEX_TASKS:
-        return build_index_task(task, table)
-    assert isinstance(data, Mapping)
+        return build_index_task(task, table, columns)
+    if not isinstance(data, Mapping):
+        return build_column_task(task, cohort.kind, table, columns)
     return build_task(task, table["labels"], ptb_xl.read_statements(Path(data[ptb_xl.NAME])))
-
-
-def _absent(data: Mapping[str, str | Path]) -> frozenset[tuple[str, str]]:
-    """Return database and name of records that the databases' tables name but the copies lack."""
-    return frozenset(
-        (listing.database, gone.record_id) for listing in list_all(data) for gone in listing.absent
-    )
 
 
 def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:

@@ -8,11 +8,16 @@ whatever its likelihood; sub- and superdiagnostic map diagnostic statements to t
 without any label of the task are left out, in all folds; labels are in alphabetical order.
 """
 
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from ecgjepa.databases.sheets.reading import ENDINGS
 from ecgjepa.errors import TaskError
 from ecgjepa.model.outputs import TaskKind
 
@@ -28,6 +33,7 @@ TASKS = (
 # Tasks that need nothing but the store's index; see `record_tasks`.
 INDEX_TASKS = ("challenge-2021", "code-15", "codes", "age")
 REGRESSIONS = ("age",)
+_TABLE = re.compile(rf"(?is)(?P<path>.*?({'|'.join(map(re.escape, ENDINGS))}))(:(?P<columns>.*))?")
 
 
 class Task(NamedTuple):
@@ -55,14 +61,48 @@ class Task(NamedTuple):
 
 
 def is_table(name: str) -> bool:
-    """Return whether a task's name is the path of a table of labels."""
-    return name.lower().endswith(".csv")
+    """Return whether a task's name is the path of a table of labels, with columns or without."""
+    return _TABLE.fullmatch(name) is not None
 
 
-def check_task(name: str) -> None:
-    """Raise `TaskError` if there is no such task."""
-    if name not in (*TASKS, *INDEX_TASKS) and not is_table(name):
-        raise TaskError(
-            f"unknown task {name!r}: expected one of {', '.join((*TASKS, *INDEX_TASKS))}, or the "
-            "path of a .csv file"
-        )
+def table_of(name: str) -> Path:
+    """Return the path of the table that a task names, without the columns behind it."""
+    found = _TABLE.fullmatch(name)
+    return Path(name if found is None else found["path"])
+
+
+def columns_of(name: str) -> tuple[str, ...]:
+    """Return the columns behind the path of a table, ``table.csv:mi,cd``; none if none is named."""
+    found = _TABLE.fullmatch(name)
+    named = (found["columns"] or "") if found else ""
+    return tuple(column.strip() for column in named.split(",") if column.strip())
+
+
+def task_name(task: str) -> str:
+    """Return the name of a table's task: the file's, with the columns that are named."""
+    return "-".join([table_of(task).stem, *columns_of(task)]).replace("/", "-")
+
+
+def is_known(name: str) -> bool:
+    """Return whether a task is one of the package's or a table of labels, and no column's name."""
+    return name in (*TASKS, *INDEX_TASKS) or is_table(name)
+
+
+def check_task(name: str, *, columns: Iterable[str] = ()) -> None:
+    """Raise `TaskError` if there is no such task.
+
+    Args:
+        name: The task.
+        columns: Columns of labels of the store that is evaluated, if one is.
+    """
+    if is_known(name):
+        return
+    found = tuple(columns)
+    meant = get_close_matches(name, [*TASKS, *INDEX_TASKS, *found], n=1)
+    raise TaskError(
+        f"unknown task {name!r}"
+        + (f"; did you mean {meant[0]!r}?" if meant else ":")
+        + f" expected one of {', '.join((*TASKS, *INDEX_TASKS))}, the path of a table of labels "
+        "(FILE.csv --labels COLUMN), or with --store a column of the table that the store was "
+        f"prepared with ({', '.join(found) or 'none is known here'})"
+    )

@@ -20,14 +20,12 @@ class Joined(NamedTuple):
         absent: Rows of which the folder has no file.
         notices: How the table was read, what was counted, in sentences.
         label_columns: Each column of labels to its labels as a store keeps them.
-        has_folds: Whether a column tells folds.
     """
 
     entries: list[Entry]
     absent: tuple[Skip, ...]
     notices: tuple[str, ...]
     label_columns: dict[str, tuple[str, ...]]
-    has_folds: bool
 
 
 def undescribed(name: str, path: str) -> Entry:
@@ -77,9 +75,14 @@ def join(database: str, table: LabelTable, records: list[tuple[str, str]]) -> Jo
         else undescribed(name, where)
         for name, where in records
     ]
-    notices = (*table.notices, *_counts(path, absent, without), *([hint] if hint else []))
-    has_folds = table.folds is not None and any(entry.fold is not None for entry in entries)
-    return Joined(entries, tuple(absent), notices, table.label_columns, has_folds)
+    notices = (
+        *table.notices,
+        *table.label_notices(table.labels),
+        *table.unknown_notices(),
+        *_counts(path, absent, without),
+        *([hint] if hint else []),
+    )
+    return Joined(entries, tuple(absent), notices, table.label_columns)
 
 
 def named_files(table: LabelTable, files: list[str]) -> list[str]:

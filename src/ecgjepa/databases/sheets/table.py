@@ -18,7 +18,7 @@ from ecgjepa.databases.sheets.columns import (
     named,
 )
 from ecgjepa.databases.sheets.reading import Sheet, read_sheet
-from ecgjepa.databases.sheets.words import UNKNOWN, LabelColumn, not_labels, read_column
+from ecgjepa.databases.sheets.words import UNKNOWN, LabelColumn, no_code, not_labels, read_column
 from ecgjepa.errors import DatabaseError
 
 _SEX = {"male": "male", "m": "male", "man": "male", "female": "female", "f": "female"}
@@ -27,6 +27,9 @@ _MISSING = UNKNOWN | {"unknown", "none", "?", "-"}
 # The largest fold number that a store's index can hold.
 _LAST_FOLD = 32_767
 _EXAMPLES = 5
+NO_PATIENTS = (
+    "no column patient: every record counts as a patient of its own, in folds and intervals"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class LabelTable:
         sources: Columns that tell device or site: no labels, but kept to compare amplitudes.
         left: Every other column to what it is, for instance ``numbers``.
         cells: All cells by column, for who needs what is no label.
-        notices: What was taken for what, and what is unknown, in sentences.
+        notices: How the table was read, in sentences.
+        are_named: Whether the user named the columns of labels.
     """
 
     path: Path
@@ -60,6 +64,7 @@ class LabelTable:
     left: dict[str, str]
     cells: dict[str, list[str]]
     notices: tuple[str, ...]
+    are_named: bool = False
 
     def codes(self) -> list[dict[str, float | None]]:
         """Return what a store keeps of each row: label to likelihood, None where it is unknown."""
@@ -68,11 +73,37 @@ class LabelTable:
             every = dict.fromkeys(map(column.code, column.vocabulary))
             for own, words in zip(rows, column.words, strict=True):
                 told = every if words is None else dict.fromkeys(map(column.code, words), 100.0)
+                if words == () and column.is_flag:
+                    told = {no_code(column.name): 100.0}
                 own.update({code: own.get(code) or known for code, known in told.items()})
         for column in self.sources:
             for own, words in zip(rows, column.words, strict=True):
                 own.update(dict.fromkeys(map(column.code, words or ()), 100.0))
         return [dict(sorted(own.items())) for own in rows]
+
+    def label_notices(self, taken: Sequence[LabelColumn]) -> list[str]:
+        """Return which columns were taken for labels and which were not, in sentences."""
+        notices = []
+        if taken:
+            notices.append(f"labels come from column {'; '.join(map(_described, taken))}")
+        others = {name: reason for name, reason in self.left.items() if name not in _names(taken)}
+        others |= dict.fromkeys(_names(self.labels) - _names(taken), "not of this kind")
+        if others:
+            listed = ", ".join(f"{name} ({reason})" for name, reason in others.items())
+            advice = "" if self.are_named else "; --labels COLUMN takes one, and no others"
+            notices.append(f"not labels: {listed}{advice}")
+        return notices
+
+    def unknown_notices(self) -> list[str]:
+        """Return what the table does not tell: patients, and the labels of empty cells."""
+        notices = [
+            f"column {one.name} is empty in {one.num_unknown:,} rows: unknown there, not absent"
+            for one in self.labels
+            if one.num_unknown
+        ]
+        if self.patients is None:
+            notices.append(NO_PATIENTS)
+        return notices
 
     @property
     def label_columns(self) -> dict[str, tuple[str, ...]]:
@@ -119,7 +150,8 @@ def read_label_table(path: str | Path, labels: Sequence[str] = ()) -> LabelTable
         sources,
         left,
         cells,
-        (*sheet.notices, *_notices(taken, left, columns, chosen), *strange),
+        (*sheet.notices, *strange),
+        are_named=bool(chosen),
     )
 
 
@@ -144,31 +176,8 @@ def _sort_out(
     return tuple(taken), tuple(sources), left
 
 
-def _notices(
-    taken: tuple[LabelColumn, ...],
-    left: dict[str, str],
-    columns: Columns,
-    chosen: tuple[str, ...],
-) -> list[str]:
-    """Return what was taken for labels, what was not, and what is unknown."""
-    notices = []
-    if taken:
-        described = "; ".join(map(_described, taken))
-        notices.append(f"labels come from column {described}")
-    if left:
-        listed = ", ".join(f"{name} ({reason})" for name, reason in left.items())
-        advice = "" if chosen else "; --labels COLUMN takes one nevertheless, and no others"
-        notices.append(f"not labels: {listed}{advice}")
-    notices += [
-        f"column {column.name} is empty in {column.num_unknown:,} rows: unknown there, not absent"
-        for column in taken
-        if column.num_unknown
-    ]
-    if "patient" not in columns.roles:
-        notices.append(
-            "no column patient: every record counts as a patient of its own, in folds and intervals"
-        )
-    return notices
+def _names(columns: Sequence[LabelColumn]) -> set[str]:
+    return {column.name for column in columns}
 
 
 def _described(column: LabelColumn) -> str:

@@ -59,6 +59,11 @@ class LabelColumn(NamedTuple):
         return word if self.is_anonymous else f"{self.name}={word}"
 
 
+def no_code(column: str) -> str:
+    """Return what stands in a store for the "no" of a column of yes and no."""
+    return f"{column}=no"
+
+
 def read_column(name: str, cells: Sequence[str]) -> LabelColumn:
     """Return the labels of a column, whatever it holds."""
     known = {cell.lower() for cell in cells} - UNKNOWN
