@@ -103,7 +103,7 @@ def test_the_same_table_gives_folds_and_labels_to_a_probe(place, pretrained, ecg
     )  # fmt: skip
     assert code == 0, text
     results = json.loads((place / "probe-files/results.json").read_text())
-    assert [one["label"] for one in results["labels"]] == LABELS
+    assert [one["label"] for one in results["models"]["pre-trained"]["labels"]] == LABELS
     split = pd.read_csv(place / "probe-files/split.csv", dtype=str)
     assert split["part"].value_counts().to_dict() == {"train": 32, "validation": 4, "test": 4}
     assert set(split.loc[split["part"] == "test", "fold"]) == {"10"}

@@ -38,7 +38,9 @@ def test_what_follows_a_run_names_what_is_known(tmp_path, capsys):
         f"--out {run}-probe"
     )
     after_pretraining(run, ["clinic"], {})
-    assert "clinic=DIR --task codes" in " ".join(capsys.readouterr().out.split())
+    assert "clinic=DIR --task TABLE.csv --labels COLUMN" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(

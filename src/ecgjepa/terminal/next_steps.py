@@ -14,9 +14,9 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
 _WIDTH = 79
 # Presets that a store may be for, the ones for a laptop first.
 _PRESETS = ("tiny", "paper-vit-xs-ptbxl", "paper-vit-xs-mimic", "paper-vit-xs-all")
-# A task that a database has labels for. An archive of your own has the codes of its table.
+# A task that a database has labels for. An archive of your own has those of its table.
 _TASKS = {"ptb-xl": "superdiagnostic", "code-15": "code-15"}
-_OF_AN_ARCHIVE = "codes"
+_OF_AN_ARCHIVE = "TABLE.csv"
 
 
 def print_next(*words: str | Path, instead: str = "next") -> None:
@@ -69,7 +69,9 @@ def after_pretraining(run: Path, databases: Sequence[str], given: Mapping[str, P
     """
     name = next(iter(given), next(iter(databases), "ptb-xl"))
     folder = given.get(name, "DIR")
-    data = ("--data", f"{name}={folder}", "--task", task_of(name))
+    task = task_of(name)
+    columns = ("--labels", "COLUMN") if task == _OF_AN_ARCHIVE else ()
+    data = ("--data", f"{name}={folder}", "--task", task, *columns)
     out = run.with_name(f"{run.name}-probe")
     print_next("ecgjepa", "probe", "--model", run, *data, "--out", out)
 
