@@ -223,6 +223,12 @@ def test_the_card_has_a_row_of_every_label_and_ends_with_two_commands(probed):
         assert cells[3] == ("none" if least is None else f"{least:.3g}")
         assert cells[4].startswith("-" if found is None else f"{found[0]:.3g} ({found[1]:.3g} to ")
     assert "threshold by specificity=0.8; the folder also holds best-f1 and sensitivity=0.9" in card
+    everywhere = zip(
+        ("CD", "HYP", "MI", "NORM", "STTC"), answers.label_sets.thresholds, strict=True
+    )
+    names = ", ".join(label for label, least in everywhere if least is None)
+    assert names
+    assert f"In every set, for want of validation records: {names}." in card
     commands = [line.strip().split()[0] for line in card.splitlines() if line.startswith("    ")]
     assert commands == ["pip", "ecgjepa"]
 

@@ -84,7 +84,7 @@ def _answers(answers: AnswersConfig, task: TaskConfig) -> Iterator[str]:
                 + "."
             )
         if sets is not None:
-            yield _sets_in_words(sets)
+            yield _sets_in_words(sets, task)
 
 
 def _labels_table(answers: AnswersConfig, thresholds: Thresholds, task: TaskConfig) -> str:
@@ -137,7 +137,7 @@ def _values_table(answers: AnswersConfig, task: TaskConfig) -> str:
     return _table([*heads, "coverage in the test"], rows)
 
 
-def _sets_in_words(sets: LabelSetConfig) -> str:
+def _sets_in_words(sets: LabelSetConfig, task: TaskConfig) -> str:
     whose = "of the records with a label, the label" if sets.kind == "per-label" else "the label"
     words = f"set: made so that in {100 * sets.coverage:g} % {whose} is in the set"
     if sets.measured is None or sets.mean_size is None or sets.share_empty is None:
@@ -146,8 +146,18 @@ def _sets_in_words(sets: LabelSetConfig) -> str:
     return (
         f"{words}; in the test {value:.1f} % ({low:.1f} to {high:.1f}) of the true labels are, "
         f"with {sets.mean_size:.2f} labels per set and {100 * sets.share_empty:.1f} % of the sets "
-        "empty."
+        f"empty.{_in_every_set(sets, task)}"
     )
+
+
+def _in_every_set(sets: LabelSetConfig, task: TaskConfig) -> str:
+    labels = task.labels
+    if sets.kind == "lac":
+        found = list(labels) if sets.thresholds == (None,) else []
+    else:
+        found = [name for name, one in zip(labels, sets.thresholds, strict=True) if one is None]
+    names = ", ".join(map(_cell, found))
+    return f" In every set, for want of validation records: {names}." if found else ""
 
 
 def _trust(config: ModelConfig) -> str:
