@@ -19,6 +19,7 @@ _HOMES = {
     "embed": "ecgjepa.inference.embed",
     "embed_table": "ecgjepa.inference.outputs.embedding",
     "evaluate": "ecgjepa.judging.evaluate",
+    "explain": "ecgjepa.inference.explain",
     "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
     "formats": "ecgjepa.io.catalogue",
@@ -63,6 +64,7 @@ __all__ = [
     "embed",
     "embed_table",
     "evaluate",
+    "explain",
     "fetch",
     "finetune",
     "formats",
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.repeats import repeat as repeat
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.embed import embed as embed
+    from ecgjepa.inference.explain import explain as explain
     from ecgjepa.inference.outputs.embedding import embed_table as embed_table
     from ecgjepa.inference.outputs.predicting import predict_table as predict_table
     from ecgjepa.inference.predict import load_model as load_model

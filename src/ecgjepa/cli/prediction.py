@@ -13,8 +13,8 @@ from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption, WorkerOptions
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
-from ecgjepa.terminal.predictions import print_notes, print_prediction
-from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list
+from ecgjepa.terminal.predictions import print_explanation, print_notes, print_prediction
+from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list, print_line
 
 if TYPE_CHECKING:
     from ecgjepa.inference.encoding import Layer
@@ -76,6 +76,13 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="Labels shown per record.")] = 10,
     on_bad: OnBadOption = "skip",
     describe: DescribeOption = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", help="Picture of what the answer for one ECG rests on."),
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--label", help="Label to explain [default: the likeliest].")
+    ] = "",
     device: DeviceOption = "auto",
     restart: RestartOption = False,
     overwrite: OverwriteOption = False,
@@ -90,6 +97,13 @@ def predict(
     """
     chosen = _on_bad(on_bad)
     found = _find(inputs, lists, out, describe)
+    if label and explain is None:
+        raise typer.BadParameter("expected --explain PICTURE beside it", param_hint="--label")
+    if explain is not None:
+        if out is not None or len(found.names()) != 1:
+            raise typer.BadParameter("takes one ECG, without --out", param_hint="--explain")
+        _explain(found.names()[0], model, explain, label, describe, device, as_json)
+        return
     if out is None:
         if shared.are_given:
             raise typer.BadParameter("--workers, --backend and --scheduler need --out")
@@ -215,6 +229,30 @@ def _print_predictions(
         print_notes(loaded.config)
     if failed:
         raise typer.Exit(FELL_SHORT)
+
+
+def _explain(
+    file: str,
+    model: Path,
+    picture: Path,
+    label: str,
+    describe: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    from ecgjepa.inference.explain import explain
+    from ecgjepa.inference.predict import load_model
+    from ecgjepa.io import read_record
+    from ecgjepa.reporting.explanation_figure import save_explanation
+
+    found = explain(file, load_model(model, device=device), description=describe)
+    shown = label or found.labels[int(found.scores.argmax())]
+    path = save_explanation(read_record(file, description=describe), found, shown, picture)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_explanation(found, shown)
+        print_line(str(path))
 
 
 def _on_bad(text: str) -> "OnBad":

@@ -83,14 +83,24 @@ class AttentiveHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch labels"]:
         """Return logits."""
+        query, key, value = self._parts(tokens)
+        return self.proj(attend(query, key, value).transpose(1, 2).flatten(1))
+
+    def attention(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens"]:
+        """Return how much the query attends to each token: the mean over the heads; sums to 1."""
+        query, key, _ = self._parts(tokens)
+        weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        return weights.softmax(dim=-1).mean(dim=1).squeeze(1)
+
+    def _parts(self, tokens: Float[Tensor, "batch tokens dim"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the query, and key and value of each token: (batch, heads, tokens, head_dim)."""
         batch, num_tokens, dim = tokens.shape
         head_dim = dim // self.num_heads
         query = self.q(self.query_token.expand(batch, -1, -1))
         query = query.view(batch, 1, self.num_heads, head_dim).transpose(1, 2)
         key_value = self.kv(tokens).view(batch, num_tokens, 2, self.num_heads, head_dim)
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-        attended = attend(query, key, value).transpose(1, 2).reshape(batch, dim)
-        return self.proj(attended)
+        return query, key, value
 
 
 class LinearHead(nn.Module):

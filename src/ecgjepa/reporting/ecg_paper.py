@@ -6,7 +6,7 @@ One inch of the figure is one inch of paper at ``dpi`` dots.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
@@ -119,7 +119,12 @@ def in_words(issue: Issue) -> str:
 
 @rc_context(STYLE)
 def draw_ecg(
-    record: Record, *, title: str = "", note: str = "", findings: Sequence[Issue] = ()
+    record: Record,
+    *,
+    title: str = "",
+    note: str = "",
+    findings: Sequence[Issue] = (),
+    behind: "Callable[[Axes, Band], None] | None" = None,
 ) -> Figure:
     """Return a 12-lead ECG on paper; stretches without a valid sample are left empty and marked.
 
@@ -131,6 +136,7 @@ def draw_ecg(
         title: Printed top left.
         note: Printed below the title.
         findings: What was noticed: listed at the foot, and the names of their leads in colour.
+        behind: Draws something behind each lead.
 
     Raises:
         LeadError: If none of the twelve leads is there.
@@ -167,7 +173,9 @@ def draw_ecg(
         _draw_pulse(axes, baseline)
         seconds = 4 * _COLUMN_SECONDS / len(leads)
         for column, lead in enumerate(leads):
-            band = _Band(lead, column * seconds, (column + 1) * seconds, baseline, row)
+            band = Band(lead, column * seconds, (column + 1) * seconds, baseline, row)
+            if behind is not None:
+                behind(axes, band)
             _draw_lead(axes, record, band, _INVALID if lead in marked else _TRACE)
     _draw_text(figure, record, title, note, total_width, total_height)
     for number, line in enumerate(lines):
@@ -225,7 +233,7 @@ def _draw_pulse(axes: Axes, baseline: float) -> None:
     axes.plot(x, y, color=_TRACE, linewidth=0.7)
 
 
-class _Band(NamedTuple):
+class Band(NamedTuple):
     """Where a lead is drawn: from and to which second, about which height, in mm."""
 
     lead: str
@@ -234,8 +242,17 @@ class _Band(NamedTuple):
     baseline: float
     row: float
 
+    @property
+    def is_rhythm(self) -> bool:
+        """Whether this is the strip below the four columns."""
+        return self.stop - self.start > _COLUMN_SECONDS
 
-def _draw_lead(axes: Axes, record: Record, band: _Band, colour: str) -> None:
+    def at(self, second: float) -> float:
+        """Return where a time of the record is, in mm from the left."""
+        return _PULSE_MM + second * _SPEED
+
+
+def _draw_lead(axes: Axes, record: Record, band: Band, colour: str) -> None:
     column = record.leads.index(band.lead)
     first, last = round(band.start * record.sampling_rate), round(band.stop * record.sampling_rate)
     values = record.signal[first:last, column].astype(np.float64)
@@ -248,7 +265,7 @@ def _draw_lead(axes: Axes, record: Record, band: _Band, colour: str) -> None:
     if not valid.all() and len(x):
         gaps = np.where(valid, np.nan, band.baseline)
         axes.plot(x, gaps, color=_INVALID, linewidth=1.2, linestyle=":")
-    left = _PULSE_MM + band.start * _SPEED
+    left = band.at(band.start)
     mark = [band.baseline - 2, band.baseline + 2]
     axes.plot([left, left], mark, color=_TRACE, linewidth=0.5)
     axes.text(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ecgjepa.terminal.screen import as_folds, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from ecgjepa.inference.explanation import Explanation
     from ecgjepa.inference.prediction import Prediction
     from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
     from ecgjepa.model.folder import ModelConfig
@@ -103,3 +104,22 @@ def _print_intervals(answers: "AnswersConfig") -> None:
     if answers.value_intervals is not None:
         share = 100 * answers.value_intervals.coverage
         print(f"In brackets: made to hold {share:g} % of the true values.")
+
+
+def print_explanation(found: "Explanation", label: str) -> None:
+    """Print what each lead does to a label's score, and the stretches of greatest effect."""
+    number = found.labels.index(label)
+    print_line(found.file)
+    print_wrapped(
+        f"  {label}",
+        f"score {found.scores[number]:+.2f}. Each line: the score less the score when the lead, or "
+        "a stretch of it, is hidden; above 0 it speaks for the label",
+    )
+    whole, parts = found.lead_effects[number], found.effects[number]
+    for lead in (-abs(whole)).argsort():
+        stretch = int(abs(parts[lead]).argmax())
+        first, last = found.edges[stretch : stretch + 2]
+        print_line(
+            f"  {found.leads[lead]:<5}{whole[lead]:+8.3f}   at most {parts[lead, stretch]:+.3f} at "
+            f"{first:g} to {last:g} s"
+        )
