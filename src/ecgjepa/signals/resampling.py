@@ -30,6 +30,8 @@ _WEIGHT_BITS, _LINE_BITS = 33, 4
 # Output samples of one product. Fewer make more products of little work, more multiply by more of
 # the zeros beside the band.
 _ROWS = 20
+# The same where the rate falls to less than half: neighbours then share fewer of their inputs.
+_ROWS_OF_SLOW = 10
 # Input samples of all leads that are held as float64 at a time: they stay in the cache.
 _CHUNK = 200_000
 
@@ -173,10 +175,11 @@ def low_pass(ratio: Fraction) -> Float64[np.ndarray, " taps"]:
 @lru_cache(maxsize=16)
 def _bank(ratio: Fraction) -> _Bank:
     up, down = ratio.numerator, ratio.denominator
-    periods = max(1, _ROWS // up)
+    rows = _ROWS_OF_SLOW if down > 2 * up else _ROWS
+    periods = max(1, rows // up)
     outputs, inputs = periods * up, periods * down
     taps = low_pass(ratio) * up
-    pieces = -(-outputs // _ROWS)
+    pieces = -(-outputs // rows)
     edges = [outputs * piece // pieces for piece in range(pieces + 1)]
     blocks = tuple(_block(taps, up, down, first, stop) for first, stop in pairwise(edges))
     reach = max(-block.start for block in blocks)
