@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypeVar, get_args
 
-from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
+from ecgjepa.errors import EcgjepaError, LeadError, RecordError, RecordFormatError
+from ecgjepa.signals.leads import LIMB_LEAD_WEIGHTS, lead_positions
 from ecgjepa.signals.preprocessing import (
     Prepared,
     PreprocessingConfig,
@@ -29,6 +30,8 @@ MIN_USABLE_LEADS = 8
 _MOST_LETTERS = 500
 # How many records, and how many samples of each lead, are read before they are worked on.
 _RECORDS_TOGETHER, _SAMPLES_TOGETHER = 16, 80_000
+# Samples of each lead from which on names are looked at first: half an hour at 500 Hz.
+_LONG_SAMPLES = 900_000
 _CAUSES = {
     "missing_lead": "not in the file",
     "out_of_range": "beyond ±32.767 mV (is the unit right?)",
@@ -93,12 +96,35 @@ def prepare_each(
     waiting: list[tuple[Key, Source | RecordError]] = []
     size = 0
     for key, source in sources:
+        if not isinstance(source, RecordError) and source.num_samples >= _LONG_SAMPLES:
+            source = _without_enough_names(source, needed) or source
         waiting.append((key, source))
         size += 0 if isinstance(source, RecordError) else source.num_samples
         if size >= _SAMPLES_TOGETHER or len(waiting) == _RECORDS_TOGETHER:
             yield from _prepare_waiting(waiting, config, needed)
             waiting, size = [], 0
     yield from _prepare_waiting(waiting, config, needed)
+
+
+def _without_enough_names(source: Source, leads: Sequence[str]) -> RecordFormatError | None:
+    """Return the refusal of a record whose file names too few leads.
+
+    A long record would take minutes and gigabytes before `refuse_unusable` says the same.
+    """
+    try:
+        found = lead_positions(source.leads)
+    except LeadError:
+        return None  # Preparing it will tell.
+    derived = set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(found) else set()
+    missing = [lead for lead in leads if lead not in found and lead not in derived]
+    num_usable = len(leads) - len(missing)
+    if num_usable >= min(MIN_USABLE_LEADS, len(leads)):
+        return None
+    return RecordFormatError(
+        f"{source.source or source.record_id}: only {num_usable} of {len(leads)} leads are usable: "
+        f"{', '.join(missing)}: {_CAUSES['missing_lead']}",
+        reason="too_few_leads",
+    )
 
 
 def _prepare_waiting(

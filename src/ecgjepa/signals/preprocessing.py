@@ -6,7 +6,6 @@ cannot drift apart.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,14 +15,19 @@ from pydantic import Field, model_validator
 
 from ecgjepa.config import Section
 from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
-from ecgjepa.errors import LeadError, RecordFormatError
+from ecgjepa.errors import LeadError
 from ecgjepa.signals import lead_order, quality
 from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps
 from ecgjepa.signals.leads import LEADS, lead_positions
 from ecgjepa.signals.measures import Measures, measure, measure_side_by_side, stack
 from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
-from ecgjepa.signals.resampling import MAX_TERM, ratio_of_rates, resample_mask, resample_rows
+from ecgjepa.signals.resampling import (
+    resample_mask,
+    resample_millivolt,
+    resample_rows,
+    usable_ratio,
+)
 
 # Samples of short records that are measured side by side: more would not fit into the cache.
 _VALUES_SIDE_BY_SIDE = 100_000
@@ -149,7 +153,7 @@ def _prepare_exact(
     if old == new:
         samples = [_in_order(source.samples, order) for source in sources]
     else:
-        ratio = _usable_ratio(sources[0], new)
+        ratio = usable_ratio(sources[0], new)
         rounded = [
             round_to_microvolt(
                 _in_order(resample_rows(source.samples, ratio), order), None, config.leads
@@ -273,9 +277,8 @@ def resample(record: Record, sampling_rate: float) -> Record:
     """
     if record.sampling_rate == sampling_rate:
         return record
-    ratio = _usable_ratio(record, sampling_rate)
-    microvolt = resample_rows(bridge_gaps(record).astype(np.float64) * 1e3, ratio)
-    signal = (microvolt / 1e3).astype(np.float32)
+    ratio = usable_ratio(record, sampling_rate)
+    signal = resample_millivolt(bridge_gaps(record), ratio)
     valid = np.ones(signal.shape, np.bool_)
     if not record.valid.all():
         valid = resample_mask(record.valid, ratio, len(signal))
@@ -286,13 +289,3 @@ def resample(record: Record, sampling_rate: float) -> Record:
 
 def _resampled(old_rate: float, new_rate: float) -> Issue:
     return Issue("resampled", f"from {old_rate:g} Hz to {new_rate:g} Hz")
-
-
-def _usable_ratio(record: Record | MicrovoltRecord, sampling_rate: float) -> Fraction:
-    ratio = ratio_of_rates(record.sampling_rate, sampling_rate)
-    if max(ratio.numerator, ratio.denominator) > MAX_TERM:
-        raise RecordFormatError(
-            f"{record.source or record.record_id}: cannot resample {record.sampling_rate} Hz to "
-            f"{sampling_rate} Hz, whose ratio {ratio} is no simple fraction"
-        )
-    return ratio

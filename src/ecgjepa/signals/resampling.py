@@ -18,8 +18,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int16
+from jaxtyping import Bool, Float32, Float64, Int16
 from numpy.lib.stride_tricks import as_strided
+
+from ecgjepa.errors import RecordFormatError
+from ecgjepa.signals.record import MicrovoltRecord, Record
 
 # Filter length on either side, in samples of the slower rate, and its window, as in SciPy.
 _HALF_LENGTH = 10
@@ -36,6 +39,8 @@ _ROWS_OF_SLOW = 10
 _CHUNK = 200_000
 
 
+# Values in mV that are resampled at once: those of almost half an hour of twelve leads at 500 Hz.
+_MOST_TOGETHER = 10_000_000
 # Terms of a ratio up to which it is taken for one of two clocks that agree.
 MAX_TERM = 10_000
 
@@ -79,6 +84,21 @@ def ratio_of_rates(old_rate: float, new_rate: float) -> Fraction:
     return new / old
 
 
+def usable_ratio(record: Record | MicrovoltRecord, sampling_rate: float) -> Fraction:
+    """Return the ratio of a new rate in Hz to that of a record.
+
+    Raises:
+        RecordFormatError: If it is not a fraction with terms up to 10,000.
+    """
+    ratio = ratio_of_rates(record.sampling_rate, sampling_rate)
+    if max(ratio.numerator, ratio.denominator) > MAX_TERM:
+        raise RecordFormatError(
+            f"{record.source or record.record_id}: cannot resample {record.sampling_rate} Hz to "
+            f"{sampling_rate} Hz, whose ratio {ratio} is no simple fraction"
+        )
+    return ratio
+
+
 def resample_rows(
     microvolt: Float64[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
     ratio: Fraction,
@@ -103,6 +123,22 @@ def resample_rows(
         stop = (first + len(part)) * bank.inputs + bank.beyond
         _multiply(bank, _continued(microvolt, start, stop), part)
     return result.reshape(-1, num_leads)[:num_outputs]
+
+
+def resample_millivolt(
+    millivolt: Float32[np.ndarray, "samples leads"], ratio: Fraction
+) -> Float32[np.ndarray, "resampled leads"]:
+    """Return a signal in mV, without gaps, at ``ratio`` times its sampling rate.
+
+    Long ones are resampled lead by lead: in float64, all leads take many times what they do in a
+    file.
+    """
+    together = millivolt.shape[1] if millivolt.size <= _MOST_TOGETHER else 1
+    parts = []
+    for first in range(0, millivolt.shape[1], together):
+        own = millivolt[:, first : first + together].astype(np.float64) * 1e3
+        parts.append((resample_rows(own, ratio) / 1e3).astype(np.float32))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _multiply(
