@@ -1,6 +1,6 @@
 """Prove that who works changes no byte, and that a killed worker or command loses nothing.
 
-    python benchmarks/engines.py [--records 60] [--kills 3] [--ray] [--result FILE]
+    python benchmarks/engines.py [--records 60] [--kills 3] [--engines NAME ...] [--result FILE]
 
 Prepares simulated records, and predicts and embeds them with a small model of random weights, by
 one process, by joblib's processes and threads, by a Dask cluster of two processes and, with
@@ -38,7 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=60)
     parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--ray", action="store_true")
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=[name for name in ENGINES if name != "ray"]
+    )
     parser.add_argument("--result", type=Path)
     options = parser.parse_args()
     # As many threads for each worker as for the one process: others round otherwise.
@@ -52,8 +54,8 @@ def main() -> None:
         for name, verb in verbs.items():
             with parallel_config("loky", n_jobs=2):
                 expected[name] = run(verb, folder / "expected" / name)
-        for engine, start in engines(ray=options.ray).items():
-            with start() as victims:
+        for engine in options.engines:
+            with ENGINES[engine]() as victims:
                 for name, verb in verbs.items():
                     for kill in (None, victims) if victims else (None,):
                         rows.append(case(engine, name, verb, kill, folder, expected[name]))
@@ -94,17 +96,6 @@ def save_model(folder: Path) -> Path:
     from tiny_model import save_tiny_model
 
     return Path(save_tiny_model(folder))
-
-
-def engines(*, ray: bool) -> dict[str, Callable[[], AbstractContextManager[Any]]]:
-    """Return the engines: each a context that gives a function which names its workers."""
-    found: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-        "one process": nullcontext,
-        "loky": loky,
-        "threading": threading,
-        "dask": dask,
-    }
-    return found | ({"ray": on_ray} if ray else {})
 
 
 @contextmanager
@@ -211,6 +202,14 @@ def killed_command(source: Path, store: Path, expected: dict[str, str]) -> dict[
     print(row, flush=True)
     return row
 
+
+ENGINES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "process": nullcontext,
+    "loky": loky,
+    "threading": threading,
+    "dask": dask,
+    "ray": on_ray,
+}
 
 if __name__ == "__main__":
     main()
