@@ -167,7 +167,7 @@ def test_a_disk_that_fills_up_stops_everything(server, georgia, tmp_path, monkey
         return Full(path, mode) if path.name.endswith("E00001.mat") else real(path, mode)
 
     monkeypatch.setattr(transfer, "open_unlinked", open_full)
-    with pytest.raises(DiskFullError, match=r"no space left .*goes on from here"):
+    with pytest.raises(DiskFullError, match=r"no space left .*resumes from here"):
         georgia()
     monkeypatch.setattr(transfer, "open_unlinked", real)
     assert MAT not in contents(tmp_path / "g")

@@ -1,4 +1,4 @@
-"""The list of verbs in groups, and what a refused command line is told."""
+"""The list of verbs in groups, and the answer to a command line that is refused."""
 
 import difflib
 from typing import Any

@@ -154,7 +154,7 @@ def _write(
             raise DiskFullError(
                 error.errno,
                 f"no space left on the disk while fetching {partial.parent}; free some and run "
-                "the same command again, which goes on from here",
+                "the same command again, which resumes from here",
             ) from None
         raise
     except BaseException:
