@@ -5,8 +5,8 @@
 Small sound files of each format of `ecgjepa.formats`, and the descriptions beside arrays, are cut,
 flipped, spliced, or get other numbers; half of the mutants of formats with checksums get new ones.
 They are read one by one in a process of its own, whose memory is limited. Counted are errors that
-are not of `ecgjepa.errors`, inputs that take longer than 5 s or more than 200 MB, and crashes. The
-same seed gives the same mutants; exit code 1 if there is any finding.
+are not of `ecgjepa.errors`, inputs that take longer than 5 s of the processor or more than 200 MB,
+and crashes. The same seed gives the same mutants; exit code 1 if there is any finding.
 """
 
 import argparse
@@ -102,11 +102,11 @@ def work(pipe: Connection, root: Path, options: argparse.Namespace, start: int) 
         path.write_bytes(kind.repair(mutant) if number % 2 else mutant)
         pipe.send((number, kind.format, kind.way))
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before, began = _memory("VmRSS"), time.monotonic()
+        before, began = _memory("VmRSS"), time.process_time()
         outcome = try_reading(kind.read, rng.choice(("raise", "flag", "mask")))
         path.write_bytes(whole[path])
         grown = _memory("VmHWM") - before
-        pipe.send((*outcome, time.monotonic() - began, grown))
+        pipe.send((*outcome, time.process_time() - began, grown))
     pipe.send(None)
 
 
@@ -179,7 +179,9 @@ def watch(options: argparse.Namespace) -> dict[str, Any]:
                 found = [] if outcome in ("sound", "refused") else [outcome]
                 found += ["slow"] * (seconds > SLOW_SECONDS) + ["grown"] * (grown > GROWTH_MB)
                 facts = {"details": details, "seconds": round(seconds, 1), "mb": round(grown)}
-                findings += [_finding(now, each, **facts) for each in found]
+                for each in found:
+                    findings.append(_finding(now, each, **facts))
+                    print(findings[-1], flush=True)
                 if first % 2000 == 0:
                     seconds = time.monotonic() - begun
                     print(f"{first:,}: {len(findings)} findings, {seconds:.0f} s", flush=True)

@@ -152,3 +152,11 @@ def test_what_is_refused(tmp_path, text, kind, match):
 def test_no_file(tmp_path):
     with pytest.raises(TaskError, match="no table of labels at"):
         build_table_task(tmp_path / "none.csv", "multi-label", INDEX)
+
+
+def test_names_for_a_store_of_pseudonyms(tmp_path):
+    """Whoever evaluates it must know that the table's names are not the store's."""
+    (tmp_path / "t.csv").write_text("record,AF\npatient-1,1\npatient-2,0\n")
+    index = pd.DataFrame({"database": "clinic", "record_id": ["r" + "0" * 24, "r" + "1" * 24]})
+    with pytest.raises(TaskError, match="is a pseudonym: the table has to name records by theirs"):
+        build_table_task(tmp_path / "t.csv", "multi-label", index)

@@ -142,7 +142,7 @@ def test_a_header_beside_another_format_does_not_hide_it(tmp_path):
 def test_other_files_are_named_errors(tmp_path):
     for name, content, match in (
         ("scan.pdf", b"%PDF-1.7", "is PDF, which is not read: holds a print"),
-        ("page.xml", b"<page/>", "root element 'page'; expected AnnotatedECG, restingecgdata"),
+        ("page.xml", b"<page/>", "root element is 'page'; expected AnnotatedECG, restingecgdata"),
         ("login.dcm", b"<!doctype html><p>", "is a web page, which is not read: the download"),
         ("broken.xml", b"<AnnotatedECG>", "not readable as XML: ParseError"),
         ("empty.dcm", b"", "format not recognised"),

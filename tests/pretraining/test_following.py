@@ -118,6 +118,23 @@ def test_a_probe_on_records_of_the_store_is_refused_before_the_run(store, source
     assert not (tmp_path / "run").exists()
 
 
+def test_a_probe_on_copies_of_the_stores_records_is_refused_before_the_run(source, tmp_path):
+    """Whatever they are called: the run would be chosen by records that it learns from."""
+    archive = tmp_path / "clinic"
+    archive.mkdir()
+    for number, header in enumerate(sorted(source.glob("records500/*/*.hea"))):
+        copy = archive / f"patient{number}.hea"
+        copy.write_text(header.read_text().replace(header.stem, copy.stem))
+        copy.with_suffix(".dat").write_bytes(header.with_suffix(".dat").read_bytes())
+    copied = tmp_path / "copied"
+    rate = PreprocessingConfig(sampling_rate=100.0)
+    prepare({"clinic": archive}, copied, folds="all", preprocessing=rate)
+    probe = ecgjepa.online_probe({"ptb-xl": source})
+    with pytest.raises(TaskError, match="pre-trained on copies of"):
+        pretrain(copied, tmp_path / "run", overrides=FAST, probe=probe)
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
 def test_a_run_may_be_followed_by_a_regression(store, tmp_path):
     """An infant's age of 0 is a value; scores below -1 are scores."""
     data = write_ptb_xl(tmp_path / "infants", records=60, seconds=3.0)

@@ -118,6 +118,13 @@ def read_key(path: str | Path) -> Pseudonyms:
     return Pseudonyms(bytes.fromhex(text.decode()))
 
 
+def hint_on(record_id: str) -> str:
+    """Return what to say of an id to whoever names records otherwise, if it is a pseudonym."""
+    if re.fullmatch(rf"r[0-9a-f]{{{_DIGITS}}}", record_id) is None:
+        return ""
+    return ", which is a pseudonym: the table has to name records by theirs"
+
+
 def count_personal(names: Iterable[str]) -> int:
     """Return how many names look like a person's name, or hold a date such as one of birth."""
     return sum(bool(_DATE.search(name) or _NAME.search(name)) for name in names)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from ecgjepa.databases import database_names, list_all
+from ecgjepa.databases.pseudonyms import hint_on
 from ecgjepa.databases.sheets.places import Places
 from ecgjepa.databases.sheets.table import NO_PATIENTS, LabelTable
 from ecgjepa.errors import TaskError
@@ -255,9 +256,10 @@ def _refuse_unlikely(
 def _unknown(
     table: LabelTable, index: pd.DataFrame, unknown: list[Key], more: str = ""
 ) -> TaskError:
+    first = index["record_id"].iloc[0]
     return TaskError(
         f"{table.path}: {len(unknown):,} of {len(table.names):,} records are not in the store, "
-        f"such as {_some(unknown)}; it has names such as {index['record_id'].iloc[0]!r}{more}"
+        f"such as {_some(unknown)}; it has names such as {first!r}{more}{hint_on(first)}"
     )
 
 
