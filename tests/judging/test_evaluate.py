@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from judged_records import KINDS, kinds_of, write_kinds
 
+import ecgjepa
 from ecgjepa import compare_predictions, evaluate, finetune, load_model, probe, report
 from ecgjepa.errors import ConfigError, ModelFolderError, TaskError
 from ecgjepa.results.layout import PRE_TRAINED
@@ -213,6 +214,19 @@ def test_the_same_again_is_read_and_another_is_refused(elsewhere):
     assert (first.path / "results.json").stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match=r"differs in folds \(\[\] there, \[1\] asked for\)"):
         elsewhere(folds=(1,))
+
+
+def test_a_prepared_store_gives_the_same(probed, elsewhere, clinic, cache, tmp_path):
+    judged = elsewhere()
+    (store,) = cache.glob("clinic-*")
+    table = write_kinds(clinic, tmp_path / "kinds.csv", archive=True)
+    asked = {"task": str(table), "cache": tmp_path / "none"}
+    again = evaluate(probed.path, store, tmp_path / "r", **asked)
+    assert scores(again) == scores(judged)
+    other = ecgjepa.prepare({"clinic": clinic}, tmp_path / "store", workers=1)
+    assert other.preprocessing.sampling_rate == 500
+    with pytest.raises(TaskError, match="was prepared with sampling_rate 500"):
+        evaluate(probed.path, tmp_path / "store", tmp_path / "q", **asked)
 
 
 def test_an_encoder_without_a_head_is_refused(encoder, clinic, tmp_path):

@@ -116,7 +116,10 @@ def _positive(configured: int | None) -> int | None:
 
 def in_short(error: Exception) -> str:
     """Return the beginning and the end of a message: engines repeat whole tracebacks in theirs."""
-    text = " ".join(str(error).split())
+    texts = [str(error)]
+    if error.__cause__ is not None:  # its last line says what the trace above it led to
+        texts += str(error.__cause__).strip().splitlines()[-1:]
+    text = " ".join(" ".join(texts).split())
     return text if len(text) <= 400 else f"{text[:200]} … {text[-200:]}"
 
 
