@@ -300,3 +300,16 @@ def test_real_records_as_an_archive_are_the_same(real_data, tmp_path):
 def test_a_table_without_a_folder(tmp_path):
     with pytest.raises(DatabaseError, match="a table is given for clinic, but no folder"):
         list_all({"ptb-xl": tmp_path}, {"clinic": tmp_path / "x.csv"})
+
+
+def test_a_database_keeps_its_name_where_its_folder_has_the_same(tmp_path, monkeypatch):
+    """Reasons in a store name files relative to the folder; the word alone is the database."""
+    monkeypatch.chdir(tmp_path)
+    write_wfdb(Path("archive/x.hea"), np.ones((500, 12), np.int16))
+    words = "archive 004: holds the samples of archive/x.hea"
+    assert list_records("archive", Path("archive")).relative(words) == (
+        "archive 004: holds the samples of x.hea"
+    )
+    assert list_records("clinic", Path("archive")).relative(words) == (
+        " 004: holds the samples of x.hea"
+    )

@@ -179,7 +179,9 @@ class Listing:
         """
         places = {str(self.root), str(self.root.absolute()), str(self.root.resolve())} - {".", "/"}
         for place in sorted(places, key=len, reverse=True):
-            text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?:/|(?![\w.-]))", "", text)
+            # A folder called as the database is: the word alone is the database's name.
+            after = "/" if place == self.database else r"(?:/|(?![\w.-]))"
+            text = re.sub(rf"(?<![\w./-]){re.escape(place)}{after}", "", text)
         if self.description is not None:
             text = text.replace(str(self.description), self.description.name)
         return text
