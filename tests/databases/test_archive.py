@@ -258,7 +258,7 @@ def test_listing_opens_no_other_file(tmp_path):
         (tmp_path / name).touch()
     listing = list_records("mine", tmp_path)
     assert [entry.path for entry in listing.entries()] == ["a.dcm", "b.XML", "c.edf"]
-    assert listing.notices == ("1 files are not ECGs by their names and not used (found .dcm)",)
+    assert listing.notices == ("1 file is not an ECG by its name and not used (found .dcm)",)
 
 
 def test_a_missing_package_is_said_at_once(mixed, monkeypatch):

@@ -263,7 +263,7 @@ def test_a_table_that_describes_tables(folder, tmp_path):
     listing = list_records("clinic", root, path)
     assert [entry.record_id for entry in listing.entries()] == ["a", "b"]
     assert listing.absent == ()
-    assert "1 files are not ECGs by their names" in "\n".join(listing.notices)
+    assert "1 file is not an ECG by its name" in "\n".join(listing.notices)
 
 
 @pytest.mark.parametrize(

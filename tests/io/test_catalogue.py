@@ -142,7 +142,7 @@ def test_every_file_of_a_mixed_archive_is_accounted_for(tmp_path):
     found = ecgjepa.prepare({"mine": root}, tmp_path / "store").databases["mine"]
     assert found.stored == 7
     assert found.skipped == {"truncated": 3, "unreadable": 1, "unsupported_format": 1}
-    assert any("1 files are not ECGs by their names" in notice for notice in found.notices)
+    assert any("1 file is not an ECG by its name" in notice for notice in found.notices)
 
 
 @pytest.fixture

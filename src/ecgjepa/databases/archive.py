@@ -208,5 +208,7 @@ def _require_packages(database: str, files: list[str]) -> None:
 def _other_files(others: list[str]) -> tuple[str, ...]:
     if not others:
         return ()
-    words = f"{len(others):,} files are not ECGs by their names and not used{kinds_of(others)}"
+    one = "1 file is not an ECG by its name"
+    words = one if len(others) == 1 else f"{len(others):,} files are not ECGs by their names"
+    words += f" and not used{kinds_of(others)}"
     return (words + how_to_describe(others),)
