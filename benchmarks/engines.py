@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def main() -> None:
         for name, verb in verbs.items():
             with parallel_config("loky", n_jobs=2):
                 expected[name] = run(verb, folder / "expected" / name)
-        for engine in options.engines:
-            with ENGINES[engine]() as victims:
-                for name, verb in verbs.items():
-                    for kill in (None, victims) if victims else (None,):
-                        rows.append(case(engine, name, verb, kill, folder, expected[name]))
+        for engine, name, kills in product(options.engines, verbs, (False, True)):
+            with ENGINES[engine]() as victims:  # anew, so that each has all its workers
+                if victims is not None or not kills:
+                    victims = victims if kills else None
+                    rows.append(case(engine, name, verbs[name], victims, folder, expected[name]))
         for number in range(options.kills):
             rows.append(killed_command(source, folder / f"cut-{number}", expected["prepare"]))
     same = sum(row["same"] for row in rows)
