@@ -5,8 +5,8 @@
 
 - ``files``: `ecgjepa predict` and `ecgjepa embed` of folders of growing size, each in a process of
   its own: seconds, peak of resident memory, rows;
-- ``kills``: a run over the first thousand files, killed at random moments and begun again with the
-  same command, then ended: whether its table is the one of an uninterrupted run, row for row;
+- ``kills``: a run over a thousand files, in parts of 16, killed at random moments and begun again,
+  then ended: whether its table is the one of an uninterrupted run, row for row;
 - ``hours``: one long record of 12 leads at 100 Hz: seconds and peak of resident memory.
 
 The records are simulated noise, of 10 s and 12 leads at 100 Hz; the model has random weights.
@@ -42,6 +42,8 @@ _RATE = 100
 _COMMAND = [sys.executable, "-m", "ecgjepa", "--quiet"]
 _PER_FOLDER = 1000
 _KILLED_FILES = 1000
+# Small parts, so that there are many moments between and within them.
+_RUN = "import sys, ecgjepa; ecgjepa.predict_table(*sys.argv[1:], part_inputs=16)"
 
 
 def write_record(header: Path, samples: np.ndarray) -> None:
@@ -115,29 +117,35 @@ def _wait(process: "subprocess.Popen[str]") -> tuple[int, int, resource.struct_r
 
 def kill_and_resume(root: Path, model: Path, scratch: Path, kills: int) -> dict[str, Any]:
     """Kill a run at random moments, end it, and compare its table with that of another run."""
-    words = ["predict", *map(str, sorted(root.iterdir())[:1]), "--model", str(model)]
-    whole, out = scratch / "whole.csv", scratch / "killed.csv"
-    begun = time.perf_counter()
-    subprocess.run([*_COMMAND, *words, "--out", str(whole)], check=True, stdout=subprocess.DEVNULL)
-    seconds, rng = time.perf_counter() - begun, random.Random(0)
+    whole, out, rng = scratch / "whole.csv", scratch / "killed.csv", random.Random(0)
+    command = [sys.executable, "-c", _RUN, str(root), str(model)]
+    subprocess.run([*command, str(whole)], check=True)
+    parts: list[int] = []
     killed = 0
     for _ in range(kills):
-        command = [*_COMMAND, *words, "--out", str(out)]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-            try:
-                process.wait(seconds * rng.uniform(0.3, 1))
-            except subprocess.TimeoutExpired:
+        with subprocess.Popen([*command, str(out)]) as process:
+            most = (parts or [0])[-1] + rng.randint(1, 3)
+            while process.poll() is None and _num_parts(out) < most:
+                time.sleep(0.005)
+            time.sleep(rng.random() * 0.3)
+            if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 killed += 1
-    subprocess.run([*_COMMAND, *words, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+        parts.append(_num_parts(out))
+    subprocess.run([*command, str(out)], check=True)
     first, second = (path.read_text().splitlines() for path in (whole, out))
     names = [[line.partition(",")[0] for line in lines] for lines in (first, second)]
     return {
         "kills": killed,
+        "parts_kept": parts,
         "rows": len(second) - 1,
         "same_files_in_order": names[0] == names[1],
         "equal_lines": sum(a == b for a, b in zip(first, second, strict=False)) - 1,
     }
+
+
+def _num_parts(out: Path) -> int:
+    return len(list(out.with_name(out.name + ".parts").glob("part-*")))
 
 
 def main() -> None:
