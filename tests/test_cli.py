@@ -125,7 +125,7 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
     code, text, _ = ecgjepa("predict", *files, "--model", tmp_path / "tuned")
     assert code == 0
     assert text.count("normal ECG") == 2
-    assert len(re.findall(r"  input: [\d.]+ s at 500 Hz, distance \d", text)) == 2
+    assert len(re.findall(r"  input: [\d.]+ s at 500 Hz, quality \w+, distance \d", text)) == 2
     assert max(map(len, text.splitlines())) <= max(79, *(len(str(file)) for file in files))
     assert "Research use only. Probabilities are calibrated (platt, fold 9)." in text
 

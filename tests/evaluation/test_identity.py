@@ -131,6 +131,11 @@ def test_the_ecg_on_the_page_is_that_of_the_prediction(evaluation, monkeypatch, 
     ecgjepa.report([evaluation.path], tmp_path / "page.html")
     table = pd.read_parquet(evaluation.path / "predictions.parquet")
     table = table[(table["model"] == "pre-trained") & (table["part"] == "test")]
+    model = ecgjepa.load_model(evaluation.path)
+    calibrated = model.config.calibration.apply(
+        table[[f"probability:{label}" for label in model.task.labels]].to_numpy()
+    )
+    shown = pd.Series(calibrated[:, model.task.labels.index("sick")], table.index)
     with Store(find_store(evaluation.results["store_fingerprint"])) as store:
         index = store.table()
         sick = table[table["target:sick"]]
@@ -142,7 +147,7 @@ def test_the_ecg_on_the_page_is_that_of_the_prediction(evaluation, monkeypatch, 
             samples = store.read_record(int(np.flatnonzero(same)[0]))
             np.testing.assert_allclose(record.signal, samples / 1000, atol=1e-6)
             assert f"Record {row['database']}/{row['record_id']}: " in title
-            assert f"{row['probability:sick']:.2f}" in note
+            assert f"{shown[place]:.2f}" in note
     page = (tmp_path / "page.html").read_text()
     assert all(f'<td class="left">{clinic}</td>' in page for clinic in CLINICS)
 
