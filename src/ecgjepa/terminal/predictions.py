@@ -86,14 +86,14 @@ def print_notes(config: "ModelConfig") -> None:
             remarks = ", ".join(f"{name} ({why})" for name, why in thresholds.remarks.items())
             print_wrapped("no threshold, or one in doubt", remarks)
     if answers.label_sets is not None:
-        print(_words_of_sets(answers.label_sets))
+        print_wrapped("set", _words_of_sets(answers.label_sets))
     if lacking := answers.lacking(config.task.kind):
         words = f"{', '.join(lacking)}: an older ecgjepa wrote it. Probe or fine-tune again"
         print_wrapped("this model folder holds no", words)
 
 
 def _words_of_sets(sets: "LabelSetConfig") -> str:
-    asked = f"set: made to hold {100 * sets.coverage:g} % of the true labels"
+    asked = f"made to hold {100 * sets.coverage:g} % of the true labels"
     if sets.measured is None:
         return asked
     value, low, high = (100 * one for one in sets.measured)
