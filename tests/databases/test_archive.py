@@ -71,7 +71,7 @@ def test_a_table_tells_patient_fold_age_sex_and_labels(folder):
     assert listing.notices == (
         "sex is 'x' and its like in 1 rows: taken as unknown",
         "labels come from column labels (2: NORM, SR; 1 cells with several labels are divided at "
-        ";); afib; quality (2: bad, good)",
+        ";, such as 'NORM; SR'); afib; quality (2: bad, good)",
         "not labels: height (numbers); --labels COLUMN takes one, and no others",
         "column labels is empty in 2 rows: unknown there, not absent",
         "column quality is empty in 1 rows: unknown there, not absent",

@@ -179,6 +179,10 @@ def test_free_text_is_no_label(tmp_path):
         (["infarction, old", "normal"], [("infarction, old",), ("normal",)], ""),
         (["old infarct, block", "block", "old infarct"], [("old infarct", "block"), ("block",),
          ("old infarct",)], ","),
+        # One part alone elsewhere does not make the other one a diagnosis, in capitals neither.
+        (["Infarkt, alt", "Infarkt"], [("Infarkt, alt",), ("Infarkt",)], ""),
+        (["INFARKT, ALT", "INFARKT"], [("INFARKT, ALT",), ("INFARKT",)], ""),
+        (["MI,CD", "Infarkt, alt"], [("MI", "CD"), ("Infarkt, alt",)], ","),
         # Not within quotes or brackets.
         (['"MI; old"; CD', "CD"], [("MI; old", "CD"), ("CD",)], ";"),
         (["block (first degree; mild); CD"], [("block (first degree; mild)", "CD")], ";"),
@@ -193,6 +197,31 @@ def test_several_labels_in_a_cell(cells, words, separators):
     column = read_column("x", cells)
     assert list(column.words) == words
     assert column.separators == separators
+
+
+@pytest.mark.parametrize(
+    ("divide", "words"),
+    [
+        ("none", [("MI; a, b",), ("MI",), ("a",), ("b",)]),
+        (";", [("MI", "a, b"), ("MI",), ("a",), ("b",)]),
+        (",", [("MI; a", "b"), ("MI",), ("a",), ("b",)]),
+        ("auto", [("MI", "a", "b"), ("MI",), ("a",), ("b",)]),
+    ],
+)
+def test_a_user_chooses_what_divides(divide, words):
+    assert list(read_column("x", ["MI; a, b", "MI", "a", "b"], divide).words) == words
+
+
+def test_what_is_divided_is_shown(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = ["a;MI, CD", "b;Infarkt, alt", *(f"r{n};L{n}" for n in range(10, 22))]
+    path.write_text("\n".join(["record;dx", *rows]))
+    table = read_label_table(path, ["dx"])
+    said = table.label_notices(table.labels)[0]
+    assert "1 cells with several labels are divided at ,, such as 'MI, CD'" in said
+    assert "(15: CD, Infarkt, alt, L10, " in said
+    assert " and 3 more; " in said
+    assert "not divided at the comma: 'Infarkt, alt'" in said
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ _SEX |= {"w": "female", "woman": "female", "männlich": "male", "weiblich": "fem
 _MISSING = UNKNOWN | {"unknown", "none", "?", "-"}
 # The largest fold number that a store's index can hold.
 _LAST_FOLD = 32_767
-_EXAMPLES = 5
+_EXAMPLES = 12
 NO_PATIENTS = (
     "no column patient: every record counts as a patient of its own, in folds and intervals"
 )
@@ -185,13 +185,15 @@ def _described(column: LabelColumn) -> str:
     if column.is_flag:
         return column.name
     words = column.vocabulary
-    some = ", ".join(words[:_EXAMPLES]) + (" …" if len(words) > _EXAMPLES else "")
+    more = len(words) - _EXAMPLES
+    some = ", ".join(words[:_EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
     text = f"{column.name} ({len(words):,}: {some}"
     if column.num_divided:
         signs = " ".join("line ends" if sign == "\n" else sign for sign in column.separators)
         text += f"; {column.num_divided:,} cells with several labels are divided at {signs}"
-    elif any("," in word for word in words):
-        text += "; not divided at commas, whose parts do not occur apart"
+        text += f", such as {column.example!r}"
+    if whole := [word for word in words if "," in word]:
+        text += f"; not divided at the comma: {whole[0]!r}, whose parts do not all occur alone"
     return f"{text})"
 
 

@@ -1,8 +1,7 @@
 """Labels in the cells of a column: yes and no, a word, or several words."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 NO = {"0", "0.0", "false", "no", "nein"}
@@ -14,8 +13,8 @@ ANONYMOUS = ("labels", "label")
 # Beyond these, cells are text for people: many different words, long ones, hardly ever the same.
 _MOST_WORDS, _MOST_LETTERS, _MOST_SHARE, _ROWS_ENOUGH = 50, 60, 0.5, 20
 _ALWAYS, _COMMA = ";|\n", ","
-# A part that is an abbreviation or a code, such as MI, LBBB or 164889003.
-_CODE = re.compile(r"[A-Z0-9][A-Z0-9_/+-]{0,15}")
+# A part that is an abbreviation or a code, such as MI, LBBB or 164889003, and no word in capitals.
+_CODE = re.compile(r"[A-Z0-9][A-Z0-9_/+-]{0,5}|(?=.*\d)[A-Z0-9][A-Z0-9_/+-]{0,15}")
 
 
 class LabelColumn(NamedTuple):
@@ -28,6 +27,7 @@ class LabelColumn(NamedTuple):
         is_flag: Whether the cells are yes and no; the label is then the column's name.
         separators: At which cells with several labels were divided.
         num_divided: Cells that were divided.
+        example: The first cell that was divided; empty if none was.
     """
 
     name: str
@@ -36,6 +36,7 @@ class LabelColumn(NamedTuple):
     is_flag: bool
     separators: str = ""
     num_divided: int = 0
+    example: str = ""
 
     @property
     def is_anonymous(self) -> bool:
@@ -64,21 +65,32 @@ def no_code(column: str) -> str:
     return f"{column}=no"
 
 
-def read_column(name: str, cells: Sequence[str]) -> LabelColumn:
-    """Return the labels of a column, whatever it holds."""
+def read_column(name: str, cells: Sequence[str], divide: str = "auto") -> LabelColumn:
+    """Return the labels of a column, whatever it holds.
+
+    Args:
+        name: Of the column.
+        cells: As they are written.
+        divide: ``auto``, ``none``, or the signs at which cells with several labels are divided.
+    """
     known = {cell.lower() for cell in cells} - UNKNOWN
     if known <= NO | YES:
         flags = tuple(_flag(name, cell) for cell in cells)
         return LabelColumn(name, tuple(cells), flags, is_flag=True)
-    separators = _separators(cells)
-    divided = [_divide(cell, separators) for cell in cells]
+    divided = _divide_all(cells) if divide == "auto" else _divide_at(cells, divide)
     words = tuple(
         None if cell.lower() in UNKNOWN else tuple(dict.fromkeys(parts))
         for cell, parts in zip(cells, divided, strict=True)
     )
     several = [cell for cell, parts in zip(cells, divided, strict=True) if len(parts) > 1]
-    used = "".join(one for one in separators if any(one in cell for cell in several))
-    return LabelColumn(name, tuple(cells), words, False, used, len(several))
+    signs = _ALWAYS + _COMMA if divide == "auto" else divide
+    used = "".join(
+        sign
+        for sign in signs
+        if any(_is_at(sign, *one) for one in zip(cells, divided, strict=True))
+    )
+    example = several[0] if several else ""
+    return LabelColumn(name, tuple(cells), words, False, used, len(several), example)
 
 
 def not_labels(column: LabelColumn) -> str | None:
@@ -115,22 +127,37 @@ def _flag(name: str, cell: str) -> tuple[str, ...] | None:
     return None if word in UNKNOWN else (name,) if word in YES else ()
 
 
-def _separators(cells: Sequence[str]) -> str:
-    """Return at which signs cells are divided: at a comma only if that gives labels.
+def _is_at(sign: str, cell: str, parts: list[str]) -> bool:
+    """Return whether a cell that is no written list was divided at a sign."""
+    if len(parts) < 2 or cell[:1] == "[":
+        return False
+    return len(_divide(cell, sign)) > 1 and cell.count(sign) > sum(p.count(sign) for p in parts)
+
+
+def _divide_at(cells: Sequence[str], divide: str) -> list[list[str]]:
+    """Divide cells at the signs that a user chose, or at none."""
+    if divide == "none":
+        return [[_bare(cell)] if _bare(cell) else [] for cell in cells]
+    return [_divide(cell, divide) for cell in cells]
+
+
+def _divide_all(cells: Sequence[str]) -> list[list[str]]:
+    """Divide cells at semicolons, bars and line ends, and at a comma only if that gives labels.
 
     A comma divides a list of labels, and also a phrase such as "infarction, old". It is a list if
-    all parts are abbreviations or codes, or if half of the parts are found in other cells too.
+    all parts are abbreviations or codes, or if each part is found alone in other cells.
     """
     whole = [_divide(cell, _ALWAYS) for cell in cells]
-    pieces = [piece for parts in whole for piece in parts]
-    divided = [_divide(piece, _COMMA) for piece in pieces]
-    parts = [part for several in divided if len(several) > 1 for part in several]
-    if not parts:
-        return _ALWAYS
-    count = Counter(part for several in divided for part in set(several))
-    again = sum(count[part] > 1 for part in parts)
-    is_list = all(map(_CODE.fullmatch, parts)) or 2 * again >= len(parts)
-    return _ALWAYS + _COMMA if is_list and max(map(len, parts)) <= _MOST_LETTERS else _ALWAYS
+    alone = {piece for pieces in whole for piece in pieces if _COMMA not in piece}
+    return [[part for piece in pieces for part in _listed(piece, alone)] for pieces in whole]
+
+
+def _listed(piece: str, alone: Set[str]) -> list[str]:
+    """Return the labels of a piece of a cell that may be a list with commas."""
+    parts = _divide(piece, _COMMA)
+    if all(map(_CODE.fullmatch, parts)) or set(parts) <= alone:
+        return parts
+    return [piece]
 
 
 def _divide(cell: str, separators: str) -> list[str]:
