@@ -48,11 +48,9 @@ OnBadOption = Annotated[
     ),
 ]
 RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Begin anew where another run was killed.")
+    bool, typer.Option("--restart", help="Begin anew, whatever a run has left.")
 ]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a finished output of another request.")
-]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a finished output.")]
 
 
 @app.command()

@@ -28,7 +28,8 @@ def print_judged(judged: "Evaluation") -> None:
     else:
         _print_labels(model)
     _print_notes(results, model)
-    print_line(f"\nresults: {judged.path}")
+    print()
+    print_line(f"results: {judged.path}")
     if results["judged"]["request"]["fit"] is not None:
         print_line(f"model:   {judged.path / 'model'}")
 

@@ -39,6 +39,8 @@ def print_written(written: "Written", done: str) -> None:
     print(f"{written.num_used:,} of {as_records(written.num_inputs)} {done}")
     if written.num_resumed:
         print(f"  {as_records(written.num_resumed)} of them by an earlier run")
+    if written.num_resumed == written.num_inputs:
+        print("  nothing was computed; --overwrite makes it anew")
     for reason, count in written.reasons.items():
         first = next(each for each in written.failures if each.reason == reason)
         print_wrapped(f"  {count:,} {reason.replace('_', ' ')}, such as", first.error)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ecgjepa.store.manifest import Manifest
     from ecgjepa.store.reading import Store
 
-_FILES = ("manifest.json", "index.parquet")
+STORE_FILES = ("manifest.json", "index.parquet")
 # What the stored samples tell as well as the file did.
 _NOTICED_AGAIN = {
     "invalid_lead",
@@ -33,7 +33,7 @@ _NOTICED_AGAIN = {
 
 def is_store(path: Path) -> bool:
     """Return whether a folder is a prepared store."""
-    return all((path / name).is_file() for name in _FILES)
+    return all((path / name).is_file() for name in STORE_FILES)
 
 
 class StoredRecords:

@@ -10,6 +10,7 @@ import numpy as np
 from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
 from ecgjepa.inference.inputs.records import Inputs
+from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.outputs.arrays import SUFFIXES, Layout, merge, write_part
 from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
@@ -67,8 +68,8 @@ def embed_table(
         on_bad: ``skip``, ``mask`` or ``raise``; see `ecgjepa.embed`.
         description: File that describes arrays and tables; None for those beside them.
         device: ``auto``, ``cpu`` or ``cuda``.
-        restart: Give up what a killed run of another request has left.
-        overwrite: Replace a finished output of another request.
+        restart: Begin anew, whatever a killed or finished run of this request has left.
+        overwrite: Replace a finished output, whatever it is of.
         part_inputs: Records of a part, at most.
         workers: See `ecgjepa.predict_table`.
         progress: Called with the number of records that are done, and of all.
@@ -99,7 +100,7 @@ def embed_table(
     request = describe_request(
         "embed",
         find_model(model),
-        found.names(),
+        found,
         **wanted._asdict(),
         dtype=dtype,
         on_bad=on_bad,
@@ -107,7 +108,8 @@ def embed_table(
     )
     layout = _layout(loaded, dtype)
     options = _Options(dtype, on_bad, description)
-    with writing(out, request, restart=restart, overwrite=overwrite) as parts:
+    newer = partial(changed_after, found)
+    with writing(out, request, newer, restart=restart, overwrite=overwrite) as parts:
         if isinstance(parts, Written):
             return parts
         make_parts(

@@ -36,6 +36,8 @@ _PART = re.compile(r"part-(\d{9,})-(\d{9,})")
 _REMEDY = "Choose another file, or replace this one with --overwrite"
 
 Write = Callable[[Path], None]
+# Returns the inputs' files that were written after a time in ns.
+Newer = Callable[[int], list[str]]
 Merge = Callable[[IO[bytes], list[Path]], None]
 
 
@@ -150,15 +152,21 @@ class Parts:
 
 @contextmanager
 def writing(
-    out: Path, request: Mapping[str, Any], *, restart: bool = False, overwrite: bool = False
+    out: Path,
+    request: Mapping[str, Any],
+    newer: Newer = lambda _: [],
+    *,
+    restart: bool = False,
+    overwrite: bool = False,
 ) -> Iterator[Parts | Written]:
     """Work on an output alone: on its parts, or not at all where it is finished.
 
     Args:
         out: The output.
         request: JSON content that says what it is of.
-        restart: Give up the parts of another request.
-        overwrite: Replace a finished output of another request.
+        newer: Returns the inputs' files that were written after a time, for messages.
+        restart: Give up all parts, and a finished output of this request.
+        overwrite: Replace a finished output.
 
     Raises:
         OutputError: If another process writes it, if there is an output of another request, or
@@ -171,7 +179,7 @@ def writing(
     with working_in(folder, OutputError, "another run"):
         try:
             if not (folder / _REQUEST).is_file():
-                finished = _finished(out, request, is_welcome=overwrite)
+                finished = None if overwrite else _finished(out, request, newer, restart)
                 if finished is not None:
                     yield finished
                     return
@@ -180,6 +188,8 @@ def writing(
             if restart:
                 _remove_parts(folder)
             if found := claim(folder / _REQUEST, request):
+                if words := _changed_files(found, folder / _REQUEST, newer):
+                    raise OutputError(f"{folder}: {words} it was begun; --restart begins anew")
                 raise OutputError(
                     f"{folder}: was begun with another request, which differs in "
                     f"{'; '.join(found)}. Finish it with the command that began it, or begin anew "
@@ -211,7 +221,7 @@ def own_files(out: Path) -> tuple[Path, ...]:
     return out, summary_file(out), parts_folder(out), ids_file(out)
 
 
-def _finished(out: Path, request: Mapping[str, Any], *, is_welcome: bool) -> Written | None:
+def _finished(out: Path, request: Mapping[str, Any], newer: Newer, is_anew: bool) -> Written | None:
     """Return what a finished output holds, or None if it is to be written.
 
     Raises:
@@ -220,8 +230,6 @@ def _finished(out: Path, request: Mapping[str, Any], *, is_welcome: bool) -> Wri
     if not out.exists():
         return None
     if not (place := summary_file(out)).is_file():
-        if is_welcome:
-            return None
         raise OutputError(f"{out}: is there already, and nothing tells what it is of. {_REMEDY}")
     content, _ = read_versioned(place, (FORMAT_VERSION,), OutputError, remedy=_REMEDY)
     try:
@@ -232,12 +240,25 @@ def _finished(out: Path, request: Mapping[str, Any], *, is_welcome: bool) -> Wri
         raise OutputError(f"{place}: damaged. {_REMEDY}") from None
     found = differences(there, json.loads(json.dumps(request)))
     is_changed = sha256 != sha256_of_file(out)
+    words = "" if is_changed else _changed_files(found, place, newer)
+    if not is_changed and (not found or words) and is_anew:
+        return None
     if not found and not is_changed:
         return Written(out, total, rows, failures, notices, num_resumed=total)
-    if is_welcome:
-        return None
+    if words:
+        raise OutputError(f"{out}: {words} it was written; --overwrite makes it anew")
     words = "was changed since it was written" if is_changed else f"differs in {'; '.join(found)}"
     raise OutputError(f"{out}: is there already, and {words}. {_REMEDY}")
+
+
+def _changed_files(found: list[str], place: Path, newer: Newer) -> str:
+    """Return that input files have changed, if requests differ in nothing else, or no words."""
+    if len(found) != 1 or not found[0].startswith("inputs.files"):
+        return ""
+    if not (files := newer(place.stat().st_mtime_ns)):  # replaced by older ones, or gone
+        return "sizes or times of input files have changed since"
+    words = "1 input file has" if len(files) == 1 else f"{len(files):,} input files have"
+    return f"{words} changed, such as {files[0]}, since"
 
 
 def _write_summary(written: Written, request: Mapping[str, Any]) -> None:

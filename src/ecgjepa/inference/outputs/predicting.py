@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Inputs
+from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.interpretation import as_asked, rule_of, without_head
 from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
@@ -44,8 +45,8 @@ def predict_table(
     """Predict every record and write a table with a row for each; a killed run resumes.
 
     Rows are written in parts beside the table and put together at the end, so memory does not grow
-    with the records. The same call resumes behind the last part. It does not notice that a file was
-    changed in the meantime; ``restart`` begins anew.
+    with the records. The same call resumes behind the last part. If size or time of a file has
+    changed in the meantime, the call is refused; ``restart`` or ``overwrite`` begins anew.
 
     Args:
         inputs: Files, folders, patterns, lists and prepared stores, see
@@ -56,8 +57,8 @@ def predict_table(
         on_bad: See `ecgjepa.inference.predict.Model.predict`.
         description: File that describes arrays and tables; None for those beside them.
         device: ``auto``, ``cpu`` or ``cuda``.
-        restart: Give up what a killed run of another request has left.
-        overwrite: Replace a finished table of another request.
+        restart: Begin anew, whatever a killed or finished run of this request has left.
+        overwrite: Replace a finished table, whatever it is of.
         part_inputs: Records of a part, at most.
         workers: Pieces of the table that are worked on at a time, by processes of this machine
             unless `joblib.parallel_config` names another backend; one by default, in this process
@@ -91,13 +92,14 @@ def predict_table(
     request = describe_request(
         "predict",
         folder,
-        found.names(),
+        found,
         decision=rule_of(asked),
         on_bad=on_bad,
         description=hash_of_description(description),
         schema=SCHEMA_VERSION,
     )
-    with writing(out, request, restart=restart, overwrite=overwrite) as parts:
+    newer = partial(changed_after, found)
+    with writing(out, request, newer, restart=restart, overwrite=overwrite) as parts:
         if isinstance(parts, Written):
             return parts
         make_parts(

@@ -10,6 +10,7 @@ from ecgjepa.errors import InputError, OutputError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.inference.inputs.named import find_inputs
 from ecgjepa.inference.inputs.records import Inputs
+from ecgjepa.inference.inputs.state import hash_of_state
 from ecgjepa.model.folder import CONFIG_FILE
 
 Item = TypeVar("Item")
@@ -22,7 +23,7 @@ PART_INPUTS, PART_SECONDS, PART_BYTES = 512, 20.0, 64_000_000
 def describe_request(
     what: str,
     model: Path,
-    names: Sequence[str],
+    inputs: Inputs,
     **options: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Return what tells an output from others, as content of JSON.
@@ -30,16 +31,20 @@ def describe_request(
     Args:
         what: Verb that writes it.
         model: Model folder; its description holds the hashes of all of its files.
-        names: Names of the inputs. What lies in the files is not looked at.
+        inputs: The records. Sizes and times of their files are noted, contents are not read.
         options: All that changes rows.
     """
-    digest = hashlib.sha256()
+    names, digest = inputs.names(), hashlib.sha256()
     for name in names:
         digest.update(name.encode(errors="surrogateescape") + b"\0")
     return {
         "verb": what,
         "model_sha256": sha256_of_file(model / CONFIG_FILE),
-        "inputs": {"number": len(names), "sha256": digest.hexdigest()},
+        "inputs": {
+            "number": len(names),
+            "sha256": digest.hexdigest(),
+            "files": hash_of_state(inputs),
+        },
         "options": options,
     }
 
