@@ -62,7 +62,7 @@ def test_bad_and_absent_records_are_counted_and_named(tmp_path):
     task = build(tmp_path, text, quarantined={("a", "broken")}, num_absent=1, absent=lambda: {GONE})
     assert task.rows.tolist() == [0, 1]
     assert task.notices[:2] == (
-        "1 records of labels.csv could not be stored: they are bad",
+        "1 records of labels.csv could not be stored: they are bad ('broken')",
         "1 records of labels.csv are absent from this copy: 'gone'",
     )
 
@@ -72,7 +72,7 @@ def test_a_bad_record_of_another_database_is_another_record(tmp_path):
     known = {"quarantined": {("b", "r1"), ("b", "r9")}}
     task = build(tmp_path, "database,record,x\na,r1,1\nb,r1,0\n", **known)
     assert task.rows.tolist() == [0]
-    assert task.notices[0] == "1 records of labels.csv could not be stored: they are bad"
+    assert task.notices[0] == "1 records of labels.csv could not be stored: they are bad ('r1')"
     with pytest.raises(TaskError, match="1 of 2 records are not in the store, such as 'r9'"):
         build(tmp_path, "database,record,x\na,r1,1\na,r9,0\n", **known)
     # Without the database, the row may be of the record that could not be stored.

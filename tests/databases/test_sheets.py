@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgjepa.databases import list_records
+from ecgjepa.databases.sheets.columns import SheetOptions
 from ecgjepa.databases.sheets.places import Places
 from ecgjepa.databases.sheets.reading import SEPARATORS, read_sheet
 from ecgjepa.databases.sheets.table import read_label_table
@@ -256,6 +257,43 @@ def test_patients_and_ages_as_spreadsheets_write_them(tmp_path):
     assert any(
         "no column patient: every record counts as a patient of its own" in one for one in said
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Patientennummer", "patient-nr", "PatNr", "pat_id", "Pat.-ID", "subject_id", "MRN", "pid"],
+)
+def test_patients_are_known_by_usual_names(tmp_path, name):
+    path = tmp_path / "table.csv"
+    path.write_text(f"record,{name},x\na,p1,1\nb,p1,0\n")
+    assert read_label_table(path).patients == ["p1", "p1"]
+
+
+def test_a_column_that_may_be_the_patient_is_asked_for(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("wo,pat_key,Fallnummer,x\na,p1,1,1\nb,p1,2,0\nc,p2,3,0\nd,p3,4,1\n")
+    with pytest.raises(DatabaseError, match="prepare --file COLUMN"):
+        read_label_table(path)
+    table = read_label_table(path, options=SheetOptions(file="WO"))
+    assert table.patients is None
+    assert "is it pat_key? prepare --patient 'pat_key'" in table.unknown_notices()[-1]
+    table = read_label_table(path, options=SheetOptions(file="wo", patient="pat_key"))
+    assert table.patients == ["p1", "p1", "p2", "p3"]
+    assert table.unknown_notices() == []
+    with pytest.raises(DatabaseError, match="there is no column 'who'"):
+        read_label_table(path, options=SheetOptions(patient="who"))
+    with pytest.raises(DatabaseError, match="expected auto, none or signs"):
+        read_label_table(path, options=SheetOptions(divide="comma", file="wo"))
+
+
+def test_of_two_columns_with_patients_one_is_chosen(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("record,mrn,patient,x\na,m1,p1,1\nb,m1,p2,0\n")
+    with pytest.raises(DatabaseError, match="or give --patient COLUMN"):
+        read_label_table(path)
+    table = read_label_table(path, options=SheetOptions(patient="mrn"))
+    assert table.patients == ["m1", "m1"]
+    assert table.left == {"patient": "an identifier"}
 
 
 def test_rows_of_other_databases_are_not_used(folder, tmp_path):

@@ -56,6 +56,18 @@ PATIENTS = {"patient": [f"p{number // 2}" for number in range(24)]}
 SPLIT = {"split": ["train"] * 16 + ["val"] * 4 + ["test"] * 4}
 
 
+def test_patients_under_any_name_stay_together(folder, tmp_path):
+    """In one fold each, by the column that the user names, and cells divided as told."""
+    columns = {"pat_key": PATIENTS["patient"], "diagnosis": ["MI / CD", "NORM", "CD", "STTC"] * 6}
+    _, folds = prepared(folder, tmp_path, columns, "all", patient="pat_key", divide="/")
+    rows = pd.read_parquet(tmp_path / "store/index.parquet")
+    told = dict(zip(rows["record_id"], rows["patient_id"], strict=True))
+    assert [told[name] for name in NAMES] == PATIENTS["patient"]
+    first = json.loads(rows.set_index("record_id")["labels"]["r00"])
+    assert set(first) == {"diagnosis=MI", "diagnosis=CD"}
+    assert len(folds) == 24
+
+
 def test_with_folds_the_validation_and_test_folds_are_left_out(folder, tmp_path):
     summary, folds = prepared(folder, tmp_path, DIAGNOSIS | PATIENTS | SPLIT)
     assert sorted(folds) == NAMES[:16]

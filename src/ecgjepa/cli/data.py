@@ -44,6 +44,20 @@ def prepare(
             "--labels", metavar="COLUMN", help="Its labels, and no others; repeatable, or a,b."
         ),
     ] = None,
+    divide: Annotated[
+        str,
+        typer.Option(
+            "--divide", metavar="SIGNS", help="Signs between labels in a cell, e.g. ';', or none."
+        ),
+    ] = "auto",
+    patient: Annotated[
+        str | None,
+        typer.Option("--patient", metavar="COLUMN", help="Column that tells the patient."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="COLUMN", help="Column that names the file of a record."),
+    ] = None,
     describe: Annotated[
         list[str] | None,
         typer.Option(
@@ -119,6 +133,9 @@ def prepare(
     options: dict[str, Any] = {
         "tables": named_tables(tables or [], named),
         "labels": named_columns(labels),
+        "divide": divide,
+        "patient": patient,
+        "file": file,
         "descriptions": named_descriptions(describe or [], own_archives(named)),
         "folds": folds if folds in ("train", "all") else parse_folds(folds),
         "preprocessing": _preprocessing(for_preset, sampling_rate, highpass),

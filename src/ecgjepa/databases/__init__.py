@@ -16,6 +16,7 @@ from ecgjepa.databases import (
 )
 from ecgjepa.databases.listing import Listing
 from ecgjepa.databases.pseudonyms import count_personal
+from ecgjepa.databases.sheets.columns import AS_FOUND, SheetOptions
 from ecgjepa.errors import DatabaseError
 
 _LISTERS: dict[str, Callable[[Path], Listing]] = {
@@ -65,6 +66,7 @@ def list_records(
     table: str | Path | None = None,
     labels: Sequence[str] = (),
     description: str | Path | None = None,
+    options: SheetOptions = AS_FOUND,
 ) -> Listing:
     """Return what a database's folder holds, without reading a signal.
 
@@ -76,6 +78,7 @@ def list_records(
         labels: Columns of an archive's table that are labels; none: those that look like labels.
         description: File that describes the arrays and tables of an archive of your own, in place
             of those beside them.
+        options: How an archive's table is read.
 
     Raises:
         DatabaseError: If the name looks misspelt or the folder is not laid out as that database.
@@ -97,7 +100,8 @@ def list_records(
     if not any(root.iterdir()):
         raise DatabaseError(f"{database}: folder {root} is empty")
     if database not in _LISTERS:
-        return _warn_of_names(archive.list_records(database, root, table, labels, description))
+        own = archive.list_records(database, root, table, labels, description, options)
+        return _warn_of_names(own)
     if database == challenge_ptb_xl.NAME:
         return challenge_ptb_xl.list_records(root, None if table is None else Path(table))
     return _LISTERS[database](root)
@@ -133,6 +137,7 @@ def list_all(
     tables: Mapping[str, str | Path] | None = None,
     labels: Sequence[str] = (),
     descriptions: Mapping[str, str | Path] | None = None,
+    options: SheetOptions = AS_FOUND,
 ) -> list[Listing]:
     """List several databases, in order of their names; arguments by name, as `list_records`.
 
@@ -149,10 +154,14 @@ def list_all(
         raise DatabaseError(
             f"{', '.join(labels)} is to be a label, but no archive's table is given with --table"
         )
+    if options != AS_FOUND and not set(tables) - set(_LISTERS):
+        raise DatabaseError(
+            "divide, patient and file are of an archive's table, but none is given with --table"
+        )
     if {ptb_xl.NAME, challenge_ptb_xl.NAME} <= set(databases):
         # The Challenge keeps neither folds nor patients; here PTB-XL itself tells them.
         tables.setdefault(challenge_ptb_xl.NAME, Path(databases[ptb_xl.NAME]) / ptb_xl.TABLE_FILE)
     return [
-        list_records(name, root, tables.get(name), labels, descriptions.get(name))
+        list_records(name, root, tables.get(name), labels, descriptions.get(name), options)
         for name, root in sorted(databases.items())
     ]

@@ -27,6 +27,7 @@ from ecgjepa.databases.listing import (
     read_file,
     simulated_notice,
 )
+from ecgjepa.databases.sheets.columns import AS_FOUND, SheetOptions
 from ecgjepa.databases.sheets.joining import join, named_files, undescribed
 from ecgjepa.databases.sheets.reading import ENDINGS
 from ecgjepa.databases.sheets.table import read_label_table
@@ -54,6 +55,7 @@ def list_records(
     table: str | Path | None = None,
     labels: Sequence[str] = (),
     description: str | Path | None = None,
+    options: SheetOptions = AS_FOUND,
 ) -> Listing:
     """List the ECG files anywhere below a folder.
 
@@ -63,6 +65,7 @@ def list_records(
         table: Table that describes the records, or None.
         labels: Columns of it that are labels; none: those that look like labels.
         description: File that describes the arrays and tables; None for those beside them.
+        options: How the table is read.
 
     Raises:
         DatabaseError: If there is no record, a package that reads them is missing, or the table is
@@ -74,7 +77,7 @@ def list_records(
         find_description(root, place)  # What is wrong with it is not the fault of each file.
     found = find_files(root, is_described_apart=place is not None)
     files, others = (_without(root, paths, table, place) for paths in found)
-    read = None if table is None else read_label_table(table, labels)
+    read = None if table is None else read_label_table(table, labels, options)
     if read is not None:
         # Reading them will tell what describes a table or array as an ECG.
         unlike = named_files(read, [path for path in others if ending(path) in DESCRIBED_ONLY])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecgjepa.databases.folds import Folds
+from ecgjepa.databases.sheets.columns import SheetOptions
 from ecgjepa.errors import StoreError
 from ecgjepa.files import PARTIAL_PREFIX
 from ecgjepa.locks import holding, working_in
@@ -47,6 +48,9 @@ def prepare(
     *,
     tables: Mapping[str, str | Path] | None = None,
     labels: Sequence[str] = (),
+    divide: str = "auto",
+    patient: str | None = None,
+    file: str | None = None,
     descriptions: Mapping[str, str | Path] | None = None,
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
@@ -69,6 +73,9 @@ def prepare(
         store: Folder to write.
         tables: Name of such an archive to the table that describes its records.
         labels: Columns of these tables that are labels; by default, those that look like it.
+        divide: Signs at which cells with several labels are divided, or ``none``.
+        patient: Column of these tables that tells the patient, whatever its name.
+        file: Column of these tables that names the record's file, likewise.
         descriptions: Name of such an archive to the file that tells rate, unit and leads of its
             arrays and tables, in place of those beside them.
         folds: ``train`` keeps each database's training folds (for pre-training), ``all`` every
@@ -107,7 +114,7 @@ def prepare(
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(
         databases, folds, settings, tables, labels=labels, descriptions=descriptions,
-        key_file=pseudonymise,
+        sheets=SheetOptions(divide, patient, file), key_file=pseudonymise,
     )  # fmt: skip
     store = Path(store)
     with _working_on(store, (1, 1)):
@@ -122,6 +129,9 @@ def prepare_share(
     *,
     tables: Mapping[str, str | Path] | None = None,
     labels: Sequence[str] = (),
+    divide: str = "auto",
+    patient: str | None = None,
+    file: str | None = None,
     descriptions: Mapping[str, str | Path] | None = None,
     folds: Folds = "train",
     preprocessing: PreprocessingConfig | None = None,
@@ -140,6 +150,9 @@ def prepare_share(
         share: ``(i, n)`` for the i-th of n jobs, from 1.
         tables: See `prepare`.
         labels: See `prepare`.
+        divide: See `prepare`.
+        patient: See `prepare`.
+        file: See `prepare`.
         descriptions: See `prepare`.
         folds: See `prepare`.
         preprocessing: See `prepare`.
@@ -165,7 +178,7 @@ def prepare_share(
     settings = _settings(preprocessing, records_per_shard, on_bad, codec)
     plan = make_plan(
         databases, folds, settings, tables, labels=labels, descriptions=descriptions,
-        key_file=pseudonymise,
+        sheets=SheetOptions(divide, patient, file), key_file=pseudonymise,
     )  # fmt: skip
     list(shard_numbers(plan.num_shards, share))  # Refuses what is not a share.
     with _working_on(Path(store), share):

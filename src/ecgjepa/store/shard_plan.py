@@ -17,6 +17,7 @@ from ecgjepa.databases import database_names, list_all, original
 from ecgjepa.databases.folds import Folds, choose
 from ecgjepa.databases.listing import Listing
 from ecgjepa.databases.pseudonyms import read_key
+from ecgjepa.databases.sheets.columns import AS_FOUND, SheetOptions
 from ecgjepa.errors import StoreError
 from ecgjepa.io.opening import read_bytes
 from ecgjepa.signals.acceptance import OnBad
@@ -146,6 +147,7 @@ def make_plan(
     *,
     labels: Sequence[str] = (),
     descriptions: Mapping[str, str | Path] | None = None,
+    sheets: SheetOptions = AS_FOUND,
     own_filters: bool = True,
     key_file: str | Path | None = None,
 ) -> ShardPlan:
@@ -158,6 +160,7 @@ def make_plan(
         tables: Name of an archive to the table that describes it.
         labels: Columns of these tables that are labels; none: those that look like labels.
         descriptions: Name of an archive to the file that describes its arrays and tables.
+        sheets: How the tables are read.
         own_filters: Give each database the high-pass that it asks for, where the preprocessing has
             none; otherwise all records get the same.
         key_file: Key of the pseudonyms that take the place of record and patient ids; None for
@@ -170,7 +173,7 @@ def make_plan(
     """
     if settings.records_per_shard < 1:
         raise StoreError(f"records_per_shard is {settings.records_per_shard}; expected 1 or more")
-    whole = list_all(databases, tables, labels, descriptions)
+    whole = list_all(databases, tables, labels, descriptions, sheets)
     if key_file is not None:
         pseudonyms = read_key(key_file)
         whole = [pseudonyms.apply(listing, original(listing.database)) for listing in whole]

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from ecgjepa.databases import database_names, list_all
 from ecgjepa.databases.pseudonyms import hint_on
 from ecgjepa.databases.sheets.places import Places
-from ecgjepa.databases.sheets.table import NO_PATIENTS, LabelTable
+from ecgjepa.databases.sheets.table import LabelTable
 from ecgjepa.errors import TaskError
 from ecgjepa.store.manifest import HELD_OUT_FILE
 from ecgjepa.store.reading import Store
@@ -91,7 +91,7 @@ def describe(table: LabelTable, index: pd.DataFrame, known: Known) -> Described:
     _refuse_twice(table, found)
     whole = len(keys)
     kept = [row for row, number in enumerate(found) if number is not None and number < whole]
-    notices = _notices_of_gone(path, found, whole, whole + len(known.quarantined))
+    notices = _notices_of_gone(path, found, gone, whole, whole + len(known.quarantined))
     lacking = [row for row, number in enumerate(found) if number is None]
     if lacking:
         strange = [(databases[row], table.names[row]) for row in lacking]
@@ -159,7 +159,7 @@ def describe_store(
     )
     described = describe(table, index, known)
     if table.patients is None and index["patient_id"].iloc[described.rows].isna().all():
-        return described._replace(notices=(*described.notices, NO_PATIENTS))
+        return described._replace(notices=(*described.notices, table.no_patients))
     return described
 
 
@@ -204,13 +204,18 @@ def _refuse_twice(table: LabelTable, found: list[int | None]) -> None:
         raise TaskError(f"{table.path}: record {name!r} comes twice; expected one row each")
 
 
-def _notices_of_gone(path: Path, found: list[int | None], whole: int, bad: int) -> list[str]:
+def _notices_of_gone(
+    path: Path, found: list[int | None], gone: list[Key], whole: int, bad: int
+) -> list[str]:
     numbers = [number for number in found if number is not None]
     spoilt = sum(whole <= number < bad for number in numbers)
     left_out = sum(number >= bad for number in numbers)
     notices = []
     if spoilt:
-        notices.append(f"{spoilt:,} records of {path.name} could not be stored: they are bad")
+        names = dict.fromkeys(one for one in numbers if whole <= one < bad)
+        some = _some([gone[one - whole] for one in names])
+        words = f"{spoilt:,} records of {path.name} could not be stored: they are bad"
+        notices.append(f"{words} ({some})")
     if left_out:
         notices.append(f"{left_out:,} records of {path.name} are in folds that the store lacks")
     return notices

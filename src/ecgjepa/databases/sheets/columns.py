@@ -12,7 +12,12 @@ _NAMES = {
     "file": ("file", "filename", "path", "filepath"),
     "record": ("record", "recordid", "recordname", "ecgid", "ecg"),
     "database": ("database",),
-    "patient": ("patient", "patientid", "subject", "subjectid", "person", "personid", "mrn", "pid"),
+    "patient": (
+        *("patient", "patientid", "patientno", "patientnr", "patientnumber", "patientnummer"),
+        *("patientennummer", "patientennr", "patientenid", "pat", "patid", "patno", "patnr"),
+        *("subject", "subjectid", "subjectno", "subjectnumber", "person", "personid"),
+        *("mrn", "pid"),
+    ),
     "fold": ("fold", "stratfold", "split", "partition", "subset"),
     "age": ("age", "patientage", "ageyears"),
     "sex": ("sex", "gender", "patientsex"),
@@ -46,6 +51,27 @@ _DATE = re.compile(
 )
 
 
+# A column that may tell the patient, under a name that is not known: the user is asked.
+_MAYBE_PATIENT = re.compile(r"(?i)(?<![a-z])pat(?!h)|subject|patient")
+
+
+class SheetOptions(NamedTuple):
+    """What a user says of tables whose columns and cells do not speak for themselves.
+
+    Attributes:
+        divide: At which signs cells with several labels are divided; ``auto`` or ``none``.
+        patient: The column that tells the patient; None to know it by its name.
+        file: The column that names the file of a record; None likewise.
+    """
+
+    divide: str = "auto"
+    patient: str | None = None
+    file: str | None = None
+
+
+AS_FOUND = SheetOptions()
+
+
 class Columns(NamedTuple):
     """What each column of a table is for.
 
@@ -64,38 +90,57 @@ class Columns(NamedTuple):
         return self.roles.get("file") or self.roles["record"]
 
 
-def find_columns(path: Path, names: Iterable[str], labels: Iterable[str] = ()) -> Columns:
+def find_columns(
+    path: Path,
+    names: Iterable[str],
+    labels: Iterable[str] = (),
+    options: SheetOptions = AS_FOUND,
+) -> Columns:
     """Return what the columns of a table are for.
 
     Args:
         path: The table, for messages.
         names: Of its columns.
         labels: Columns that are labels, whatever their names.
+        options: Columns that the user names; others whose names mean the same are not used.
 
     Raises:
         DatabaseError: If no column, or more than one of a kind, names the record, or two columns
             mean the same.
     """
-    chosen = set(labels)
-    roles: dict[str, str] = {}
+    names = tuple(names)
+    told = {"patient": options.patient, "file": options.file}
+    roles = {role: named(path, names, name) for role, name in told.items() if name is not None}
+    fixed, chosen = dict(roles), set(labels)
     others: list[str] = []
     for name in names:
-        role = None if name in chosen else _ROLE_OF.get(re.sub(r"[\s_.-]+", "", name.lower()))
-        if role is None:
+        if name in fixed.values():
+            continue
+        role = None if name in chosen else _role_of(name)
+        if role is None or role in fixed:
             others.append(name)
         elif role in roles:
             raise DatabaseError(
                 f"{path}: columns {roles[role]} and {name} both tell the {role}; rename or remove "
-                "one of them"
+                "one of them" + (f", or give --{role} COLUMN" if role in told else "")
             )
         else:
             roles[role] = name
     if "file" not in roles and "record" not in roles:
         raise DatabaseError(
             f"{path}: expected one column that names the record, such as record or file; found "
-            f"{', '.join(names)}"
+            f"{', '.join(names)}; prepare --file COLUMN takes one of another name"
         )
     return Columns(roles, tuple(others))
+
+
+def may_be_patient(name: str, cells: list[str]) -> bool:
+    """Return whether a column of no known name may tell the patient: several records of each."""
+    return bool(_MAYBE_PATIENT.search(name)) and 2 < len(set(cells)) < len(cells)
+
+
+def _role_of(name: str) -> str | None:
+    return _ROLE_OF.get(re.sub(r"[\s_.-]+", "", name.lower()))
 
 
 def named(path: Path, names: Iterable[str], wanted: str) -> str:
@@ -113,6 +158,8 @@ def named(path: Path, names: Iterable[str], wanted: str) -> str:
 
 def meaning_of(name: str, cells: Iterable[str]) -> str | None:
     """Return what a column is that is no label, by its name or by its cells, or None."""
+    if _role_of(name) is not None:  # The user named another column for that.
+        return "an identifier"
     spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     for word in re.findall(r"[^\W_]+", spaced.lower()):
         if word in _MEANING:

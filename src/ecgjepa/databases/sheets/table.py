@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecgjepa.databases.sheets.columns import (
+    AS_FOUND,
     SOURCES,
     SPLIT_WORDS,
     Columns,
+    SheetOptions,
     find_columns,
+    may_be_patient,
     meaning_of,
     named,
 )
@@ -50,6 +53,7 @@ class LabelTable:
         cells: All cells by column, for who needs what is no label.
         notices: How the table was read, in sentences.
         are_named: Whether the user named the columns of labels.
+        maybe_patient: A column that may tell the patients, where none does; empty if none.
     """
 
     path: Path
@@ -65,6 +69,14 @@ class LabelTable:
     cells: dict[str, list[str]]
     notices: tuple[str, ...]
     are_named: bool = False
+    maybe_patient: str = ""
+
+    @property
+    def no_patients(self) -> str:
+        """What it means that no column tells the patients, and which may, in a sentence."""
+        if not (name := self.maybe_patient):
+            return NO_PATIENTS
+        return f"{NO_PATIENTS}; is it {name}? prepare --patient '{name}', or name it patient"
 
     def codes(self) -> list[dict[str, float | None]]:
         """Return what a store keeps of each row: label to likelihood, None where it is unknown."""
@@ -102,7 +114,7 @@ class LabelTable:
             if one.num_unknown
         ]
         if self.patients is None:
-            notices.append(NO_PATIENTS)
+            notices.append(self.no_patients)
         return notices
 
     @property
@@ -111,22 +123,27 @@ class LabelTable:
         return {one.name: tuple(map(one.code, one.vocabulary)) for one in self.labels}
 
 
-def read_label_table(path: str | Path, labels: Sequence[str] = ()) -> LabelTable:
+def read_label_table(
+    path: str | Path, labels: Sequence[str] = (), options: SheetOptions = AS_FOUND
+) -> LabelTable:
     """Read a user's table.
 
     Args:
         path: The file.
         labels: Columns that are labels, and no others; none: those that look like labels.
+        options: What divides cells, and which columns tell patient and file.
 
     Raises:
         DatabaseError: If it is not readable, no column names the records, a named column is not
             there, or a cell of patient, fold or age cannot be that.
     """
     path = Path(path)
+    if any(map(str.isalnum, options.divide)) and options.divide not in ("auto", "none"):
+        raise DatabaseError(f"divide is {options.divide!r}; expected auto, none or signs such as ;")
     sheet = read_sheet(path)
     chosen = tuple(dict.fromkeys(named(path, sheet.columns, name) for name in labels))
-    columns = find_columns(path, sheet.columns, chosen)
-    taken, sources, left = _sort_out(sheet, columns, chosen)
+    columns = find_columns(path, sheet.columns, chosen, options)
+    taken, sources, left = _sort_out(sheet, columns, chosen, options.divide)
     cells, roles = sheet.columns, columns.roles
     names = cells[columns.key]
     if "file" in roles and "record" in roles:
@@ -137,6 +154,7 @@ def read_label_table(path: str | Path, labels: Sequence[str] = ()) -> LabelTable
     def told(role: str) -> list[str] | None:
         return cells[roles[role]] if role in roles else None
 
+    maybe = [one for one in columns.others if may_be_patient(one, cells[one])]
     sexes, strange = _sexes(told("sex"))
     return LabelTable(
         path,
@@ -152,16 +170,17 @@ def read_label_table(path: str | Path, labels: Sequence[str] = ()) -> LabelTable
         cells,
         (*sheet.notices, *strange),
         are_named=bool(chosen),
+        maybe_patient=next((one for one in maybe if one not in chosen), ""),
     )
 
 
 def _sort_out(
-    sheet: Sheet, columns: Columns, chosen: tuple[str, ...]
+    sheet: Sheet, columns: Columns, chosen: tuple[str, ...], divide: str
 ) -> tuple[tuple[LabelColumn, ...], tuple[LabelColumn, ...], dict[str, str]]:
     """Return the columns of labels, those of devices and sites, and what the others are."""
     taken, sources, left = [], [], {}
     for name in columns.others:
-        column = read_column(name, sheet.columns[name])
+        column = read_column(name, sheet.columns[name], divide)
         if name in chosen:
             taken.append(column)
             continue
