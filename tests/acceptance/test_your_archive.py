@@ -62,4 +62,5 @@ def test_each_file_that_came_in_has_a_row_and_a_decision(hospital):
 def test_the_python_of_the_page(hospital, monkeypatch, capsys):
     monkeypatch.chdir(hospital)
     exec(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], {})
-    assert re.fullmatch(r"AUROC 0\.\d{3}\n", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"(\d+) of \1 records have a diagnosis\nAUROC 0\.\d{3}\n", said)

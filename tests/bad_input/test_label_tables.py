@@ -83,10 +83,10 @@ def test_a_bad_record_of_another_database_is_another_record(tmp_path):
 def test_a_misspelt_name_does_not_pass_for_an_absent_record(tmp_path):
     """However many records the copy lacks: those have names."""
     known = {"num_absent": 500, "absent": lambda: {GONE}}
-    with pytest.raises(TaskError, match=r"1 of 3 records are not in the store, such as 'r22'; it"):
+    with pytest.raises(TaskError, match=r"1 of 3 records are not in the database, such as 'r22'"):
         build(tmp_path, "record,x\nr1,1\nr22,0\ngone,0\n", **known)
     # The name alone is not enough where the file tells the database.
-    with pytest.raises(TaskError, match="1 of 2 records are not in the store, such as 'gone'"):
+    with pytest.raises(TaskError, match="1 of 2 records are not in the database, such as 'gone'"):
         build(tmp_path, "database,record,x\na,r1,1\nb,gone,0\n", **known)
     assert build(tmp_path, "database,record,x\na,r1,1\na,gone,0\n", **known).rows.tolist() == [0]
 

@@ -319,6 +319,21 @@ def test_no_row_that_matches_is_an_error(folder, tmp_path):
     assert "8 records have no row in table.csv: 2019/wfdb/00002_hr, " in "\n".join(listing.notices)
 
 
+def test_files_that_nothing_describes_are_not_called_absent(tmp_path):
+    """Named without ending or by an absolute path, they are there all the same."""
+    root = tmp_path / "mixed"
+    write_wfdb(root / "a.hea", toy_ecg(np.random.default_rng(0), num_samples=500))
+    (root / "csv").mkdir()
+    (root / "csv/b.csv").write_text("I,II\n0,0\n")
+    np.save(root / "c.npy", np.zeros((500, 12)))
+    path = tmp_path / "table.csv"
+    path.write_text(f"file,mi\na,1\n{root}/csv/b,0\nc,1\ngone,1\n")
+    said = list_records("clinic", root, path).notices
+    words = "1 rows of table.csv name files that are there, but that nothing describes as ECGs"
+    assert any(one.startswith(f"{words}: {root}/csv/b; --describe") for one in said)
+    assert "1 rows of table.csv have no file in the folder: gone" in said
+
+
 def test_a_table_that_describes_tables(folder, tmp_path):
     """A file that the table names is there, whether or not a description says what it holds."""
     root = tmp_path / "mixed"

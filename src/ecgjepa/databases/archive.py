@@ -100,7 +100,9 @@ def list_records(
     columns: dict[str, tuple[str, ...]] = {}
     told: set[int] = set()
     if read is not None:
-        joined = join(database, read, paths)
+        joined = join(
+            database, read, paths, [path for path in others if ending(path) in DESCRIBABLE]
+        )
         rows, absent, columns = joined.entries, joined.absent, joined.label_columns
         told = {row.fold for row in rows if row.fold is not None}
         notices = (*joined.notices, *notices)

@@ -232,7 +232,7 @@ def _account_for(
     if known.absent is not None:
         listed = known.absent() if table.databases else {("", one) for _, one in known.absent()}
         if unknown := [key for key in lacking if key not in listed]:
-            raise _unknown(table, index, unknown)
+            raise _unknown(table, index, unknown, where="database")
         why = "absent from this copy"
     else:
         _refuse_unlikely(table, index, lacking, known.num_absent)
@@ -259,11 +259,11 @@ def _refuse_unlikely(
 
 
 def _unknown(
-    table: LabelTable, index: pd.DataFrame, unknown: list[Key], more: str = ""
+    table: LabelTable, index: pd.DataFrame, unknown: list[Key], more: str = "", where: str = "store"
 ) -> TaskError:
     first = index["record_id"].iloc[0]
     return TaskError(
-        f"{table.path}: {len(unknown):,} of {len(table.names):,} records are not in the store, "
+        f"{table.path}: {len(unknown):,} of {len(table.names):,} records are not in the {where}, "
         f"such as {_some(unknown)}; it has names such as {first!r}{more}{hint_on(first)}"
     )
 

@@ -1,6 +1,7 @@
 """The records of an archive joined with the rows of the table that describes them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,13 +34,19 @@ def undescribed(name: str, path: str) -> Entry:
     return Entry(name, path, None, None, None, None, "{}")
 
 
-def join(database: str, table: LabelTable, records: list[tuple[str, str]]) -> Joined:
+def join(
+    database: str,
+    table: LabelTable,
+    records: list[tuple[str, str]],
+    lacking: Sequence[str] = (),
+) -> Joined:
     """Join the records of an archive with the rows of a table.
 
     Args:
         database: Name of the archive; rows of others, by a column ``database``, are not used.
         table: The table.
         records: Name and path of each record.
+        lacking: Paths of arrays and tables that nothing describes as ECGs.
 
     Raises:
         DatabaseError: If the table names none of the records, a row could mean several records, or
@@ -79,7 +86,7 @@ def join(database: str, table: LabelTable, records: list[tuple[str, str]]) -> Jo
         *table.notices,
         *table.label_notices(table.labels),
         *table.unknown_notices(),
-        *_counts(path, absent, without),
+        *_counts(path, absent, without, lacking),
         *([hint] if hint else []),
     )
     return Joined(entries, tuple(absent), notices, table.label_columns)
@@ -130,12 +137,22 @@ def _entry(
     )
 
 
-def _counts(path: Path, absent: list[Skip], without: list[str]) -> list[str]:
+def _counts(
+    path: Path, absent: list[Skip], without: list[str], lacking: Sequence[str]
+) -> list[str]:
     """Return how many rows have no file and how many records no row, with examples."""
     notices = []
-    if absent:
-        some = _some([skip.record_id for skip in absent])
-        notices.append(f"{len(absent):,} rows of {path.name} have no file in the folder: {some}")
+    places = Places((one, one, one) for one in lacking)
+    there = [skip.record_id for skip in absent if places.find(skip.record_id)]
+    if there:
+        notices.append(
+            f"{len(there):,} rows of {path.name} name files that are there, but that nothing "
+            f"describes as ECGs: {_some(there)}; --describe FILE tells rate, unit and leads"
+        )
+    names = [skip.record_id for skip in absent if skip.record_id not in set(there)]
+    if names:
+        some = _some(names)
+        notices.append(f"{len(names):,} rows of {path.name} have no file in the folder: {some}")
     if without:
         notices.append(f"{len(without):,} records have no row in {path.name}: {_some(without)}")
     return notices
