@@ -5,6 +5,7 @@ headers, and what its name alone does not tell, is opened.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -17,6 +18,7 @@ from ecgjepa.io.dicom import is_dicom
 from ecgjepa.io.edf import begins_as_edf
 from ecgjepa.io.opening import ending, is_regular, read_head, without_ending
 from ecgjepa.io.wfdb.header import read_header
+from ecgjepa.signals.leads import parse_lead
 
 # `ecgjepa.simulation` puts this file beside what it writes.
 SIMULATED_FILE = "SIMULATED.txt"
@@ -24,6 +26,10 @@ SIMULATED_FILE = "SIMULATED.txt"
 _PACKAGES = packages()
 # Beside a header they are its signals and annotations.
 _WFDB_ENDINGS = {".dat", ".mat", ".atr", ".xws"}
+# Tables of text, which tell their columns in the first line, and the unit behind a column's name.
+_TEXT_TABLES = {".csv", ".tsv", ".txt"}
+_UNIT = re.compile(r"\s*[\[(].*$|[_ ][munµμ]?V$")
+_FEWEST_LEADS = 3
 _DESCRIPTION_ENDINGS = (".json", ".yaml", ".yml")
 # Endings of recorders' files that WFDB's annotations have too.
 _ANNOTATIONS = {".ecg"}
@@ -83,6 +89,22 @@ def begins_as_recording(path: Path) -> bool:
         return True
     unread = not_read(head)
     return unread is not None and unread.name not in _NO_RECORDING
+
+
+def names_leads(path: Path) -> bool:
+    """Return whether the first line of a table of text names at least three standard leads."""
+    if ending(path.name) not in _TEXT_TABLES or not is_regular(path):
+        return False
+    try:
+        head = read_head(path)
+    except RecordError:
+        return False
+    first = head.decode("utf-8-sig", errors="replace").lstrip("\r\n").partition("\n")[0]
+    for delimiter in (",", ";", "\t", None):
+        cells = (_UNIT.sub("", cell.strip(" \"'\r")) for cell in first.split(delimiter))
+        if len({found.name for cell in cells if (found := parse_lead(cell))}) >= _FEWEST_LEADS:
+            return True
+    return False
 
 
 def how_to_describe(others: list[str]) -> str:

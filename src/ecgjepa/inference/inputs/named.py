@@ -4,7 +4,8 @@
   for its WFDB header, and an array of several records, which a description beside it explains, for
   each of them (``x.npy#0``).
 - Below a folder, a file is a record if it is an ECG by its name (`ecgjepa.io.folders`), or begins
-  as an ECG or as the print of one: a JPEG among ECGs gets a row that says that it is a picture.
+  as an ECG or as the print of one: a JPEG among ECGs gets a row that says that it is a picture, and
+  a table that names leads but is not described one that says so.
   Other files, and all that are hidden, get none; they are counted and named.
 - A pattern such as ``2024/*.xml`` stands for the files and folders that it fits, by the same rule.
 - ``@list.txt``, and a table with a column ``file``, stand for the files that they name.
@@ -23,11 +24,13 @@ from ecgjepa.inference.inputs.records import Files, Inputs
 from ecgjepa.inference.inputs.stored import StoredRecords, is_store
 from ecgjepa.inference.sources import read_source
 from ecgjepa.io import EXPECTED, header_of, records_in
+from ecgjepa.io.arrays.description import find_description
 from ecgjepa.io.folders import (
     begins_as_recording,
     find_files,
     how_to_describe,
     kinds_of,
+    names_leads,
     written_out,
 )
 from ecgjepa.io.opening import file_and_key
@@ -54,9 +57,11 @@ def find_inputs(
         description: File that describes arrays, and so which of them hold several records.
 
     Raises:
-        InputError: If a list is missing or empty, or no record is named.
+        InputError: If a list is missing or empty, no record is named, or none of the named exists.
+        RecordFormatError: If the description is missing or not as expected.
         OSError: If a folder cannot be read.
     """
+    _check_description(description)
     finder = _Finder(without, description)
     for name in named:
         finder.add(str(name))
@@ -67,6 +72,7 @@ def find_inputs(
     found = Inputs(tuple(finder.sections), tuple(finder.notices))
     if not any(section.names for section in found.sections):
         raise InputError("; ".join(finder.notices) or "no ECG file, folder or list is named")
+    _refuse_nothing(found)
     return found
 
 
@@ -84,6 +90,7 @@ def usable_each(
     patterns, stores and files of several records stand for what `find_inputs` finds. A single text
     is one name, and not taken letter by letter.
     """
+    _check_description(description)
     several = (files,) if isinstance(files, str | os.PathLike) else files
     for stored, group in itertools.groupby(_spread(several, description), key=_as_stored):
         if stored is not None:
@@ -115,9 +122,11 @@ class _Finder:
     def __init__(self, without: Iterable[Path], description: str | Path | None) -> None:
         self.sections: list[Files | StoredRecords] = []
         self.notices: list[str] = []
-        self._without = tuple(os.path.abspath(path) for path in without)  # noqa: PTH100
+        own = (*without, *([] if description is None else [Path(description)]))
+        self._without = tuple(os.path.abspath(path) for path in own)  # noqa: PTH100
         self._seen = set(self._without)
         self._description = description
+        self._is_apart = description is not None
 
     def add(self, name: str) -> None:
         """Add what one argument stands for."""
@@ -167,10 +176,10 @@ class _Finder:
             if self._is_new(name):
                 self.sections.append(StoredRecords(path))
             return
-        files, others = find_files(path)
+        files, others = find_files(path, is_described_apart=self._is_apart)
         shown, hidden = _apart(others)
         kept, more = _apart(files)
-        recordings = [other for other in shown if begins_as_recording(path / other)]
+        recordings = [other for other in shown if _is_recording(path / other)]
         names = sorted([*kept, *recordings], key=lambda file: file.split("/"))
         for file in names:
             self._add_file(str(path / file), None)
@@ -192,8 +201,8 @@ class _Finder:
                 continue
             folder = str(path.parent)
             if folder not in listed:
-                listed[folder] = _records_in(path.parent)
-            if path.name in listed[folder] or begins_as_recording(path):
+                listed[folder] = _records_in(path.parent, self._is_apart)
+            if path.name in listed[folder] or _is_recording(path):
                 self._add_file(name, None)
             elif (header := _header_of(path)) is not None:
                 self._add_file(str(header), None)
@@ -219,15 +228,38 @@ class _Finder:
         return not any(place == own or place.startswith(own + os.sep) for own in self._without)
 
 
+def _check_description(description: str | Path | None) -> None:
+    """Refuse a description that is missing or wrong: that is not the fault of each file."""
+    if description is not None:
+        find_description(Path(description), Path(description))
+
+
+def _refuse_nothing(found: Inputs) -> None:
+    """Refuse inputs of which none exists: a name that is mistyped is not a record."""
+    if any(isinstance(each, StoredRecords) for each in found.sections):
+        return
+    if not any(map(_is_there, names := found.names())):
+        words = "no such file" if len(names) == 1 else f"none of the {len(names):,} inputs exists"
+        raise InputError(f"{names[0]}: {words}; expected ECG files, folders or lists of them")
+
+
+def _is_there(name: str) -> bool:
+    return os.path.lexists(name) or os.path.lexists(file_and_key(Path(name))[0])
+
+
 def _header_of(path: Path) -> Path | None:
     """Return the header of a WFDB record, but none for one of the records of another file."""
     file, key = file_and_key(path)
     return header_of(file) if key is None else None
 
 
-def _records_in(folder: Path) -> set[str]:
+def _is_recording(path: Path) -> bool:
+    return begins_as_recording(path) or names_leads(path)
+
+
+def _records_in(folder: Path, is_apart: bool) -> set[str]:
     """Return the names of the ECGs that lie in a folder itself."""
-    return set(find_files(folder, is_deep=False)[0])
+    return set(find_files(folder, is_deep=False, is_described_apart=is_apart)[0])
 
 
 def _apart(files: list[str]) -> tuple[list[str], list[str]]:
