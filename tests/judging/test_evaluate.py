@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from judged_records import KINDS, kinds_of, write_kinds
+from typer.testing import CliRunner
 
 import ecgjepa
 from ecgjepa import compare_predictions, evaluate, finetune, load_model, probe, report
+from ecgjepa.cli import app
 from ecgjepa.errors import ConfigError, ModelFolderError, TaskError
+from ecgjepa.judging.records import Choice, refuse_early
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import read_predictions
 
@@ -294,3 +297,19 @@ def test_values_of_a_regression(encoder, ptb_xl, clinic, cache, tmp_path):
             cache=cache,
         )
     assert json.loads((judged.path / "results.json").read_text())["measure"] == "r2"
+
+
+def test_a_model_of_a_table_asks_for_the_table(probed, tmp_path):
+    """The table is not kept with the model: its name is no task."""
+    config = load_model(probed.path).config
+    task = config.task.model_copy(update={"name": "diagnoses-diagnosis"})
+    choice = Choice(task=task.name)
+    with pytest.raises(TaskError, match=r"trained on a table .* give --task TABLE\.csv:COLUMN"):
+        refuse_early(config.model_copy(update={"task": task}), {"clinic": tmp_path}, choice)
+
+
+def test_evaluate_takes_columns_of_a_table_and_of_nothing_else(tmp_path):
+    given = ["evaluate", "--model", "m", "--data", "a=.", "--labels", "x"]
+    told = CliRunner().invoke(app, given)
+    assert told.exit_code == 2
+    assert "expected --task FILE.csv" in " ".join(told.output.replace("│", " ").split())

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from ecgjepa.cli.application import app
-from ecgjepa.cli.arguments import named_folders, parse_folds
+from ecgjepa.cli.arguments import named_folders, parse_folds, with_columns
 from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
     DataOption,
     DeviceOption,
     JsonOption,
+    LabelsOption,
     OutOption,
     SeedOption,
     StoreDataOption,
@@ -35,6 +36,7 @@ def evaluate(
         str | None,
         typer.Option("--task", help="See 'probe --task' [default: the model's task]."),
     ] = None,
+    labels: LabelsOption = None,
     mapping: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="MODEL=TABLE", help="Label that the table calls otherwise."),
@@ -74,7 +76,7 @@ def evaluate(
             model,
             named_folders(data or []) if store is None else store,
             out,
-            task=task,
+            task=with_columns(task or "", labels) or None,
             mapping=_pairs(mapping or [], model),
             folds=() if test_folds == "all" else parse_folds(test_folds),
             fit_thresholds=fit_thresholds,

@@ -20,6 +20,7 @@ from ecgjepa.tasks.leakage import refuse_copies, refuse_other_folds, refuse_seen
 from ecgjepa.tasks.opening import Data, Labelled, check_databases, names_of, open_labels
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split, SplitTask, check_share, part_of_patients, without_copies
+from ecgjepa.tasks.task import is_known
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,12 @@ def refuse_early(config: ModelConfig, data: Data, choice: Choice) -> None:
     Raises:
         TaskError: If it has seen some, or the databases cannot have the task.
     """
+    is_own = config.task is not None and choice.task == config.task.name
+    if is_own and isinstance(data, Mapping) and not is_known(choice.task):
+        raise TaskError(
+            f"the model was trained on a table of labels, {choice.task!r}, which is not kept with "
+            "it; give --task TABLE.csv:COLUMN"
+        )
     check_databases(data, choice.task)
     if choice.folds:
         refuse_seen(config, names_of(data), _cohort(config, choice, choice.folds, choice.fit_folds))
