@@ -74,7 +74,13 @@ def test_the_end_of_a_run_says_what_its_numbers_mean(tmp_path, capsys, collapsed
     written = objective_of(config).words().model_copy(update={"picture": None})
     (tmp_path / "objective.json").write_text(written.model_dump_json())
     lines = [
-        {"step": 10 * (n + 1), "loss": 0.5 + n, "spread": 0.25, "collapsed": one}
+        {
+            "step": 10 * (n + 1),
+            "loss": 0.5 + n,
+            "spread": 0.25,
+            "collapsed": one,
+            "loss_to_mean": 0.999,
+        }
         for n, one in enumerate(collapsed)
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -82,7 +88,8 @@ def test_the_end_of_a_run_says_what_its_numbers_mean(tmp_path, capsys, collapsed
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines()[1:])) <= 79
     told = " ".join(told.split())
-    assert "loss: 0.5000 at first, 1.5000 at the end" in told
+    assert "loss: 0.5000 at step 10, 1.5000 at the end" in told
     assert "It may rise on the way" in told
     assert "spread: 0.250, the share of the target features' size" in told
     assert words in told
+    assert "caution: the loss is 0.999 of that of predicting the mean" in told

@@ -28,8 +28,9 @@ class Prediction:
         sampling_rate: Of the file, in Hz.
         quality_score: From 0 (useless) to 1 (clean), see `ecgjepa.signals.quality`; None if the
             file failed.
-        distance: How far its features are from those of the training records, which are at about 1:
-            see `ecgjepa.model.distribution`. None if the model folder does not know them.
+        distance: How far its features are from those of the training records, whose mean square is
+            about 1; most are nearer, and the model's threshold says what is far: see
+            `ecgjepa.model.distribution`. None if the model folder does not know them.
         error: Why there is no prediction, or None.
         reason: The same as a short code, for counting.
     """

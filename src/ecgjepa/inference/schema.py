@@ -43,7 +43,9 @@ WHICH_RECORD = (
 )
 # What was noticed about the input.
 ABOUT_INPUT = (
-    Column("distance", "float64", "distance from the training records, which are at about 1"),
+    Column(
+        "distance", "float64", "distance from the training records; their mean square is about 1"
+    ),
     Column("quality", "string", "good, poor, or incomplete where leads are masked"),
     Column("quality_score", "float64", "0 (useless) to 1 (clean); below 0.85 is poor"),
     Column("findings", "string", "codes of what was noticed about the input, joined with ;"),

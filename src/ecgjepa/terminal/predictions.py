@@ -33,7 +33,9 @@ def print_prediction(prediction: "Prediction", config: "ModelConfig", top: int) 
     if prediction.quality is not None:
         facts.append(f"quality {prediction.quality}")
     if prediction.distance is not None:
-        facts.append(f"distance {prediction.distance:.3g}")
+        known = config.distribution
+        far = "" if known is None else f" (far: above {known.threshold:.3g})"
+        facts.append(f"distance {prediction.distance:.3g}{far}")
     print(f"  input: {', '.join(facts)}")
     if prediction.derived_leads:
         print_wrapped("  input", f"derived leads: {', '.join(prediction.derived_leads)}")

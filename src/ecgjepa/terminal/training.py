@@ -9,6 +9,9 @@ from ecgjepa.results.layout import METRICS_FILE
 from ecgjepa.terminal.screen import print_wrapped
 
 _SPREAD = "spread"
+_LOSS_TO_MEAN = "loss_to_mean"
+# Of the loss of predicting the mean; runs that learn are far below.
+_LEARNED_NOTHING = 0.97
 
 
 def print_run(run: Path) -> None:
@@ -20,6 +23,12 @@ def print_run(run: Path) -> None:
         metrics = [json.loads(line) for line in lines]
         print_wrapped("loss", _loss(words, metrics))
         print_wrapped(_SPREAD, _spread(words, metrics))
+        if (share := metrics[-1].get(_LOSS_TO_MEAN)) is not None and share >= _LEARNED_NOTHING:
+            print_wrapped(
+                "caution",
+                f"the loss is {share:.3f} of that of predicting the mean: next to nothing about "
+                "single records was learned. Train longer (train.steps)",
+            )
 
 
 def trained_on(run: Path) -> list[str]:
@@ -35,7 +44,8 @@ def _loss(words: ObjectiveWords, metrics: list[dict[str, Any]]) -> str:
         if words.moving_average
         else ""
     )
-    return f"{first:.4f} at first, {last:.4f} at the end ({words.loss}). {words.loss_note}{rises}"
+    begin = f"{first:.4f} at step {metrics[0]['step']:,}"
+    return f"{begin}, {last:.4f} at the end ({words.loss}). {words.loss_note}{rises}"
 
 
 def _spread(words: ObjectiveWords, metrics: list[dict[str, Any]]) -> str:
