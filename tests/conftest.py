@@ -22,6 +22,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """No width of a terminal is known, whatever started the tests: messages are not wrapped."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def log_as_before():
     """Undo what a test did to the root logger; the command logs to a stream that is closed then."""
     root = logging.getLogger()

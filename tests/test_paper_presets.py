@@ -74,6 +74,13 @@ COMMON = {
     "mask.max_keep_ratio": 0.25,
     "mask.min_block_size": 10,
     "mask.sampler": "paper",
+    "encoder.architecture": "vit",
+    "encoder.state_dim": 32,  # not used by it
+    "encoder.causal": False,
+    "jepa.target_layers": 1,
+    "jepa.visible_loss": 0,
+    "jepa.variance": 0,
+    "jepa.covariance": 0,
     "encoder.num_leads": 12,
     "encoder.patch_size": 25,
     "encoder.mlp_ratio": 4,

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Shaped
 
+from ecgjepa.databases.sheets.columns import find_columns
 from ecgjepa.databases.sheets.table import LabelTable, read_label_table
 from ecgjepa.databases.sheets.words import UNKNOWN, LabelColumn, read_column
 from ecgjepa.errors import DatabaseError, TaskError
@@ -121,6 +122,9 @@ def _check_there(path: Path) -> None:
         raise TaskError(f"no table of labels at {path}")
 
 
+_DESCRIBES = {"single-label": "sex", "regression": "age"}
+
+
 def _columns(table: LabelTable, kind: TaskKind, *, are_named: bool) -> tuple[LabelColumn, ...]:
     """Return the columns that a task of a kind takes."""
     numbers = [name for name, reason in table.left.items() if reason == "numbers"]
@@ -130,6 +134,10 @@ def _columns(table: LabelTable, kind: TaskKind, *, are_named: bool) -> tuple[Lab
         found += tuple(read_column(name, table.cells[name]) for name in numbers)
     if kind == "single-label" and not found and len(numbers) == 1:
         found = (read_column(numbers[0], table.cells[numbers[0]]),)
+    if kind != "multi-label" and not found:
+        # Age and sex describe a record beside other labels; alone in a table they are its labels.
+        own = find_columns(table.path, table.cells).roles.get(_DESCRIBES[kind])
+        found = () if own is None else (read_column(own, table.cells[own]),)
     if kind == "single-label" and len(found) > 1:
         raise TaskError(
             f"{table.path}: a single-label task has one column of classes; found "

@@ -195,9 +195,13 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def print_wrapped(key: str, text: str) -> None:
-    """Print ``key: text`` within 79 columns, broken at blanks only: paths have hyphens."""
+    """Print ``key: text`` within 79 columns, broken at blanks only: a path stays whole."""
     indent = len(key) + 2 if len(key) < 24 else 6
     lines = textwrap.wrap(
-        visible(f"{key}: {text}"), width=79, subsequent_indent=" " * indent, break_on_hyphens=False
+        visible(f"{key}: {text}"),
+        width=79,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
     )
     print("\n".join(lines))

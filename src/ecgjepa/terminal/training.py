@@ -6,7 +6,7 @@ from typing import Any
 
 from ecgjepa.objectives.words import ObjectiveWords, read_words
 from ecgjepa.results.layout import METRICS_FILE
-from ecgjepa.terminal.screen import print_wrapped
+from ecgjepa.terminal.screen import print_line, print_wrapped
 
 _SPREAD = "spread"
 _LOSS_TO_MEAN = "loss_to_mean"
@@ -16,7 +16,7 @@ _LEARNED_NOTHING = 0.97
 
 def print_run(run: Path) -> None:
     """Print a finished run's loss and spread, and what they mean."""
-    print_wrapped("run", str(run))
+    print_line(f"run: {run}")
     lines = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     words = read_words(run)
     if lines and words is not None:
