@@ -66,7 +66,7 @@ def test_row_15_too_many_of_them_exit_with_1(damaged, command, tmp_path):
     prepare = ("--quiet", "prepare", f"mine={damaged.root}", "--store")
     code, text, message = command(*prepare, tmp_path / "a")
     assert code == 1
-    assert all(len(line) < 80 for line in text.splitlines())
+    assert all(len(line) < 80 for line in text.splitlines() if "/" not in line)
     words = " ".join(text.split())
     assert words.startswith("mine: 1 of 5 records, 0.2 min ")
     assert " skipped: 1 missing file, such as missing:" in words
