@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -13,7 +13,12 @@ from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption, WorkerOptions
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
-from ecgjepa.terminal.predictions import print_explanation, print_notes, print_prediction
+from ecgjepa.terminal.predictions import (
+    print_explanation,
+    print_notes,
+    print_notes_of,
+    print_prediction,
+)
 from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list, print_line
 
 if TYPE_CHECKING:
@@ -43,9 +48,7 @@ ListOption = Annotated[
 ]
 OnBadOption = Annotated[
     str,
-    typer.Option(
-        "--on-bad", help="skip records that cannot be used, mask what is damaged, or raise."
-    ),
+    typer.Option("--on-bad", help="skip unusable records, mask what is damaged, or raise."),
 ]
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Begin anew, whatever a run has left.")
@@ -126,7 +129,7 @@ def predict(
             workers=shared.workers,
             progress=bar,
         )
-    _tell(written, "predicted", as_json)
+    _tell(written, "predicted", as_json, lambda: print_notes_of(model, decision))
 
 
 @app.command()
@@ -284,10 +287,13 @@ def _resumable(out: Path) -> Iterator[None]:
         raise
 
 
-def _tell(written: "Written", done: str, as_json: bool) -> None:
+def _tell(
+    written: "Written", done: str, as_json: bool, and_also: Callable[[], None] = lambda: None
+) -> None:
     if as_json:
         print_json(written_as_json(written))
     else:
         print_written(written, done)
+        and_also()
     if written.failures:
         raise typer.Exit(FELL_SHORT)

@@ -76,6 +76,19 @@ def rule_of(config: ModelConfig) -> str | None:
     return None if decisions is None else decisions.chosen
 
 
+def undecided(config: ModelConfig) -> tuple[str, ...]:
+    """Return a sentence on the labels that a classifier's rule has no threshold for, if any."""
+    decisions = None if config.answers is None else config.answers.decisions
+    if decisions is None or config.task is None:
+        return ()
+    found = decisions.thresholds
+    pairs = zip(config.task.labels, found.values, strict=True)
+    if not (names := [label for label, value in pairs if value is None]):
+        return ()
+    words = "1 label has" if len(names) == 1 else f"{len(names):,} labels have"
+    return (f"{words} no threshold by {found.rule}, so no decision: {', '.join(names)}",)
+
+
 def interpret(
     file: str,
     facts: Facts,

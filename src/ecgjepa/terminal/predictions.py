@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ecgjepa.terminal.screen import as_folds, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from pathlib import Path
+
     from ecgjepa.inference.explanation import Explanation
     from ecgjepa.inference.prediction import Prediction
     from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
@@ -92,6 +94,15 @@ def print_notes(config: "ModelConfig") -> None:
     if lacking := answers.lacking(config.task.kind):
         words = f"{', '.join(lacking)}: an older ecgjepa wrote it. Probe or fine-tune again"
         print_wrapped("this model folder holds no", words)
+
+
+def print_notes_of(model: "Path", decision: str | None) -> None:
+    """Print the notes on a model folder whose decisions follow a rule."""
+    from ecgjepa.inference.interpretation import as_asked
+    from ecgjepa.model.folder import find_model, read_model_config
+
+    folder = find_model(model)
+    print_notes(as_asked(read_model_config(folder), folder, calibrated=True, decision=decision))
 
 
 def _words_of_sets(sets: "LabelSetConfig") -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Inputs
 from ecgjepa.inference.inputs.state import changed_after
-from ecgjepa.inference.interpretation import as_asked, rule_of, without_head
+from ecgjepa.inference.interpretation import as_asked, rule_of, undecided, without_head
 from ecgjepa.inference.outputs.parts import own_files, writing
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
@@ -112,7 +112,7 @@ def predict_table(
         )
         _loaded.cache_clear()
         merge = table_format(out, PredictionSchema(config.task)).merge
-        return parts.finish(merge, found.notices)
+        return parts.finish(merge, (*found.notices, *undecided(asked)))
 
 
 class _Predictor(NamedTuple):

@@ -29,7 +29,8 @@ class Written:
         num_inputs: Inputs that were named.
         num_rows: Rows of the output.
         failures: Inputs without a result, in their order.
-        notices: What was found among the inputs and is not a record.
+        notices: What else a reader should know: which files are not records, which labels nothing
+            decides.
         num_resumed: Inputs that an earlier run had finished.
     """
 
