@@ -261,7 +261,7 @@ def test_typos_do_not_pass_for_records_that_a_copy_lacks(encoder, tmp_path):
     for data in ({"ptb-xl": root}, tmp_path / "s"):
         named = ", ".join(f"'{ecg_id}'" for ecg_id in absent[:3])
         assert f"{named} …" in open_task(data, folds).notices[0]
-    with pytest.raises(TaskError, match="4 of 60 records are not in the store, such as '70"):
+    with pytest.raises(TaskError, match="4 of 60 records are not in the database, such as '70"):
         open_task({"ptb-xl": root}, typos)
 
 
