@@ -1,12 +1,13 @@
 # make demo   from ECG files to a report, on simulated ECGs (about six minutes on two cores)
 # make test   lint, types, import contracts, the house, and all tests
-# Both create .venv first.
+# make test-slow   the tests that take long: kills, compilation, whole real databases
+# All create .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test clean
+.PHONY: demo test test-slow clean
 
 demo: $(INSTALLED)
 	$(BIN)/ecgjepa demo --out demo
@@ -18,6 +19,9 @@ test: $(INSTALLED)
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/house.py
 	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile
+
+test-slow: $(INSTALLED)
+	ECGJEPA_SLOW=1 OMP_NUM_THREADS=1 $(BIN)/pytest --quiet -m slow
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -21,6 +21,15 @@ if os.environ.get("CI"):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out what takes long, unless it is asked for: `make test-slow` runs it alone."""
+    if os.environ.get("ECGJEPA_SLOW") == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            item.add_marker(pytest.mark.skip(reason="takes long: ECGJEPA_SLOW=1, make test-slow"))
+
+
 @pytest.fixture(autouse=True)
 def no_terminal(monkeypatch):
     """No width of a terminal is known, whatever started the tests: messages are not wrapped."""

@@ -219,7 +219,7 @@ def test_verify_falls_short_on_a_damaged_store(ecgjepa, source, tmp_path):
         (["probe", "--model", "NOWHERE", "--data", "ptb-xl=."], "no model folder at NOWHERE"),
         (["probe", "--model", "m", "--data", "a=b", "--protocol", "x"], "attentive or linear"),
         (["finetune", "--model", "m", "--data", "a=b", "--protocol", "x"], "finetune-after-probe"),
-        (["predict", "x.hea", "--model", "NOWHERE"], "no model folder at NOWHERE"),
+        (["predict", "x.hea", "--model", "NOWHERE"], "x.hea: no such file"),
         (["plot", "NOWHERE.hea", "--out", "x.png"], "no such file"),
         (["report", "NOWHERE"], "holds none of what can be reported: pre-training run"),
         (["demo", "--data", "georgia=."], "the demo runs on ptb-xl=DIR"),

@@ -64,6 +64,7 @@ def test_from_nothing_to_a_report(tmp_path, quick):
     assert all(path.is_file() for path in before)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_on_real_records(real_data, tmp_path, quick):
     found = ecgjepa.demo(tmp_path / "demo", data={"ptb-xl": real_data / "ptb-xl"}, overrides=SMALL)

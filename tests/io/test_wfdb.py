@@ -307,6 +307,7 @@ def test_mutated_files_give_named_errors_only(tmp_path, data):
 # ---------------------------------------------------------------- real records
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_every_real_record_equals_the_package(real_data, tmp_path):
     """Bit for bit on each record at hand.
