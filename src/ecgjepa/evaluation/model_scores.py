@@ -1,9 +1,9 @@
 """What ``results.json`` reports of one model, and of the differences between models."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from ecgjepa.metrics.answers import (
     describe_sets,
@@ -17,7 +17,7 @@ from ecgjepa.metrics.calibrating import calibrate
 from ecgjepa.metrics.classification import FEW_POSITIVES, macro, macro_auroc, ones
 from ecgjepa.metrics.paired import p_value
 from ecgjepa.metrics.regression import label_scores, mean_r2
-from ecgjepa.metrics.scoring import Part, score
+from ecgjepa.metrics.scoring import Part, Scored, score
 from ecgjepa.metrics.subgroups import score_subgroups, subgroups
 from ecgjepa.metrics.thresholds import fit_decisions, measure_decisions
 from ecgjepa.model.answers import AnswersConfig, Tested
@@ -34,48 +34,79 @@ def score_regression(
 ) -> Described:
     """Return what ``results.json`` says of one model of a regression, and its resampled mean R²."""
     validation, test = data.targets(data.parts.validation), data.targets(data.parts.test)
-    point = label_scores(test, outcome.test, ones(len(test)))
-    drawn = label_scores(test, outcome.test, bootstrap.weights)
-    resampled = macro(drawn["r2"])
+    found = score_values(test, outcome.test, bootstrap)
+    intervals = fit_value_intervals(validation, outcome.validation, folds=data.split.validation)
+    answers = AnswersConfig(
+        value_intervals=measure_value_intervals(
+            intervals, test, outcome.test, bootstrap.patient_of
+        ),
+        tested=found.tested(data, bootstrap),
+    )
+    content = {
+        **found.content(data.task.labels),
+        "validation_r2": mean_r2(validation, outcome.validation),
+        "selected": outcome.selected,
+        "history": outcome.history("r2"),
+        "test_records": len(test),
+        "answers": answers.model_dump(mode="json"),
+    }
+    return content, found.resampled
+
+
+class ValueScores(NamedTuple):
+    """Scores of the values that a regression gives for the test records.
+
+    Attributes:
+        r2: R² of each label; not finite where it is undefined.
+        resampled: Mean R² of every resample.
+        intervals: By measure, value and bounds of each label.
+    """
+
+    r2: Float[np.ndarray, " labels"]
+    resampled: Float[np.ndarray, " resamples"]
+    intervals: dict[str, list[Interval]]
+
+    def content(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        """Return what ``results.json`` has of them, whoever gave the values."""
+        is_scored = np.isfinite(self.r2)
+        return {
+            "r2": interval(float(macro(self.r2[:, None])[0]), self.resampled),
+            "labels_scored": int(is_scored.sum()),
+            "undefined_labels": np.array(labels)[~is_scored].tolist(),
+            "labels": [
+                {"label": label} | {name: found[column] for name, found in self.intervals.items()}
+                for column, label in enumerate(labels)
+            ],
+        }
+
+    def tested(self, data: EvaluationData, bootstrap: PatientBootstrap) -> Tested:
+        """Return what the model folder keeps of them."""
+        errors = self.intervals["mean_absolute_error"]
+        return _tested(
+            data,
+            bootstrap,
+            r2=_defined(self.intervals["r2"]),
+            mean_absolute_error=_defined(errors),
+        )
+
+
+def score_values(
+    targets: Float[np.ndarray, "records labels"],
+    values: Float[np.ndarray, "records labels"],
+    bootstrap: PatientBootstrap,
+) -> ValueScores:
+    """Score the values of a regression."""
+    point = label_scores(targets, values, ones(len(targets)))
+    drawn = label_scores(targets, values, bootstrap.weights)
     names = {"r2": "r2", "mean_absolute_error": "mae", "pearson": "pearson"}
-    spread = {
+    intervals = {
         name: [
             interval(float(value), row)
             for value, row in zip(point[key][:, 0], drawn[key], strict=True)
         ]
         for name, key in names.items()
     }
-    intervals = fit_value_intervals(validation, outcome.validation, folds=data.split.validation)
-    answers = AnswersConfig(
-        value_intervals=measure_value_intervals(
-            intervals, test, outcome.test, bootstrap.patient_of
-        ),
-        tested=_tested(
-            data,
-            bootstrap,
-            r2=_defined(spread["r2"]),
-            mean_absolute_error=_defined(spread["mean_absolute_error"]),
-        ),
-    )
-    content = {
-        "r2": interval(float(macro(point["r2"])[0]), resampled),
-        "validation_r2": mean_r2(validation, outcome.validation),
-        "labels_scored": int(np.isfinite(point["r2"]).sum()),
-        "undefined_labels": [
-            label
-            for label, value in zip(data.task.labels, point["r2"][:, 0], strict=True)
-            if not np.isfinite(value)
-        ],
-        "selected": outcome.selected,
-        "history": outcome.history("r2"),
-        "labels": [
-            {"label": label} | {name: found[column] for name, found in spread.items()}
-            for column, label in enumerate(data.task.labels)
-        ],
-        "test_records": len(test),
-        "answers": answers.model_dump(mode="json"),
-    }
-    return content, resampled
+    return ValueScores(point["r2"][:, 0], macro(drawn["r2"]), intervals)
 
 
 def parts_of(data: EvaluationData, outcome: Outcome) -> tuple[Part, Part]:
@@ -114,30 +145,9 @@ def score_classification(
     scored = score(validation, test, names, kind, bootstrap)
     trained = data.targets(data.parts.train).sum(axis=0)
     metadata = data.table.iloc[data.rows(data.parts.test)]
-    labels = []
-    for column, numbers in enumerate(scored.labels):
-        positives = int(test.targets[:, column].sum())
-        labels.append(
-            {
-                "label": names[column],
-                "description": data.task.descriptions[column],
-                "train_positives": int(trained[column]),
-                "validation_positives": int(validation.targets[:, column].sum()),
-                "test_positives": positives,
-                "few_positives": positives < FEW_POSITIVES,
-                **numbers,
-                "average_precision": numbers["average_precision"].value,
-                "average_precision_interval": numbers["average_precision"],
-            }
-        )
+    labels = label_rows(data, scored, validation, test, trained)
     calibration = calibrate(validation, test, names, kind, data.split.validation)
-    tested = _tested(
-        data,
-        bootstrap,
-        positives=tuple(label["test_positives"] for label in labels),
-        auroc=_defined([label["auroc"] for label in labels]),
-        average_precision=_defined([label["average_precision_interval"] for label in labels]),
-    )
+    tested = tested_labels(data, bootstrap, labels)
     answers = _answers(validation, test, data, calibration, bootstrap, rule)
     assert answers.label_sets is not None
     content = {
@@ -158,6 +168,46 @@ def score_classification(
         "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
     }
     return content, scored.resampled
+
+
+def label_rows(
+    data: EvaluationData,
+    scored: Scored,
+    validation: Part,
+    test: Part,
+    train_positives: Int64[np.ndarray, " labels"],
+) -> list[dict[str, Any]]:
+    """Return what ``results.json`` has of each label."""
+    rows = []
+    for column, numbers in enumerate(scored.labels):
+        positives = int(test.targets[:, column].sum())
+        rows.append(
+            {
+                "label": data.task.labels[column],
+                "description": data.task.descriptions[column],
+                "train_positives": int(train_positives[column]),
+                "validation_positives": int(validation.targets[:, column].sum()),
+                "test_positives": positives,
+                "few_positives": positives < FEW_POSITIVES,
+                **numbers,
+                "average_precision": numbers["average_precision"].value,
+                "average_precision_interval": numbers["average_precision"],
+            }
+        )
+    return rows
+
+
+def tested_labels(
+    data: EvaluationData, bootstrap: PatientBootstrap, labels: list[dict[str, Any]]
+) -> Tested:
+    """Return what the model folder keeps of `label_rows`."""
+    return _tested(
+        data,
+        bootstrap,
+        positives=tuple(label["test_positives"] for label in labels),
+        auroc=_defined([label["auroc"] for label in labels]),
+        average_precision=_defined([label["average_precision_interval"] for label in labels]),
+    )
 
 
 def _answers(

@@ -9,20 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from ecgjepa.evaluation.model_scores import label_rows, score_values, tested_labels
 from ecgjepa.judging.answers import Answers
 from ecgjepa.metrics.answers import describe_sets, measure_sets, measure_value_intervals
-from ecgjepa.metrics.bootstrap import Interval, PatientBootstrap, interval
+from ecgjepa.metrics.bootstrap import PatientBootstrap
 from ecgjepa.metrics.calibrating import describe_calibrated
 from ecgjepa.metrics.calibration_line import calibration_lines
-from ecgjepa.metrics.classification import FEW_POSITIVES, Scores, macro, macro_auroc, ones
-from ecgjepa.metrics.regression import label_scores, mean_r2
-from ecgjepa.metrics.scoring import Calls, Part, Scored, score_at
+from ecgjepa.metrics.classification import Scores, macro_auroc
+from ecgjepa.metrics.scoring import Calls, Part, score_at
 from ecgjepa.metrics.subgroups import score_subgroups, subgroups
 from ecgjepa.metrics.thresholds import Thresholds, measure_decisions
-from ecgjepa.model.answers import AnswersConfig, Tested, ValueIntervalConfig
+from ecgjepa.model.answers import AnswersConfig, ValueIntervalConfig
 from ecgjepa.tasks.records import EvaluationData
-
-_REGRESSION = {"r2": "r2", "mean_absolute_error": "mae", "pearson": "pearson"}
 
 
 class Judged(NamedTuple):
@@ -75,7 +73,7 @@ def judge_classification(
         given.calibrated,
     )
     scored = score_at(test, names, kind, bootstrap, calls)
-    labels = _labels(data, scored, validation, test)
+    labels = label_rows(data, scored, validation, test, np.zeros(len(names), np.int64))
     measured = _measured(data, given, answers, bootstrap, labels)
     metadata = data.table.iloc[data.rows(data.parts.test)]
     calibration, sets = answers.calibration, measured.label_sets
@@ -106,28 +104,6 @@ def judge_classification(
     return Judged(content, measured)
 
 
-def _labels(
-    data: EvaluationData, scored: Scored, validation: Part, test: Part
-) -> list[dict[str, Any]]:
-    found = []
-    for column, numbers in enumerate(scored.labels):
-        positives = int(test.targets[:, column].sum())
-        found.append(
-            {
-                "label": data.task.labels[column],
-                "description": data.task.descriptions[column],
-                "train_positives": 0,
-                "validation_positives": int(validation.targets[:, column].sum()),
-                "test_positives": positives,
-                "few_positives": positives < FEW_POSITIVES,
-                **numbers,
-                "average_precision": numbers["average_precision"].value,
-                "average_precision_interval": numbers["average_precision"],
-            }
-        )
-    return found
-
-
 def _measured(
     data: EvaluationData,
     given: Given,
@@ -141,13 +117,7 @@ def _measured(
     return AnswersConfig(
         decisions=None if decisions is None else measure_decisions(decisions, *test),
         label_sets=None if sets is None else measure_sets(sets, *test),
-        tested=_tested(
-            data,
-            bootstrap,
-            positives=tuple(label["test_positives"] for label in labels),
-            auroc=_defined([label["auroc"] for label in labels]),
-            average_precision=_defined([label["average_precision_interval"] for label in labels]),
-        ),
+        tested=tested_labels(data, bootstrap, labels),
     )
 
 
@@ -173,53 +143,19 @@ def judge_regression(
     """
     test = data.targets(data.parts.test)
     bootstrap = PatientBootstrap(data.patients(data.parts.test))
-    point = label_scores(test, given.test, ones(len(test)))
-    drawn = label_scores(test, given.test, bootstrap.weights)
-    spread = {
-        name: [
-            interval(float(value), row)
-            for value, row in zip(point[key][:, 0], drawn[key], strict=True)
-        ]
-        for name, key in _REGRESSION.items()
-    }
+    found = score_values(test, given.test, bootstrap)
     answers = AnswersConfig(
         value_intervals=None
         if intervals is None
         else measure_value_intervals(intervals, test, given.test, bootstrap.patient_of),
-        tested=_tested(
-            data,
-            bootstrap,
-            r2=_defined(spread["r2"]),
-            mean_absolute_error=_defined(spread["mean_absolute_error"]),
-        ),
+        tested=found.tested(data, bootstrap),
     )
-    undefined = ~np.isfinite(point["r2"][:, 0])
     content = {
-        "r2": interval(mean_r2(test, given.test), macro(drawn["r2"])),
+        **found.content(data.task.labels),
         "validation_r2": None,
-        "labels_scored": int((~undefined).sum()),
-        "undefined_labels": np.array(data.task.labels)[undefined].tolist(),
         "selected": "nothing",
         "history": [],
-        "labels": [
-            {"label": label} | {name: found[column] for name, found in spread.items()}
-            for column, label in enumerate(data.task.labels)
-        ],
         "test_records": len(test),
         "answers": answers.model_dump(mode="json"),
     }
     return Judged(content, answers)
-
-
-def _tested(data: EvaluationData, bootstrap: PatientBootstrap, **scores: Any) -> Tested:  # noqa: ANN401
-    return Tested(
-        databases=data.tested,
-        folds=data.split.test,
-        records=len(data.parts.test),
-        patients=bootstrap.num_patients,
-        **scores,
-    )
-
-
-def _defined(intervals: list[Interval]) -> tuple[Interval | None, ...]:
-    return tuple(one if np.isfinite(one).all() else None for one in intervals)

@@ -10,9 +10,8 @@ import numpy as np
 from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
 from ecgjepa.inference.inputs.records import Inputs
-from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.outputs.arrays import SUFFIXES, Layout, merge, write_part
-from ecgjepa.inference.outputs.parts import own_files, writing
+from ecgjepa.inference.outputs.parts import own_files
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
     Progress,
@@ -22,7 +21,7 @@ from ecgjepa.inference.outputs.requests import (
     hash_of_description,
     in_parts,
 )
-from ecgjepa.inference.outputs.working import Making, make_parts, telling
+from ecgjepa.inference.outputs.working import Course, Making, fulfil, telling
 from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.model.folder import find_model
 from ecgjepa.signals.acceptance import OnBad, Usable
@@ -108,20 +107,17 @@ def embed_table(
     )
     layout = _layout(loaded, dtype)
     options = _Options(dtype, on_bad, description)
-    newer = partial(changed_after, found)
-    with writing(out, request, newer, restart=restart, overwrite=overwrite) as parts:
-        if isinstance(parts, Written):
-            return parts
-        make_parts(
-            _Encoder(find_model(model), request["model_sha256"], wanted, device, options).make,
+    try:
+        return fulfil(
+            request,
             found,
-            parts,
-            part_inputs=part_inputs,
-            workers=workers,
-            progress=progress,
+            out,
+            _Encoder(find_model(model), request["model_sha256"], wanted, device, options).make,
+            Course(restart, overwrite, part_inputs, workers, progress),
+            lambda parts: parts.finish(partial(merge, out=out, layout=layout), found.notices),
         )
+    finally:
         _loaded.cache_clear()
-        return parts.finish(partial(merge, out=out, layout=layout), found.notices)
 
 
 def _layout(loaded: LoadedEncoder, dtype: DataType) -> Layout:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Inputs
-from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.interpretation import as_asked, rule_of, undecided, without_head
-from ecgjepa.inference.outputs.parts import own_files, writing
+from ecgjepa.inference.outputs.parts import own_files
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
     Progress,
@@ -19,7 +18,7 @@ from ecgjepa.inference.outputs.requests import (
     in_parts,
 )
 from ecgjepa.inference.outputs.tables import SUFFIXES, table_format
-from ecgjepa.inference.outputs.working import Making, make_parts, telling
+from ecgjepa.inference.outputs.working import Course, Making, fulfil, telling
 from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.inference.predict import Model, load_model
 from ecgjepa.inference.schema import SCHEMA_VERSION, PredictionSchema
@@ -98,21 +97,18 @@ def predict_table(
         description=hash_of_description(description),
         schema=SCHEMA_VERSION,
     )
-    newer = partial(changed_after, found)
-    with writing(out, request, newer, restart=restart, overwrite=overwrite) as parts:
-        if isinstance(parts, Written):
-            return parts
-        make_parts(
-            _Predictor(folder, request["model_sha256"], device, decision, on_bad, description).make,
+    merge = table_format(out, PredictionSchema(config.task)).merge
+    try:
+        return fulfil(
+            request,
             found,
-            parts,
-            part_inputs=part_inputs,
-            workers=workers,
-            progress=progress,
+            out,
+            _Predictor(folder, request["model_sha256"], device, decision, on_bad, description).make,
+            Course(restart, overwrite, part_inputs, workers, progress),
+            lambda parts: parts.finish(merge, (*found.notices, *undecided(asked))),
         )
+    finally:
         _loaded.cache_clear()
-        merge = table_format(out, PredictionSchema(config.task)).merge
-        return parts.finish(merge, (*found.notices, *undecided(asked)))
 
 
 class _Predictor(NamedTuple):

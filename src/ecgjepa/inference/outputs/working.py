@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 from ecgjepa.engine.pieces import do_pieces
 from ecgjepa.engine.workforce import Workforce, choose_workforce
 from ecgjepa.inference.inputs.records import Files, Inputs
+from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.inputs.stored import StoredRecords
-from ecgjepa.inference.outputs.parts import Parts
+from ecgjepa.inference.outputs.parts import Parts, writing
 from ecgjepa.inference.outputs.requests import PART_SECONDS, Progress
+from ecgjepa.inference.outputs.written import Written
 from ecgjepa.model.compute import computing_with
 
 Item = TypeVar("Item")
@@ -40,6 +42,61 @@ class Making(NamedTuple):
 
 # Writes the parts of some inputs; can be pickled.
 Make = Callable[[Inputs, Making], None]
+
+
+class Course(NamedTuple):
+    """How an output is worked on; what it holds does not depend on it.
+
+    Attributes:
+        restart: Begin anew, whatever a killed or finished run of this request has left.
+        overwrite: Replace a finished output, whatever it is of.
+        part_inputs: Inputs of a part, at most.
+        workers: Pieces that are worked on at a time; None for one, or what joblib is set to.
+        progress: Called with the number of inputs that are done, and of all.
+    """
+
+    restart: bool
+    overwrite: bool
+    part_inputs: int
+    workers: int | None
+    progress: Progress | None
+
+
+def fulfil(
+    request: dict[str, Any],
+    inputs: Inputs,
+    out: Path,
+    make: Make,
+    course: Course,
+    finish: Callable[[Parts], Written],
+) -> Written:
+    """Make what is missing of an output, and put its parts together.
+
+    Args:
+        request: What the output is of.
+        inputs: All inputs.
+        out: The output.
+        make: Makes some of it.
+        course: How it is worked on.
+        finish: Puts the parts together, once all are there.
+
+    Raises:
+        OutputError: If the output is another request's, or being written.
+    """
+    newer = partial(changed_after, inputs)
+    options = {"restart": course.restart, "overwrite": course.overwrite}
+    with writing(out, request, newer, **options) as parts:
+        if isinstance(parts, Written):
+            return parts
+        make_parts(
+            make,
+            inputs,
+            parts,
+            part_inputs=course.part_inputs,
+            workers=course.workers,
+            progress=course.progress,
+        )
+        return finish(parts)
 
 
 def make_parts(
