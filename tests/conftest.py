@@ -199,6 +199,20 @@ def ptb_xl(tmp_path_factory) -> Path:
     return write_ptb_xl(tmp_path_factory.mktemp("ptb-xl"), records=120)
 
 
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    """Return the model folder of an untrained encoder."""
+    from small_encoders import save_encoder  # PyTorch, for those who need it
+
+    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    """Return an empty cache."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real ECGs, or a skip with the reason."""

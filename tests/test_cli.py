@@ -238,6 +238,14 @@ def test_wrong_use_exits_with_2_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_is_not_there_is_named(ecgjepa, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = next(source.rglob("*.hea"))
+    code, _, log = ecgjepa("predict", file, "--model", "NOWHERE")
+    assert code == 2
+    assert "no model folder at NOWHERE" in log
+
+
 def test_debug_shows_the_traceback(ecgjepa, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, log = ecgjepa("--debug", "verify", "NOWHERE")

@@ -32,11 +32,6 @@ def encoder(tmp_path_factory):
     return load_encoder(save_encoder(tmp_path_factory.mktemp("encoder") / "model"))
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 def run(encoder, data, cache, protocol, **options):
     overrides = FAST if protocol in ("attentive", "finetune", "scratch") else ()
     if protocol == "finetune-after-probe":

@@ -20,16 +20,6 @@ FAST = ["steps=4", "validate_every=2"]  # the batch of 128 stays: it is larger t
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def folds(ptb_xl):
     return pd.read_csv(ptb_xl / "ptbxl_database.csv").set_index("ecg_id")["strat_fold"]
 

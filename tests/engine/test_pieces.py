@@ -2,11 +2,11 @@
 
 import json
 import os
-import warnings
 from functools import partial
 
 import numpy as np
 import pytest
+from clusters import local_cluster
 from engine_tasks import fail, leave_a_trace, note, note_unless_deadly, result
 from joblib import parallel_config
 from joblib.parallel import BACKENDS, get_active_backend
@@ -23,12 +23,8 @@ distributed = pytest.importorskip("distributed")
 
 @pytest.fixture(scope="module")
 def cluster():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as found:
-            yield found
+    with local_cluster(threads_per_worker=1) as found:
+        yield found
 
 
 def run(folder, task, numbers, at_once=2, **kwargs):

@@ -19,11 +19,6 @@ SEEDS = 3
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
-
-
-@pytest.fixture(scope="module")
 def table(ptb_xl, tmp_path_factory):
     ids = pd.read_csv(ptb_xl / "ptbxl_database.csv")["ecg_id"]
     path = tmp_path_factory.mktemp("table") / "labels.csv"

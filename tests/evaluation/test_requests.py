@@ -18,16 +18,6 @@ STEPS = ("steps=2", "validate_every=1")
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def ask(encoder, ptb_xl, cache):
     """Probe with all arguments but those given."""
 

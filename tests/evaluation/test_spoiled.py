@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import write_wfdb
 from sklearn.metrics import roc_auc_score
-from small_encoders import describe, save_encoder
+from small_encoders import describe
 
 import ecgjepa
 from ecgjepa.errors import ModelFolderError
@@ -38,16 +38,6 @@ from ecgjepa.signals.units import INVALID_MICROVOLT
 TASK = "superdiagnostic"
 LAYERS = (1, 3)
 TUNE = ["steps=4", "validate_every=2", "batch_size=16", "warmup_steps=1"]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")

@@ -30,16 +30,6 @@ PROTOCOLS = ("attentive", "linear", "knn", "finetune", "finetune-after-probe", "
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def georgia(tmp_path_factory):
     return ecgjepa.simulate(120, tmp_path_factory.mktemp("g") / "georgia", layout="georgia")
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from small_encoders import describe, save_encoder
+from small_encoders import describe
 
 import ecgjepa
 from ecgjepa.errors import ConfigError
@@ -29,16 +29,6 @@ TASK = "superdiagnostic"
 TINY = ["steps=4", "validate_every=2", "batch_size=8"]
 # Settings that change what is learned, beyond the number of steps.
 OTHERS = [*TINY, "warmup_steps=1", "learning_rate=0.01", "layer_decay=0.5", "head=attentive"]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder") / "model")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")

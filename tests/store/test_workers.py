@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from functools import partial
 from pathlib import Path
 
 import pytest
+from clusters import local_cluster
 from conftest import content, write_ptb_xl
 from joblib import parallel_config
 
@@ -43,12 +43,8 @@ def expected(source, tmp_path_factory) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def cluster():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address=None, silence_logs=50
-        ) as found:
-            yield found
+    with local_cluster(threads_per_worker=2) as found:
+        yield found
 
 
 def command(source: Path, store: Path, *more: str) -> list[str]:

@@ -46,11 +46,6 @@ def copies(source, tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.mark.parametrize(("one", "other"), [(COPY, ORIGINAL), (ORIGINAL, COPY)])
 def test_folds_of_one_are_folds_of_the_other(one, other):
     config = seen({one: TRAINING, "georgia": None})

@@ -88,53 +88,28 @@ def fulfil(
     with writing(out, request, newer, **options) as parts:
         if isinstance(parts, Written):
             return parts
-        make_parts(
-            make,
-            inputs,
-            parts,
-            part_inputs=course.part_inputs,
-            workers=course.workers,
-            progress=course.progress,
-        )
+        _make_parts(make, inputs, parts, course)
         return finish(parts)
 
 
-def make_parts(
-    make: Make,
-    inputs: Inputs,
-    parts: Parts,
-    *,
-    part_inputs: int,
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
-    """Make all that is missing of an output.
-
-    Args:
-        make: Makes some of it.
-        inputs: All inputs.
-        parts: Parts of the output.
-        part_inputs: Inputs of a part, at most.
-        workers: Pieces that are worked on at a time; None for one, or what joblib is set to.
-        progress: Called with the number of inputs that are done, and of all.
-    """
+def _make_parts(make: Make, inputs: Inputs, parts: Parts, course: Course) -> None:
     done, total = parts.num_resumed, parts.total
 
     def count(number: int) -> None:
         nonlocal done
         done += number
-        if progress is not None:
-            progress(done, total)
+        if course.progress is not None:
+            course.progress(done, total)
 
-    piece = min(part_inputs, PIECE_INPUTS)
+    piece = min(course.part_inputs, PIECE_INPUTS)
     missing = parts.missing()
     number = sum(-(-(stop - first) // piece) for first, stop in missing)
-    workforce = choose_workforce(workers, number, worthwhile=1)
+    workforce = choose_workforce(course.workers, number, worthwhile=1)
     if not workforce.is_here:
         _hand_out(make, inputs, parts, _spans(missing, piece), workforce, count)
         return
-    for first, stop in _spans(missing, part_inputs):
-        how = Making(parts, first, part_inputs, PART_SECONDS, partial(count, 1))
+    for first, stop in _spans(missing, course.part_inputs):
+        how = Making(parts, first, course.part_inputs, PART_SECONDS, partial(count, 1))
         make(_cut(inputs, first, stop), how)
 
 
