@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ecgjepa.errors import TaskError
-from ecgjepa.tasks.label_table import build_table_task
+from ecgjepa.tasks.described import Known, describe
+from ecgjepa.tasks.label_table import read_task_table, task_of
 
 INDEX = pd.DataFrame({"database": ["a"] * 4, "record_id": ["r1", "r2", "r3", "r4"]})
 GONE = ("a", "gone")
@@ -14,7 +15,13 @@ GONE = ("a", "gone")
 def build(tmp_path, text, kind="multi-label", index=INDEX, **known):
     path = tmp_path / "labels.csv"
     path.write_text(text)
-    return build_table_task(path, kind, index, **known)
+    return task_of_table(path, kind, index, **known)
+
+
+def task_of_table(path, kind, index, *, quarantined=frozenset(), num_absent=0, absent=None):
+    known = Known(quarantined, frozenset(), num_absent, absent)
+    described = describe(read_task_table(str(path)), index, known)
+    return task_of(str(path), kind, described, len(index))
 
 
 def test_columns_of_zero_and_one(tmp_path):
@@ -151,7 +158,7 @@ def test_what_is_refused(tmp_path, text, kind, match):
 
 def test_no_file(tmp_path):
     with pytest.raises(TaskError, match="no table of labels at"):
-        build_table_task(tmp_path / "none.csv", "multi-label", INDEX)
+        task_of_table(tmp_path / "none.csv", "multi-label", INDEX)
 
 
 def test_names_for_a_store_of_pseudonyms(tmp_path):
@@ -159,4 +166,4 @@ def test_names_for_a_store_of_pseudonyms(tmp_path):
     (tmp_path / "t.csv").write_text("record,AF\npatient-1,1\npatient-2,0\n")
     index = pd.DataFrame({"database": "clinic", "record_id": ["r" + "0" * 24, "r" + "1" * 24]})
     with pytest.raises(TaskError, match="is a pseudonym: the table has to name records by theirs"):
-        build_table_task(tmp_path / "t.csv", "multi-label", index)
+        task_of_table(tmp_path / "t.csv", "multi-label", index)

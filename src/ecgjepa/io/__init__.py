@@ -169,7 +169,7 @@ def _wfdb_header(path: Path) -> Path | None:
 def _recognise(path: Path, damaged: Damaged, place: Path | None) -> tuple[str, _Reader]:
     """Return a file's format and its reader; ``place`` is the description that was given."""
     head, own = read_head(path), ending(path.name)
-    if found := _described(path, head, own, place):
+    if found := _described(head, own, place):
         return found
     if place is not None:
         raise RecordFormatError(
@@ -195,7 +195,7 @@ def _recognise(path: Path, damaged: Damaged, place: Path | None) -> tuple[str, _
     )
 
 
-def _described(path: Path, head: bytes, own: str, place: Path | None) -> tuple[str, _Reader] | None:
+def _described(head: bytes, own: str, place: Path | None) -> tuple[str, _Reader] | None:
     """Return the format and reader of a file that a description explains, or None."""
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return "NumPy array", partial(read_array, place=place)

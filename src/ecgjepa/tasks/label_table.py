@@ -10,7 +10,6 @@ columns that the user names or, if none is named, those that look like labels:
 Records without a row, or with an empty cell, are left out and counted.
 """
 
-from collections.abc import Callable, Set
 from pathlib import Path
 
 import numpy as np
@@ -23,38 +22,10 @@ from ecgjepa.databases.sheets.words import UNKNOWN, LabelColumn, read_column
 from ecgjepa.errors import DatabaseError, TaskError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.model.outputs import TaskKind
-from ecgjepa.tasks.described import Described, Key, Known, describe
+from ecgjepa.tasks.described import Described
 from ecgjepa.tasks.task import Task, columns_of, table_of, task_name
 
 _MOST_CLASSES = 200
-
-
-def build_table_task(
-    task: str | Path,
-    kind: TaskKind,
-    index: pd.DataFrame,
-    *,
-    quarantined: Set[Key] = frozenset(),
-    num_absent: int = 0,
-    absent: Callable[[], Set[Key]] | None = None,
-) -> Task:
-    """Build a task from a table of labels: `read_task_table`, `describe` and `task_of` in one.
-
-    Args:
-        task: The table, with ``:COLUMN`` behind it for certain columns.
-        kind: What its columns hold.
-        index: The store's index: database and name of every record.
-        quarantined: See `ecgjepa.tasks.described.Known`.
-        num_absent: Likewise.
-        absent: Likewise.
-
-    Raises:
-        TaskError: If the table is not readable, a record is unknown or comes twice, a value is not
-            of the kind, or no record has a label.
-    """
-    known = Known(quarantined, frozenset(), num_absent, absent)
-    described = describe(read_task_table(str(task)), index, known)
-    return task_of(str(task), kind, described, len(index))
 
 
 def read_task_table(task: str) -> LabelTable:
