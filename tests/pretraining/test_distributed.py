@@ -261,7 +261,6 @@ def assert_close(a: Path, b: Path) -> None:
     torch.testing.assert_close(weights(a), weights(b), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_four_processes_train_what_one_does(alone, store, tmp_path):
     """Loss, signs of collapse and weights, to rounding."""
     result = fork(4, store, tmp_path / "run")
@@ -270,7 +269,6 @@ def test_four_processes_train_what_one_does(alone, store, tmp_path):
     assert_close(alone, tmp_path / "run")
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_choices_beyond_the_paper(store, tmp_path):
     """Learned tables get gradients in every process; leads are dropped for the batch as a whole."""
     extra = (
@@ -322,7 +320,6 @@ def test_killed_processes_are_started_again(store, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
-@pytest.mark.slow
 def test_sigterm_to_torchrun_saves_once_and_starts_nothing_again(store, tmp_path):
     result = elastic(2, ASKED, store, tmp_path / "run", restarts=3)
     assert result.returncode == 1, result.stderr
@@ -350,7 +347,6 @@ def test_whoever_does_not_come_is_named():
         agree(store, 0, 2, timeout)
 
 
-@pytest.mark.slow
 def test_weights_that_drift_apart_are_found_before_they_are_saved(store, tmp_path):
     flip = "next(jepa.target_encoder.parameters()).view(torch.int32).flatten()[0] ^= 1"
     result = fork(2, store, tmp_path / "run", flip)
@@ -372,7 +368,6 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_gradients_are_exchanged_once_per_step(tmp_path):
     """The parts of a batch before the last compute without talking."""
     script = tmp_path / "exchange.py"
@@ -448,7 +443,6 @@ def test_the_first_networks_are_the_same_in_every_process():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # and nobody left a handler behind
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["simclr", "byol", "mae"])
 def test_every_objective_is_the_same_for_any_number_of_processes(store, tmp_path, objective):
     """Batch norms and negatives see the whole batch: records are gathered with their gradient."""
