@@ -9,7 +9,7 @@ import pytest
 import ecgjepa
 from ecgjepa.store.manifest import DatabaseSummary
 
-pytestmark = [pytest.mark.realdata, pytest.mark.slow]
+pytestmark = pytest.mark.realdata
 
 # Records of each sample, as its README counts them.
 LISTED = {
