@@ -105,6 +105,16 @@ def test_nothing_depends_on_hidden_samples():
     assert (found - encoder(signal)[0:2, [3, 4, 9]]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("keep", [None, torch.tensor([[3, 4, 9]])])
+def test_every_parameter_has_a_gradient(keep):
+    """Processes that share a batch wait for all of them: torch's DDP fails without."""
+    encoder = build_encoder(S4D)
+    encoder(torch.randn(1, 12, 50), keep).square().mean().backward()
+    missing = [name for name, value in encoder.named_parameters() if value.grad is None]
+    assert missing == []
+    assert (encoder.mask_token.grad.abs().sum() == 0) == (keep is None)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [{"num_registers": 1}, {"lead_patches": True}, {"positions": "rotary"}],

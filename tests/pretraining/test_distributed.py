@@ -443,10 +443,13 @@ def test_the_first_networks_are_the_same_in_every_process():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # and nobody left a handler behind
 
 
-@pytest.mark.parametrize("objective", ["simclr", "byol", "mae"])
+@pytest.mark.parametrize(
+    "objective", ["simclr", "byol", "mae", pytest.param("cpc", marks=pytest.mark.slow)]
+)
 def test_every_objective_is_the_same_for_any_number_of_processes(store, tmp_path, objective):
     """Batch norms and negatives see the whole batch: records are gathered with their gradient."""
-    extra = (f"objective={objective}",)
+    causal = ("encoder.architecture=s4d", "encoder.causal=true") if objective == "cpc" else ()
+    extra = (f"objective={objective}", *causal)
     result = fork(2, store, tmp_path / "two", extra=extra)
     assert result.returncode == 0, result.stderr
     one = pretrain(store, tmp_path / "one", overrides=[*SETTINGS, *extra])

@@ -18,6 +18,7 @@ from ecgjepa.config.networks import DataConfig, EncoderConfig, MaskConfig, Predi
 from ecgjepa.config.objectives import (
     AugmentConfig,
     ByolConfig,
+    CpcConfig,
     JepaConfig,
     MaeConfig,
     SimclrConfig,
@@ -31,6 +32,7 @@ from ecgjepa.config.yaml_text import parse_yaml, read_yaml_text
 __all__ = [
     "AugmentConfig",
     "ByolConfig",
+    "CpcConfig",
     "DataConfig",
     "EncoderConfig",
     "JepaConfig",

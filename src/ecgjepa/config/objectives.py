@@ -76,6 +76,17 @@ class ByolConfig(Section):
     projection_dim: int = Field(128, ge=1)
 
 
+class CpcConfig(Section):
+    """Contrastive predictive coding (https://arxiv.org/abs/1807.03748).
+
+    Attributes:
+        horizons (patches): Greatest distance ahead that is predicted; each distance from 1 to this
+            has a linear map of its own.
+    """
+
+    horizons: int = Field(12, ge=1, le=1024)
+
+
 class MaeConfig(Section):
     """The masked autoencoder (https://arxiv.org/abs/2111.06377).
 

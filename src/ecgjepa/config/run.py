@@ -12,6 +12,7 @@ from ecgjepa.config.networks import (
 from ecgjepa.config.objectives import (
     AugmentConfig,
     ByolConfig,
+    CpcConfig,
     JepaConfig,
     MaeConfig,
     SimclrConfig,
@@ -24,8 +25,8 @@ class PretrainConfig(Section):
     """A whole pre-training run.
 
     ``mask``, ``predictor`` and ``jepa`` are JEPA's, ``augment`` is SimCLR's and BYOL's,
-    ``simclr``, ``byol`` and ``mae`` are what their names say; the objective decides which of them
-    are used. Which objectives there are, and which settings suit them,
+    ``simclr``, ``byol``, ``mae`` and ``cpc`` are what their names say; the objective decides which
+    of them are used. Which objectives there are, and which settings suit them,
     `ecgjepa.objectives.build` knows.
     """
 
@@ -41,6 +42,7 @@ class PretrainConfig(Section):
     simclr: SimclrConfig = SimclrConfig()
     byol: ByolConfig = ByolConfig()
     mae: MaeConfig = MaeConfig()
+    cpc: CpcConfig = CpcConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":

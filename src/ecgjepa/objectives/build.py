@@ -9,6 +9,7 @@ trains; it then trains, is monitored, planned and reported as the others are.
 from ecgjepa.config import PretrainConfig
 from ecgjepa.errors import ConfigError
 from ecgjepa.objectives.byol import ByolObjective
+from ecgjepa.objectives.cpc import CpcObjective
 from ecgjepa.objectives.jepa import JepaObjective
 from ecgjepa.objectives.mae import MaeObjective
 from ecgjepa.objectives.objective import Objective
@@ -16,7 +17,8 @@ from ecgjepa.objectives.simclr import SimclrObjective
 
 # Classes by their names in the configuration.
 OBJECTIVES: dict[str, type[Objective]] = {
-    kind.name: kind for kind in (JepaObjective, SimclrObjective, ByolObjective, MaeObjective)
+    kind.name: kind
+    for kind in (JepaObjective, SimclrObjective, ByolObjective, MaeObjective, CpcObjective)
 }
 
 

@@ -1,6 +1,6 @@
 """What an objective is: its words, what it draws, what it costs, and when its run is failing.
 
-An objective is one class. The four that come with the package keep the networks that compute in
+An objective is one class. Those that come with the package keep the networks that compute in
 `ecgjepa.objectives.networks` and import them late, so that planning a run loads no torch.
 """
 

@@ -52,12 +52,33 @@ class StateSpaceEncoder(Encoder):
         self.check_signal(signal)
         if leads is not None:
             raise ValueError("this encoder's patches span all leads, so it cannot encode some")
+        features = self.contextualise(self.embed(signal, keep_index))
+        return features if keep_index is None else gather_tokens(features, keep_index)
+
+    def embed(
+        self,
+        signal: Float[Tensor, "batch leads samples"],
+        keep_index: Int64[Tensor, "batch kept"] | None = None,
+    ) -> Float[Tensor, "batch patches dim"]:
+        """Return one vector per patch, of the samples of that patch alone or, if hidden, of none.
+
+        Args:
+            signal: Normalised amplitudes.
+            keep_index: Patches that are not hidden; all by default.
+        """
         tokens = self.patch_embed(signal)
-        if keep_index is not None:
-            hidden = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-            hidden = hidden.scatter(1, keep_index, False)
-            tokens = torch.where(hidden.unsqueeze(2), self.mask_token.to(tokens.dtype), tokens)
+        hidden = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        # Where nothing is hidden the mask token has a gradient too, of 0: processes that share a
+        # batch wait for the gradient of every parameter.
+        hidden = (
+            torch.zeros_like(hidden) if keep_index is None else hidden.scatter(1, keep_index, 0)
+        )
+        return torch.where(hidden.unsqueeze(2), self.mask_token.to(tokens.dtype), tokens)
+
+    def contextualise(
+        self, tokens: Float[Tensor, "batch patches dim"]
+    ) -> Float[Tensor, "batch patches dim"]:
+        """Return the features of embedded patches; of a causal encoder, from the past alone."""
         for block in self.blocks:
             tokens = block(tokens)
-        features = self.norm(tokens)
-        return features if keep_index is None else gather_tokens(features, keep_index)
+        return self.norm(tokens)
