@@ -35,6 +35,7 @@ _HOMES = {
     "preset_settings": "ecgjepa.config",
     "pretrain": "ecgjepa.pretraining.loop",
     "probe": "ecgjepa.evaluation.probe",
+    "push": "ecgjepa.sharing.hub",
     "read_record": "ecgjepa.io",
     "repeat": "ecgjepa.evaluation.repeats",
     "report": "ecgjepa.reporting.page",
@@ -80,6 +81,7 @@ __all__ = [
     "preset_settings",
     "pretrain",
     "probe",
+    "push",
     "read_record",
     "repeat",
     "report",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from ecgjepa.protocols.run import run_protocol as run_protocol
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
+    from ecgjepa.sharing.hub import push as push
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig
     from ecgjepa.signals.record import Record as Record
     from ecgjepa.simulation.database import simulate as simulate

@@ -128,6 +128,10 @@ class ModelFolderError(EcgjepaError):
     """A model folder is incomplete, damaged or does not fit the input."""
 
 
+class HubError(EcgjepaError):
+    """A model cannot be taken from the Hub or put there: no such name, no access, no answer."""
+
+
 class TaskError(EcgjepaError):
     """An evaluation task cannot be built from the labels, folds or records at hand."""
 

@@ -1,0 +1,1 @@
+"""Models by name: where they come from, and how they are given to others."""
