@@ -30,6 +30,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="takes long: ECGJEPA_SLOW=1, make test-slow"))
 
 
+@pytest.fixture
+def short_timing(monkeypatch):
+    """A measured plan times its steps for half a second; the timing itself is the same."""
+    monkeypatch.setattr("ecgjepa.planning.measure._LONG_ENOUGH", 0.5)
+
+
 @pytest.fixture(autouse=True)
 def no_terminal(monkeypatch):
     """No width of a terminal is known, whatever started the tests: messages are not wrapped."""

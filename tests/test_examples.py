@@ -21,6 +21,7 @@ ORDER = (
 )
 NAMES = [*ORDER, *(name for name in sorted(ecgjepa.__all__) if name not in ORDER)]
 NAMES.remove("__version__")
+NAMES.remove("demo")  # tests/acceptance/test_demo.py
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The demo, small, from simulated ECGs to a report."""
 
+import doctest
 import json
 import re
 
@@ -9,6 +10,7 @@ import ecgjepa
 from ecgjepa import demonstration
 from ecgjepa.errors import ConfigError
 
+EXAMPLE = ["train.steps=4", "train.warmup_steps=1"]
 SMALL = ["train.steps=30", "train.warmup_steps=3", "train.log_every=10"]
 
 
@@ -20,8 +22,15 @@ def quick(monkeypatch):
     )
 
 
-def test_from_nothing_to_a_report(tmp_path, quick):
-    found = ecgjepa.demo(tmp_path / "demo", records=300, overrides=SMALL)
+def test_from_nothing_to_a_report(tmp_path, quick, monkeypatch):
+    """The example of the docstring; then what it leaves on the disk."""
+    monkeypatch.chdir(tmp_path)
+    example = doctest.DocTestParser().get_doctest(ecgjepa.demo.__doc__, {}, "demo", None, 0)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(verbose=False)
+    result = runner.run(example, out=said.append, clear_globs=False)
+    assert result.attempted and not result.failed, "".join(said)
+    found = example.globs["found"]
     assert [item.results["protocol"] for item in found.evaluations] == [
         "linear",
         "attentive",
@@ -53,14 +62,14 @@ def test_from_nothing_to_a_report(tmp_path, quick):
     # A second call repeats neither simulation, preparation nor pre-training.
     kept = [tmp_path / f"demo/{name}" for name in ("ptb-xl", "store", "pretrain")]
     before = {p: p.stat().st_mtime_ns for folder in kept for p in folder.rglob("*") if p.is_file()}
-    ecgjepa.demo(tmp_path / "demo", records=300, overrides=SMALL)
+    ecgjepa.demo(tmp_path / "demo", records=300, overrides=EXAMPLE)
     assert before == {
         p: p.stat().st_mtime_ns for folder in kept for p in folder.rglob("*") if p.is_file()
     }
 
     # Another population is not mixed with what was made of the first.
     with pytest.raises(ConfigError, match="holds a demo of other records than 301"):
-        ecgjepa.demo(tmp_path / "demo", records=301, overrides=SMALL)
+        ecgjepa.demo(tmp_path / "demo", records=301, overrides=EXAMPLE)
     assert all(path.is_file() for path in before)
 
 

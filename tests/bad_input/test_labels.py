@@ -47,7 +47,7 @@ def test_row_19_another_version_of_ptb_xl_is_told_by_its_count(tmp_path, command
     count = 21_837
     root = write_ptb_xl(tmp_path / "p", records=2)
     table = pd.read_csv(root / "ptbxl_database.csv")
-    table = pd.concat([table, *[table.tail(1)] * (count - 2)], ignore_index=True)
+    table = table.iloc[np.minimum(np.arange(count), 1)].reset_index(drop=True)
     table["ecg_id"] = np.arange(1, count + 1)
     table.loc[2:, "filename_hr"] = "records500/none"
     table.to_csv(root / "ptbxl_database.csv", index=False)

@@ -214,7 +214,7 @@ def test_it_is_planned(table):
     assert found.speed.seconds > 0
 
 
-def test_its_rate_is_measured(table, store):
+def test_its_rate_is_measured(table, store, short_timing):
     found = ecgjepa.plan("tiny", overrides=FAST, store=store, measure=True, device="cpu")
     assert found.speed.records_per_second > 0
 

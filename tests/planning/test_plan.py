@@ -182,7 +182,7 @@ def test_what_limits_is_the_slower_part(monkeypatch, measured, rate, limit):
     assert found.speed.records_per_second == pytest.approx(rate)
 
 
-def test_a_step_is_timed_here(store):
+def test_a_step_is_timed_here(store, short_timing):
     """That it agrees with a run is for an idle machine: benchmarks/plan_check.py."""
     small = ["train.batch_size=8", "encoder.depth=1", "predictor.depth=1"]
     found = plan("tiny", overrides=small, store=store, measure=True, device="cpu")

@@ -222,7 +222,7 @@ def test_dropped_leads_cost_the_context_encoder_nothing():
     assert half.predictor < whole.predictor
 
 
-def test_a_plan_measures_what_will_be_trained(store):
+def test_a_plan_measures_what_will_be_trained(store, short_timing):
     found = plan(
         "tiny",
         overrides=[*FAST, *CHOICES["all"]],
