@@ -18,7 +18,8 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/house.py
-	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile \
+		--no-loadscope-reorder
 
 test-slow: $(INSTALLED)
 	ECGJEPA_SLOW=1 OMP_NUM_THREADS=1 $(BIN)/pytest --quiet -m slow

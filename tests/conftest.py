@@ -21,8 +21,13 @@ if os.environ.get("CI"):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files that take a minute each are begun first: two processes then end at about the same time.
+LONG_FILES = ("tests/acceptance/", "tests/pretraining/", "tests/test_examples.py")
+
+
 def pytest_collection_modifyitems(items):
-    """Leave out what takes long, unless it is asked for: `make test-slow` runs it alone."""
+    """Long files first; what takes very long only if it is asked for, by `make test-slow`."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG_FILES))
     if os.environ.get("ECGJEPA_SLOW") == "1":
         return
     for item in items:
@@ -49,6 +54,17 @@ def log_as_before():
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_power_failure():
+    """No test cuts the power: `fsync` would wait some 10,000 times for the disk.
+
+    That it is called where it must be, tests of `files` and `store` show with one of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
