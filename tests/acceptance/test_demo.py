@@ -29,7 +29,8 @@ def test_from_nothing_to_a_report(tmp_path, quick, monkeypatch):
     said: list[str] = []
     runner = doctest.DocTestRunner(verbose=False)
     result = runner.run(example, out=said.append, clear_globs=False)
-    assert result.attempted and not result.failed, "".join(said)
+    assert result.attempted
+    assert not result.failed, "".join(said)
     found = example.globs["found"]
     assert [item.results["protocol"] for item in found.evaluations] == [
         "linear",
