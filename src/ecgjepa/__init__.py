@@ -24,6 +24,7 @@ _HOMES = {
     "finetune": "ecgjepa.evaluation.finetune",
     "formats": "ecgjepa.io.catalogue",
     "load_model": "ecgjepa.inference.predict",
+    "macro_auroc_scorer": "ecgjepa.estimators.scoring",
     "merge": "ecgjepa.store.merge",
     "online_probe": "ecgjepa.evaluation.online",
     "plan": "ecgjepa.planning.plan",
@@ -42,6 +43,9 @@ _HOMES = {
     "run_protocol": "ecgjepa.protocols.run",
     "simulate": "ecgjepa.simulation.database",
     "verify": "ecgjepa.checking.verify",
+    "ECGClassifier": "ecgjepa.estimators.classifier",
+    "ECGEncoder": "ecgjepa.estimators.encoder",
+    "ECGModelClassifier": "ecgjepa.estimators.ready",
     "EcgjepaError": "ecgjepa.errors",
     "PreprocessingConfig": "ecgjepa.signals.preprocessing",
     "Record": "ecgjepa.signals.record",
@@ -50,6 +54,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "ECGClassifier",
+    "ECGEncoder",
+    "ECGModelClassifier",
     "EcgjepaError",
     "PreprocessingConfig",
     "Record",
@@ -70,6 +77,7 @@ __all__ = [
     "finetune",
     "formats",
     "load_model",
+    "macro_auroc_scorer",
     "merge",
     "online_probe",
     "plan",
@@ -98,6 +106,10 @@ if TYPE_CHECKING:
     from ecgjepa.demonstration import demo as demo
     from ecgjepa.environment import doctor as doctor
     from ecgjepa.errors import EcgjepaError as EcgjepaError
+    from ecgjepa.estimators.classifier import ECGClassifier as ECGClassifier
+    from ecgjepa.estimators.encoder import ECGEncoder as ECGEncoder
+    from ecgjepa.estimators.ready import ECGModelClassifier as ECGModelClassifier
+    from ecgjepa.estimators.scoring import macro_auroc_scorer as macro_auroc_scorer
     from ecgjepa.evaluation.finetune import finetune as finetune
     from ecgjepa.evaluation.online import online_probe as online_probe
     from ecgjepa.evaluation.predictions import compare_predictions as compare_predictions

@@ -16,7 +16,7 @@ from ecgjepa.inference.windows import outputs_of_logits
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.metrics.regression import mean_r2
 from ecgjepa.model.heads import Classifier, HeadConfig, LinearHead, build_head
-from ecgjepa.protocols.features import standardise
+from ecgjepa.protocols.features import Standardised, standardise
 from ecgjepa.protocols.frozen import Frozen
 from ecgjepa.protocols.outcome import Outcome, ProbeResult
 
@@ -56,14 +56,11 @@ def fit_linear_probe(
     A linear layer on features averaged over a record's windows gives the average of its windows'
     logits, so this is the paper's evaluation with another head.
     """
-    standardised, mean, scale = standardise(features)
+    standardised = standardise(features)
     validation_features = validation_features.astype(np.float64)
     best: LinearProbe | None = None
     for strength in strengths:
-        fit = _fit_single_label if single_label else _fit_multi_label
-        weight, bias = fit(standardised, targets, strength)
-        # Fold the standardisation into the weights: the head then takes raw features.
-        probe = LinearProbe(weight / scale, bias - (weight / scale) @ mean, strength, float("nan"))
+        probe = fit_logistic(standardised, targets, strength=strength, single_label=single_label)
         logits = probe.logits(validation_features)
         # With one label per record, scores compete: rank records by their share, as in the test.
         scores = softmax(logits, axis=1) if single_label else logits
@@ -72,6 +69,29 @@ def fit_linear_probe(
             best = probe._replace(validation_score=score)
     assert best is not None
     return best
+
+
+def fit_logistic(
+    features: Standardised,
+    targets: Bool[np.ndarray, "train labels"],
+    *,
+    strength: float,
+    single_label: bool,
+) -> LinearProbe:
+    """Fit logistic regressions of one strength, whose weights are of the features as they were.
+
+    Args:
+        features: Standardised features of the training records.
+        targets: Labels of the training records.
+        strength: Inverse of the regularisation.
+        single_label: Whether each record has exactly one label: one regression over all labels in
+            place of one for each.
+    """
+    fit = _fit_single_label if single_label else _fit_multi_label
+    weight, bias = fit(features.values, targets, strength)
+    # Fold the standardisation into the weights: the head then takes raw features.
+    weight = weight / features.scale
+    return LinearProbe(weight, bias - weight @ features.mean, strength, float("nan"))
 
 
 def _fit_multi_label(

@@ -1,0 +1,1 @@
+"""scikit-learn's interface: ECGs in, features, probabilities and scores out."""
