@@ -5,7 +5,7 @@ import logging
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -184,7 +184,7 @@ class ECGEncoder(TransformerMixin, EcgInputs):  # type: ignore[misc]
         key = (str(self.model), layer, self.device)
         before = self.__dict__.get("_loaded")
         if before is None or before[0] != key:
-            wanted = Wanted(layer=cast("Layer", layer))
+            wanted = Wanted(layer=layer)
             loaded = load_encoder(self.model, wanted, device=self.device)
             self._check_same(loaded.config)
             self._loaded = before = (key, loaded)
