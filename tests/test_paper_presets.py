@@ -126,7 +126,7 @@ def test_every_field_of_every_paper_preset(size, data):
     expected = {**COMMON, **SIZES[size], "data.weights": WEIGHTS[data]}
     preset = load_preset(f"paper-vit-{size}-{data}").model_dump()
     assert preset.pop("objective") == "jepa"
-    for section in ("augment", "simclr", "byol", "mae", "cpc"):  # of other objectives
+    for section in ("augment", "salt", "simclr", "byol", "mae", "cpc"):  # of other objectives
         del preset[section]
     found = {f"{section}.{key}": v for section, part in preset.items() for key, v in part.items()}
     assert found == expected

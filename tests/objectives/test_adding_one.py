@@ -220,7 +220,9 @@ def test_its_rate_is_measured(table, store, short_timing):
 
 
 def test_without_the_line_in_the_table_it_is_unknown(store, tmp_path):
-    message = r"objective: unknown name, found 'turned'; expected one of jepa, simclr, byol, mae"
+    message = (
+        r"objective: unknown name, found 'turned'; expected one of jepa, salt, simclr, byol, mae"
+    )
     with pytest.raises(ConfigError, match=message):
         pretrain(store, tmp_path / "run", overrides=FAST)
     assert not (tmp_path / "run").exists()

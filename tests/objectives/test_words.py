@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_encoders import save_encoder
 
 from ecgjepa.config import load_preset
 from ecgjepa.errors import CheckpointError
@@ -17,6 +18,17 @@ from ecgjepa.sampling.masking import sample_masks, sample_random_masks
 
 def objective(name: str, *overrides: str):
     return objective_of(load_preset("tiny", [f"objective={name}", *overrides]))
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory):
+    """Each objective, with what it cannot do without."""
+    teacher = save_encoder(tmp_path_factory.mktemp("teacher") / "model")
+    needed = {
+        "salt": [f"salt.teacher={teacher}", "encoder.patch_size=25"],
+        "cpc": ["encoder.architecture=s4d", "encoder.causal=true"],
+    }
+    return {name: objective(name, *needed.get(name, [])) for name in OBJECTIVES}
 
 
 def hidden(panel, cells: int, leads: tuple[str, ...]) -> np.ndarray:
@@ -43,6 +55,11 @@ def hidden(panel, cells: int, leads: tuple[str, ...]) -> np.ndarray:
         ("byol", [], "squared distance of unit vectors"),
         ("mae", ["mae.normalise_targets=false"], "mean squared error"),
         ("mae", ["mae.normalise_targets=true"], "mean squared error, each patch scaled"),
+        (
+            "cpc",
+            ["encoder.architecture=s4d", "encoder.causal=true", "cpc.horizons=7"],
+            "InfoNCE, 7 patches ahead",
+        ),
     ],
 )
 def test_the_loss_is_called_by_its_name(name, overrides, loss):
@@ -113,8 +130,8 @@ def test_the_picture_of_views_shows_what_is_left_of_the_window(name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_words_come_back_from_the_file(name, tmp_path):
-    words = objective(name).words()
+def test_words_come_back_from_the_file(every, name, tmp_path):
+    words = every[name].words()
     text = json.dumps(words.model_dump(mode="json"))
     (tmp_path / WORDS_FILE).write_text(text)
     assert read_words(tmp_path) == words
@@ -141,9 +158,9 @@ def test_damaged_words_are_refused(content, message, tmp_path):
         read_words(tmp_path)
 
 
-def test_every_level_has_words_for_its_alarm():
-    for name in OBJECTIVES:
-        words: ObjectiveWords = objective(name).words()
+def test_every_level_has_words_for_its_alarm(every):
+    for objective in every.values():
+        words: ObjectiveWords = objective.words()
         levels = [s for s in words.signs if s.below is not None or s.above is not None]
         assert levels
         assert all(sign.alarm for sign in levels)

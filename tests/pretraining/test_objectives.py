@@ -176,7 +176,9 @@ def test_objectives_are_settings_like_others():
     for name in CLASSES:
         preset = load_preset(f"tiny-{name}")
         assert (preset.objective, preset.encoder, preset.data) == (name, tiny.encoder, tiny.data)
-    with pytest.raises(ConfigError, match=r"objective: .*found 'moco'; expected one of jepa, sim"):
+    with pytest.raises(
+        ConfigError, match=r"objective: .*found 'moco'; expected one of jepa, salt, sim"
+    ):
         plan("tiny", overrides=["objective=moco"])
     with pytest.raises(ConfigError, match="needs at least 2; found 1"):
         plan("tiny-byol", overrides=["train.gradient_accumulation_steps=64"])

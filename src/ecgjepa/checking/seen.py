@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int64, UInt64
 
@@ -30,8 +31,14 @@ SCHEMA = pa.schema(
 MAX_DISTANCE = 8
 
 
-def write_seen(store: Store, path: Path) -> None:
-    """Write hash and signature of all records of a store."""
+def write_seen(store: Store, path: Path, earlier: Path | None = None) -> None:
+    """Write hash and signature of all records of a store, and of those that were seen earlier.
+
+    Args:
+        store: Open store.
+        path: Where to write.
+        earlier: What `write_seen` wrote for an encoder that takes part in this training.
+    """
     index = _read_index(store)
     table = pa.table(
         {
@@ -40,8 +47,13 @@ def write_seen(store: Store, path: Path) -> None:
             "signature": index["signature"],
         }
     )
+    table = table.cast(SCHEMA)
+    if earlier is not None:
+        known, digests = pq.read_table(earlier).cast(SCHEMA), table["sha256"].combine_chunks()
+        is_new = pc.invert(pc.is_in(known["sha256"], value_set=digests))
+        table = pa.concat_tables([table, known.filter(is_new)]).unify_dictionaries()
     with replacing(path) as stream:
-        pq.write_table(table.cast(SCHEMA), stream, compression="zstd")
+        pq.write_table(table, stream, compression="zstd")
 
 
 def find_seen(

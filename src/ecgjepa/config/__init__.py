@@ -21,6 +21,7 @@ from ecgjepa.config.objectives import (
     CpcConfig,
     JepaConfig,
     MaeConfig,
+    SaltConfig,
     SimclrConfig,
 )
 from ecgjepa.config.presets import load_preset, parse_config, preset_names, to_yaml
@@ -43,6 +44,7 @@ __all__ = [
     "OnlineProbeConfig",
     "PredictorConfig",
     "PretrainConfig",
+    "SaltConfig",
     "Section",
     "Setting",
     "SimclrConfig",

@@ -50,6 +50,19 @@ class JepaConfig(Section):
     covariance: float = Field(0.0, ge=0)
 
 
+class SaltConfig(Section):
+    """The frozen teacher of SALT (https://arxiv.org/abs/2509.24317); the rest is JEPA's.
+
+    Attributes:
+        teacher: Folder of the model, or of the finished run, whose features are predicted.
+        teacher_sha256: Hash of the teacher's weights; filled in. A run resumes with the same
+            teacher only, wherever its folder lies.
+    """
+
+    teacher: str = Field("", max_length=4096)
+    teacher_sha256: str = Field("", max_length=64)
+
+
 class SimclrConfig(Section):
     """SimCLR's projection head and loss (https://arxiv.org/abs/2002.05709).
 

@@ -15,6 +15,7 @@ from ecgjepa.config.objectives import (
     CpcConfig,
     JepaConfig,
     MaeConfig,
+    SaltConfig,
     SimclrConfig,
 )
 from ecgjepa.config.section import Section
@@ -24,10 +25,9 @@ from ecgjepa.config.training import OnlineProbeConfig, TrainConfig
 class PretrainConfig(Section):
     """A whole pre-training run.
 
-    ``mask``, ``predictor`` and ``jepa`` are JEPA's, ``augment`` is SimCLR's and BYOL's,
-    ``simclr``, ``byol``, ``mae`` and ``cpc`` are what their names say; the objective decides which
-    of them are used. Which objectives there are, and which settings suit them,
-    `ecgjepa.objectives.build` knows.
+    ``mask``, ``predictor`` and ``jepa`` are JEPA's and SALT's, ``augment`` is SimCLR's and BYOL's,
+    the sections of other objectives have their names; the objective decides which of them are used.
+    Which objectives there are, and which settings suit them, `ecgjepa.objectives.build` knows.
     """
 
     objective: str = Field("jepa", max_length=64)
@@ -39,6 +39,7 @@ class PretrainConfig(Section):
     probe: OnlineProbeConfig = OnlineProbeConfig()
     augment: AugmentConfig = AugmentConfig()
     jepa: JepaConfig = JepaConfig()
+    salt: SaltConfig = SaltConfig()
     simclr: SimclrConfig = SimclrConfig()
     byol: ByolConfig = ByolConfig()
     mae: MaeConfig = MaeConfig()

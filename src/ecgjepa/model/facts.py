@@ -27,6 +27,8 @@ class PretrainingFacts(Section):
         records: Records seen, per database, where the number is known; 0 if it gave none.
         official: Configuration of the official checkpoint that the weights were taken from.
         seen: SHA-256 of the file that says what the records seen hold; empty if there is none.
+        teacher: Frozen encoder that took part in training: its ``sha256`` and ``objective``; empty
+            without one. What it had seen is part of ``folds``, ``records`` and ``seen``.
         hashed_folds: Databases whose folds are a hash, and of what: see `ecgjepa.databases.folds`.
     """
 
@@ -38,4 +40,5 @@ class PretrainingFacts(Section):
     records: dict[str, int]
     official: dict[str, Any] = Field(default_factory=dict)
     seen: str = ""
+    teacher: dict[str, str] = Field(default_factory=dict)
     hashed_folds: dict[str, str] = Field(default_factory=dict)

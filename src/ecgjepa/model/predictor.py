@@ -14,10 +14,13 @@ class Predictor(nn.Module):
 
     Args:
         config: Architecture.
-        encoder: The encoder whose features it reads and predicts.
+        encoder: The encoder whose features it reads.
+        outputs: Width of the features that it predicts; the encoder's by default.
     """
 
-    def __init__(self, config: PredictorConfig, encoder: EncoderConfig) -> None:
+    def __init__(
+        self, config: PredictorConfig, encoder: EncoderConfig, outputs: int | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Linear(encoder.dim, config.dim, bias=False)
@@ -25,7 +28,7 @@ class Predictor(nn.Module):
         self.blocks = transformer_blocks(config, encoder)
         self.positions = Positions(encoder, config.dim, config.num_heads)
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps, bias=False)
-        self.proj = nn.Linear(config.dim, encoder.dim, bias=False)
+        self.proj = nn.Linear(config.dim, outputs or encoder.dim, bias=False)
         # Its own depth scales the residual branches (the official code takes the encoder's,
         # which is the same number in every published configuration).
         initialise_weights(self, depth=config.depth)
@@ -39,7 +42,7 @@ class Predictor(nn.Module):
         *,
         num_tokens: int | None = None,
         with_context: bool = False,
-    ) -> Float[Tensor, "batch predicted dim"]:
+    ) -> Float[Tensor, "batch predicted width"]:
         """Predict the target encoder's features at ``target_index``.
 
         Args:

@@ -13,12 +13,20 @@ from ecgjepa.objectives.cpc import CpcObjective
 from ecgjepa.objectives.jepa import JepaObjective
 from ecgjepa.objectives.mae import MaeObjective
 from ecgjepa.objectives.objective import Objective
+from ecgjepa.objectives.salt import SaltObjective
 from ecgjepa.objectives.simclr import SimclrObjective
 
 # Classes by their names in the configuration.
 OBJECTIVES: dict[str, type[Objective]] = {
     kind.name: kind
-    for kind in (JepaObjective, SimclrObjective, ByolObjective, MaeObjective, CpcObjective)
+    for kind in (
+        JepaObjective,
+        SaltObjective,
+        SimclrObjective,
+        ByolObjective,
+        MaeObjective,
+        CpcObjective,
+    )
 }
 
 

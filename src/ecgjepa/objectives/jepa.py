@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecgjepa.config import PretrainConfig
 from ecgjepa.errors import ConfigError
 from ecgjepa.objectives.costs import (
     INDEX_BYTES,
@@ -63,9 +64,14 @@ class JepaObjective(Objective):
             check_mask_size(self.config.mask, self.config.num_patches)
         except ValueError as error:
             raise ConfigError(f"mask: {error}") from None
-        layers, depth = self.config.jepa.target_layers, self.config.encoder.depth
+        layers, depth = self.config.jepa.target_layers, self.target.encoder.depth
         if layers > depth:
             raise ConfigError(f"jepa.target_layers {layers}: the encoder has {depth} blocks")
+
+    @property
+    def target(self) -> PretrainConfig:
+        """The settings, with the encoder whose features are predicted: here the same."""
+        return self.config
 
     def draw(self, seed: int, step: int, part: int, *, size: int) -> "tuple[Tensor, ...]":
         """Return the tokens that the context encoder sees, and those to predict."""
@@ -154,8 +160,8 @@ class JepaObjective(Objective):
     def parameters(self) -> Parameters:
         """Return the exact numbers of parameters."""
         encoder = encoder_parameters(self.config)
-        predictor = narrow_parameters(self.config, self.config.predictor, self.config.encoder.dim)
-        return Parameters(encoder, predictor, encoder)
+        predictor = narrow_parameters(self.config, self.config.predictor, self.target.encoder.dim)
+        return Parameters(encoder, predictor, encoder_parameters(self.target))
 
     def flops(self) -> Flops:
         """Return the operations per record and step, with the mean number of visible patches."""
@@ -172,13 +178,15 @@ class JepaObjective(Objective):
         tokens = context + hidden  # of the predictor
         embedding = embedding_flops(config)
         answered = context + hidden if config.jepa.visible_loss else hidden
-        projections = 2 * encoder.dim * predictor.dim * (context + answered)
+        ends = context * encoder.dim + answered * self.target.encoder.dim
         return Flops(
             # A backward pass is two products for each of the forward pass; the signal has no
             # gradient.
             context_encoder=2 * embedding + 3 * encoder_flops(config, context),
-            target_encoder=embedding + encoder_flops(config, config.num_tokens),
-            predictor=3 * (projections + blocks_flops(predictor, tokens, encoder.mlp_ratio)),
+            target_encoder=embedding_flops(self.target)
+            + encoder_flops(self.target, config.num_tokens),
+            predictor=3
+            * (2 * predictor.dim * ends + blocks_flops(predictor, tokens, encoder.mlp_ratio)),
         )
 
     def _mean_context_leads(self) -> float:

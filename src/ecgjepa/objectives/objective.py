@@ -6,12 +6,14 @@ An objective is one class. Those that come with the package keep the networks th
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ecgjepa.config import PretrainConfig
 from ecgjepa.errors import ConfigError
 from ecgjepa.objectives.costs import Flops, Numbers, Parameters
 from ecgjepa.objectives.words import ObjectiveWords, Picture, Sign
+from ecgjepa.signals.preprocessing import PreprocessingConfig
 
 if TYPE_CHECKING:  # planning a run needs no torch
     from torch import Tensor
@@ -81,6 +83,18 @@ class Objective(ABC):
                 f"objective {self.name} works neither with encoder.lead_patches nor with other "
                 "encoder.positions than sinusoidal; leave both out, or choose objective jepa"
             )
+
+    def check_records(self, preprocessing: PreprocessingConfig) -> None:  # noqa: B027
+        """Refuse records that were prepared in a way that the objective cannot train on.
+
+        Raises:
+            ConfigError: If they were, with what to change.
+        """
+
+    @property
+    def teacher(self) -> Path | None:
+        """Model folder that takes part in training: what it has seen, the run has seen."""
+        return None
 
     # ------------------------------------------------------------ training
 

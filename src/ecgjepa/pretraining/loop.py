@@ -97,11 +97,12 @@ def pretrain(
         ... )
         PosixPath('runs/jepa')
     """
-    config = load_preset(preset, overrides)
-    run, objective = Path(out), objective_of(config)
+    run, objective = Path(out), objective_of(load_preset(preset, overrides))
+    config = objective.config
     check_trackers(config.train.trackers)
     with Store(store) as records:
         refuse_held_out(records)
+        objective.check_records(records.manifest.common_preprocessing)
         world = World.from_environment(device)
         batches = BatchReader(
             records,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecgjepa.checking.seen import write_seen
-from ecgjepa.config import PretrainConfig, load_preset, to_yaml
+from ecgjepa.config import EncoderConfig, PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, sha256_of_file, write_json, write_text
 from ecgjepa.locks import LOCK_FILE
@@ -21,10 +21,12 @@ from ecgjepa.model.folder import (
     SEEN_FILE,
     ModelConfig,
     PretrainingFacts,
+    read_model_config,
     save_model,
 )
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.objectives.build import objective_class, objective_of
+from ecgjepa.objectives.teacher import taken_over
 from ecgjepa.objectives.words import WORDS_FILE
 from ecgjepa.pretraining.trackers import Tracker
 from ecgjepa.results.layout import METRICS_FILE
@@ -39,7 +41,13 @@ CHECKPOINTS_FOLDER = "checkpoints"
 BEST_FOLDER = "best"
 _DESCRIPTION_FILE = "encoder.json"
 # Settings that change what is written about a run, but nothing in it: a resumed run may differ.
-_FREE = {"data.resident", "train.trackers", "train.stop_on_collapse", "probe.every"}
+_FREE = {
+    "data.resident",
+    "train.trackers",
+    "train.stop_on_collapse",
+    "probe.every",
+    "salt.teacher",  # a place; what lies there has to be the same
+}
 
 
 def check_run(run: Path, config: PretrainConfig, store: Store) -> None:
@@ -187,7 +195,11 @@ def save_encoder(
     training: dict[str, Any] | None = None,
 ) -> None:
     """Write the encoder to keep as a model folder of the run; ``training``: how it was chosen."""
-    config = describe_encoder(run, steps=steps).model_copy(update={"training": training or {}})
+    config, training = describe_encoder(run, steps=steps), training or {}
+    # Stages of training and selection: those of a teacher, then the run's own.
+    if stages := [*config.training.get("seen", []), *training.get("seen", [])]:
+        training = {**training, "seen": stages}
+    config = config.model_copy(update={"training": training})
     save_model(run / folder, encoder, config, _card(config))
 
 
@@ -199,9 +211,10 @@ def describe_start(config: PretrainConfig, store: Store, folder: Path | None = N
         store: What it trains on.
         folder: Where to write what the store's records hold, which is then part of the description.
     """
-    seen = ""
+    seen, place = "", objective_of(config).teacher
+    teacher = None if place is None else read_model_config(place)
     if folder is not None:
-        write_seen(store, folder / SEEN_FILE)
+        write_seen(store, folder / SEEN_FILE, None if teacher is None else teacher.seen_file)
         seen = sha256_of_file(folder / SEEN_FILE)
     # Each database is scaled by its own constants while training; a record of unknown origin is
     # scaled by those over all training records.
@@ -226,6 +239,15 @@ def describe_start(config: PretrainConfig, store: Store, folder: Path | None = N
             },
         ),
     )
+    if teacher is not None:
+        described = described.model_copy(
+            update={
+                "pretraining": taken_over(
+                    described.pretraining, teacher.pretraining, teacher.weights_sha256
+                ),
+                "training": {"seen": teacher.training.get("seen", [])},
+            }
+        )
     return described if folder is None else described.with_seen_file(folder)
 
 
@@ -237,11 +259,29 @@ def _card(config: ModelConfig) -> str:
     return (
         f"# ECG encoder pre-trained with {objective.title}\n\n"
         "For research use only; not a medical device.\n\n"
-        f"- Vision Transformer, width {size.dim}, depth {size.depth}, {size.num_heads} heads; "
-        f"patches of {1000 * size.patch_size / config.preprocessing.sampling_rate:.0f} ms"
+        f"- {_architecture(size)}, width {size.dim}, depth {size.depth}; patches of "
+        f"{1000 * size.patch_size / config.preprocessing.sampling_rate:.0f} ms"
         f"{', each of one lead' if size.lead_patches else ''}.\n"
         f"- Input: {', '.join(config.preprocessing.leads)} at "
         f"{config.preprocessing.sampling_rate:g} Hz; everything else about it is in config.json.\n"
         f"- Pre-trained for {facts.steps:,} steps on {records}.\n"
-        f"- Weights: {objective.kept_weights}.\n"
+        f"- Weights: {objective.kept_weights}.\n" + _teacher(facts.teacher)
+    )
+
+
+def _architecture(size: EncoderConfig) -> str:
+    """Return an encoder's architecture in words."""
+    if size.architecture == "s4d":
+        return f"{'Causal' if size.causal else 'Bidirectional'} state-space layers (S4D)"
+    return f"Vision Transformer, {size.num_heads} heads"
+
+
+def _teacher(facts: dict[str, str]) -> str:
+    """Return the card's line on a frozen teacher; nothing without one."""
+    if not facts:
+        return ""
+    title = objective_class(facts["objective"]).title
+    return (
+        f"- Teacher: an encoder pre-trained with {title}, SHA-256 {facts['sha256'][:12]}…; what it "
+        "had seen counts as seen.\n"
     )

@@ -96,6 +96,7 @@ class Jepa(ObjectiveNetworks):
         config: What differs from the paper; nothing by default.
         normalise_targets: Layer norm without parameters on the targets (I-JEPA); off in the paper.
         loss: Measure of the distance from predicted to wanted features; ``l1`` in the paper.
+        target: Target encoder to begin with; a copy of the context encoder by default.
     """
 
     def __init__(
@@ -106,11 +107,13 @@ class Jepa(ObjectiveNetworks):
         *,
         normalise_targets: bool = False,
         loss: Loss = "l1",
+        target: Encoder | None = None,
     ) -> None:
         super().__init__()
         self.context_encoder = build_encoder(encoder)
-        self.predictor = Predictor(predictor, encoder)
-        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        target = copy.deepcopy(self.context_encoder) if target is None else target
+        self.predictor = Predictor(predictor, encoder, target.config.dim)
+        self.target_encoder = target.requires_grad_(False)
         self.config = config
         self.normalise_targets = normalise_targets
         self.loss_name: Loss = loss
