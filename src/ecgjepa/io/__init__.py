@@ -31,11 +31,15 @@ from ecgjepa.io.uploads import Readable, Upload, content_of, file_name
 from ecgjepa.io.wfdb import Damaged as Damaged
 from ecgjepa.io.wfdb import read_wfdb_exact
 from ecgjepa.io.xml import read_xml
+from ecgjepa.memory import keep_freed
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
 # Endings under which single-file formats go, and the optional package that reads them.
 PACKAGES = packages()
 EXPECTED = expected()
+
+# Most who read one record read many.
+keep_freed()
 
 _Reader = Callable[..., Record | MicrovoltRecord]
 # Formats whose files may hold several records.

@@ -150,11 +150,15 @@ def make_record(
     valid: Bool[np.ndarray, "samples leads"] | None = None,
     issues: Sequence[Issue] = (),
 ) -> Record:
-    """Return a record of amplitudes in mV; what is not finite is invalid."""
+    """Return a record of amplitudes in mV; what is not finite is invalid.
+
+    An array of float32 becomes the record's own, and is changed where it is invalid.
+    """
     rate = accept_rate(path, float(sampling_rate))
-    signal = millivolt.astype(np.float32)
+    signal = millivolt.astype(np.float32, copy=False)
     usable = np.isfinite(signal) if valid is None else np.isfinite(signal) & valid
-    signal[~usable] = 0.0
+    if not usable.all():
+        signal[~usable] = 0.0
     record = Record(
         signal=signal,
         valid=usable,

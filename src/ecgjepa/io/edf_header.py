@@ -1,5 +1,6 @@
 """The header of an EDF, EDF+ or BDF file, and its samples as stored."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ _FIELDS = (
     ("label", 16), ("transducer", 80), ("unit", 8), ("physical_min", 8), ("physical_max", 8),
     ("digital_min", 8), ("digital_max", 8), ("filter", 80), ("samples", 8), ("reserved", 32),
 )  # fmt: skip
+_NUMBERED = ("physical_min", "physical_max", "digital_min", "digital_max", "samples")
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _ONSET = re.compile(rb"([+-]\d{1,15}(?:\.\d{1,15})?)(?:\x15[\d.]+)?\x14")
 # A gap is not filled beyond this multiple of what was recorded.
@@ -56,6 +58,7 @@ class EdfFile(NamedTuple):
         signals: The signals, annotations among them.
         width: Bytes a sample, 2 or 3.
         is_continuous: Whether the header says that there are no gaps.
+        record_samples: Samples of all signals in a data record.
     """
 
     path: Path
@@ -66,11 +69,7 @@ class EdfFile(NamedTuple):
     signals: list[EdfSignal]
     width: int
     is_continuous: bool
-
-    @property
-    def record_samples(self) -> int:
-        """Samples of all signals in a data record."""
-        return sum(signal.samples for signal in self.signals)
+    record_samples: int
 
 
 def parse_edf(path: Path, content: bytes) -> tuple[EdfFile, list[Issue]]:
@@ -85,7 +84,8 @@ def parse_edf(path: Path, content: bytes) -> tuple[EdfFile, list[Issue]]:
         )
     seconds = float(content[244:252])
     signals = list(_signals(path, content, num_signals))
-    record_bytes = width * sum(signal.samples for signal in signals)
+    record_samples = sum(signal.samples for signal in signals)
+    record_bytes = width * record_samples
     if not 0 < seconds < np.inf or not record_bytes:
         raise RecordFormatError(f"{path}: data records of {seconds:g} s and {record_bytes} bytes")
     announced, held = int(content[236:244]), (len(content) - header_bytes) // record_bytes
@@ -99,33 +99,27 @@ def parse_edf(path: Path, content: bytes) -> tuple[EdfFile, list[Issue]]:
         issues.append(Issue("file_longer_than_header", words))
     is_continuous = content[192:197] not in (b"EDF+D", b"BDF+D")
     return EdfFile(
-        path, content, header_bytes, held, seconds, signals, width, is_continuous
+        path, content, header_bytes, held, seconds, signals, width, is_continuous, record_samples
     ), issues  # fmt: skip
 
 
 def _signals(path: Path, content: bytes, num_signals: int) -> Iterator[EdfSignal]:
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, list[bytes]] = {}
     at = 256
     for name, size in _FIELDS:
-        if name in ("transducer", "filter", "reserved"):
-            at += size * num_signals
-            continue
-        cells = [
-            content[at + size * index : at + size * (index + 1)] for index in range(num_signals)
-        ]
-        columns[name] = [_text(cell) for cell in cells]
-        at += size * num_signals
+        end = at + size * num_signals
+        columns[name] = [content[place : place + size] for place in range(at, end, size)]
+        at = end
+    numbers = {name: [_number(path, name, cell) for cell in columns[name]] for name in _NUMBERED}
     offset = 0
-    for index in range(num_signals):
-        number = {name: _number(path, name, columns[name][index]) for name, _ in _FIELDS[3:7]}
-        samples = _number(path, "samples", columns["samples"][index])
+    for index, samples in enumerate(numbers["samples"]):
         if samples < 0 or samples != int(samples):
             raise RecordFormatError(f"{path}: a signal has {samples:g} samples a data record")
         yield EdfSignal(
-            columns["label"][index],
-            columns["unit"][index],
-            (number["physical_min"], number["physical_max"]),
-            (number["digital_min"], number["digital_max"]),
+            _text(columns["label"][index]),
+            _text(columns["unit"][index]),
+            (numbers["physical_min"][index], numbers["physical_max"][index]),
+            (numbers["digital_min"][index], numbers["digital_max"][index]),
             int(samples),
             offset,
         )
@@ -141,14 +135,21 @@ def _text(cell: bytes) -> str:
     return text.strip(" \0")
 
 
-def _number(path: Path, name: str, text: str) -> float:
+def _number(path: Path, name: str, cell: bytes) -> float:
     try:
-        value = float(text.replace(",", "."))
+        value = float(cell)  # as nearly all are written
     except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise RecordFormatError(f"{path}: field {name} holds {text!r}; expected a number")
+        value = _unusual_number(_text(cell))
+    if not math.isfinite(value):
+        raise RecordFormatError(f"{path}: field {name} holds {_text(cell)!r}; expected a number")
     return value
+
+
+def _unusual_number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return math.nan
 
 
 def record_starts(file: EdfFile) -> Float64[np.ndarray, " records"]:

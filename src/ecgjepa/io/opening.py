@@ -99,12 +99,10 @@ def file_and_key(path: Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def is_regular(path: Path) -> bool:
+def is_regular(path: Path | str) -> bool:
     """Return whether a path is a file that can be read to its end: no pipe, socket or device."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        return False
+    # False too for a name that is too long or holds a NUL; `Path.is_file` takes twice as long.
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def open_regular(path: Path) -> FileIO:

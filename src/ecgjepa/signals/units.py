@@ -23,6 +23,7 @@ _MILLIVOLT_PER_UNIT = {
 }
 
 
+@lru_cache(maxsize=256)
 def millivolt_per_unit(unit: str) -> float:
     """Return the factor that turns amplitudes in ``unit`` into millivolt.
 

@@ -24,6 +24,7 @@ Nothing is guessed: a wrong rate, unit or order of leads would go unnoticed. Wha
 import json
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,10 +108,11 @@ class Description(NamedTuple):
                     f"each of the {num_leads} leads"
                 )
         factor = millivolt_per_step(self.unit or unit or "")
-        step = np.broadcast_to(factor / np.array(self.gain), num_leads)
-        return step, np.broadcast_to(np.array(self.baseline), num_leads)
+        step = factor / np.array(self.gain)
+        return np.full(num_leads, step), np.full(num_leads, self.baseline)
 
 
+@lru_cache(maxsize=256)
 def millivolt_per_step(unit: str) -> float:
     """Return how many mV a unit is, which may have a number, as ``4.88 uV`` and ``1e-4 V`` have.
 
@@ -176,8 +178,9 @@ def find_description(path: Path, place: Path | None = None) -> Description | Non
 
 
 def _beside(path: Path) -> Path | None:
-    places = (path.with_name(name) for name in description_names(path.name))
-    return next((place for place in places if is_regular(place)), None)
+    folder = path.parent.as_posix().rstrip("/")
+    places = (f"{folder}/{name}" for name in description_names(path.name))
+    return next((Path(place) for place in places if is_regular(place)), None)
 
 
 def _parse(place: Path) -> Any:  # noqa: ANN401

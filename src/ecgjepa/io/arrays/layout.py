@@ -16,6 +16,9 @@ from ecgjepa.signals.record import Issue, Record
 # Names under which programs keep the signal, in the order of preference.
 _USUAL = ("signal", "signals", "val", "feats", "ecg.data", "ecg", "data", "tracings", "x")
 _SHOWN = 20
+# Of values that are scaled: arrays as long as the record would leave the processor's cache, and
+# memory would be fetched from the system anew for each record.
+_ROWS_AT_ONCE = 1024
 
 
 def choose_array(
@@ -243,7 +246,12 @@ def record_of_columns(
         raise RecordFormatError(f"{path}: holds {values.dtype} values; expected numbers")
     accept_size(path, len(values), max(len(leads), values.shape[1]))
     step, baseline = described.scale(len(leads), unit)
-    millivolt = (values.astype(np.float64) - baseline) * step
+    millivolt = np.empty(values.shape, np.float32)
+    for first in range(0, len(values), _ROWS_AT_ONCE):
+        part = values[first : first + _ROWS_AT_ONCE].astype(np.float64)
+        part -= baseline
+        part *= step
+        millivolt[first : first + _ROWS_AT_ONCE] = part
     return make_record(path, millivolt, leads, rate, issues=issues)
 
 
