@@ -88,8 +88,9 @@ def _from_columns(
     time, rate = choice.time, None
     if time is not None and time.position in columns:
         rate = rate_of_time(path, time, columns[time.position], described.sampling_rate)
+    values = _side_by_side([columns[position] for position in choice.positions])
     return record_of_columns(
-        path, _side_by_side([columns[position] for position in choice.positions]), choice.leads, described, unit=choice.unit, sampling_rate=rate,
+        path, values, choice.leads, described, unit=choice.unit, sampling_rate=rate,
         issues=choice.issues(),
     )  # fmt: skip
 

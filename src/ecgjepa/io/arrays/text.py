@@ -128,10 +128,9 @@ def split(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line, without quotes and blanks around them."""
     if '"' not in line:
         return line.split() if delimiter == " " else [*map(str.strip, line.split(delimiter))]
-    if delimiter == " ":
-        cells = line.split()
-    else:  # a quoted cell may hold the delimiter
-        cells = next(csv.reader([line], delimiter=delimiter), [])
+    # A quoted cell may hold the delimiter.
+    quoted = csv.reader([line], delimiter=delimiter)
+    cells = line.split() if delimiter == " " else next(quoted, [])
     return [cell.strip().strip('"').strip() for cell in cells]
 
 
