@@ -14,6 +14,7 @@ nothing.
 
 import argparse
 import json
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,10 @@ from ecgjepa.evaluation.saving import save_evaluation
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoders.build import build_encoder
-from ecgjepa.model.folder import ModelConfig, PretrainingFacts, WindowConfig
+from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, PretrainingFacts, WindowConfig
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.protocols.encoders import DescribedEncoder
+from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.results.layout import PRE_TRAINED
@@ -37,6 +39,8 @@ from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.leakage import open_unseen
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split
+
+logger = logging.getLogger(__name__)
 
 SEED = 0
 FIRST_FOLDS, CHOOSING_FOLDS = (1, 2, 3, 4, 5), (8, 7, 6)
@@ -159,16 +163,34 @@ def make(data: Path, work: Path, recipe: Recipe) -> None:
     """Train both boxes and write their evaluations, with the model folders in them."""
     for box, task in (("box-superdiagnostic", "superdiagnostic"), ("box-statements", "all")):
         out = work / box
-        if (out / "model").is_dir():
+        if (out / MODEL_FOLDER).is_dir():
             continue
         model = fresh_model(recipe)
         cohort = Cohort(task=task, split=FINAL_SPLIT)
         workspace = _workspace(work)
         with open_unseen({"ptb-xl": data}, model.config, cohort, cache=workspace.cache) as found:
             records = statements(found) if task == "all" else found
-            result = run(model, records, _request(recipe), workspace)
+            result = _trained(work / f"{box}.pt", model, records, recipe, workspace)
             written = save_evaluation(out, model.config, {PRE_TRAINED: result}, workspace)
-        print(box, written.score())
+        logger.info("%s: %s", box, written.score())
+
+
+def _trained(
+    path: Path,
+    model: DescribedEncoder,
+    records: EvaluationData,
+    recipe: Recipe,
+    workspace: Workspace,
+) -> EvaluationResult:
+    """Train a classifier, or read it from a file of an interrupted run."""
+    request = _request(recipe)
+    if not path.is_file():
+        result = run(model, records, request, workspace)
+        torch.save((result.outcome, result.classifier, result.head), path)
+    outcome, classifier, head = torch.load(path, weights_only=False)
+    return EvaluationResult(
+        records=records, outcome=outcome, request=request, classifier=classifier, head=head
+    )
 
 
 def main() -> None:
@@ -177,8 +199,9 @@ def main() -> None:
     parser.add_argument("what", choices=["choose", "make"])
     parser.add_argument("--data", type=Path, required=True, help="a PTB-XL folder")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is computed")
-    parser.add_argument("--recipe", choices=RECIPES, default="s4d-20ms")
+    parser.add_argument("--recipe", choices=RECIPES, default="s4d-50ms")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.what == "choose":
         choose(options.data, options.work)
     else:

@@ -26,6 +26,7 @@ _HOMES = {
     "load_model": "ecgjepa.inference.predict",
     "macro_auroc_scorer": "ecgjepa.estimators.scoring",
     "merge": "ecgjepa.store.merge",
+    "models": "ecgjepa.sharing.listing",
     "online_probe": "ecgjepa.evaluation.online",
     "plan": "ecgjepa.planning.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
@@ -79,6 +80,7 @@ __all__ = [
     "load_model",
     "macro_auroc_scorer",
     "merge",
+    "models",
     "online_probe",
     "plan",
     "plot",
@@ -132,6 +134,7 @@ if TYPE_CHECKING:
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
     from ecgjepa.sharing.hub import push as push
+    from ecgjepa.sharing.listing import models as models
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig
     from ecgjepa.signals.record import Record as Record
     from ecgjepa.simulation.database import simulate as simulate

@@ -1,6 +1,5 @@
 """The verb that judges a classifier as it is: evaluate."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,8 +25,8 @@ from ecgjepa.terminal.screen import ProgressBar, print_json
 @app.command()
 def evaluate(
     model: Annotated[
-        Path,
-        typer.Option("--model", help="Model folder, probe or fine-tuning.", show_default=False),
+        str,
+        typer.Option("--model", help="Folder or name of a classifier.", show_default=False),
     ],
     data: DataOption = None,
     store: StoreDataOption = None,
@@ -98,14 +97,15 @@ def evaluate(
         after_evaluation(model, judged.path, has_classifier=has_model)
 
 
-def _pairs(items: list[str], model: Path) -> dict[str, str]:
+def _pairs(items: list[str], model: str) -> dict[str, str]:
     """Read ``MODEL=TABLE`` items, where either label may hold an equals sign.
 
     Raises:
         BadParameter: If one is not like that, or a label of the model is given twice.
         ModelFolderError: If there is no model.
     """
-    from ecgjepa.model.folder import find_model, read_model_config
+    from ecgjepa.model.folder import read_model_config
+    from ecgjepa.sharing.references import find_model
 
     if not items:
         return {}

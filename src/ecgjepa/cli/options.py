@@ -14,7 +14,10 @@ DataOption = Annotated[
     typer.Option("--data", metavar="NAME=DIR", help="Database and its folder, e.g. ptb-xl=DIR."),
 ]
 ModelOption = Annotated[
-    Path, typer.Option("--model", help="Run, checkpoint or model folder.", show_default=False)
+    str,
+    typer.Option(
+        "--model", help="Run, checkpoint or model folder, or a model's name.", show_default=False
+    ),
 ]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store to write.")]
 OutOption = Annotated[

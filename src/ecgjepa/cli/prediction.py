@@ -12,6 +12,7 @@ import typer
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption, WorkerOptions
 from ecgjepa.cli.sharing import sharing
+from ecgjepa.sharing.box import DEFAULT_MODEL
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
 from ecgjepa.terminal.predictions import (
     print_explanation,
@@ -60,8 +61,11 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a fi
 @sharing(WorkerOptions, last=True)
 def predict(
     shared: WorkerOptions,
-    model: ModelOption,
     inputs: InputsArgument = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help=f"Folder or name of a classifier [default: {DEFAULT_MODEL}]."),
+    ] = None,
     lists: ListOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Table to write: .csv, .parquet or .jsonl.")
@@ -98,6 +102,9 @@ def predict(
     """
     chosen = _on_bad(on_bad)
     found = _find(inputs, lists, out, describe)
+    if model is None:
+        model = DEFAULT_MODEL
+        logger.info("no --model is given: %s answers; 'ecgjepa models' lists others", model)
     if label and explain is None:
         raise typer.BadParameter("expected --explain PICTURE beside it", param_hint="--label")
     if explain is not None:
@@ -234,7 +241,7 @@ def _print_predictions(
 
 def _explain(
     file: str,
-    model: Path,
+    model: str,
     picture: Path,
     label: str,
     describe: Path | None,

@@ -1,4 +1,4 @@
-"""Verbs for what came of it: report, plot, doctor."""
+"""Verbs for what came of it: report, plot, models, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from ecgjepa.cli.application import FELL_SHORT, app
 from ecgjepa.cli.options import DescribeOption, JsonOption
 from ecgjepa.cli.verbs import START
-from ecgjepa.terminal.next_steps import after_report
+from ecgjepa.terminal.next_steps import after_report, print_next
 from ecgjepa.terminal.screen import (
     print_error,
     print_facts,
@@ -57,6 +57,27 @@ def plot(
         print_wrapped("  input", in_words(issue))
     if plotted.refusal is not None:
         print_error(f"drawn, but not usable: {plotted.refusal}")
+        raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the models that answer by name.
+
+    Those in the box are installed with the package; those of the Hub lie in the cache. Exit status:
+    0 all can be used; 1 one cannot.
+    """
+    from ecgjepa.sharing.listing import models as run
+    from ecgjepa.terminal.models import model_as_json, print_models
+
+    found = run()
+    if as_json:
+        print_json([model_as_json(model) for model in found])
+    else:
+        print_models(found)
+        for model in [one for one in found if one.task][:1]:
+            print_next("ecgjepa", "predict", "FILE", "--model", model.name, instead="use")
+    if any(model.error for model in found):
         raise typer.Exit(FELL_SHORT)
 
 

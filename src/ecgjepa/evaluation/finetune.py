@@ -12,7 +12,7 @@ from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
-from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, find_model, load_model_folder
+from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.encoders import load_encoder
@@ -20,6 +20,7 @@ from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protoc
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import TUNING, TuningProtocol, check_protocol
 from ecgjepa.results.layout import FROM_SCRATCH, PRE_TRAINED, PROBE_FOLDER
+from ecgjepa.sharing.references import find_model
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen, refuse_early
 from ecgjepa.tasks.opening import Data

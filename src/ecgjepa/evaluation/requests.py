@@ -12,7 +12,7 @@ from typing import Any
 from ecgjepa.claims import differences
 from ecgjepa.errors import ConfigError, ScoreError
 from ecgjepa.files import read_versioned, remove, sha256_of_file, write_json
-from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER, ModelConfig, find_model
+from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER, ModelConfig
 from ecgjepa.pretraining.run import CONFIG_FILE as RUN_CONFIG_FILE
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.results.layout import (
@@ -25,6 +25,7 @@ from ecgjepa.results.layout import (
     RESULTS_FILE,
     SPLIT_FILE,
 )
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.tasks.cohort import Cohort
@@ -90,7 +91,7 @@ def describe_request(
     treatment = treatment or one_treatment(config.preprocessing, names_of(data))
     return {
         "software_version": __version__,
-        "model": _digest_of_model(Path(model)),
+        "model": _digest_of_model(model),
         "records": fingerprint_of(data, treatment, cache=work.cache, progress=work.progress),
         "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
         **cohort.as_request(),
@@ -99,9 +100,9 @@ def describe_request(
     }
 
 
-def _digest_of_model(path: Path) -> dict[str, str]:
+def _digest_of_model(model: str | Path) -> dict[str, str]:
     """Return hashes of the files that a model is loaded from."""
-    folder = find_model(path)
+    folder = find_model(model)
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
     return {file.name: sha256_of_file(file) for file in sorted(files)}
 

@@ -20,6 +20,7 @@ from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.reading import read_results
+from ecgjepa.sharing.references import name_of, resolve
 from ecgjepa.tasks.folds import is_published
 
 
@@ -27,7 +28,7 @@ def result_folder(model: str | Path, out: str | Path | None, task: str, protocol
     """Return where results go: ``out``, or a folder beside the model named for what was done."""
     if out is not None:
         return Path(out)
-    path = Path(model)
+    path = name_of(model)
     return path.with_name(f"{path.name}-{Path(task).stem}-{protocol}")
 
 
@@ -50,7 +51,7 @@ def writing_results(
         ConfigError: If the folder holds the model, the answer to another request or another kind of
             result, or if another process is at work in it.
     """
-    if Path(model).resolve() in (folder.resolve(), (folder / MODEL_FOLDER).resolve()):
+    if resolve(model).resolve() in (folder.resolve(), (folder / MODEL_FOLDER).resolve()):
         raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
     with working_in(folder, ConfigError, "another evaluation"):
         if claim_request(folder, request):

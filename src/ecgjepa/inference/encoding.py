@@ -14,8 +14,9 @@ from ecgjepa.inference.batches import mean_outputs
 from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.encoders.encoder import Encoder
-from ecgjepa.model.folder import ModelConfig, find_model, load_model_folder
+from ecgjepa.model.folder import ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier, check_layers, outputs_of_layers
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.acceptance import Usable
 
 # What one row of features is of.

@@ -27,9 +27,11 @@ from ecgjepa.inference.prediction import Prediction
 from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import FeatureDistribution
-from ecgjepa.model.folder import ModelConfig, find_model, load_distribution, load_model_folder
+from ecgjepa.model.folder import ModelConfig, load_distribution, load_model_folder
 from ecgjepa.model.heads import Classifier, patch_means
 from ecgjepa.model.outputs import TaskConfig
+from ecgjepa.sharing.box import DEFAULT_MODEL
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.acceptance import OnBad, Usable, prepare_each
 from ecgjepa.signals.record import Record
 
@@ -235,7 +237,8 @@ def load_model(
     """Load a classifier from its model folder, or from the folder of a probe or fine-tuning.
 
     Args:
-        folder: Model folder, or folder of a probe or fine-tuning.
+        folder: Model folder, or folder of a probe or fine-tuning; the name of a model in the box,
+            such as ``box-superdiagnostic``; or ``hf:owner/name[@revision]``.
         device: ``auto``, ``cpu`` or ``cuda``.
         calibrated: Correct the probabilities as was fitted on the validation records; folders of
             older versions hold no such correction. Without it there are no decisions and no label
@@ -267,7 +270,7 @@ def load_model(
 
 def predict(
     files: Iterable[str | Path] | str | Path,
-    model: str | Path,
+    model: str | Path = DEFAULT_MODEL,
     *,
     on_bad: OnBad = "skip",
     device: str = "auto",
@@ -276,7 +279,7 @@ def predict(
 
     Args:
         files: See `Model.predict`: files, or folders, patterns and prepared stores.
-        model: Model folder, or folder of a probe or fine-tuning.
+        model: Folder or name of a classifier, see `load_model`.
         on_bad: See `Model.predict`.
         device: ``auto``, ``cpu`` or ``cuda``.
 

@@ -8,8 +8,9 @@ from ecgjepa.inference.predict import Model
 from ecgjepa.judging.answers import Answers, for_folder
 from ecgjepa.judging.records import JudgedRecords
 from ecgjepa.model.answers import AnswersConfig, Tested
-from ecgjepa.model.folder import CARD_FILE, MODEL_FOLDER, find_model, save_model
+from ecgjepa.model.folder import CARD_FILE, MODEL_FOLDER, save_model
 from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.sharing.references import find_model
 from ecgjepa.tasks.folds import is_published
 
 

@@ -13,6 +13,7 @@ from ecgjepa.model.heads import Classifier
 from ecgjepa.objectives.build import objective_class
 from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder
+from ecgjepa.sharing.references import resolve
 
 
 class DescribedEncoder(NamedTuple):
@@ -37,7 +38,7 @@ def load_encoder(path: str | Path) -> DescribedEncoder:
         ModelFolderError: If nothing usable is there.
         CheckpointError: If the checkpoint is damaged.
     """
-    path = Path(path)
+    path = resolve(path)
     if path.parent.name == CHECKPOINTS_FOLDER and path.is_dir():
         state = check_checkpoint(path)
         config = describe_encoder(path.parent.parent, steps=state.step)

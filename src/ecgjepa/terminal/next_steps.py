@@ -76,7 +76,7 @@ def after_pretraining(run: Path, databases: Sequence[str], given: Mapping[str, P
     print_next("ecgjepa", "probe", "--model", run, *data, "--out", out)
 
 
-def after_evaluation(model: Path, result: Path, *, has_classifier: bool) -> None:
+def after_evaluation(model: str | Path, result: Path, *, has_classifier: bool) -> None:
     """Print how results are read, and how the classifier is used.
 
     Args:
@@ -84,7 +84,7 @@ def after_evaluation(model: Path, result: Path, *, has_classifier: bool) -> None
         result: Folder of the evaluation.
         has_classifier: Whether a model for ``predict`` was written.
     """
-    print_next("ecgjepa", "report", *_reportable(model), result, "--out", "report.html")
+    print_next("ecgjepa", "report", *_reportable(Path(model)), result, "--out", "report.html")
     if has_classifier:
         print_next("ecgjepa", "predict", "FOLDER", "--model", result, instead="use")
 

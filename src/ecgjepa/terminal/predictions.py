@@ -72,6 +72,7 @@ def _print_labels(prediction: "Prediction", config: "ModelConfig", top: int) -> 
 def print_notes(config: "ModelConfig") -> None:
     """Print what the answers of a model rest on, and what its folder lacks."""
     from ecgjepa.model.answers import AnswersConfig
+    from ecgjepa.sharing.listing import score_of
 
     assert config.task is not None
     answers = config.answers or AnswersConfig()
@@ -91,15 +92,18 @@ def print_notes(config: "ModelConfig") -> None:
             print_wrapped("no threshold, or one in doubt", remarks)
     if answers.label_sets is not None:
         print_wrapped("set", _words_of_sets(answers.label_sets))
+    if (score := score_of(config)) is not None:
+        print_wrapped("tested", score.in_words())
     if lacking := answers.lacking(config.task.kind):
         words = f"{', '.join(lacking)}: an older ecgjepa wrote it. Probe or fine-tune again"
         print_wrapped("this model folder holds no", words)
 
 
-def print_notes_of(model: "Path", decision: str | None) -> None:
+def print_notes_of(model: "str | Path", decision: str | None) -> None:
     """Print the notes on a model folder whose decisions follow a rule."""
     from ecgjepa.inference.interpretation import as_asked
-    from ecgjepa.model.folder import find_model, read_model_config
+    from ecgjepa.model.folder import read_model_config
+    from ecgjepa.sharing.references import find_model
 
     folder = find_model(model)
     print_notes(as_asked(read_model_config(folder), folder, calibrated=True, decision=decision))

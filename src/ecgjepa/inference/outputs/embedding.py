@@ -23,7 +23,7 @@ from ecgjepa.inference.outputs.requests import (
 )
 from ecgjepa.inference.outputs.working import Course, Making, fulfil, telling
 from ecgjepa.inference.outputs.written import Failure, Written
-from ecgjepa.model.folder import find_model
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.acceptance import OnBad, Usable
 
 DataType = Literal["float32", "float16"]

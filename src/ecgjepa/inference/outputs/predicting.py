@@ -22,7 +22,8 @@ from ecgjepa.inference.outputs.working import Course, Making, fulfil, telling
 from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.inference.predict import Model, load_model
 from ecgjepa.inference.schema import SCHEMA_VERSION, PredictionSchema
-from ecgjepa.model.folder import find_model, read_model_config
+from ecgjepa.model.folder import read_model_config
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.acceptance import OnBad
 
 
