@@ -189,7 +189,12 @@ def _trained(
         torch.save((result.outcome, result.classifier, result.head), path)
     outcome, classifier, head = torch.load(path, weights_only=False)
     return EvaluationResult(
-        records=records, outcome=outcome, request=request, classifier=classifier, head=head
+        records=records,
+        outcome=outcome,
+        request=request,
+        classifier=classifier,
+        head=head,
+        means=None,
     )
 
 

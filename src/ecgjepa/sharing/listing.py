@@ -114,11 +114,12 @@ def score_of(config: "ModelConfig") -> Score | None:
             continue
         if not all(isinstance(one, int | float) and math.isfinite(one) for one in values):
             continue
+        value, low, high = map(float, values)
         tested = None if config.answers is None else config.answers.tested
         if tested is None:
-            return Score(measure, *map(float, values))
+            return Score(measure, value, low, high)
         on = (tested.records, tested.patients, tested.databases)
-        return Score(measure, *map(float, values), *on)
+        return Score(measure, value, low, high, *on)
     return None
 
 
