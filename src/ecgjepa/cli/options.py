@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ecgjepa.cli.arguments import parse_folds
+from ecgjepa.sharing.box import DEFAULT_MODEL
 
 DataOption = Annotated[
     list[str] | None,
@@ -18,6 +19,10 @@ ModelOption = Annotated[
     typer.Option(
         "--model", help="Run, checkpoint or model folder, or a model's name.", show_default=False
     ),
+]
+AnyModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help=f"Folder or name of a classifier [default: {DEFAULT_MODEL}]."),
 ]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store to write.")]
 OutOption = Annotated[

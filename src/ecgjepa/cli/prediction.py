@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
-from ecgjepa.cli.options import DescribeOption, DeviceOption, JsonOption, ModelOption, WorkerOptions
+from ecgjepa.cli.options import (
+    AnyModelOption,
+    DescribeOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    WorkerOptions,
+)
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.sharing.box import DEFAULT_MODEL
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
@@ -62,10 +69,7 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a fi
 def predict(
     shared: WorkerOptions,
     inputs: InputsArgument = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help=f"Folder or name of a classifier [default: {DEFAULT_MODEL}]."),
-    ] = None,
+    model: AnyModelOption = None,
     lists: ListOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Table to write: .csv, .parquet or .jsonl.")
