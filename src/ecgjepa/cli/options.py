@@ -33,6 +33,28 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable."),
 ]
+InputsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, patterns in quotes, stores, @list.txt; - reads a list.",
+        show_default=False,
+    ),
+]
+ListOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--list", metavar="FILE", help="Names of files, one a line, or a table with column file."
+    ),
+]
+OnBadOption = Annotated[
+    str,
+    typer.Option("--on-bad", help="skip unusable records, mask what is damaged, or raise."),
+]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Begin anew, whatever a run has left.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a finished output.")]
 DescribeOption = Annotated[
     Path | None,
     typer.Option(

@@ -14,8 +14,13 @@ from ecgjepa.cli.options import (
     AnyModelOption,
     DescribeOption,
     DeviceOption,
+    InputsArgument,
     JsonOption,
+    ListOption,
     ModelOption,
+    OnBadOption,
+    OverwriteOption,
+    RestartOption,
     WorkerOptions,
 )
 from ecgjepa.cli.sharing import sharing
@@ -39,29 +44,6 @@ if TYPE_CHECKING:
 Chosen = TypeVar("Chosen", bound=str)
 
 logger = logging.getLogger(__name__)
-
-InputsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT...",
-        help="Files, folders, patterns in quotes, stores, @list.txt; - reads a list.",
-        show_default=False,
-    ),
-]
-ListOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--list", metavar="FILE", help="Names of files, one a line, or a table with column file."
-    ),
-]
-OnBadOption = Annotated[
-    str,
-    typer.Option("--on-bad", help="skip unusable records, mask what is damaged, or raise."),
-]
-RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Begin anew, whatever a run has left.")
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a finished output.")]
 
 
 @app.command()
