@@ -58,6 +58,7 @@ def records(databases: dict[str, Path]) -> Iterator[tuple[str, Samples]]:
                 prepared = prepare_record(listing.read(entry), PreprocessingConfig())
             except RecordError:
                 continue
+            assert isinstance(prepared.samples, np.ndarray), "records are read whole"
             yield listing.database, prepared.samples
 
 

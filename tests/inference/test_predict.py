@@ -218,7 +218,7 @@ def test_what_no_one_foresaw_is_an_error_of_one_file(model, tmp_path, signal, mo
             raise ZeroDivisionError("Fraction(1, 0)")
         return real(path, **options)
 
-    monkeypatch.setattr(sources, "read_exact", read)
+    monkeypatch.setattr(sources, "open_record", read)
     first, second = model.predict([odd, good])
     assert first.reason == "internal"
     assert "odd.hea" in first.error

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ecgjepa.errors import RecordError
-from ecgjepa.io import DESCRIBABLE, PACKAGES, Damaged, header_of, read_exact
+from ecgjepa.io import DESCRIBABLE, PACKAGES, Damaged, header_of, open_record
 from ecgjepa.io.folders import begins_as_recording
 from ecgjepa.io.opening import ending, file_and_key
 from ecgjepa.signals.acceptance import OnBad, Source, one_record
@@ -14,13 +14,15 @@ def read_source(
 ) -> Source | RecordError:
     """Return a file's record, or why it cannot be used; ``mask`` marks what is damaged.
 
+    A long recording is read in pieces, as it is used.
+
     A description is of arrays, tables and EDF; files of other formats are read without it.
     """
     damaged: Damaged = "mask" if on_bad == "mask" else "raise"
     place = description if description is not None and _is_describable(Path(file)) else None
     try:
         with one_record(str(file)):
-            return read_exact(file, damaged=damaged, description=place)
+            return open_record(file, damaged=damaged, description=place)
     except RecordError as error:
         return error
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.acceptance import refuse_unusable
+from ecgjepa.signals.long.samples import Samples
 from ecgjepa.signals.preprocessing import Prepared, prepare_record
 from ecgjepa.signals.record import Issue, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -30,12 +31,13 @@ class RecordWindows(NamedTuple):
     """A prepared record, and where a model's windows begin in it.
 
     Attributes:
-        samples: Amplitudes in µV, at least one window long.
+        samples: Amplitudes in µV, at least one window long; those of a long record are prepared
+            when they are used.
         starts: First sample of each window.
         size: Samples of a window.
     """
 
-    samples: Int16[np.ndarray, "samples leads"]
+    samples: Samples
     starts: list[int]
     size: int
 
@@ -102,12 +104,11 @@ def cut_windows(
     return next(found.chunks(len(found)))
 
 
-def find_windows(
-    samples: Int16[np.ndarray, "samples leads"], *, size: int, stride: int
-) -> RecordWindows:
+def find_windows(samples: Samples, *, size: int, stride: int) -> RecordWindows:
     """Find a record's windows; a record shorter than one is filled up with the invalid marker."""
     missing = max(size - len(samples), 0)
     if missing:
+        assert isinstance(samples, np.ndarray), "a long record has windows"
         samples = np.pad(samples, ((0, missing), (0, 0)), constant_values=INVALID_MICROVOLT)
     return RecordWindows(samples, window_starts(len(samples), window=size, stride=stride), size)
 

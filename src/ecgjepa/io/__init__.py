@@ -29,10 +29,10 @@ from ecgjepa.io.edf import begins_as_edf, read_edf
 from ecgjepa.io.opening import ending, file_and_key, is_regular, read_head, record_name
 from ecgjepa.io.uploads import Readable, Upload, content_of, file_name
 from ecgjepa.io.wfdb import Damaged as Damaged
-from ecgjepa.io.wfdb import read_wfdb_exact
+from ecgjepa.io.wfdb import open_wfdb, read_wfdb_exact
 from ecgjepa.io.xml import read_xml
 from ecgjepa.memory import keep_freed
-from ecgjepa.signals.record import MicrovoltRecord, Record
+from ecgjepa.signals.record import LongRecord, MicrovoltRecord, Record
 
 # Endings under which single-file formats go, and the optional package that reads them.
 PACKAGES = packages()
@@ -103,15 +103,40 @@ def read_exact(
     path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
 ) -> Record | MicrovoltRecord:
     """Read an ECG file as `read_record`, but as integers where it holds whole microvolts."""
+    record = _read(path, damaged, description, in_pieces=False)
+    assert not isinstance(record, LongRecord), "it was not to be read in pieces"
+    return record
+
+
+def open_record(
+    path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
+) -> Record | MicrovoltRecord | LongRecord:
+    """Read an ECG file as `read_exact`, or a long recording in pieces, where its format allows it.
+
+    Args:
+        path: The file.
+        damaged: See `read_record`.
+        description: See `read_record`.
+
+    Raises:
+        RecordError: As `read_record`; later, if a file is changed while it is read in pieces.
+    """
+    return _read(path, damaged, description, in_pieces=True)
+
+
+def _read(
+    path: str | Path, damaged: Damaged, description: str | Path | None, *, in_pieces: bool
+) -> Record | MicrovoltRecord | LongRecord:
+    read_wfdb = open_wfdb if in_pieces else read_wfdb_exact
     path, key = file_and_key(Path(path))
     if description is None and key is None and path.suffix == ".hea" and is_regular(path):
-        return read_wfdb_exact(path, damaged=damaged)  # most records: nothing else to look for
+        return read_wfdb(path, damaged=damaged)  # most records: nothing else to look for
     if path.is_dir():
         raise RecordFormatError(f"{path}: is a folder; expected one ECG file, such as {path}/x.hea")
     # The samples of a WFDB record could look like anything: its header decides.
     place = None if description is None else Path(description)
     if place is None and key is None and (header := header_of(path)):
-        return read_wfdb_exact(header, damaged=damaged)
+        return read_wfdb(header, damaged=damaged)
     if not path.exists():
         raise RecordFormatError(
             f"{path}: no such file (nor a WFDB header beside it)", reason="missing_file"

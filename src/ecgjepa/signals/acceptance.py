@@ -7,20 +7,21 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 
 from ecgjepa.errors import EcgjepaError, LeadError, RecordError, RecordFormatError
 from ecgjepa.signals.leads import LIMB_LEAD_WEIGHTS, lead_positions
+from ecgjepa.signals.long.preparing import prepare_long
 from ecgjepa.signals.preprocessing import (
     Prepared,
     PreprocessingConfig,
     prepare_record,
     prepare_records,
 )
-from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
+from ecgjepa.signals.record import Issue, LongRecord, MicrovoltRecord, Record
 
 # What happens to a record that cannot be used as it is: stop there, leave it out, or mark damaged
 # leads and missing ends invalid where that is enough.
 OnBad = Literal["raise", "skip", "mask"]
 ON_BAD: tuple[OnBad, ...] = get_args(OnBad)
 
-Source = Record | MicrovoltRecord
+Source = Record | MicrovoltRecord | LongRecord
 Key = TypeVar("Key")
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _prepare_waiting(
     config: PreprocessingConfig,
     leads: Sequence[str],
 ) -> Iterator[tuple[Key, Usable | RecordError]]:
-    sources = [source for _, source in waiting if not isinstance(source, RecordError)]
+    sources = [source for _, source in waiting if isinstance(source, Record | MicrovoltRecord)]
     try:
         together = iter(prepare_records(sources, config))
     except Exception:  # of any of them: each by itself, which tells
@@ -145,7 +146,10 @@ def _prepare_waiting(
         found: Usable | RecordError
         try:
             with one_record(name):
-                prepared = next(together) if together else prepare_record(source, config)
+                if isinstance(source, LongRecord):
+                    prepared = prepare_long(source, config)
+                else:
+                    prepared = next(together) if together else prepare_record(source, config)
                 refuse_unusable(prepared, name, leads)
                 found = Usable(source, prepared)
         except RecordError as error:

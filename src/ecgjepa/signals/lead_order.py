@@ -12,12 +12,13 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int16
+from jaxtyping import Bool, Float64
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
+from ecgjepa.signals.long.rows import blocks_of, complete_rows, usable_leads
+from ecgjepa.signals.long.samples import Samples
 from ecgjepa.signals.measures import Measures, Stacked
 from ecgjepa.signals.record import Issue
-from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # Root mean square of the contradiction over that of what I and II imply: beyond the first, names
 # are wrong, or leads scaled apart. Beyond the second they are too, if something explains it.
@@ -59,7 +60,7 @@ class _Remedy(NamedTuple):
         return f"{names[0]} and {names[1]} change places: are these two named rightly?"
 
 
-def limb_lead_issues(samples: Int16[np.ndarray, "samples 12"], measures: Measures) -> list[Issue]:
+def limb_lead_issues(samples: Samples, measures: Measures) -> list[Issue]:
     """Return issues for limb leads that differ from what I and II imply, with what explains it.
 
     Args:
@@ -197,26 +198,32 @@ def _other_weights(covariance: Float64[np.ndarray, "12 12"], row: int) -> str | 
 
 
 def _typical_covariance(
-    samples: Int16[np.ndarray, "samples 12"], measures: Measures
+    samples: Samples, measures: Measures
 ) -> tuple[Float64[np.ndarray, "12 12"], Bool[np.ndarray, " 12"]] | None:
     """Return the covariance without gaps and without artefacts, and the leads that it is of."""
-    valid = samples != INVALID_MICROVOLT
-    rows = valid[:, 0] & valid[:, 1]
-    usable = valid[rows].mean(axis=0) >= _LEAST_VALID_SHARE if rows.any() else np.zeros(12, bool)
-    rows &= valid[:, usable].all(axis=1)
-    if rows.sum() < _LEAST_SAMPLES:
+    usable = usable_leads(samples, _LEAST_VALID_SHARE)
+    total, count = np.zeros(len(LEADS)), 0
+    for values in complete_rows(samples, usable):
+        total, count = total + values.sum(axis=0), count + len(values)
+    if count < _LEAST_SAMPLES:
         return None
-    values = np.where(usable, samples[rows], 0).astype(np.float64)
-    values -= values.mean(axis=0)
-    seconds = len(measures.ranges)
-    blocks = values[: len(values) // seconds * seconds].reshape(seconds, -1, len(LEADS))
-    squares = ((blocks @ _DIFFERENCE.T) ** 2).sum(axis=1)
-    implied = ((blocks @ _IMPLIED.T) ** 2).sum(axis=(0, 1))
-    worst = (squares / np.maximum(implied, 1.0))[:, usable[_DERIVED]].max(axis=1, initial=0.0)
-    kept = np.argsort(worst, kind="stable")[: seconds - int(_ARTEFACT_SHARE * seconds)]
-    chosen = blocks[kept].reshape(-1, len(LEADS))
-    chosen = chosen - chosen.mean(axis=0)
-    covariance = chosen.T @ chosen / len(chosen)
+    mean, seconds = total / count, len(measures.ranges)
+    squares, implied = [], 0.0
+    for blocks in blocks_of(samples, usable, mean, seconds, count // seconds):
+        squares.append(((blocks @ _DIFFERENCE.T) ** 2).sum(axis=1))
+        implied = implied + ((blocks @ _IMPLIED.T) ** 2).sum(axis=(0, 1))
+    share = np.concatenate(squares) / np.maximum(implied, 1.0)
+    worst = share[:, usable[_DERIVED]].max(axis=1, initial=0.0)
+    is_kept = np.zeros(seconds, np.bool_)
+    order = np.argsort(worst, kind="stable")
+    is_kept[order[: seconds - int(_ARTEFACT_SHARE * seconds)]] = True
+    total, products, first = np.zeros(len(LEADS)), np.zeros((len(LEADS), len(LEADS))), 0
+    for blocks in blocks_of(samples, usable, mean, seconds, count // seconds):
+        chosen = blocks[is_kept[first : first + len(blocks)]].reshape(-1, len(LEADS))
+        total, products = total + chosen.sum(axis=0), products + chosen.T @ chosen
+        first += len(blocks)
+    number = int(is_kept.sum()) * (count // seconds)
+    covariance = products / number - np.outer(total, total) / number**2
     return covariance, usable & _moving(covariance)
 
 

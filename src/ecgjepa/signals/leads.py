@@ -98,3 +98,15 @@ def derive_limb_lead(
     """Return III, aVR, aVL or aVF computed from leads I and II, in their unit."""
     weight_i, weight_ii = LIMB_LEAD_WEIGHTS[lead]
     return np.float32(weight_i) * lead_i + np.float32(weight_ii) * lead_ii
+
+
+@lru_cache(maxsize=64)
+def column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the columns of ``leads``, or None unless the file holds just these, none negated."""
+    try:
+        found = lead_positions(names)
+    except LeadError:
+        return None  # The long way says which file it is.
+    if len(names) != len(leads) or any(found.get(lead, (0, -1))[1] < 0 for lead in leads):
+        return None
+    return tuple(found[lead][0] for lead in leads)

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Float32, Float64, Int16, Int32, Int64, Shaped
 
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
-_NOISE_SECONDS = 0.05
-_NOISE_STEP_SECONDS = 0.002
-_BLOCK_SECONDS = 0.2
+NOISE_SECONDS = 0.05
+NOISE_STEP_SECONDS = 0.002
+BLOCK_SECONDS = 0.2
 _SMOOTH_SECONDS = 0.01
 _BLOCKS_PER_SECOND = 5
 
@@ -114,7 +114,7 @@ def measure_side_by_side(
         num_records: How many there are.
     """
     num_samples, num_columns = samples.shape
-    ranges, low, high = _ranges(samples, round(sampling_rate))
+    ranges, low, high = ranges_of(samples, round(sampling_rate))
     valid_count = np.full(num_columns, num_samples)
     counted, total = samples, None
     if (low == INVALID_MICROVOLT).any():
@@ -129,7 +129,7 @@ def measure_side_by_side(
         samples = np.where(valid, samples, mean)
     width = num_columns // num_records
     own = [slice(start, start + width) for start in range(0, num_columns, width)]
-    grams = [_gram(counted[:, part]) for part in own]
+    grams = [gram_of(counted[:, part]) for part in own]
     single = samples.astype(np.float32)
     moments, blocks, block_size = _sums_in_time(single, sampling_rate)
     if total is None:
@@ -149,8 +149,8 @@ def measure_side_by_side(
             noise[part],
             ranges[:, part],
             means[:, part],
-            _beats_mv(beats[part]),
-            _scale_mv(scales[part]),
+            beats_of(beats[part]),
+            scale_of(scales[part]),
         )
         for part, gram in zip(own, grams, strict=True)
     ]
@@ -190,12 +190,14 @@ def runs(flags: Bool[np.ndarray, " samples"]) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
-def _beats_mv(typical: Int32[np.ndarray, " leads"]) -> float:
+def beats_of(typical: Int32[np.ndarray, " leads"]) -> float:
+    """Return `Measures.beats_mv` from each lead's median range of a second."""
     moving = np.sort(typical[typical > 0])
     return float(moving[len(moving) // 2]) / 1e3 if moving.size else 0.0
 
 
-def _scale_mv(typical: Float32[np.ndarray, " leads"]) -> float:
+def scale_of(typical: Float32[np.ndarray, " leads"]) -> float:
+    """Return `Measures.scale_mv` from each lead's median range of a second of means over 10 ms."""
     moving = typical[typical > 1.0].astype(np.float64)
     return float(np.exp(np.log(moving).mean())) / 1e3 if moving.size else 0.0
 
@@ -204,7 +206,7 @@ def _spans(
     moments: Float32[np.ndarray, "moments leads"], sampling_rate: float
 ) -> Float32[np.ndarray, " leads"]:
     """Return the range of a second of means over 10 ms, median over seconds."""
-    size = _moment_size(sampling_rate)
+    size = moment_size(sampling_rate)
     means = moments / np.float32(size)
     second = max(1, min(round(sampling_rate / size), len(means)))
     whole = len(means) // second
@@ -212,7 +214,8 @@ def _spans(
     return middle(fold_rows(head, whole, np.maximum) - fold_rows(head, whole, np.minimum))
 
 
-def _moment_size(sampling_rate: float) -> int:
+def moment_size(sampling_rate: float) -> int:
+    """Return how many samples are in 10 ms."""
     return max(1, round(_SMOOTH_SECONDS * sampling_rate))
 
 
@@ -220,23 +223,24 @@ def _sums_in_time(
     samples: Float32[np.ndarray, "samples leads"], sampling_rate: float
 ) -> tuple[Float32[np.ndarray, "moments leads"], Float32[np.ndarray, "blocks leads"], int]:
     """Return sums over 10 ms, sums over 0.2 s, and how many samples are in one of the latter."""
-    size, moment = round(_BLOCK_SECONDS * sampling_rate), _moment_size(sampling_rate)
+    size, moment = round(BLOCK_SECONDS * sampling_rate), moment_size(sampling_rate)
     size = max(1, min(size, len(samples)))
-    moments = _block_sums(samples, moment)
+    moments = block_sums(samples, moment)
     # Sums are exact, so those of sums are the same.
     whole = size >= moment and size % moment == 0
-    blocks = _block_sums(moments, size // moment) if whole else _block_sums(samples, size)
+    blocks = block_sums(moments, size // moment) if whole else block_sums(samples, size)
     return moments, blocks, size
 
 
-def _gram(samples: Int16[np.ndarray, "samples leads"]) -> Float64[np.ndarray, "leads leads"]:
+def gram_of(samples: Int16[np.ndarray, "samples leads"]) -> Float64[np.ndarray, "leads leads"]:
+    """Return sums of products of leads."""
     # Memory for doubles is given back on return: holding it longer halves the speed of `measure`,
     # because the C library then returns it to the system and asks anew for each record.
     exact = samples.astype(np.float64)
     return exact.T @ exact
 
 
-def _ranges(
+def ranges_of(
     samples: Int16[np.ndarray, "samples leads"], second: int
 ) -> tuple[
     Int32[np.ndarray, "seconds leads"], Int16[np.ndarray, " leads"], Int16[np.ndarray, " leads"]
@@ -260,19 +264,19 @@ def _noise(
     if len(values) < 2:
         return np.zeros(values.shape[1])
     change = values[1:] - values[:-1]
-    means = _block_means(np.abs(change, out=change), round(_NOISE_SECONDS * sampling_rate))
+    means = _block_means(np.abs(change, out=change), round(NOISE_SECONDS * sampling_rate))
     # Where samples are far apart the slopes of waves are most of the change.
-    return middle(means) * (sampling_rate * _NOISE_STEP_SECONDS)
+    return middle(means) * (sampling_rate * NOISE_STEP_SECONDS)
 
 
 def _block_means(
     values: Float32[np.ndarray, "samples leads"], size: int
 ) -> Float64[np.ndarray, "blocks leads"]:
     size = max(1, min(size, len(values)))
-    return _block_sums(values, size).astype(np.float64) / size
+    return block_sums(values, size).astype(np.float64) / size
 
 
-def _block_sums(
+def block_sums(
     values: Float[np.ndarray, "samples leads"], size: int
 ) -> Float[np.ndarray, "blocks leads"]:
     """Return sums over blocks of ``size`` rows, or over all where there are fewer."""

@@ -1,7 +1,7 @@
 """From amplitudes in mV to the store's integers of 1 µV, and back."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int16
+from jaxtyping import Bool, Float, Float32, Int16, Int64
 
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -31,13 +31,36 @@ def round_to_microvolt(
         valid: None if all samples are.
         leads: Names, for the issues.
     """
+    integers, counts = round_and_count(microvolt, valid)
+    return integers, range_issues(counts, leads)
+
+
+def round_and_count(
+    microvolt: Float[np.ndarray, "samples leads"], valid: Bool[np.ndarray, "samples leads"] | None
+) -> tuple[Int16[np.ndarray, "samples leads"], Int64[np.ndarray, " leads"] | None]:
+    """Return amplitudes in µV as integers, and how many of each lead do not fit; None for none.
+
+    Args:
+        microvolt: Rounded in place.
+        valid: None if all samples are.
+    """
     np.rint(microvolt, out=microvolt)
     low, high = float(microvolt.min()), float(microvolt.max())
     if valid is None and low >= -_MAX_MICROVOLT and high <= _MAX_MICROVOLT:
-        return microvolt.astype(np.int16), ()
+        return microvolt.astype(np.int16), None
     too_large = np.abs(microvolt) > _MAX_MICROVOLT
-    counts = too_large.sum(axis=0)
-    issues = tuple(
+    usable = ~too_large if valid is None else valid & ~too_large
+    integers = np.where(usable, microvolt, INVALID_MICROVOLT)
+    return np.ascontiguousarray(integers, dtype=np.int16), too_large.sum(axis=0)
+
+
+def range_issues(
+    counts: Int64[np.ndarray, " leads"] | None, leads: tuple[str, ...]
+) -> tuple[Issue, ...]:
+    """Return issues for the samples of each lead that do not fit into 16 bits."""
+    if counts is None:
+        return ()
+    return tuple(
         Issue(
             "out_of_range",
             f"{counts[column]} samples beyond ±32.767 mV marked invalid",
@@ -45,9 +68,6 @@ def round_to_microvolt(
         )
         for column in np.flatnonzero(counts)
     )
-    usable = ~too_large if valid is None else valid & ~too_large
-    integers = np.where(usable, microvolt, INVALID_MICROVOLT)
-    return np.ascontiguousarray(integers, dtype=np.int16), issues
 
 
 def from_microvolt(

@@ -6,24 +6,22 @@ cannot drift apart.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int16, Num
+from jaxtyping import Bool, Float32, Num
 from pydantic import Field, model_validator
 
 from ecgjepa.config import Section
 from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
-from ecgjepa.errors import LeadError
 from ecgjepa.signals import lead_order, quality
-from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps
-from ecgjepa.signals.leads import LEADS, lead_positions
+from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps, resample_mask
+from ecgjepa.signals.leads import LEADS, column_order
+from ecgjepa.signals.long.samples import Samples
 from ecgjepa.signals.measures import Measures, measure, measure_side_by_side, stack
 from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
 from ecgjepa.signals.resampling import (
-    resample_mask,
     resample_millivolt,
     resample_rows,
     usable_ratio,
@@ -68,13 +66,13 @@ class Prepared(NamedTuple):
     """A record as the store holds it.
 
     Attributes:
-        samples: In µV, -32768 where invalid.
+        samples: In µV, -32768 where invalid; those of a long record are prepared when used.
         issues: All that was noticed, from reading to the judgement of quality.
         measures: What the judgement rests on.
         quality: From 0 to 1; see `ecgjepa.signals.quality.quality_score`.
     """
 
-    samples: Int16[np.ndarray, "samples leads"]
+    samples: Samples
     issues: tuple[Issue, ...]
     measures: Measures
     quality: float
@@ -101,7 +99,7 @@ def prepare_record(source: Record | MicrovoltRecord, config: PreprocessingConfig
     samples, range_issues = to_microvolt(record)
     measures = measure(samples, config.sampling_rate)
     issues = record.issues + range_issues
-    return _judge([samples], [measures], config, [issues], [saturated])[0]
+    return judge([samples], [measures], config, [issues], [saturated])[0]
 
 
 def prepare_records(
@@ -132,7 +130,7 @@ def _as_exact(
     source: Record | MicrovoltRecord, config: PreprocessingConfig
 ) -> MicrovoltRecord | None:
     """Return a record as whole microvolts if it needs no filter, no lead and no bridge."""
-    if config.highpass_hz is not None or _column_order(source.leads, config.leads) is None:
+    if config.highpass_hz is not None or column_order(source.leads, config.leads) is None:
         return None
     return source if isinstance(source, MicrovoltRecord) else as_microvolt_record(source)
 
@@ -142,7 +140,7 @@ def _prepare_exact(
 ) -> list[Prepared]:
     """Prepare whole microvolts that need no filter, of one length, rate and order of leads."""
     old, new = sources[0].sampling_rate, config.sampling_rate
-    order = _column_order(sources[0].leads, config.leads)
+    order = column_order(sources[0].leads, config.leads)
     assert order is not None, "the caller has checked that"
     # A filter against aliasing, too, rounds corners off.
     saturated = [
@@ -151,17 +149,17 @@ def _prepare_exact(
     ]
     issues = [source.issues for source in sources]
     if old == new:
-        samples = [_in_order(source.samples, order) for source in sources]
+        samples = [in_order(source.samples, order) for source in sources]
     else:
         ratio = usable_ratio(sources[0], new)
         rounded = [
             round_to_microvolt(
-                _in_order(resample_rows(source.samples, ratio), order), None, config.leads
+                in_order(resample_rows(source.samples, ratio), order), None, config.leads
             )
             for source in sources
         ]
         samples = [integers for integers, _ in rounded]
-        note = _resampled(old, new)
+        note = resampled_note(old, new)
         issues = [(*known, note, *more) for known, (_, more) in zip(issues, rounded, strict=True)]
     measures = []
     count = max(1, _VALUES_SIDE_BY_SIDE // samples[0].size)
@@ -169,10 +167,10 @@ def _prepare_exact(
         part = samples[first : first + count]
         wide = part[0] if len(part) == 1 else np.concatenate(part, axis=1)
         measures += measure_side_by_side(wide, new, len(part))
-    return _judge(samples, measures, config, issues, saturated)
+    return judge(samples, measures, config, issues, saturated)
 
 
-def _in_order(
+def in_order(
     samples: Num[np.ndarray, "samples leads"], order: tuple[int, ...]
 ) -> Num[np.ndarray, "samples leads"]:
     """Return the columns in another order, contiguous."""
@@ -187,20 +185,8 @@ def _in_order(
     return result
 
 
-@lru_cache(maxsize=64)
-def _column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Return the columns of ``leads``, or None unless the file holds just these, none negated."""
-    try:
-        found = lead_positions(names)
-    except LeadError:
-        return None  # The long way says which file it is.
-    if len(names) != len(leads) or any(found.get(lead, (0, -1))[1] < 0 for lead in leads):
-        return None
-    return tuple(found[lead][0] for lead in leads)
-
-
-def _judge(
-    samples: Sequence[Int16[np.ndarray, "samples leads"]],
+def judge(
+    samples: Sequence[Samples],
     measures: Sequence[Measures],
     config: PreprocessingConfig,
     issues: Sequence[tuple[Issue, ...]],
@@ -255,15 +241,22 @@ def remove_baseline(record: Record, cutoff_hz: float) -> Record:
 
     Invalid samples are bridged for the filter and set back to 0.
     """
-    from scipy import signal as dsp  # takes longer to import than a large store to open
-
-    sections = dsp.butter(4, cutoff_hz, btype="highpass", fs=record.sampling_rate, output="sos")
-    # sosfiltfilt pads by three times the filter's length; shorter records need a shorter pad.
-    padding = min(27, record.num_samples - 1)
-    bridged = bridge_gaps(record).astype(np.float64)
-    filtered = dsp.sosfiltfilt(sections, bridged, axis=0, padlen=padding).astype(np.float32)
+    filtered = high_pass(bridge_gaps(record), cutoff_hz, record.sampling_rate)
     filtered[~record.valid] = 0.0
     return replace(record, signal=filtered)
+
+
+def high_pass(
+    signal: Float32[np.ndarray, "samples leads"], cutoff_hz: float, sampling_rate: float
+) -> Float32[np.ndarray, "samples leads"]:
+    """Filter a signal without gaps as `remove_baseline` does."""
+    from scipy import signal as dsp  # takes longer to import than a large store to open
+
+    sections = dsp.butter(4, cutoff_hz, btype="highpass", fs=sampling_rate, output="sos")
+    # sosfiltfilt pads by three times the filter's length; shorter records need a shorter pad.
+    padding = min(27, len(signal) - 1)
+    filtered = dsp.sosfiltfilt(sections, signal.astype(np.float64), axis=0, padlen=padding)
+    return np.asarray(filtered, np.float32)
 
 
 def resample(record: Record, sampling_rate: float) -> Record:
@@ -284,8 +277,9 @@ def resample(record: Record, sampling_rate: float) -> Record:
         valid = resample_mask(record.valid, ratio, len(signal))
         signal[~valid] = 0.0
     resampled = replace(record, signal=signal, valid=valid, sampling_rate=sampling_rate)
-    return resampled.with_issues(_resampled(record.sampling_rate, sampling_rate))
+    return resampled.with_issues(resampled_note(record.sampling_rate, sampling_rate))
 
 
-def _resampled(old_rate: float, new_rate: float) -> Issue:
+def resampled_note(old_rate: float, new_rate: float) -> Issue:
+    """Return the note on a change of the sampling rate."""
     return Issue("resampled", f"from {old_rate:g} Hz to {new_rate:g} Hz")

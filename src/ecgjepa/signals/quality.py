@@ -26,7 +26,7 @@ PLAUSIBLE_AMPLITUDE_MV = (0.2, 6.0)
 MAX_NOISE_SHARE = 0.1
 # An amplifier has to take ±5 mV (IEC 60601-2-25), so a lead of a smaller range did not saturate. In
 # PTB-XL small leads rest at the top of a wave for 20 to 340 ms, because a device stored them so.
-_MIN_SATURATED_RANGE_MV = 5.0
+MIN_SATURATED_RANGE_MV = 5.0
 # Below this score a recording resembles those that people refused; chosen there as well.
 LOW_SCORE = 0.85
 
@@ -96,11 +96,11 @@ def saturated_leads(
         sampling_rate: In Hz.
         one_millivolt: Size of 1 mV in that unit.
     """
-    least = _MIN_SATURATED_RANGE_MV * one_millivolt
+    least = MIN_SATURATED_RANGE_MV * one_millivolt
     # Over all leads at once is several times faster than lead by lead, and settles most records.
     if float(signal.max()) - float(signal.min()) < least:
         return np.zeros(signal.shape[1], np.bool_)
-    length = max(2, math.ceil(0.02 * sampling_rate))
+    length = least_rest(sampling_rate)
     low, high = column_extremes(signal)
     saturated = high.astype(np.float64) - low >= least
     for column in np.flatnonzero(saturated).tolist():
@@ -108,6 +108,11 @@ def saturated_leads(
         rests = runs(values == low[column]) + runs(values == high[column])
         saturated[column] = max(stop - start for start, stop in rests) >= length
     return saturated
+
+
+def least_rest(sampling_rate: float) -> int:
+    """Return how many equal samples at a lead's extreme are its amplifier's limit."""
+    return max(2, math.ceil(0.02 * sampling_rate))
 
 
 def saturation_issues(saturated: Bool[np.ndarray, " leads"], leads: tuple[str, ...]) -> list[Issue]:

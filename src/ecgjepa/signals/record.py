@@ -1,5 +1,6 @@
 """The one type every reader returns: an ECG in millivolt, with what is known about its faults."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -161,6 +162,35 @@ class MicrovoltRecord:
             source=self.source,
             issues=self.issues,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LongRecord:
+    """An ECG that is read in pieces, because all of its samples would fill the memory.
+
+    Attributes:
+        read: Returns the samples from one to before another. Pieces have the leads, the rate and
+            the issues of the whole, and are all of the same type.
+        num_samples: Samples per lead.
+        leads: Column names as in the file.
+        sampling_rate: Samples per second.
+        record_id: See `Record`.
+        source: File the samples come from.
+        issues: What was noticed so far, of the whole record.
+    """
+
+    read: Callable[[int, int], Record | MicrovoltRecord]
+    num_samples: int
+    leads: tuple[str, ...]
+    sampling_rate: float
+    record_id: str
+    source: str = ""
+    issues: tuple[Issue, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sampling_rate
 
 
 def standardise_leads(record: Record, leads: tuple[str, ...] = LEADS) -> Record:

@@ -18,11 +18,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int16
+from jaxtyping import Float32, Float64, Int16, Num
 from numpy.lib.stride_tricks import as_strided
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.signals.record import MicrovoltRecord, Record
+from ecgjepa.signals.record import LongRecord, MicrovoltRecord, Record
 
 # Filter length on either side, in samples of the slower rate, and its window, as in SciPy.
 _HALF_LENGTH = 10
@@ -43,6 +43,20 @@ _CHUNK = 200_000
 _MOST_TOGETHER = 10_000_000
 # Terms of a ratio up to which it is taken for one of two clocks that agree.
 MAX_TERM = 10_000
+
+
+class Whole(NamedTuple):
+    """What must be known of a signal to resample a part of it.
+
+    Attributes:
+        num_samples: All of its samples.
+        head: The first one of each lead, in the unit of the part.
+        tail: The last one.
+    """
+
+    num_samples: int
+    head: Num[np.ndarray, " leads"]
+    tail: Num[np.ndarray, " leads"]
 
 
 class _Block(NamedTuple):
@@ -84,7 +98,7 @@ def ratio_of_rates(old_rate: float, new_rate: float) -> Fraction:
     return new / old
 
 
-def usable_ratio(record: Record | MicrovoltRecord, sampling_rate: float) -> Fraction:
+def usable_ratio(record: Record | MicrovoltRecord | LongRecord, sampling_rate: float) -> Fraction:
     """Return the ratio of a new rate in Hz to that of a record.
 
     Raises:
@@ -111,18 +125,57 @@ def resample_rows(
         microvolt: Amplitudes in µV, without gaps.
         ratio: New rate over old rate.
     """
+    whole = Whole(len(microvolt), microvolt[0], microvolt[-1])
+    return resample_part(microvolt, 0, whole, ratio, 0, num_resampled(len(microvolt), ratio))
+
+
+def num_resampled(num_samples: int, ratio: Fraction) -> int:
+    """Return how many samples a signal has at ``ratio`` times its sampling rate."""
+    return -(-num_samples * ratio.numerator // ratio.denominator)
+
+
+def inputs_of(ratio: Fraction, start: int, stop: int) -> tuple[int, int]:
+    """Return from which input sample to before which `resample_part` takes some; may lie outside.
+
+    Args:
+        ratio: New rate over old rate.
+        start: First output sample.
+        stop: Output sample after the last.
+    """
     bank = _bank(ratio)
-    num_samples, num_leads = microvolt.shape
-    num_outputs = -(-num_samples * ratio.numerator // ratio.denominator)
-    periods = -(-num_outputs // bank.outputs)
-    result = np.empty((periods, bank.outputs, num_leads))
+    first, last = start // bank.outputs, -(-stop // bank.outputs)
+    return first * bank.inputs - bank.reach, last * bank.inputs + bank.beyond
+
+
+def resample_part(
+    part: Float64[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
+    offset: int,
+    whole: Whole,
+    ratio: Fraction,
+    start: int,
+    stop: int,
+) -> Float64[np.ndarray, "resampled leads"]:
+    """Return some samples of what `resample_rows` returns of a whole signal.
+
+    Args:
+        part: Amplitudes in µV, without gaps: what `inputs_of` tells, as far as there is any.
+        offset: Place of its first sample in the whole signal.
+        whole: What is known of the whole signal.
+        ratio: New rate over old rate.
+        start: First sample to return.
+        stop: Sample after the last.
+    """
+    bank, num_leads = _bank(ratio), part.shape[1]
+    first, last = start // bank.outputs, -(-stop // bank.outputs)
+    result = np.empty((last - first, bank.outputs, num_leads))
     step = max(1, _CHUNK // (bank.inputs * num_leads))
-    for first in range(0, periods, step):
-        part = result[first : first + step]
-        start = first * bank.inputs - bank.reach
-        stop = (first + len(part)) * bank.inputs + bank.beyond
-        _multiply(bank, _continued(microvolt, start, stop), part)
-    return result.reshape(-1, num_leads)[:num_outputs]
+    for period in range(first, last, step):
+        into = result[period - first : period - first + step]
+        begin = period * bank.inputs - bank.reach
+        end = (period + len(into)) * bank.inputs + bank.beyond
+        _multiply(bank, _continued(part, begin, end, offset, whole), into)
+    skipped = first * bank.outputs
+    return result.reshape(-1, num_leads)[start - skipped : stop - skipped]
 
 
 def resample_millivolt(
@@ -163,15 +216,18 @@ def _continued(
     samples: Float64[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
     start: int,
     stop: int,
+    offset: int,
+    whole: Whole,
 ) -> Float64[np.ndarray, "stretch leads"]:
     """Return rows ``start`` to ``stop``; those beyond the ends lie on the line through the ends."""
-    num_samples = len(samples)
+    num_samples = whole.num_samples
     rows = np.empty((stop - start, samples.shape[1]))
     inside = slice(min(max(start, 0), num_samples), max(min(stop, num_samples), 0))
-    rows[inside.start - start : inside.stop - start] = samples[inside]
+    held = samples[inside.start - offset : inside.stop - offset]
+    rows[inside.start - start : inside.stop - start] = held
     if start >= 0 and stop <= num_samples:
         return rows
-    head, tail = samples[0].astype(np.float64), samples[-1].astype(np.float64)
+    head, tail = whole.head.astype(np.float64), whole.tail.astype(np.float64)
     slope = (tail - head) / max(num_samples - 1, 1)
     before, after = np.arange(start, 0), np.arange(num_samples, stop) - (num_samples - 1)
     rows[: len(before)] = _as_multiples(head + before[:, None] * slope, _LINE_BITS)
@@ -184,19 +240,6 @@ def _as_multiples(
 ) -> Float64[np.ndarray, "rows columns"]:
     """Return the nearest multiples of 2**-bits."""
     return np.rint(values * 2.0**bits) / 2.0**bits
-
-
-def resample_mask(
-    valid: Bool[np.ndarray, "samples leads"], ratio: Fraction, num_samples: int
-) -> Bool[np.ndarray, "resampled leads"]:
-    """Keep a new sample only if no invalid one lies within an interval of the slower rate."""
-    position = np.arange(num_samples) * (ratio.denominator / ratio.numerator)
-    reach = max(1.0, ratio.denominator / ratio.numerator)
-    first = np.clip(np.ceil(position - reach), 0, len(valid)).astype(np.int64)
-    stop = np.clip(np.floor(position + reach) + 1, 0, len(valid)).astype(np.int64)
-    invalid_before = np.zeros((len(valid) + 1, valid.shape[1]), np.int64)
-    np.cumsum(~valid, axis=0, out=invalid_before[1:])
-    return invalid_before[stop] == invalid_before[first]
 
 
 def low_pass(ratio: Fraction) -> Float64[np.ndarray, " taps"]:

@@ -93,6 +93,7 @@ def _ingested(
         "sex": entry.sex,
         "labels": entry.labels,
     }
+    assert isinstance(prepared.samples, np.ndarray), "a store's records are read whole"
     return Ingested(prepared.samples, row, prepared.measures)
 
 
@@ -105,6 +106,7 @@ def _facts(prepared: Prepared, sampling_rate: float) -> dict[str, Any]:
     ]
     if len(prepared.samples) < USUAL_SECONDS * sampling_rate:
         issues.append("short_record")
+    assert isinstance(prepared.samples, np.ndarray), "a store's records are read whole"
     samples = np.ascontiguousarray(prepared.samples, "<i2")
     return {
         "num_samples": len(prepared.samples),

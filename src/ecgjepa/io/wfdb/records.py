@@ -10,7 +10,6 @@ Format: https://physionet.org/physiotools/wag/signal-5.htm.
 """
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,14 @@ from jaxtyping import Bool, Float32, Int16
 from ecgjepa.errors import RecordFormatError, UnitError
 from ecgjepa.io.channels import Channel, align_rates
 from ecgjepa.io.content import accept_rate, without_repeats
-from ecgjepa.io.wfdb.header import DEFAULT_GAIN, Header, SignalSpec, read_header
+from ecgjepa.io.wfdb.calibration import (
+    INVALID_16,
+    header_issues,
+    in_microvolt,
+    microvolt_steps,
+    to_millivolt,
+)
+from ecgjepa.io.wfdb.header import Header, read_header
 from ecgjepa.io.wfdb.samples import (
     DAMAGED,
     Damaged,
@@ -32,14 +38,10 @@ from ecgjepa.signals.leads import parse_lead
 from ecgjepa.signals.measures import fold_rows
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 from ecgjepa.signals.units import (
-    UNIT_SPELLINGS,
     is_voltage,
     millivolt_per_unit,
-    unit_name,
     unknown_unit,
 )
-
-_INVALID_16 = -32768
 
 
 def read_wfdb_exact(header_path: Path, *, damaged: Damaged = "raise") -> Record | MicrovoltRecord:
@@ -63,8 +65,13 @@ def read_described(header: Header, damaged: Damaged) -> Record | MicrovoltRecord
     """Read the samples that a header describes; see `read_wfdb_exact`."""
     try:
         return without_repeats(_read_samples(header, damaged))
-    except OSError as error:  # no permission, a bad sector, a name too long
-        raise RecordFormatError(f"{header.path}: its signals are not readable: {error}") from None
+    except OSError as error:
+        raise not_readable(header, error) from None
+
+
+def not_readable(header: Header, error: OSError) -> RecordFormatError:
+    """Return what is to be said of no permission, a bad sector or a name too long."""
+    return RecordFormatError(f"{header.path}: its signals are not readable: {error}")
 
 
 def _read_samples(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
@@ -76,12 +83,12 @@ def _read_samples(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
             "samples itself; read the header of that record",
             reason="layout_header",
         )
-    kept, others = _voltages(header)
+    kept, others = voltages(header)
     if not has_fast_path(header):
         return _read_unusual(header, kept, others, damaged)
     accept_rate(header.path, header.sampling_rate)
     digital, issues = read_interleaved_16(header, damaged=damaged)
-    faults, notes = _verify(header, digital.T, damaged)
+    faults, notes = verify(header, digital[0], len(digital), _checksums(digital.T), damaged)
     issues += [*faults, *notes, *others]
     if others:
         digital = np.ascontiguousarray(digital[:, kept])
@@ -92,9 +99,9 @@ def _read_samples(header: Header, damaged: Damaged) -> Record | MicrovoltRecord:
             samples, header.leads, header.sampling_rate, header.path.stem, str(header.path),
             tuple(issues),
         )  # fmt: skip
-    valid = digital != _INVALID_16
-    return _record(
-        header, _to_millivolt(digital, header.signals), valid, header.leads, issues, damaged
+    valid = digital != INVALID_16
+    return record_of(
+        header, to_millivolt(digital, header.signals), valid, header.leads, issues, damaged
     )
 
 
@@ -105,7 +112,7 @@ def _read_part(header: Header, damaged: Damaged) -> Record | MicrovoltRecord | N
     return _read_samples(header, damaged)
 
 
-def _voltages(header: Header) -> tuple[list[int], list[Issue]]:
+def voltages(header: Header) -> tuple[list[int], list[Issue]]:
     """Return which signals are voltages, and notes on the others, such as pressures.
 
     Raises:
@@ -131,7 +138,9 @@ def _read_unusual(header: Header, kept: list[int], others: list[Issue], damaged:
     digital, physical = read_with_package(header)
     issues = list(others)
     if digital is not None:
-        faults, notes = _verify(header, digital, damaged)
+        firsts = np.array([own[0] for own in digital])
+        frames = len(digital[0]) // header.signals[0].samples_per_frame
+        faults, notes = verify(header, firsts, frames, _checksums(digital), damaged)
         issues = [*faults, *notes, *others]
     channels: list[Channel] = []
     for column in kept:
@@ -149,13 +158,13 @@ def _read_unusual(header: Header, kept: list[int], others: list[Issue], damaged:
         issues.append(Issue("samples_per_frame", words))
     header = replace(header, signals=tuple(header.signals[column] for column in kept))
     issues += [*aligned.issues, *header_issues(header)]
-    return _record(
+    return record_of(
         replace(header, sampling_rate=aligned.sampling_rate), aligned.signal, aligned.valid,
         aligned.leads, issues, damaged,
     )  # fmt: skip
 
 
-def _record(
+def record_of(
     header: Header,
     signal: Float32[np.ndarray, "samples leads"],
     valid: Bool[np.ndarray, "samples leads"],
@@ -163,6 +172,7 @@ def _record(
     issues: list[Issue],
     damaged: Damaged,
 ) -> Record:
+    """Return a record, or some of its samples; with ``mask``, damaged leads are invalid."""
     if damaged == "mask":
         wrong = {
             i.lead for i in issues if i.code in ("checksum_mismatch", "initial_value_mismatch")
@@ -180,90 +190,44 @@ def _record(
     )
 
 
-def header_issues(header: Header) -> list[Issue]:
-    """Return what is odd about a header's calibration: gains that are missing, units misspelt."""
-    signals = header.signals
-    issues = [
-        Issue("uncalibrated", f"gain is 0 or missing; {DEFAULT_GAIN:.0f} per mV assumed", spec.lead)
-        for spec in signals
-        if not spec.calibrated
-    ]
-    odd = sorted({spec.unit for spec in signals} - set(UNIT_SPELLINGS))
-    issues += [
-        Issue("unit_spelling", f"unit {unit!r} is read as {unit_name(unit)}") for unit in odd
-    ]
-    return issues
-
-
 def _as_microvolt(
     digital: Int16[np.ndarray, "samples leads"], header: Header
 ) -> Int16[np.ndarray, "samples leads"] | None:
     """Return the samples in µV if a step is a whole number of them and none is invalid."""
-    steps = [_microvolt_per_step(spec.gain, spec.unit) for spec in header.signals]
-    if 0 in steps or any(spec.baseline for spec in header.signals):
-        return None
-    largest, low, high = max(steps), int(digital.min()), int(digital.max())
-    if low == _INVALID_16 or largest * max(high, -low) > 32767:
-        return None
-    if largest == 1:
-        return digital
-    same = steps.count(largest) == len(steps)
-    return digital * (np.int16(largest) if same else np.array(steps, np.int16))
+    steps = microvolt_steps(header, int(digital.min()), int(digital.max()))
+    return None if steps is None else in_microvolt(digital, steps)
 
 
-@lru_cache(maxsize=256)
-def _microvolt_per_step(gain: float, unit: str) -> int:
-    """Return the size of a step in µV, or 0 if it is not a whole number or the unit is unknown."""
-    try:
-        step = 1e3 * millivolt_per_unit(unit) / gain
-    except (UnitError, ZeroDivisionError):
-        return 0
-    return int(step) if step.is_integer() and 1 <= step <= 32767 else 0
-
-
-def _to_millivolt(
-    digital: Int16[np.ndarray, "samples leads"], signals: tuple[SignalSpec, ...]
-) -> Float32[np.ndarray, "samples leads"]:
-    """Return (digital - baseline) / gain in mV.
-
-    Computed in float64 and rounded once, as the wfdb package's numbers are when cast.
-    """
-    gain = np.array([spec.gain for spec in signals])
-    baseline = np.array([spec.baseline for spec in signals])
-    factor = np.array([millivolt_per_unit(spec.unit) for spec in signals])
-    # Both operands are exact in float32, where a division rounds as float64's then cast would.
-    if (baseline == 0).all() and (factor == 1).all() and (gain == gain.astype(np.float32)).all():
-        return digital.astype(np.float32) / gain.astype(np.float32)
-    return ((digital - baseline) / gain * factor).astype(np.float32)
-
-
-def _verify(
-    header: Header, digital: np.ndarray | list[np.ndarray], damaged: Damaged
+def verify(
+    header: Header, firsts: np.ndarray, frames: int, sums: list[int], damaged: Damaged
 ) -> tuple[list[Issue], list[Issue]]:
     """Compare first samples and 16-bit checksums with the header's.
 
     Args:
         header: The header.
-        digital: The samples of each signal.
+        firsts: First sample of each signal.
+        frames: Frames that are held.
+        sums: Sum of each signal modulo 2**16.
         damaged: What to do if they contradict it.
 
     Returns:
         Contradictions, and notes on what could not be compared.
+
+    Raises:
+        RecordFormatError: With ``raise``, if they contradict it.
     """
     signals = header.signals
-    frames = len(digital[0]) // signals[0].samples_per_frame
     if header.num_samples is not None and frames < header.num_samples:
         return [], []  # cut short, and said to be: no checksum can fit
-    sums = _checksums(digital)
     # Programs that compute none write 0 for every signal.
     is_told = any(spec.checksum for spec in signals)
     faults: list[Issue] = []
-    for spec, own, total in zip(signals, digital, sums, strict=True):
+    for spec, first, total in zip(signals, firsts.tolist(), sums, strict=True):
         if is_told and spec.checksum is not None and spec.checksum & 0xFFFF != total:
             words = f"checksum of the samples is {total}, the header's {spec.checksum & 0xFFFF}"
             faults.append(Issue("checksum_mismatch", words, spec.lead))
-        elif spec.initial_value is not None and spec.initial_value != own[0]:
-            words = f"first sample is {own[0]}, the header says {spec.initial_value}"
+        elif spec.initial_value is not None and spec.initial_value != first:
+            words = f"first sample is {first}, the header says {spec.initial_value}"
             faults.append(Issue("initial_value_mismatch", words, spec.lead))
     if faults and damaged == "raise":
         leads = ", ".join(str(issue.lead) for issue in faults)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,6 +11,7 @@ from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.content import MAX_VALUES, accept_size
+from ecgjepa.io.long.rows import Rows, rows_of
 from ecgjepa.io.opening import note_whole, open_regular
 from ecgjepa.io.wfdb.header import Header, SignalSpec
 from ecgjepa.signals.record import Issue
@@ -48,11 +50,7 @@ def read_interleaved_16(
     """Read one file of interleaved 16-bit samples, bounded by what the file really holds."""
     spec, num_signals = header.signals[0], len(header.signals)
     path = header.path.with_name(spec.file_name)
-    try:
-        stream = open_regular(path)
-    except FileNotFoundError:
-        raise _missing_file(header.path, path) from None
-    with stream:
+    with _open_signals(header.path, path) as stream:
         available = os.fstat(stream.fileno()).st_size - spec.byte_offset
         num_samples, issues = _usable_samples(path, header, available, damaged)
         accept_size(path, num_samples, num_signals)
@@ -67,6 +65,24 @@ def read_interleaved_16(
             raise RecordFormatError(f"{path}: became shorter while it was read", reason="truncated")
         note_whole(path, stream, head, content)
     return digital.astype(np.int16, copy=False), issues
+
+
+def rows_of_16(header: Header, *, damaged: Damaged) -> tuple[Rows, list[Issue]]:
+    """Return what `read_interleaved_16` reads as rows of its file, which are read in pieces."""
+    spec, num_signals = header.signals[0], len(header.signals)
+    path = header.path.with_name(spec.file_name)
+    with _open_signals(header.path, path) as stream:
+        available = os.fstat(stream.fileno()).st_size - spec.byte_offset
+    num_samples, issues = _usable_samples(path, header, available, damaged)
+    dtype = _WHOLE_16[spec.storage]
+    return rows_of(path, spec.byte_offset, dtype, num_signals, num_samples), issues
+
+
+def _open_signals(header: Path, path: Path) -> FileIO:
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise _missing_file(header, path) from None
 
 
 def _usable_samples(

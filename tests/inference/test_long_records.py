@@ -1,0 +1,116 @@
+"""Long recordings, which are read in pieces, give what whole ones give."""
+
+import numpy as np
+import pytest
+from conftest import toy_ecg, write_wfdb
+from tiny_model import save_tiny_model
+
+import ecgjepa
+from ecgjepa.errors import RecordFormatError
+from ecgjepa.io import open_record, read_exact
+from ecgjepa.io.long import rows
+from ecgjepa.signals.leads import LEADS
+from ecgjepa.signals.long import preparing, survey
+from ecgjepa.signals.record import LongRecord
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("long") / "model")
+
+
+@pytest.fixture
+def digital(rng):
+    return np.concatenate([toy_ecg(rng, num_samples=6000) for _ in range(4)])
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Let records be long that are not."""
+    monkeypatch.setattr(rows, "LONG_VALUES", 100_000)
+    monkeypatch.setattr(survey, "PIECE_VALUES", 30_000)
+    monkeypatch.setattr(preparing, "PIECE_VALUES", 30_000)
+
+
+def wfdb_plain(folder, digital):
+    return write_wfdb(folder / "x.hea", digital)
+
+
+def wfdb_coarse(folder, digital):
+    return write_wfdb(folder / "x.hea", digital // 3, gain="204.8(7)/mV", offset=24)
+
+
+def wfdb_with_gaps(folder, digital):
+    digital[3000:9000, 3], digital[12_000:12_500] = -32768, -32768
+    return write_wfdb(folder / "x.hea", digital)
+
+
+def wfdb_with_others(folder, digital):
+    path = write_wfdb(folder / "x.hea", digital)
+    lines = path.read_text().splitlines()
+    lines[8] = lines[8].replace("/mV", "/mmHg").replace(" V2", " ABP")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def wfdb_twice(folder, digital):
+    wide = np.column_stack([digital, digital[:, 6]])
+    return write_wfdb(folder / "x.hea", wide, leads=(*LEADS, "V1"))
+
+
+def wfdb_damaged(folder, digital):
+    path = write_wfdb(folder / "x.hea", digital)
+    content = bytearray(path.with_suffix(".dat").read_bytes())
+    content[24 * 5000 + 6] ^= 1  # lead aVR
+    path.with_suffix(".dat").write_bytes(content)
+    return path
+
+
+def wfdb_short(folder, digital):
+    path = write_wfdb(folder / "x.hea", digital)
+    path.with_suffix(".dat").write_bytes(digital[:20_003].astype("<i2").tobytes()[:-5])
+    return path
+
+
+WRITERS = [wfdb_plain, wfdb_coarse, wfdb_with_gaps, wfdb_with_others, wfdb_damaged, wfdb_short]
+WRITERS += [wfdb_twice]
+
+
+CASES = [(write, "skip") for write in WRITERS] + [(wfdb_damaged, "mask"), (wfdb_short, "mask")]
+
+
+@pytest.mark.parametrize(("write", "on_bad"), CASES, ids=lambda case: getattr(case, "__name__", ""))
+def test_predictions_and_features_equal_those_of_whole_records(
+    write, on_bad, tmp_path, digital, model, request
+):
+    path = write(tmp_path, digital)
+    loaded = ecgjepa.load_model(model, device="cpu")
+    (expected,) = loaded.predict(path, on_bad=on_bad)
+    wanted = ecgjepa.embed(path, model, pool="window", on_bad=on_bad, device="cpu")
+    request.getfixturevalue("pieces")
+    is_apart = write is not wfdb_twice
+    assert isinstance(open_record(path, damaged="mask"), LongRecord) == is_apart
+    (found,) = loaded.predict(path, on_bad=on_bad)
+    assert found == expected
+    features = ecgjepa.embed(path, model, pool="window", on_bad=on_bad, device="cpu")
+    assert features.equals(wanted)
+    assert features.attrs == wanted.attrs
+    is_refused = on_bad == "skip" and write in (wfdb_damaged, wfdb_short)
+    assert (found.error is not None) == is_refused
+
+
+def test_what_a_record_in_pieces_reads_is_what_the_whole_holds(tmp_path, digital, pieces):
+    path = wfdb_coarse(tmp_path, digital)
+    whole, long = read_exact(path), open_record(path)
+    part = long.read(5000, 5100)
+    np.testing.assert_array_equal(part.signal, whole.signal[5000:5100])
+    assert (long.num_samples, long.leads, long.issues) == (24_000, LEADS, whole.issues)
+    assert (long.duration, long.record_id, long.source) == (48.0, "x", str(path))
+
+
+def test_a_file_that_changes_meanwhile_is_an_error_of_that_file(tmp_path, digital, pieces):
+    path = wfdb_plain(tmp_path, digital)
+    long = open_record(path)
+    path.with_suffix(".dat").write_bytes(digital[:23_000].astype("<i2").tobytes())
+    with pytest.raises(RecordFormatError, match=r"x\.dat: was changed while it was read"):
+        long.read(0, 10)
