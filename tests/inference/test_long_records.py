@@ -11,6 +11,7 @@ from ecgjepa.io import open_record, read_exact
 from ecgjepa.io.long import rows
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.long import preparing, survey
+from ecgjepa.signals.long.samples import LongSamples
 from ecgjepa.signals.record import LongRecord
 
 
@@ -114,3 +115,34 @@ def test_a_file_that_changes_meanwhile_is_an_error_of_that_file(tmp_path, digita
     path.with_suffix(".dat").write_bytes(digital[:23_000].astype("<i2").tobytes())
     with pytest.raises(RecordFormatError, match=r"x\.dat: was changed while it was read"):
         long.read(0, 10)
+
+
+@pytest.mark.parametrize("pool", ["record", "window"])
+def test_a_file_that_changes_while_the_model_runs_stops_no_other(
+    pool, tmp_path, digital, pieces, model, monkeypatch
+):
+    path, other = wfdb_plain(tmp_path, digital), write_wfdb(tmp_path / "y.hea", digital[:5000])
+    real = ecgjepa.inference.windows.find_windows
+
+    def find_windows(samples, **options):
+        """Change the file between its preparation and the model, once half of it was run."""
+        if isinstance(samples, LongSamples):
+            half, make = len(samples) // 2, samples._make
+
+            def changing(start, stop):
+                if start >= half:
+                    path.with_suffix(".dat").write_bytes(b"")
+                return make(start, stop)
+
+            samples._make = changing
+        return real(samples, **options)
+
+    monkeypatch.setattr(ecgjepa.inference.windows, "find_windows", find_windows)
+    if pool == "window":
+        frame = ecgjepa.embed([path, other], model, pool="window", device="cpu")
+        assert set(frame.index.get_level_values("file")) == {str(other)}
+        assert "was changed while" in frame.attrs["errors"][str(path)]
+        return
+    bad, good = ecgjepa.load_model(model, device="cpu").predict([path, other])
+    assert "was changed while it was read" in bad.error
+    assert good.error is None

@@ -211,7 +211,7 @@ def test_damaged_samples_can_be_masked_as_prepare_does(model, tmp_path, signal):
 
 def test_what_no_one_foresaw_is_an_error_of_one_file(model, tmp_path, signal, monkeypatch):
     good, odd = (write_wfdb(tmp_path / f"{name}.hea", signal) for name in ("good", "odd"))
-    real = sources.read_exact
+    real = sources.open_record
 
     def read(path, **options):
         if path == odd:

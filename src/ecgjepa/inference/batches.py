@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float64, Int16
 from torch import Tensor
 
+from ecgjepa.errors import RecordError
 from ecgjepa.inference.windows import RecordWindows
 
 Item = TypeVar("Item")
@@ -27,7 +28,7 @@ def mean_outputs(
     records: Iterable[tuple[Item, RecordWindows | None]],
     run: Model,
     count: int,
-) -> Iterator[tuple[Item, Means | None]]:
+) -> Iterator[tuple[Item, Means | RecordError | None]]:
     """Run a model on the windows of records, and average what it returns over each record's.
 
     Args:
@@ -36,7 +37,8 @@ def mean_outputs(
         count: Windows that are run together.
 
     Yields:
-        For each record, in order, what belongs to it and the mean of each of the outputs.
+        For each record, in order, what belongs to it and the mean of each of the outputs, or why
+        there is none: the file of a long record may change while it is read.
     """
     waiting: deque[_Waiting[Item]] = deque()
     cut: list[np.ndarray] = []
@@ -46,7 +48,7 @@ def mean_outputs(
         for item, windows in records:
             entry = _Waiting(item, None if windows is None else len(windows))
             waiting.append(entry)
-            for window in () if windows is None else windows.cut():
+            for window in entry.cut(windows):
                 cut.append(window)
                 owners.append(entry)
                 if len(cut) == count:
@@ -73,20 +75,34 @@ class _Waiting(Generic[Item]):
         num_windows: All of its windows; None where there is nothing to run.
         num_done: Those that have been run.
         sums: Sums of the outputs of these.
+        error: Why the others cannot be run.
     """
 
     item: Item
     num_windows: int | None
     num_done: int = 0
     sums: Means = ()
+    error: RecordError | None = None
+
+    def cut(self, windows: RecordWindows | None) -> Iterator[Int16[np.ndarray, "size leads"]]:
+        """Yield the windows, or those before the one that cannot be read."""
+        number = 0
+        try:
+            for window in () if windows is None else windows.cut():
+                yield window
+                number += 1
+        except RecordError as error:
+            self.error, self.num_windows = error, number
 
 
-def _finished(waiting: "deque[_Waiting[Item]]") -> Iterator[tuple[Item, Means | None]]:
+def _finished(
+    waiting: "deque[_Waiting[Item]]",
+) -> Iterator[tuple[Item, Means | RecordError | None]]:
     """Remove and yield records from the left, as long as they are finished."""
     while waiting and waiting[0].num_windows in (None, waiting[0].num_done):
         entry = waiting.popleft()
-        if entry.num_windows is None:
-            yield entry.item, None
+        if entry.num_windows is None or entry.error is not None:
+            yield entry.item, entry.error
         else:
             yield entry.item, tuple(total / entry.num_done for total in entry.sums)
 

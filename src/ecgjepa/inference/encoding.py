@@ -101,15 +101,20 @@ class LoadedEncoder(NamedTuple):
         run = _Run(self)
         found = mean_outputs(run.pieces(usable), run, chunk_size(self.device))
         waiting: list[np.ndarray] = []
+        num_done, error = 0, None
         for (file, piece), means in found:
-            if isinstance(piece, RecordError) or means is None:
-                assert isinstance(piece, RecordError), "whatever has windows has features"
+            if isinstance(piece, RecordError):
                 yield file, piece
                 continue
-            waiting.append(means[0].astype(np.float32))
-            if len(waiting) == piece.num_pieces:
-                yield file, self._encoded(file, piece, waiting)
-                waiting = []
+            assert means is not None, "whatever has windows has features"
+            num_done += 1
+            if isinstance(means, RecordError):
+                error = means
+            else:
+                waiting.append(means[0].astype(np.float32))
+            if num_done == piece.num_pieces:
+                yield file, error or self._encoded(file, piece, waiting)
+                waiting, num_done, error = [], 0, None
 
     def _encoded(self, file: str, piece: "_Piece", rows: list[np.ndarray]) -> Encoded:
         # A record's row, a window's, or all tokens of a window behind each other.

@@ -201,10 +201,12 @@ class Model(NamedTuple):
         records, count = self._with_windows(usable), chunk_size(self.device)
         known = self.config, self.distribution
         for (file, found), means in mean_outputs(records, self.outputs, count):
-            if isinstance(found, RecordError) or means is None:
-                assert isinstance(found, RecordError), "whatever has windows has outputs"
+            if isinstance(found, RecordError):
                 yield file, found
+            elif isinstance(means, RecordError):
+                yield file, means
             else:
+                assert means is not None, "whatever has windows has outputs"
                 logits, features = means
                 yield file, interpret(file, found, logits, features, *known)
 

@@ -98,7 +98,7 @@ class GapFinder:
 
     def add(self, valid: Bool[np.ndarray, "samples leads"]) -> None:
         """Take the next samples."""
-        some = (~valid).any(axis=0).tolist()
+        some: list[bool] = np.logical_not(valid.all(axis=0)).tolist()
         for lead, since in enumerate(self._since):
             if since is None and not some[lead]:
                 continue
