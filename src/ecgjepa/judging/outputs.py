@@ -56,7 +56,7 @@ def outputs_of(
     logits = np.empty((len(rows), len(model.task.labels)))
     features = np.empty((len(rows), model.config.encoder.dim))
     for number, means in mean_outputs(windows(), model.outputs, chunk_size(model.device)):
-        assert means is not None, "every record has windows"
+        assert isinstance(means, tuple), "every record of a store has windows"
         logits[number], features[number] = means
         if progress is not None:
             progress(number + 1, len(rows))
