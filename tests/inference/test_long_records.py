@@ -11,8 +11,8 @@ from ecgjepa.io import open_record, read_exact
 from ecgjepa.io.long import rows
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.long import preparing, survey
-from ecgjepa.signals.long.samples import LongSamples
 from ecgjepa.signals.record import LongRecord
+from ecgjepa.signals.stretches.samples import LongSamples
 
 
 @pytest.fixture(scope="module")

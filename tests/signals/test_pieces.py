@@ -12,13 +12,13 @@ from ecgjepa.signals.acceptance import prepare_each
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.long import preparing, survey
 from ecgjepa.signals.long.preparing import prepare_long
-from ecgjepa.signals.long.samples import LongSamples
 from ecgjepa.signals.long.survey import GapFinder, Rests
 from ecgjepa.signals.measures import runs
 from ecgjepa.signals.microvolt import as_microvolt_record
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import saturated_leads
 from ecgjepa.signals.record import Issue, LongRecord, MicrovoltRecord, Record
+from ecgjepa.signals.stretches.samples import LongSamples
 
 
 def whole_record(rate=500.0, seconds=24, *, step=1.0, leads=LEADS):

@@ -11,9 +11,9 @@ from torch import Tensor
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.signals.acceptance import refuse_unusable
-from ecgjepa.signals.long.samples import Samples
 from ecgjepa.signals.preprocessing import Prepared, prepare_record
 from ecgjepa.signals.record import Issue, Record
+from ecgjepa.signals.stretches.samples import Samples
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 # Windows that pass through a model at once: the memory of a day's recording is that of its samples.

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS
-from ecgjepa.signals.long.rows import blocks_of, complete_rows, usable_leads
-from ecgjepa.signals.long.samples import Samples
 from ecgjepa.signals.measures import Measures, Stacked
 from ecgjepa.signals.record import Issue
+from ecgjepa.signals.stretches.rows import blocks_of, complete_rows, usable_leads
+from ecgjepa.signals.stretches.samples import Samples
 
 # Root mean square of the contradiction over that of what I and II imply: beyond the first, names
 # are wrong, or leads scaled apart. Beyond the second they are too, if something explains it.

@@ -17,7 +17,6 @@ from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
 from ecgjepa.signals import lead_order, quality
 from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps, resample_mask
 from ecgjepa.signals.leads import LEADS, column_order
-from ecgjepa.signals.long.samples import Samples
 from ecgjepa.signals.measures import Measures, measure, measure_side_by_side, stack
 from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
@@ -26,6 +25,7 @@ from ecgjepa.signals.resampling import (
     resample_rows,
     usable_ratio,
 )
+from ecgjepa.signals.stretches.samples import Samples
 
 # Samples of short records that are measured side by side: more would not fit into the cache.
 _VALUES_SIDE_BY_SIDE = 100_000

@@ -9,7 +9,6 @@ A gap counts as the lead's mean in time, so a record with gaps is gone through t
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int16, Int32, Int64
 
-from ecgjepa.signals.long.samples import Blocks, LongSamples
 from ecgjepa.signals.measures import (
     BLOCK_SECONDS,
     NOISE_SECONDS,
@@ -25,6 +24,7 @@ from ecgjepa.signals.measures import (
     ranges_of,
     scale_of,
 )
+from ecgjepa.signals.stretches.samples import Blocks, LongSamples
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 

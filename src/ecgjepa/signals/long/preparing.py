@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float, Float32, Float64, Int16, Int64
 from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps, resample_mask_part
 from ecgjepa.signals.leads import column_order
 from ecgjepa.signals.long.measures import measure_long
-from ecgjepa.signals.long.samples import LongSamples
 from ecgjepa.signals.long.survey import (
     PIECE_VALUES,
     GapFinder,
@@ -43,6 +42,7 @@ from ecgjepa.signals.resampling import (
     resample_part,
     usable_ratio,
 )
+from ecgjepa.signals.stretches.samples import LongSamples
 
 # Cut-off times seconds after which the high-pass has forgotten all but 1e-12 of a sample: its
 # slowest pole falls by exp(-2 pi sin(pi / 8)) in that product of 1.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from ecgjepa.signals.long.samples import Blocks, Samples, stretches_of
+from ecgjepa.signals.stretches.samples import Blocks, Samples, stretches_of
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 

@@ -1,0 +1,1 @@
+"""Samples that come stretch by stretch, since all of them would fill the memory."""
