@@ -20,6 +20,7 @@ _HOMES = {
     "embed_table": "ecgjepa.inference.outputs.embedding",
     "evaluate": "ecgjepa.judging.evaluate",
     "explain": "ecgjepa.inference.explain",
+    "export_onnx": "ecgjepa.exporting.export",
     "fetch": "ecgjepa.fetching.fetch",
     "finetune": "ecgjepa.evaluation.finetune",
     "formats": "ecgjepa.io.catalogue",
@@ -74,6 +75,7 @@ __all__ = [
     "embed_table",
     "evaluate",
     "explain",
+    "export_onnx",
     "fetch",
     "finetune",
     "formats",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from ecgjepa.evaluation.predictions import compare_predictions as compare_predictions
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.repeats import repeat as repeat
+    from ecgjepa.exporting.export import export_onnx as export_onnx
     from ecgjepa.fetching.fetch import fetch as fetch
     from ecgjepa.inference.embed import embed as embed
     from ecgjepa.inference.explain import explain as explain

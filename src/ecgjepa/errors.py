@@ -140,6 +140,10 @@ class ScoreError(EcgjepaError):
     """Predictions cannot be scored or compared: values that are not numbers, or that do not fit."""
 
 
+class ExportError(EcgjepaError):
+    """A model cannot be written as an ONNX file, or the file would not say what the model says."""
+
+
 class FeatureError(EcgjepaError):
     """An encoder gives features that are not finite."""
 

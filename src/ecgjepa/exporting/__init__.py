@@ -1,0 +1,1 @@
+"""A model folder leaves this package: as one ONNX file that needs nothing of it."""
