@@ -1,4 +1,4 @@
-"""Verbs for what came of it: report, plot, models, doctor."""
+"""Verbs for what came of it: report, plot, models, export, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,20 @@ from typing import Annotated
 import typer
 
 from ecgjepa.cli.application import FELL_SHORT, app
-from ecgjepa.cli.options import DescribeOption, JsonOption
+from ecgjepa.cli.arguments import named_folders, parse_folds
+from ecgjepa.cli.options import (
+    CacheOption,
+    DataOption,
+    DescribeOption,
+    JsonOption,
+    ModelOption,
+    StoreDataOption,
+)
 from ecgjepa.cli.verbs import START
+from ecgjepa.terminal.exports import exported_as_json, print_exported
 from ecgjepa.terminal.next_steps import after_report, print_next
 from ecgjepa.terminal.screen import (
+    ProgressBar,
     print_error,
     print_facts,
     print_json,
@@ -79,6 +89,56 @@ def models(as_json: JsonOption = False) -> None:
             print_next("ecgjepa", "predict", "FILE", "--model", model.name, instead="use")
     if any(model.error for model in found):
         raise typer.Exit(FELL_SHORT)
+
+
+@app.command()
+def export(
+    model: ModelOption,
+    onnx: Annotated[Path, typer.Option("--onnx", help="File to write, .onnx.", show_default=False)],
+    unit: Annotated[
+        str, typer.Option("--unit", help="Of the input: mV (float32) or uV (int16).")
+    ] = "mV",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Weights of 8 bits; what they cost is measured.")
+    ] = False,
+    data: DataOption = None,
+    store: StoreDataOption = None,
+    test_folds: Annotated[
+        str, typer.Option("--test-folds", help="For --int8: all, or folds to score, e.g. 10.")
+    ] = "all",
+    cache: CacheOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model as one ONNX file, for use without this package.
+
+    A whole record of any length enters the file; probabilities and features leave it. It is
+    compared with PyTorch before it is written. docs/onnx.md tells how to use it from Python and
+    JavaScript. --data or --store are the labelled records that --int8 is measured on.
+    """
+    from ecgjepa.exporting.export import export_onnx
+    from ecgjepa.exporting.graph import UNITS
+
+    if unit not in UNITS:
+        raise typer.BadParameter(f"expected {' or '.join(UNITS)}", param_hint="--unit")
+    if data and store is not None:
+        raise typer.BadParameter("expected either --data NAME=DIR or --store DIR")
+    with ProgressBar("measuring", "record") as bar:
+        exported = export_onnx(
+            model,
+            onnx,
+            unit="mV" if unit == "mV" else "uV",
+            int8=int8,
+            data=named_folders(data) if data else store,
+            folds=() if test_folds == "all" else parse_folds(test_folds),
+            overwrite=overwrite,
+            cache=cache,
+            progress=bar,
+        )
+    if as_json:
+        print_json(exported_as_json(exported))
+    else:
+        print_exported(exported)
 
 
 @app.command(rich_help_panel=START)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int16, Num, Shaped
+from jaxtyping import Int16, Num
 
 from ecgjepa.errors import RecordError
 from ecgjepa.exporting.graph import RecordGraph, Unit
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Windows of the records that a file is checked on; 0 stands for half a window.
 WINDOWS = (0, 1, 2, 7)
 _SIMULATED = (("NORM",), ("IMI", "SR"), ("AFIB",))
-Outputs = Mapping[str, Shaped[np.ndarray, "records *outputs"]]
+Outputs = Mapping[str, np.ndarray]
 
 
 class Loaded(NamedTuple):
@@ -68,7 +68,7 @@ def as_input(samples: Int16[np.ndarray, "samples leads"], unit: Unit) -> Num[np.
 
 
 def outputs_of_file(
-    session: "InferenceSession", records: Iterable[Int16[np.ndarray, "samples leads"]], unit: Unit
+    session: "InferenceSession", records: Iterable[Int16[np.ndarray, "_ leads"]], unit: Unit
 ) -> Outputs:
     """Return what a file gives for prepared records, one after the other."""
     names = [output.name for output in session.get_outputs()]
@@ -140,5 +140,5 @@ def _difference(found: Any, expected: Any, name: str, config: ModelConfig) -> fl
         gap = gap / np.array(config.task.spread)
     elif name != "probabilities":
         gap = gap / np.maximum(1.0, np.abs(expected))
-    # A number that is not finite on one side only must not pass: every comparison with NaN is false.
+    # A number that is not finite must not pass: comparisons with NaN are false.
     return float(np.nan_to_num(gap, nan=np.inf).max())

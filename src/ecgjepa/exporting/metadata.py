@@ -60,7 +60,9 @@ def properties_of(graph: RecordGraph, config: ModelConfig) -> dict[str, str]:
     }
     if config.task is not None and config.head is not None:
         found |= _answers(config)
-    return {name: value if isinstance(value, str) else _json(value) for name, value in found.items()}
+    return {
+        name: value if isinstance(value, str) else _json(value) for name, value in found.items()
+    }
 
 
 def _answers(config: ModelConfig) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -86,7 +86,7 @@ def _strip(model: "ModelProto") -> None:
     model.graph.doc_string = model.doc_string = ""
 
 
-def _nodes(model: "ModelProto") -> Iterator[object]:
+def _nodes(model: "ModelProto") -> Iterator[Any]:
     yield from model.graph.node
     for function in model.functions:
         del function.metadata_props[:], function.value_info[:]
