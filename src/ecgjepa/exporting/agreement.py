@@ -114,6 +114,7 @@ def simulated_records(graph: RecordGraph, config: ModelConfig) -> list[Usable]:
         codes = _SIMULATED[number % len(_SIMULATED)]
         source = simulate_record(codes, seed=number, duration=duration)
         prepared = prepare_record(source, config.preprocessing)
+        assert isinstance(prepared.samples, np.ndarray), "only long files are read in stretches"
         repeats = -(-length // len(prepared.samples))
         samples = np.tile(prepared.samples, (repeats, 1))[: max(length, 1)]
         if windows == max(WINDOWS):

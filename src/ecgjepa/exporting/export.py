@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ecgjepa.errors import ConfigError, ExportError
 from ecgjepa.exporting.agreement import (
     WINDOWS,
@@ -194,7 +196,7 @@ def _checked(content: bytes, graph: RecordGraph, loaded: Loaded) -> dict[str, fl
     """
     records = simulated_records(graph, loaded.config)
     session = open_session(content)
-    samples = [record.prepared.samples for record in records]
+    samples = [np.asarray(record.prepared.samples) for record in records]
     found = outputs_of_file(session, samples, graph.unit)
     expected = outputs_of_folder(loaded, records)
     differences = largest_differences(found, expected, loaded.config)
