@@ -43,6 +43,7 @@ _HOMES = {
     "repeat": "ecgjepa.evaluation.repeats",
     "report": "ecgjepa.reporting.page",
     "run_protocol": "ecgjepa.protocols.run",
+    "serve": "ecgjepa.serving.serve",
     "simulate": "ecgjepa.simulation.database",
     "verify": "ecgjepa.checking.verify",
     "ECGClassifier": "ecgjepa.estimators.classifier",
@@ -98,6 +99,7 @@ __all__ = [
     "repeat",
     "report",
     "run_protocol",
+    "serve",
     "simulate",
     "verify",
 ]
@@ -136,6 +138,7 @@ if TYPE_CHECKING:
     from ecgjepa.protocols.run import run_protocol as run_protocol
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
+    from ecgjepa.serving.serve import serve as serve
     from ecgjepa.sharing.hub import push as push
     from ecgjepa.sharing.listing import models as models
     from ecgjepa.signals.preprocessing import PreprocessingConfig as PreprocessingConfig

@@ -132,6 +132,10 @@ class HubError(EcgjepaError):
     """A model cannot be taken from the Hub or put there: no such name, no access, no answer."""
 
 
+class ServiceError(EcgjepaError):
+    """The service cannot be started."""
+
+
 class TaskError(EcgjepaError):
     """An evaluation task cannot be built from the labels, folds or records at hand."""
 

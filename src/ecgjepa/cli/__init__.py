@@ -12,7 +12,7 @@ from ecgjepa.cli import training as training
 from ecgjepa.cli import evaluation as evaluation
 from ecgjepa.cli import judging as judging
 from ecgjepa.cli import prediction as prediction
-from ecgjepa.cli import hub as hub
+from ecgjepa.cli import offering as offering
 from ecgjepa.cli import use as use
 
 # isort: on

@@ -1,0 +1,1 @@
+"""The service: files come over HTTP, predictions and features go back."""

@@ -1,0 +1,121 @@
+"""Serve a model over HTTP."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecgjepa.errors import ServiceError
+from ecgjepa.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+_MOST_CONNECTIONS = 500
+# Beside the time that the files of a request may take, for the model to finish.
+_GRACE_SECONDS = 10
+
+
+def application(
+    model: str | Path,
+    *,
+    limits: Limits | None = None,
+    readers: int | None = None,
+    device: str = "auto",
+    decision: str | None = None,
+    is_local: bool = True,
+) -> "FastAPI":
+    """Return the service as an ASGI application, for a server of one's own.
+
+    Args:
+        model: Model folder, or folder of a probe, fine-tuning or run.
+        limits: What one request may take.
+        readers: Processes that read files, by default one for each processor, at most 4.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        decision: Rule of the thresholds; by default the one that the model was trained for.
+        is_local: Answer only requests that are addressed to this machine as itself.
+
+    Raises:
+        ServiceError: If the extra ``serve`` is not installed.
+        ModelFolderError: If the model cannot be used.
+    """
+    _check_packages()
+    from ecgjepa.serving.application import Service, build_application
+    from ecgjepa.serving.models import ServedModel
+
+    count = readers or min(4, os.cpu_count() or 1)
+    served = ServedModel(model, device=device, decision=decision)
+    service = Service(served, limits or Limits(), count)
+    return build_application(service, _HOSTS if is_local else ["*"])
+
+
+def serve(
+    model: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    limits: Limits | None = None,
+    readers: int | None = None,
+    device: str = "auto",
+    decision: str | None = None,
+) -> None:
+    """Serve a model until the process is told to stop; what was accepted is answered before.
+
+    Args:
+        model: Model folder, or folder of a probe, fine-tuning or run.
+        host: Address to listen at; other machines reach any but the default.
+        port: Port to listen at.
+        limits: What one request may take.
+        readers: Processes that read files, by default one for each processor, at most 4.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        decision: Rule of the thresholds; by default the one that the model was trained for.
+
+    Raises:
+        ServiceError: If the extra ``serve`` is not installed.
+        ModelFolderError: If the model cannot be used.
+    """
+    _check_packages()
+    import uvicorn
+
+    limits = limits or Limits()
+    is_local = host in LOOPBACK
+    app = application(
+        model,
+        limits=limits,
+        readers=readers,
+        device=device,
+        decision=decision,
+        is_local=is_local,
+    )
+    if not is_local:
+        logger.warning(
+            "whoever reaches %s may send ECGs and read answers: the service knows no passwords and "
+            "encrypts nothing. Put it behind a proxy that does",
+            host,
+        )
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=round(limits.seconds + limits.upload_seconds) + _GRACE_SECONDS,
+    )
+
+
+def _check_packages() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ServiceError(
+            f"the service needs {error.name}, which is not installed; run "
+            "pip install 'ecgjepa[serve]'"
+        ) from None
