@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from conftest import toy_ecg, write_wfdb
+from device_files import write_ishne
+from ecg_files import describe, write_edf, write_npy
 from tiny_model import save_tiny_model
 
 import ecgjepa
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io import open_record, read_exact
-from ecgjepa.io.long import rows
+from ecgjepa.io.long import opening, rows
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.long import preparing, survey
 from ecgjepa.signals.record import LongRecord
@@ -29,6 +31,7 @@ def digital(rng):
 def pieces(monkeypatch):
     """Let records be long that are not."""
     monkeypatch.setattr(rows, "LONG_VALUES", 100_000)
+    monkeypatch.setattr(opening, "LONG_VALUES", 100_000)
     monkeypatch.setattr(survey, "PIECE_VALUES", 30_000)
     monkeypatch.setattr(preparing, "PIECE_VALUES", 30_000)
 
@@ -73,11 +76,55 @@ def wfdb_short(folder, digital):
     return path
 
 
+def edf_plain(folder, digital):
+    return write_edf(folder / "x.edf", digital)
+
+
+def edf_with_tail(folder, digital):
+    digital[-300:] = -32768
+    return write_edf(folder / "x.edf", digital)
+
+
+def ishne_plain(folder, digital):
+    digital[4000:9000, 2] = -32768
+    return write_ishne(folder / "x.ecg", digital, text=b"a patient")
+
+
+def ishne_with_other(folder, digital):
+    leads = (*LEADS[:11], 1)
+    return write_ishne(folder / "x.ecg", digital, leads=leads, nanovolt=[*[2500] * 11, 0])
+
+
+def ishne_short(folder, digital):
+    return write_ishne(folder / "x.ecg", digital, announced=len(digital) + 100)
+
+
+def array_plain(folder, digital):
+    return write_npy(folder / "x.npy", digital)
+
+
+def array_of_floats(folder, digital):
+    values = digital / 1e3
+    values[7000:8000, 1] = np.nan
+    np.save(folder / "x.npy", values)
+    describe(folder / "x.npy", unit="mV")
+    return folder / "x.npy"
+
+
+def array_across(folder, digital):
+    np.save(folder / "x.npy", digital.T)
+    describe(folder / "x.npy")
+    return folder / "x.npy"
+
+
+WHOLE = [wfdb_twice, array_across]
 WRITERS = [wfdb_plain, wfdb_coarse, wfdb_with_gaps, wfdb_with_others, wfdb_damaged, wfdb_short]
-WRITERS += [wfdb_twice]
+WRITERS += [edf_plain, edf_with_tail, ishne_plain, ishne_with_other, ishne_short]
+WRITERS += [array_plain, array_of_floats, *WHOLE]
 
 
-CASES = [(write, "skip") for write in WRITERS] + [(wfdb_damaged, "mask"), (wfdb_short, "mask")]
+DAMAGED = [wfdb_damaged, wfdb_short, ishne_short]
+CASES = [(write, "skip") for write in WRITERS] + [(write, "mask") for write in DAMAGED]
 
 
 @pytest.mark.parametrize(("write", "on_bad"), CASES, ids=lambda case: getattr(case, "__name__", ""))
@@ -89,14 +136,13 @@ def test_predictions_and_features_equal_those_of_whole_records(
     (expected,) = loaded.predict(path, on_bad=on_bad)
     wanted = ecgjepa.embed(path, model, pool="window", on_bad=on_bad, device="cpu")
     request.getfixturevalue("pieces")
-    is_apart = write is not wfdb_twice
-    assert isinstance(open_record(path, damaged="mask"), LongRecord) == is_apart
+    assert isinstance(open_record(path, damaged="mask"), LongRecord) == (write not in WHOLE)
     (found,) = loaded.predict(path, on_bad=on_bad)
     assert found == expected
     features = ecgjepa.embed(path, model, pool="window", on_bad=on_bad, device="cpu")
     assert features.equals(wanted)
     assert features.attrs == wanted.attrs
-    is_refused = on_bad == "skip" and write in (wfdb_damaged, wfdb_short)
+    is_refused = on_bad == "skip" and write in DAMAGED
     assert (found.error is not None) == is_refused
 
 

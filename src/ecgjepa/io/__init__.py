@@ -26,6 +26,7 @@ from ecgjepa.io.devices import is_fhir as is_fhir
 from ecgjepa.io.devices import recognise_device
 from ecgjepa.io.dicom import is_dicom, read_dicom
 from ecgjepa.io.edf import begins_as_edf, read_edf
+from ecgjepa.io.long.opening import open_long
 from ecgjepa.io.opening import ending, file_and_key, is_regular, read_head, record_name
 from ecgjepa.io.uploads import Readable, Upload, content_of, file_name
 from ecgjepa.io.wfdb import Damaged as Damaged
@@ -142,6 +143,8 @@ def _read(
             f"{path}: no such file (nor a WFDB header beside it)", reason="missing_file"
         )
     kind, reader = _recognise(path, damaged, place)
+    if in_pieces and key is None and (long := open_long(kind, path, damaged, place)):
+        return long
     if key is None:
         with named_errors(path, kind):
             return reader(path)

@@ -26,6 +26,11 @@ MAX_VALUES = MAX_BYTES // 8
 # No ECG is sampled more slowly or faster; outside, the rate is wrong, and resampling would fill the
 # memory.
 RATE_LIMITS = (25.0, 50_000.0)
+# What can be done with a record that is larger.
+CUT_IT = (
+    "Cut the recording into parts; or, for predict and embed, write it as WFDB of format 16 in one "
+    "file, EDF, ISHNE or a .npy of (samples, leads), which these read in pieces"
+)
 Recorded = TypeVar("Recorded", bound=Record | MicrovoltRecord)
 # From this many of the twelve on, the others follow by algebra or are few.
 _ENOUGH_LEADS = 8
@@ -76,8 +81,8 @@ def accept_size(source: Path | str, num_samples: int, num_leads: int) -> None:
     """
     if num_samples * num_leads > MAX_VALUES:
         raise RecordFormatError(
-            f"{source}: {num_samples:,} samples of {num_leads:,} leads are too many; expected at "
-            f"most {MAX_VALUES:,} values"
+            f"{source}: {num_samples:,} samples of {num_leads:,} leads are too many to be held at "
+            f"once; expected at most {MAX_VALUES:,} values. {CUT_IT}"
         )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from ecgjepa.errors import LeadError, RecordFormatError, UnitError
 from ecgjepa.io.arrays.description import Description, find_description, millivolt_per_step
-from ecgjepa.io.channels import Aligned, Channel, align_rates
+from ecgjepa.io.channels import Channel, align_rates
 from ecgjepa.io.content import accept_rate, accept_size, make_record
 from ecgjepa.io.edf_header import (
     ANNOTATIONS,
@@ -63,7 +63,35 @@ def read_edf(path: Path, place: Path | None = None) -> Record:
     """
     described = find_description(path, place)
     file, issues = parse_edf(path, read_bytes(path))
+    leads, others = leads_of(file, described)
+    issues += others
+    starts = record_starts(file)
+    channels = [channel_of(file, signal, lead, starts, described) for signal, lead in leads]
+    aligned = align_rates(path, channels)
+    issues += aligned.issues
+    if tail := tail_of(file, leads, len(aligned.signal), aligned.sampling_rate):
+        aligned.valid[len(aligned.valid) - tail :] = False
+        issues.append(tail_issue(tail, aligned.sampling_rate))
+    gaps = [start for start in np.diff(starts) if start > 1.5 * file.record_seconds]
+    if gaps:
+        seconds = sum(gaps) - len(gaps) * file.record_seconds
+        issues.append(Issue("invalid_samples", f"{len(gaps)} gaps of {seconds:.3g} s in all"))
+    return make_record(
+        path, aligned.signal, aligned.leads, aligned.sampling_rate, valid=aligned.valid,
+        issues=issues,
+    )  # fmt: skip
+
+
+def leads_of(
+    file: EdfFile, described: Description | None
+) -> tuple[list[tuple[EdfSignal, str]], list[Issue]]:
+    """Return the signals that are leads with their names, and notes on the others.
+
+    Raises:
+        LeadError: If none is.
+    """
     leads: list[tuple[EdfSignal, str]] = []
+    issues: list[Issue] = []
     for signal in file.signals:
         if signal.label in ANNOTATIONS:
             continue
@@ -73,23 +101,13 @@ def read_edf(path: Path, place: Path | None = None) -> Record:
             words = f"channel {signal.label!r} is not one of the 12 leads"
             issues.append(Issue("other_channel", words))
     if not leads:
+        labels = [signal.label for signal in file.signals]
         raise LeadError(
-            f"{path}: none of the labels {[signal.label for signal in file.signals]} is a lead; "
-            "expected labels such as I or 'ECG V1'; tell what they stand for in "
-            f'{path.name}.json, as {{"channels": {{"{file.signals[0].label}": "I"}}}}'
+            f"{file.path}: none of the labels {labels} is a lead; expected labels such as I or "
+            f"'ECG V1'; tell what they stand for in {file.path.name}.json, as "
+            f'{{"channels": {{"{labels[0]}": "I"}}}}'
         )
-    starts = record_starts(file)
-    channels = [_channel(file, signal, lead, starts, described) for signal, lead in leads]
-    aligned = align_rates(path, channels)
-    issues += [*aligned.issues, *_tail(file, leads, aligned)]
-    gaps = [start for start in np.diff(starts) if start > 1.5 * file.record_seconds]
-    if gaps:
-        seconds = sum(gaps) - len(gaps) * file.record_seconds
-        issues.append(Issue("invalid_samples", f"{len(gaps)} gaps of {seconds:.3g} s in all"))
-    return make_record(
-        path, aligned.signal, aligned.leads, aligned.sampling_rate, valid=aligned.valid,
-        issues=issues,
-    )  # fmt: skip
+    return leads, issues
 
 
 def _lead(label: str, described: Description | None) -> str | None:
@@ -102,7 +120,7 @@ def _lead(label: str, described: Description | None) -> str | None:
     return None
 
 
-def _channel(
+def channel_of(
     file: EdfFile,
     signal: EdfSignal,
     lead: str,
@@ -141,24 +159,30 @@ def _channel(
     return Channel(lead, values, valid, rate)
 
 
-def _tail(file: EdfFile, leads: list[tuple[EdfSignal, str]], aligned: Aligned) -> list[Issue]:
-    """Mark the end as invalid where all leads rest at the digital minimum or maximum.
+def tail_of(
+    file: EdfFile, leads: list[tuple[EdfSignal, str]], num_samples: int, sampling_rate: float
+) -> int:
+    """Return for how many samples at the end all leads rest at the digital minimum or maximum.
 
-    Programs fill the last data record so; nothing was recorded there.
+    Programs fill the last data record so; nothing was recorded there. It is 0 for a moment, and
+    where all of the samples rest.
     """
-    shortest = len(aligned.signal)
+    shortest = num_samples
     for signal, _ in leads:
         if int(stored_samples(file, signal, last=1)[-1, -1]) not in signal.digital:
-            return []
+            return 0
         flat = stored_samples(file, signal).reshape(-1)
         held = len(flat) - int(np.argmax(flat[::-1] != flat[-1])) if (flat != flat[-1]).any() else 0
         seconds = (len(flat) - held) * file.record_seconds / signal.samples
-        shortest = min(shortest, int(seconds * aligned.sampling_rate))
-    if shortest < _LEAST_TAIL * aligned.sampling_rate or shortest == len(aligned.signal):
-        return []
-    aligned.valid[len(aligned.valid) - shortest :] = False
+        shortest = min(shortest, int(seconds * sampling_rate))
+    is_short = shortest < _LEAST_TAIL * sampling_rate
+    return 0 if is_short or shortest == num_samples else shortest
+
+
+def tail_issue(num_samples: int, sampling_rate: float) -> Issue:
+    """Return the note on what was not recorded at the end."""
     words = (
-        f"the last {shortest / aligned.sampling_rate:.3f} s, at the end of the range in all leads, "
+        f"the last {num_samples / sampling_rate:.3f} s, at the end of the range in all leads, "
         "were not recorded"
     )
-    return [Issue("invalid_samples", words)]
+    return Issue("invalid_samples", words)

@@ -72,8 +72,18 @@ class EdfFile(NamedTuple):
     record_samples: int
 
 
-def parse_edf(path: Path, content: bytes) -> tuple[EdfFile, list[Issue]]:
-    """Return the header's facts, compared with the file's length."""
+def parse_edf(path: Path, content: bytes, size: int | None = None) -> tuple[EdfFile, list[Issue]]:
+    """Return the header's facts, compared with the file's length.
+
+    Args:
+        path: The file, for messages.
+        content: All of it, or its header.
+        size: Bytes of the file; None for those of the content.
+
+    Raises:
+        RecordFormatError: If they contradict each other.
+    """
+    size = len(content) if size is None else size
     width = 3 if content[:1] == b"\xff" else 2
     num_signals = int(content[252:256])
     header_bytes = 256 * (num_signals + 1)
@@ -88,7 +98,7 @@ def parse_edf(path: Path, content: bytes) -> tuple[EdfFile, list[Issue]]:
     record_bytes = width * record_samples
     if not 0 < seconds < np.inf or not record_bytes:
         raise RecordFormatError(f"{path}: data records of {seconds:g} s and {record_bytes} bytes")
-    announced, held = int(content[236:244]), (len(content) - header_bytes) // record_bytes
+    announced, held = int(content[236:244]), (size - header_bytes) // record_bytes
     if held < announced or not held:
         raise RecordFormatError(
             f"{path}: truncated: holds {held} of {announced} data records", reason="truncated"

@@ -15,7 +15,7 @@ from ecgjepa.errors import RecordFormatError
 
 # No file of an ECG is larger, packed or unpacked.
 MAX_BYTES = 1_000_000_000
-_GZIP, _HEAD_BYTES = b"\x1f\x8b", 4096
+GZIP, _HEAD_BYTES = b"\x1f\x8b", 4096
 
 
 class Seen(NamedTuple):
@@ -133,7 +133,7 @@ def read_head(path: Path) -> bytes:
     try:
         with open_regular(path) as stream:
             head = stream.read(_HEAD_BYTES) or b""
-            return _unpack(path, stream, _HEAD_BYTES) if head.startswith(_GZIP) else head
+            return _unpack(path, stream, _HEAD_BYTES) if head.startswith(GZIP) else head
     except OSError as error:
         raise RecordFormatError(f"{path}: not readable: {error.strerror}") from None
 
@@ -151,7 +151,7 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
             raise _too_large(path, f"{size:,} bytes", limit)
         content = stream.read(-1) or b""
         note_whole(path, stream, content)
-        if not content.startswith(_GZIP):
+        if not content.startswith(GZIP):
             return content
         content = _unpack(path, stream, limit + 1)
     if len(content) > limit:
@@ -170,7 +170,7 @@ def open_file(path: Path, limit: int = MAX_BYTES) -> BufferedIOBase:
         RecordFormatError: As `read_bytes`.
     """
     stream = open_regular(path)
-    is_packed = stream.read(2) == _GZIP
+    is_packed = stream.read(2) == GZIP
     if not is_packed and os.fstat(stream.fileno()).st_size <= limit:
         stream.seek(0)
         return BufferedReader(stream)

@@ -33,7 +33,7 @@ _LEADS = {
 }  # fmt: skip
 
 
-class _Header(NamedTuple):
+class IshneHeader(NamedTuple):
     """What is needed of the header.
 
     Attributes:
@@ -79,14 +79,31 @@ def read_ishne(path: Path, *, damaged: Damaged = "raise") -> Record:
             f"holds ISHNE annotations; expected the recording, which begins with {_MAGIC.decode()}",
             reason="no_rhythm",
         )
-    header = _read_header(content)
-    issues = _check(content, header, damaged)
-    samples, notes = _samples(content, header, damaged)
-    accept_size(path, *samples.shape)
+    header = read_ishne_header(content)
+    num_samples, issues = ishne_samples(content, len(content), header, damaged)
+    num_leads = len(header.names)
+    accept_size(path, num_samples, num_leads)
+    place = min(header.start, len(content))
+    digital = np.frombuffer(content, "<i2", num_samples * num_leads, place)
+    return ishne_record(path, digital.reshape(num_samples, num_leads), header, issues)
+
+
+def ishne_record(
+    path: Path,
+    samples: Int16[np.ndarray, "samples leads"],
+    header: IshneHeader,
+    issues: list[Issue],
+) -> Record:
+    """Return a record of samples as stored.
+
+    Raises:
+        UnitError: If a lead of the twelve has no resolution.
+    """
     kept = _calibrated(header)
+    own = []
     if left_out := [name for lead, name in enumerate(header.names) if lead not in kept]:
         words = f"channel {', '.join(left_out)} has no resolution and is left out"
-        issues.append(Issue("other_channel", words))
+        own.append(Issue("other_channel", words))
     signal = np.empty((len(samples), len(kept)), np.float32)
     for column, lead in enumerate(kept):
         signal[:, column] = samples[:, lead] * (header.nanovolt[lead] / 1e6)
@@ -96,11 +113,19 @@ def read_ishne(path: Path, *, damaged: Damaged = "raise") -> Record:
         [header.names[lead] for lead in kept],
         header.sampling_rate,
         valid=samples[:, kept] != _LEAD_FAULT,
-        issues=[*issues, *notes],
+        issues=[*own, *issues],
     )
 
 
-def _read_header(content: bytes) -> _Header:
+def read_ishne_header(content: bytes) -> IshneHeader:
+    """Return what the header tells.
+
+    Args:
+        content: The file, or its beginning.
+
+    Raises:
+        RecordFormatError: If the header is cut short or damaged.
+    """
     if len(content) < _HEADER_BYTES:
         raise RecordFormatError(
             f"truncated: {len(content)} bytes of a header of {_HEADER_BYTES}",
@@ -123,10 +148,10 @@ def _read_header(content: bytes) -> _Header:
     names = tuple(
         _LEADS.get(code, f"channel {lead}") for lead, code in enumerate(codes[:num_leads], start=1)
     )
-    return _Header(stored, announced, start, names, tuple(nanovolt[:num_leads]), rate)
+    return IshneHeader(stored, announced, start, names, tuple(nanovolt[:num_leads]), rate)
 
 
-def _check(content: bytes, header: _Header, damaged: Damaged) -> list[Issue]:
+def _check(content: bytes, header: IshneHeader, damaged: Damaged) -> list[Issue]:
     if header.stored == 0:
         return [Issue("no_checksum", "the header's checksum is 0: the writer computed none")]
     covered = memoryview(content)[10 : header.start]
@@ -136,32 +161,41 @@ def _check(content: bytes, header: _Header, damaged: Damaged) -> list[Issue]:
     return compare_checksum("the header", stored, covered, damaged)
 
 
-def _samples(
-    content: bytes, header: _Header, damaged: Damaged
-) -> tuple[Int16[np.ndarray, "samples leads"], list[Issue]]:
-    """Return the samples as stored, and what is odd about their number."""
-    num_leads, available = len(header.names), len(content) - header.start
+def ishne_samples(
+    content: bytes, size: int, header: IshneHeader, damaged: Damaged
+) -> tuple[int, list[Issue]]:
+    """Return how many samples of each lead there are, and what is odd about the file.
+
+    Args:
+        content: The file, or header and text at its beginning.
+        size: Bytes of the file.
+        header: What the header tells.
+        damaged: See `read_ishne`.
+
+    Raises:
+        RecordFormatError: If the file is damaged or cut short.
+    """
+    issues = _check(content, header, damaged)
+    num_leads, available = len(header.names), size - header.start
     held, rest = divmod(max(available, 0), 2 * num_leads)
-    digital = np.frombuffer(content, "<i2", held * num_leads, min(header.start, len(content)))
-    samples = digital.reshape(held, num_leads)
     is_exact = not rest and header.announced in (held, held * num_leads)
     if is_exact and held:
-        return samples, []
+        return held, issues
     words = (
         f"holds {held:,} whole samples of {num_leads} leads and {rest} bytes; the header "
         f"announces {header.announced:,}, of each lead or of all"
     )
     if held and not rest and header.announced < held:
-        return samples, [Issue("file_longer_than_header", words)]
+        return held, [*issues, Issue("file_longer_than_header", words)]
     if damaged != "mask" or not held:
         raise RecordFormatError(
             f"truncated: {words}; read what is there with damaged='mask'",
             reason="truncated",
         )
-    return samples, [Issue("truncated", words)]
+    return held, [*issues, Issue("truncated", words)]
 
 
-def _calibrated(header: _Header) -> list[int]:
+def _calibrated(header: IshneHeader) -> list[int]:
     """Return the leads that have a resolution: all of the twelve must."""
     without = [lead for lead, step in enumerate(header.nanovolt) if step <= 0]
     wanted = [header.names[lead] for lead in without if parse_lead(header.names[lead])]

@@ -5,6 +5,7 @@ are read in pieces: `ecgjepa.io.open_record` returns a `LongRecord` for them.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.opening import open_regular, time_of
+from ecgjepa.signals.record import LongRecord, Record
 
 # Values from which on a record is read in pieces: half an hour of twelve leads at 500 Hz.
 LONG_VALUES = 10_000_000
@@ -68,3 +70,18 @@ def rows_of(path: Path, offset: int, dtype: str, num_columns: int, num_rows: int
     with open_regular(path) as stream:
         found = os.fstat(stream.fileno())
     return Rows(path, offset, dtype, num_columns, num_rows, found.st_size, time_of(found))
+
+
+def read_start(path: Path, most: int) -> tuple[bytes, int]:
+    """Return the beginning of a file, and the size of all of it."""
+    with open_regular(path) as stream:
+        return stream.read(most) or b"", os.fstat(stream.fileno()).st_size
+
+
+def long_record(read: Callable[[int, int], Record], num_samples: int) -> LongRecord:
+    """Return a recording by what reads it; the first sample tells what all have in common."""
+    first = read(0, 1)
+    return LongRecord(
+        read, num_samples, first.leads, first.sampling_rate, first.record_id, first.source,
+        first.issues,
+    )  # fmt: skip
