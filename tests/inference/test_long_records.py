@@ -9,8 +9,8 @@ from tiny_model import save_tiny_model
 
 import ecgjepa
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io import open_record, read_exact
-from ecgjepa.io.long import opening, rows
+from ecgjepa.io import open_record, pieces, read_exact
+from ecgjepa.io.long import opening
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.long import preparing, survey
 from ecgjepa.signals.record import LongRecord
@@ -28,9 +28,9 @@ def digital(rng):
 
 
 @pytest.fixture
-def pieces(monkeypatch):
+def in_pieces(monkeypatch):
     """Let records be long that are not."""
-    monkeypatch.setattr(rows, "LONG_VALUES", 100_000)
+    monkeypatch.setattr(pieces, "LONG_VALUES", 100_000)
     monkeypatch.setattr(opening, "LONG_VALUES", 100_000)
     monkeypatch.setattr(survey, "PIECE_VALUES", 30_000)
     monkeypatch.setattr(preparing, "PIECE_VALUES", 30_000)
@@ -135,7 +135,7 @@ def test_predictions_and_features_equal_those_of_whole_records(
     loaded = ecgjepa.load_model(model, device="cpu")
     (expected,) = loaded.predict(path, on_bad=on_bad)
     wanted = ecgjepa.embed(path, model, pool="window", on_bad=on_bad, device="cpu")
-    request.getfixturevalue("pieces")
+    request.getfixturevalue("in_pieces")
     assert isinstance(open_record(path, damaged="mask"), LongRecord) == (write not in WHOLE)
     (found,) = loaded.predict(path, on_bad=on_bad)
     assert found == expected
@@ -146,7 +146,7 @@ def test_predictions_and_features_equal_those_of_whole_records(
     assert (found.error is not None) == is_refused
 
 
-def test_what_a_record_in_pieces_reads_is_what_the_whole_holds(tmp_path, digital, pieces):
+def test_what_a_record_in_pieces_reads_is_what_the_whole_holds(tmp_path, digital, in_pieces):
     path = wfdb_coarse(tmp_path, digital)
     whole, long = read_exact(path), open_record(path)
     part = long.read(5000, 5100)
@@ -155,7 +155,7 @@ def test_what_a_record_in_pieces_reads_is_what_the_whole_holds(tmp_path, digital
     assert (long.duration, long.record_id, long.source) == (48.0, "x", str(path))
 
 
-def test_a_file_that_changes_meanwhile_is_an_error_of_that_file(tmp_path, digital, pieces):
+def test_a_file_that_changes_meanwhile_is_an_error_of_that_file(tmp_path, digital, in_pieces):
     path = wfdb_plain(tmp_path, digital)
     long = open_record(path)
     path.with_suffix(".dat").write_bytes(digital[:23_000].astype("<i2").tobytes())
@@ -165,7 +165,7 @@ def test_a_file_that_changes_meanwhile_is_an_error_of_that_file(tmp_path, digita
 
 @pytest.mark.parametrize("pool", ["record", "window"])
 def test_a_file_that_changes_while_the_model_runs_stops_no_other(
-    pool, tmp_path, digital, pieces, model, monkeypatch
+    pool, tmp_path, digital, in_pieces, model, monkeypatch
 ):
     path, other = wfdb_plain(tmp_path, digital), write_wfdb(tmp_path / "y.hea", digital[:5000])
     real = ecgjepa.inference.windows.find_windows

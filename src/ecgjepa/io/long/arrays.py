@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ecgjepa.io.arrays.description import Description, read_description
 from ecgjepa.io.arrays.layout import one_record, record_of_array
 from ecgjepa.io.arrays.numpy_files import HEADER_BYTES, array_header, check_size
-from ecgjepa.io.long.rows import Rows, is_long, long_record, read_start, rows_of
+from ecgjepa.io.pieces import Rows, is_long, long_record, read_start, rows_of
 from ecgjepa.signals.record import LongRecord, Record
 
 

@@ -9,7 +9,7 @@ from ecgjepa.io.devices.ishne import (
     ishne_samples,
     read_ishne_header,
 )
-from ecgjepa.io.long.rows import Rows, is_long, long_record, read_start, rows_of
+from ecgjepa.io.pieces import Rows, is_long, long_record, read_start, rows_of
 from ecgjepa.io.wfdb import Damaged
 from ecgjepa.signals.record import Issue, LongRecord, Record
 

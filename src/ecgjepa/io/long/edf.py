@@ -10,7 +10,7 @@ from ecgjepa.io.channels import align_rates
 from ecgjepa.io.content import make_record
 from ecgjepa.io.edf import channel_of, leads_of, tail_issue, tail_of
 from ecgjepa.io.edf_header import ANNOTATIONS, EdfFile, EdfSignal, parse_edf, record_starts
-from ecgjepa.io.long.rows import Rows, is_long, long_record, read_start, rows_of
+from ecgjepa.io.pieces import Rows, is_long, long_record, read_start, rows_of
 from ecgjepa.signals.record import Issue, LongRecord, Record
 
 # Bytes of data records that are looked at together.

@@ -6,8 +6,8 @@ from ecgjepa.io.content import named_errors
 from ecgjepa.io.long.arrays import open_long_array
 from ecgjepa.io.long.devices import open_long_ishne
 from ecgjepa.io.long.edf import open_long_edf
-from ecgjepa.io.long.rows import LONG_VALUES, read_start
 from ecgjepa.io.opening import GZIP
+from ecgjepa.io.pieces import LONG_VALUES, read_start
 from ecgjepa.io.wfdb import Damaged
 from ecgjepa.signals.record import LongRecord
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from ecgjepa.io.content import accept_rate
-from ecgjepa.io.long.rows import Rows, is_long
+from ecgjepa.io.pieces import Rows, is_long
 from ecgjepa.io.wfdb.calibration import (
     INVALID_16,
     header_issues,

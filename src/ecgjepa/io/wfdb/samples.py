@@ -11,8 +11,8 @@ from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.content import MAX_VALUES, accept_size
-from ecgjepa.io.long.rows import Rows, rows_of
 from ecgjepa.io.opening import note_whole, open_regular
+from ecgjepa.io.pieces import Rows, rows_of
 from ecgjepa.io.wfdb.header import Header, SignalSpec
 from ecgjepa.signals.record import Issue
 
