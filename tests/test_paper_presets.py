@@ -75,6 +75,7 @@ COMMON = {
     "mask.min_block_size": 10,
     "mask.sampler": "paper",
     "encoder.architecture": "vit",
+    "encoder.stem": "linear",
     "encoder.state_dim": 32,  # not used by it
     "encoder.causal": False,
     "jepa.target_layers": 1,

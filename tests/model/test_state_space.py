@@ -15,7 +15,9 @@ from ecgjepa.model.encoders.s4d import StateSpaceEncoder
 from ecgjepa.model.encoders.state_space import StateSpace, by_product, by_transform
 from ecgjepa.model.folder import load_model_folder, save_model
 from ecgjepa.objectives.build import objective_of
-from ecgjepa.objectives.costs import encoder_flops
+from ecgjepa.objectives.encoder_costs import (
+    encoder_flops,
+)
 from ecgjepa.planning.costs import count_parameters
 from ecgjepa.pretraining.loop import initial_networks
 
@@ -126,7 +128,7 @@ def test_what_it_cannot_have_is_refused_by_name(overrides):
 
 
 def test_a_vision_transformer_is_not_causal():
-    with pytest.raises(ConfigError, match="causal is for architecture s4d"):
+    with pytest.raises(ConfigError, match="causal is for architecture s4d; vit sees the future"):
         load_preset("tiny", ["encoder.causal=true"])
 
 

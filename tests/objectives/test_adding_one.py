@@ -15,7 +15,10 @@ from ecgjepa.config import load_preset
 from ecgjepa.errors import CollapseError, ConfigError
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
 from ecgjepa.objectives.build import OBJECTIVES, objective_of
-from ecgjepa.objectives.costs import Flops, Parameters, encoder_parameters
+from ecgjepa.objectives.costs import Flops, Parameters
+from ecgjepa.objectives.encoder_costs import (
+    encoder_parameters,
+)
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
 from ecgjepa.objectives.networks.signs import alone, collapse_signs
 from ecgjepa.objectives.objective import Objective, spread_sign

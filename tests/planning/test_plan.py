@@ -126,6 +126,22 @@ def test_memory_is_what_pytorch_allocates(precision, overrides):
     assert expected == pytest.approx(peak_bytes(config, precision), rel=0.2)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["encoder.stem=convolutional"],
+        ["encoder.architecture=xresnet"],
+        ["encoder.architecture=xresnet", "encoder.stem=convolutional"],
+    ],
+)
+def test_memory_of_convolutions_is_not_promised_too_small(precision, overrides):
+    config = load_preset("tiny", ["train.batch_size=32", *overrides])
+    memory = estimate_memory(config, precision, on_cpu=True)
+    peak = peak_bytes(config, precision)
+    assert peak < memory.gradients + memory.activations < 1.25 * peak
+
+
 def test_dividing_the_batch_divides_the_activations():
     whole = estimate_memory(load_preset("paper-vit-s-all"), "bfloat16")
     halved = estimate_memory(

@@ -20,6 +20,8 @@ _SECTIONS_OF_THE_PAPER = ("data", "mask", "encoder", "predictor", "train")
 _OBJECTIVE = "What is learned: jepa, salt, simclr, byol, mae or cpc."
 _OURS = {
     "data.resident",
+    "encoder.architecture",
+    "encoder.stem",
     "encoder.num_positions",
     "encoder.state_dim",
     "encoder.causal",

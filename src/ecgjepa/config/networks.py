@@ -17,6 +17,8 @@ MOST_WINDOW_SAMPLES = 1_000_000
 LONGEST_PRODUCT = 320
 # Steps whose powers are computed one by one; the powers of whole blocks of steps are multiplied on.
 KERNEL_BLOCK = 16
+# Samples, or tokens, that a convolution of an xresnet sees at once.
+CONVOLUTION_KERNEL = 5
 _MOST_WIDTH = 16_384
 _MOST_BLOCKS = 512
 
@@ -36,6 +38,10 @@ def check_rotary(dim: int, num_heads: int) -> None:
             f"positions rotary turn pairs of numbers: the {dim // num_heads} of each head (dim "
             f"{dim}, num_heads {num_heads}) must be even"
         )
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 class DataConfig(Section):
@@ -112,9 +118,12 @@ class EncoderConfig(Section):
 
     Attributes:
         architecture: ``vit`` is the paper's Vision Transformer. ``s4d`` is a stack of diagonal
-            state-space layers (docs/decisions/0034): it has no registers and no positions, and
-            sees a learned token in place of each hidden patch, so that hidden patches cost as much
-            as visible ones.
+            state-space layers (docs/decisions/0034), ``xresnet`` one of residual convolutions
+            (docs/decisions/0039): they have no registers and no positions, and see a learned token
+            in place of each hidden patch, so that hidden patches cost as much as visible ones.
+        stem: How a patch becomes a token: ``linear`` (one linear map, the paper) or
+            ``convolutional`` (three strided convolutions over each patch alone, with GELU between;
+            docs/decisions/0039).
         num_leads: Leads of the input; one patch spans all of them, unless ``lead_patches``.
         patch_size (samples): Length of a patch.
         dim: Width of the encoder.
@@ -124,7 +133,7 @@ class EncoderConfig(Section):
         mlp_ratio: Width of the MLP relative to ``dim``, in a ``vit``, predictor and decoder.
         state_dim: Complex states of each channel and direction of an ``s4d``.
         causal: Whether the features of an ``s4d`` depend on the past and present alone.
-        num_registers: Learned tokens without a position, put before the patches; 0 in an ``s4d``.
+        num_registers: Learned tokens without a position, put before the patches; of a ``vit``.
         norm_eps: Epsilon of the layer norms.
         positions: How tokens know their place in time, here and in the predictor: ``sinusoidal``
             (fixed, added; the paper), ``learned`` (a table, added) or ``rotary`` (queries and keys
@@ -133,7 +142,8 @@ class EncoderConfig(Section):
         lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
     """
 
-    architecture: Literal["vit", "s4d"] = "vit"
+    architecture: Literal["vit", "s4d", "xresnet"] = "vit"
+    stem: Literal["linear", "convolutional"] = "linear"
     num_leads: int = Field(12, ge=1, le=MOST_LEADS)
     patch_size: int = Field(25, ge=1, le=10_000)
     dim: int = Field(ge=2, le=_MOST_WIDTH)
@@ -151,15 +161,19 @@ class EncoderConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _no_registers_to_fill_in(cls, given: Any) -> Any:  # noqa: ANN401
-        if isinstance(given, dict) and given.get("architecture") == "s4d":
+        if isinstance(given, dict) and given.get("architecture", "vit") != "vit":
             return {"num_registers": 0, **given}
         return given
 
     @model_validator(mode="after")
     def _suits_architecture(self) -> "EncoderConfig":
+        if self.causal and self.architecture != "s4d":
+            raise ValueError(
+                f"causal is for architecture s4d; {self.architecture} sees the future, too"
+            )
+        if self.stem != "linear" and self.lead_patches:
+            raise ValueError("stem convolutional spans all leads, so lead_patches must be false")
         if self.architecture == "vit":
-            if self.causal:
-                raise ValueError("causal is for architecture s4d; a vit sees all of a window")
             return self
         for name, found, expected in (
             ("num_registers", self.num_registers, 0),
@@ -168,7 +182,8 @@ class EncoderConfig(Section):
         ):
             if found != expected:
                 raise ValueError(
-                    f"{name} is {found}, which architecture s4d cannot have: expected {expected}"
+                    f"{name} is {found}, which architecture {self.architecture} cannot have: "
+                    f"expected {expected}"
                 )
         return self
 
@@ -182,6 +197,17 @@ class EncoderConfig(Section):
                 f"num_positions {self.num_positions} is for positions learned, not {self.positions}"
             )
         return self
+
+    @property
+    def stem_strides(self) -> tuple[int, int, int]:
+        """Strides of a convolutional stem, the largest first: as alike as their product allows."""
+        size = self.patch_size
+        return min(
+            (first, second, size // (first * second))
+            for first in _divisors(size)
+            for second in _divisors(size // first)
+            if first >= second >= size // (first * second)
+        )
 
     @property
     def num_directions(self) -> int:

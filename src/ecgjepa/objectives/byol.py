@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from ecgjepa.objectives.costs import (
     Flops,
     Parameters,
-    embedding_flops,
-    encoder_parameters,
     head_flops,
     head_parameters,
+)
+from ecgjepa.objectives.encoder_costs import (
+    embedding_flops,
+    encoder_parameters,
 )
 from ecgjepa.objectives.views import ViewsObjective
 

@@ -8,11 +8,14 @@ from ecgjepa.objectives.costs import (
     Flops,
     Numbers,
     Parameters,
+    part_size,
+)
+from ecgjepa.objectives.encoder_costs import (
     block_bytes,
     embedding_flops,
     encoder_flops,
     encoder_parameters,
-    part_size,
+    stem_bytes,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span
@@ -127,7 +130,7 @@ class CpcObjective(Objective):
         # Each place with all patches of its record and all records at the same time.
         compared = 2 * self._num_predictions * (patches + part_size(config)) * dim
         blocks = encoder_flops(config, patches)
-        return Flops(2 * embedding_flops(config) + 3 * blocks, 0.0, 3 * (maps + compared))
+        return Flops(embedding_flops(config, trained=True) + 3 * blocks, 0.0, 3 * (maps + compared))
 
     @property
     def _num_predictions(self) -> int:
@@ -146,4 +149,5 @@ class CpcObjective(Objective):
         blocks = encoder.depth * block_bytes(config, encoder, patches, numbers)
         scores = 2 * self._num_predictions * (patches + part_size(config))
         predicted = 2 * patches * config.cpc.horizons * encoder.dim
+        blocks += stem_bytes(config, patches, numbers)
         return signal + blocks + FLOAT_BYTES * (scores + predicted + 4 * patches * encoder.dim)

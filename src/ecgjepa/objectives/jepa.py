@@ -12,11 +12,13 @@ from ecgjepa.objectives.costs import (
     Numbers,
     Parameters,
     blocks_flops,
+    narrow_parameters,
+)
+from ecgjepa.objectives.encoder_costs import (
     embedding_flops,
     encoder_flops,
     encoder_parameters,
     masked_activation_bytes,
-    narrow_parameters,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span
@@ -176,13 +178,12 @@ class JepaObjective(Objective):
         context = visible * self._mean_context_leads()
         hidden = (config.num_patches - visible) * encoder.tokens_per_patch
         tokens = context + hidden  # of the predictor
-        embedding = embedding_flops(config)
+        embedding = embedding_flops(config, visible, trained=True)
         answered = context + hidden if config.jepa.visible_loss else hidden
         ends = context * encoder.dim + answered * self.target.encoder.dim
         return Flops(
-            # A backward pass is two products for each of the forward pass; the signal has no
-            # gradient.
-            context_encoder=2 * embedding + 3 * encoder_flops(config, context),
+            # A backward pass is two products for each of the forward pass.
+            context_encoder=embedding + 3 * encoder_flops(config, context),
             target_encoder=embedding_flops(self.target)
             + encoder_flops(self.target, config.num_tokens),
             predictor=3

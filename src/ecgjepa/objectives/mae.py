@@ -11,12 +11,14 @@ from ecgjepa.objectives.costs import (
     Numbers,
     Parameters,
     blocks_flops,
+    narrow_parameters,
+    patch_values,
+)
+from ecgjepa.objectives.encoder_costs import (
     embedding_flops,
     encoder_flops,
     encoder_parameters,
     masked_activation_bytes,
-    narrow_parameters,
-    patch_values,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span
@@ -156,7 +158,9 @@ class MaeObjective(Objective):
         blocks = encoder_flops(config, visible)
         ends = 2 * decoder.dim * (visible * encoder.dim + patches * patch_values(config))
         inner = blocks_flops(decoder, patches, ratio)
-        return Flops(2 * embedding_flops(config) + 3 * blocks, 0.0, 3 * (ends + inner))
+        return Flops(
+            embedding_flops(config, visible, trained=True) + 3 * blocks, 0.0, 3 * (ends + inner)
+        )
 
     def input_bytes(self) -> int:
         """Return the bytes of the positions of a record's patches."""

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from ecgjepa.objectives.costs import (
     Flops,
     Parameters,
-    encoder_parameters,
     head_flops,
     head_parameters,
     part_size,
+)
+from ecgjepa.objectives.encoder_costs import (
+    encoder_parameters,
 )
 from ecgjepa.objectives.views import ViewsObjective
 

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecgjepa.objectives.costs import (
-    FLOAT_BYTES,
-    INDEX_BYTES,
-    Numbers,
+from ecgjepa.objectives.costs import FLOAT_BYTES, INDEX_BYTES, Numbers
+from ecgjepa.objectives.encoder_costs import (
     block_bytes,
     embedding_flops,
     encoder_flops,
+    stem_bytes,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span
@@ -116,7 +115,7 @@ class ViewsObjective(Objective):
 
     def online_flops(self) -> float:
         """Return the operations of the trained encoder on two views, forward and backward."""
-        return 2 * (2 * embedding_flops(self.config) + 3 * self.encoder_flops())
+        return 2 * (embedding_flops(self.config, trained=True) + 3 * self.encoder_flops())
 
     def input_bytes(self) -> int:
         """Return the bytes of the augmentation of a record's two views."""
@@ -128,4 +127,5 @@ class ViewsObjective(Objective):
         whole = config.num_tokens + encoder.num_registers
         view = (FLOAT_BYTES + numbers.copy) * config.data.window_samples * encoder.num_leads
         blocks = encoder.depth * block_bytes(config, encoder, whole, numbers)
-        return 2 * (view + 2 * FLOAT_BYTES * whole * encoder.dim + blocks)
+        stem = stem_bytes(config, config.num_patches, numbers)
+        return 2 * (view + 2 * FLOAT_BYTES * whole * encoder.dim + blocks + stem)

@@ -205,7 +205,7 @@ def check_official_architecture(encoder: EncoderConfig, *, source: str) -> None:
     Raises:
         ConfigError: If a switch is on that changes the networks.
     """
-    for name in ("positions", "lead_patches"):
+    for name in ("architecture", "stem", "positions", "lead_patches"):
         only = EncoderConfig.model_fields[name].default
         if (value := getattr(encoder, name)) != only:
             raise ConfigError(

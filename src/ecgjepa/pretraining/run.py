@@ -273,6 +273,8 @@ def _architecture(size: EncoderConfig) -> str:
     """Return an encoder's architecture in words."""
     if size.architecture == "s4d":
         return f"{'Causal' if size.causal else 'Bidirectional'} state-space layers (S4D)"
+    if size.architecture == "xresnet":
+        return "Residual convolutions"
     return f"Vision Transformer, {size.num_heads} heads"
 
 

@@ -1,9 +1,19 @@
 """Make the encoder that a configuration describes."""
 
+from collections.abc import Callable
+
 from ecgjepa.config import EncoderConfig
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.encoders.residual import ResidualEncoder
 from ecgjepa.model.encoders.s4d import StateSpaceEncoder
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
+
+# By the names of `EncoderConfig.architecture`.
+_ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "vit": VisionTransformer,
+    "s4d": StateSpaceEncoder,
+    "xresnet": ResidualEncoder,
+}
 
 
 def build_encoder(config: EncoderConfig, *, dropout: float = 0.0) -> Encoder:
@@ -13,5 +23,4 @@ def build_encoder(config: EncoderConfig, *, dropout: float = 0.0) -> Encoder:
         config: Architecture.
         dropout: Dropout of the blocks' branches while training; 0 in pre-training.
     """
-    made = StateSpaceEncoder if config.architecture == "s4d" else VisionTransformer
-    return made(config, dropout=dropout)
+    return _ENCODERS[config.architecture](config, dropout=dropout)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.encoders.stem import ConvolutionalStem, build_stem
 from ecgjepa.model.layers import (
-    LeadPatchEmbedding,
-    PatchEmbedding,
     gather_tokens,
     initialise_weights,
     transformer_blocks,
@@ -32,16 +31,14 @@ class VisionTransformer(Encoder):
     def __init__(self, config: EncoderConfig, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = (
-            LeadPatchEmbedding(config.patch_size, config.dim)
-            if config.lead_patches
-            else PatchEmbedding(config.num_leads, config.patch_size, config.dim)
-        )
+        self.patch_embed = build_stem(config)
         self.registers = nn.Parameter(torch.empty(1, config.num_registers, config.dim))
         self.blocks = transformer_blocks(config, config, dropout=dropout)
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps, bias=False)
         self.positions = Positions(config, config.dim, config.num_heads)
         initialise_weights(self, depth=config.depth)
+        if isinstance(self.patch_embed, ConvolutionalStem):
+            self.patch_embed.initialise()
         nn.init.trunc_normal_(self.registers, std=0.02)
 
     def forward(
@@ -70,19 +67,32 @@ class VisionTransformer(Encoder):
         self.check_signal(signal)
         if leads is not None:
             keep_index = self._tokens_of(leads, signal, keep_index)
-        tokens = self.patch_embed(signal)
-        tokens = tokens + self.positions(tokens.shape[1])
+        num_tokens = signal.shape[2] // self.config.patch_size * self.config.tokens_per_patch
+        tokens = self._embed(signal, keep_index, num_tokens)
         rotation = self.positions.rotation(
-            tokens.shape[1], keep_index, num_registers=self.config.num_registers
+            num_tokens, keep_index, num_registers=self.config.num_registers
         )
-        if keep_index is not None:
-            tokens = gather_tokens(tokens, keep_index)
         # The registers take the tokens' type, which autocast may have made bfloat16.
         registers = self.registers.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         tokens = torch.cat((registers, tokens), dim=1)
         for block in self.blocks:
             tokens = block(tokens, rotation)
         return self.norm(tokens)
+
+    def _embed(
+        self,
+        signal: Float[Tensor, "batch leads samples"],
+        keep_index: Int64[Tensor, "batch kept"] | None,
+        num_tokens: int,
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Return the tokens of the (kept) patches, with what tells their places."""
+        positions = self.positions(num_tokens)
+        if keep_index is None:
+            return self.patch_embed(signal) + positions
+        if isinstance(self.patch_embed, ConvolutionalStem):  # it costs as much as a block
+            places = positions.expand(signal.shape[0], -1, -1)
+            return self.patch_embed(signal, keep_index) + gather_tokens(places, keep_index)
+        return gather_tokens(self.patch_embed(signal) + positions, keep_index)
 
     def _tokens_of(
         self,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ecgjepa.config import CpcConfig, EncoderConfig
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
-from ecgjepa.model.encoders.s4d import StateSpaceEncoder
+from ecgjepa.model.encoders.masked import MaskedEncoder
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
 from ecgjepa.objectives.networks.views import gather_records
@@ -52,7 +52,7 @@ class Cpc(ObjectiveNetworks):
     def __init__(self, encoder: EncoderConfig, config: CpcConfig) -> None:
         super().__init__()
         made = build_encoder(encoder)
-        assert isinstance(made, StateSpaceEncoder)  # the objective refuses all others
+        assert isinstance(made, MaskedEncoder)  # the objective refuses all others
         self.encoder = made
         self.horizons = config.horizons
         self.maps = nn.Linear(encoder.dim, config.horizons * encoder.dim, bias=False)
