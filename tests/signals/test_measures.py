@@ -7,7 +7,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import signal as dsp
 
 from ecgjepa.io import read_record
-from ecgjepa.signals.measures import column_extremes, fold_rows, measure, middle
+from ecgjepa.signals.measures import measure, measure_each, middle
+from ecgjepa.signals.passes import column_extremes, fold_rows
 from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
 from ecgjepa.signals.quality import quality_score
 from ecgjepa.signals.signatures import signature
@@ -113,6 +114,24 @@ def test_same_bytes_at_any_place_in_memory(offset):
     assert quality_score(first) == quality_score(second)
     columns = np.asfortranarray(samples)
     assert measure(columns, 500.0).gram.tobytes() == first.gram.tobytes()
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_records_measured_together_have_the_numbers_of_each_alone(data):
+    rate = data.draw(st.sampled_from([25.0, 100.0, 257.0, 500.0, 1000.0]))
+    shape = data.draw(st.tuples(st.integers(1, 3000), st.sampled_from([1, 3, 12])))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    amplitude = data.draw(st.sampled_from([1, 300, 32767]))  # changes of the last exceed 16 bits
+    records = [
+        rng.integers(-amplitude, amplitude + 1, shape).astype(np.int16)
+        for _ in range(data.draw(st.integers(1, 5)))
+    ]
+    for gap in data.draw(st.lists(st.integers(0, len(records) - 1))):
+        records[gap][rng.integers(shape[0]) :, rng.integers(shape[1])] = INVALID_MICROVOLT
+    for own, together in zip(records, measure_each(records, rate), strict=True):
+        for one, other in zip(measure(own, rate), together, strict=True):
+            assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
 @given(hnp.arrays(np.int16, st.tuples(st.integers(1, 50), st.integers(1, 13))), st.integers(1, 5))

@@ -17,7 +17,7 @@ from ecgjepa.config.networks import LEAST_HERTZ, MOST_HERTZ
 from ecgjepa.signals import lead_order, quality
 from ecgjepa.signals.gaps import bridge_gaps, fill_short_gaps, resample_mask
 from ecgjepa.signals.leads import LEADS, column_order
-from ecgjepa.signals.measures import Measures, measure, measure_side_by_side, stack
+from ecgjepa.signals.measures import Measures, measure, measure_each, stack
 from ecgjepa.signals.microvolt import as_microvolt_record, round_to_microvolt, to_microvolt
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record, standardise_leads
 from ecgjepa.signals.resampling import (
@@ -26,9 +26,6 @@ from ecgjepa.signals.resampling import (
     usable_ratio,
 )
 from ecgjepa.signals.stretches.samples import Samples
-
-# Samples of short records that are measured side by side: more would not fit into the cache.
-_VALUES_SIDE_BY_SIDE = 100_000
 
 
 class PreprocessingConfig(Section):
@@ -161,12 +158,7 @@ def _prepare_exact(
         samples = [integers for integers, _ in rounded]
         note = resampled_note(old, new)
         issues = [(*known, note, *more) for known, (_, more) in zip(issues, rounded, strict=True)]
-    measures = []
-    count = max(1, _VALUES_SIDE_BY_SIDE // samples[0].size)
-    for first in range(0, len(samples), count):
-        part = samples[first : first + count]
-        wide = part[0] if len(part) == 1 else np.concatenate(part, axis=1)
-        measures += measure_side_by_side(wide, new, len(part))
+    measures = measure_each(samples, new)
     return judge(samples, measures, config, issues, saturated)
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int16
 
-from ecgjepa.signals.measures import Measures, Stacked, column_extremes, runs, stack
+from ecgjepa.signals.measures import Measures, Stacked, runs, stack
+from ecgjepa.signals.passes import column_extremes
 from ecgjepa.signals.record import Issue
 
 # A lead with more than this share of invalid samples is of no use as a whole.

@@ -19,7 +19,7 @@ from ecgjepa.io.wfdb.calibration import (
 from ecgjepa.io.wfdb.header import Header, read_header
 from ecgjepa.io.wfdb.records import not_readable, read_described, record_of, verify, voltages
 from ecgjepa.io.wfdb.samples import Damaged, has_fast_path, rows_of_16
-from ecgjepa.signals.measures import column_extremes, fold_rows
+from ecgjepa.signals.passes import column_extremes, fold_rows
 from ecgjepa.signals.record import Issue, LongRecord, MicrovoltRecord, Record
 
 # Values that are looked at together before any is used.

@@ -35,7 +35,7 @@ from ecgjepa.io.wfdb.samples import (
 )
 from ecgjepa.io.wfdb.segments import read_segments
 from ecgjepa.signals.leads import parse_lead
-from ecgjepa.signals.measures import fold_rows
+from ecgjepa.signals.passes import fold_rows
 from ecgjepa.signals.record import Issue, MicrovoltRecord, Record
 from ecgjepa.signals.units import (
     is_voltage,

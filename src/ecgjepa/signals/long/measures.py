@@ -10,19 +10,22 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int16, Int32, Int64
 
 from ecgjepa.signals.measures import (
-    BLOCK_SECONDS,
-    NOISE_SECONDS,
     NOISE_STEP_SECONDS,
     Measures,
     beats_of,
+    middle,
+    ranges_of,
+    scale_of,
+)
+from ecgjepa.signals.passes import (
+    BLOCK_SECONDS,
+    NOISE_SECONDS,
     block_sums,
     column_extremes,
     fold_rows,
     gram_of,
-    middle,
     moment_size,
-    ranges_of,
-    scale_of,
+    seconds_of,
 )
 from ecgjepa.signals.stretches.samples import Blocks, LongSamples
 from ecgjepa.signals.units import INVALID_MICROVOLT
@@ -87,7 +90,8 @@ class _Sums:
         self.total += counted.sum(axis=0, dtype=np.int64)
         self.gram += gram_of(counted)
         if len(seconds := self._seconds.add(stretch)):
-            self.ranges.append(ranges_of(seconds, self._seconds.size)[0])
+            lows, highs, _, _ = seconds_of(seconds, self._seconds.size)
+            self.ranges.append(ranges_of(lows, highs))
 
     def mean(self) -> Int16[np.ndarray, " leads"]:
         return np.rint(self.total / np.maximum(self.valid_count, 1)).astype(np.int16)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from ecgjepa.signals.measures import column_extremes, runs
+from ecgjepa.signals.measures import runs
 from ecgjepa.signals.microvolt import as_microvolt_record
+from ecgjepa.signals.passes import column_extremes
 from ecgjepa.signals.quality import MIN_SATURATED_RANGE_MV, least_rest
 from ecgjepa.signals.record import LongRecord, MicrovoltRecord, Record
 
