@@ -28,6 +28,24 @@ def by_python(model, file):
     return found.probabilities
 
 
+def by_scikit_learn(model, file):
+    """Ask the estimator that answers as a trained classifier does."""
+    ready = ecgjepa.ECGModelClassifier(model)
+    [values] = ready.predict_proba([file])
+    return dict(zip(ready.classes_.tolist(), values.tolist(), strict=True))
+
+
+def by_http(client, file):
+    """Ask the service; a WFDB record is sent as its header and its signals."""
+    paths = [file, file.with_suffix(".dat")]
+    parts = [("files", (path.name, path.read_bytes())) for path in paths]
+    answer = client.post("/predict", files=parts)
+    assert answer.status_code == 200, answer.text
+    (found,) = answer.json()["predictions"]
+    assert found["error"] is None
+    return found["probabilities"]
+
+
 def by_onnx(path, file):
     """Ask an ONNX file about a file that needs nothing but to be read and prepared."""
     import onnxruntime

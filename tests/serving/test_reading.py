@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import toy_ecg, write_wfdb
 
-from ecgjepa.errors import RecordError
+from ecgjepa.errors import RecordError, ServiceError
 from ecgjepa.serving.limits import Limits
 from ecgjepa.serving.reading import Readers
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -91,5 +91,19 @@ def test_a_request_that_is_given_up_leaves_no_half_told_reader(folder):
             await asked
         assert process.returncode == -signal.SIGKILL
         assert reasons(await readers.read(folder, ["y.hea", "y.dat"], "skip")) == [None]
+
+    asyncio.run(with_reader(work))
+
+
+def test_a_reader_that_cannot_start_is_told_of_and_the_next_one_tried(folder, monkeypatch):
+    async def work(readers):
+        process = await process_of(readers)
+        process.kill()
+        await process.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.executable", "false")
+            with pytest.raises(ServiceError, match="does not start"):
+                await readers.read(folder, FILES, "skip")
+        assert reasons(await readers.read(folder, FILES, "skip")) == [None, None]
 
     asyncio.run(with_reader(work))

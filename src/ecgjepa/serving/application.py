@@ -1,5 +1,6 @@
 """The application that answers HTTP: its paths, and how long what it needs lives."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ecgjepa.errors import EcgjepaError, RecordError
+from ecgjepa.errors import EcgjepaError, RecordError, ServiceError
 from ecgjepa.inference.interpretation import rule_of
 from ecgjepa.inference.schema import PredictionSchema
 from ecgjepa.serving.contents import (
@@ -22,7 +23,7 @@ from ecgjepa.serving.contents import (
     Refusal,
 )
 from ecgjepa.serving.counters import Counters
-from ecgjepa.serving.guard import Guard
+from ecgjepa.serving.guard import RETRY_SECONDS, Guard
 from ecgjepa.serving.limits import Limits
 from ecgjepa.serving.models import RowsOf, ServedModel
 from ecgjepa.serving.reading import Read, Readers
@@ -31,6 +32,8 @@ from ecgjepa.version import __version__
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
 
 _FIELD = "files"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -77,7 +80,8 @@ class Service:
         """Read the files of a request.
 
         Raises:
-            HTTPException: If the request is not as described, or holds too many records.
+            HTTPException: If the request is not as described, or holds too many records, or no
+                process that reads files can be started.
         """
         from fastapi import HTTPException
 
@@ -87,6 +91,9 @@ class Service:
         try:
             async with written(parts, self._root) as (folder, names):
                 read = await self.readers.read(folder, names, on_bad)
+        except ServiceError as error:
+            logger.error("%s", error)
+            raise HTTPException(503, str(error), {"Retry-After": str(RETRY_SECONDS)}) from None
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
         if read.error:

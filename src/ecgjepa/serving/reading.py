@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int16
 
-from ecgjepa.errors import RecordError, RecordFormatError
+from ecgjepa.errors import RecordError, RecordFormatError, ServiceError
 from ecgjepa.serving.frames import LENGTHS, check_lengths, packed, unpacked
 from ecgjepa.serving.limits import Limits
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -151,6 +151,9 @@ class Readers:
             folder: Folder that holds them and nothing else.
             files: Their names, in order.
             on_bad: See `ecgjepa.inference.predict.Model.predict`.
+
+        Raises:
+            ServiceError: If no process that reads files can be started.
         """
         told, left = Read(), self._limits.seconds
         reader = await self._idle.get()
@@ -205,9 +208,16 @@ class Readers:
             start_new_session=True,  # Ctrl-C is the service's to handle.
         )
         reader = _Reader(process, self._limits.answer_bytes)
-        async with asyncio.timeout(_START_SECONDS):
-            await reader.send(self._settings)
-            await reader.message()
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await reader.send(self._settings)
+                await reader.message()
+        except (TimeoutError, EOFError, OSError, ValueError) as error:
+            await reader.end()
+            raise ServiceError(
+                f"a process that reads files does not start: {type(error).__name__}; what it "
+                "printed says why"
+            ) from None
         return reader
 
 
