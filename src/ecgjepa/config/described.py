@@ -17,11 +17,9 @@ _ENTRY = re.compile(r"    (\w+)(?: \(([^)]*)\))?: (.*)")
 _PAPER = {size: f"paper-vit-{size.lower()}-all" for size in ("XS", "S", "B")}
 # The paper trains JEPA alone, and says nothing of how a run is logged, probed or kept.
 _SECTIONS_OF_THE_PAPER = ("data", "mask", "encoder", "predictor", "train")
-_OBJECTIVE = "What is learned: jepa, salt, simclr, byol, mae or cpc."
+_OBJECTIVE = "What is learned: jepa, salt, simclr, byol, mae, cpc or lejepa."
 _OURS = {
     "data.resident",
-    "encoder.architecture",
-    "encoder.stem",
     "encoder.num_positions",
     "encoder.state_dim",
     "encoder.causal",

@@ -89,6 +89,25 @@ class ByolConfig(Section):
     projection_dim: int = Field(128, ge=1)
 
 
+class LejepaConfig(Section):
+    """LeJEPA's projector and SIGReg (https://arxiv.org/abs/2511.08544, docs/decisions/0040).
+
+    Attributes:
+        weight (share): Share of SIGReg in the loss; the rest is the distance between views.
+        within (share): Share of SIGReg that is taken within records, over their patches; the rest
+            is taken across records.
+        directions: Random directions that the statistic is averaged over, new ones at each step.
+        hidden_dim: Width of the projector's hidden layer.
+        projection_dim: Width of the projections that are compared and are to be Gaussian.
+    """
+
+    weight: float = Field(0.05, ge=0, lt=1)
+    within: float = Field(0.5, ge=0, le=1)
+    directions: int = Field(64, ge=1, le=65_536)
+    hidden_dim: int = Field(256, ge=1)
+    projection_dim: int = Field(64, ge=1)
+
+
 class CpcConfig(Section):
     """Contrastive predictive coding (https://arxiv.org/abs/1807.03748).
 

@@ -14,6 +14,7 @@ from ecgjepa.config.objectives import (
     ByolConfig,
     CpcConfig,
     JepaConfig,
+    LejepaConfig,
     MaeConfig,
     SaltConfig,
     SimclrConfig,
@@ -44,6 +45,7 @@ class PretrainConfig(Section):
     byol: ByolConfig = ByolConfig()
     mae: MaeConfig = MaeConfig()
     cpc: CpcConfig = CpcConfig()
+    lejepa: LejepaConfig = LejepaConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":

@@ -11,6 +11,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.objectives.byol import ByolObjective
 from ecgjepa.objectives.cpc import CpcObjective
 from ecgjepa.objectives.jepa import JepaObjective
+from ecgjepa.objectives.lejepa import LejepaObjective
 from ecgjepa.objectives.mae import MaeObjective
 from ecgjepa.objectives.objective import Objective
 from ecgjepa.objectives.salt import SaltObjective
@@ -26,6 +27,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
         ByolObjective,
         MaeObjective,
         CpcObjective,
+        LejepaObjective,
     )
 }
 

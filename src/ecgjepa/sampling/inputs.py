@@ -15,7 +15,7 @@ from ecgjepa.model.positions import token_index
 from ecgjepa.sampling.augmentation import Augmentation, sample_augmentation
 from ecgjepa.sampling.lead_dropout import sample_leads
 from ecgjepa.sampling.masking import sample_masks, sample_random_masks
-from ecgjepa.sampling.mixture import leads_rng, masks_rng, views_rng
+from ecgjepa.sampling.mixture import directions_rng, leads_rng, masks_rng, views_rng
 
 
 @runtime_checkable  # the tests check types as they run
@@ -68,3 +68,9 @@ def draw_views(
     """Draw the augmentation of two views of each record."""
     rng = views_rng(seed, step, part)
     return sample_augmentation(config, rng, batch_size=size, num_leads=num_leads)
+
+
+def draw_directions(seed: int, step: int, part: int, *, size: int) -> Int64[Tensor, " batch"]:
+    """Draw the 32 bits that random directions are computed from, the same for every record."""
+    bits = int(directions_rng(seed, step, part).integers(2**32))
+    return torch.full((size,), bits, dtype=torch.int64)

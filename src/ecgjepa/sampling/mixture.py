@@ -19,7 +19,7 @@ from ecgjepa.store.reading import Store
 logger = logging.getLogger(__name__)
 
 # Independent random streams of one seed.
-_RECORDS, _MASKS, _SHUFFLE, _LEADS, _VIEWS = 0, 1, 2, 3, 4
+_RECORDS, _MASKS, _SHUFFLE, _LEADS, _VIEWS, _DIRECTIONS = 0, 1, 2, 3, 4, 5
 
 
 class Draw(NamedTuple):
@@ -47,6 +47,11 @@ def leads_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
 def views_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
     """Return the generator of the augmentations of a part of a step's batch."""
     return np.random.default_rng([seed, _VIEWS, step, part])
+
+
+def directions_rng(seed: int, step: int, part: int = 0) -> np.random.Generator:
+    """Return the generator of the directions that a part of a step's batch is projected on."""
+    return np.random.default_rng([seed, _DIRECTIONS, step, part])
 
 
 def shuffle_rng(seed: int) -> np.random.Generator:
