@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ecgjepa.evaluation.card_facts import by_age_and_sex, table, training_data
 from ecgjepa.metrics.classification import FEW_POSITIVES
 from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
@@ -21,14 +22,15 @@ What each column says: docs/predictions.md. This folder is all that is needed.
 """
 
 
-def model_card(config: ModelConfig, detection: dict[str, Any]) -> str:
+def model_card(config: ModelConfig, results: dict[str, Any]) -> str:
     """Return the text of ``README.md`` in a classifier's folder.
 
     Args:
         config: Description of the model.
-        detection: What its features tell of unlike records, as in ``results.json``.
+        results: How it did: content of ``results.json``.
     """
     task, training = config.task, config.training
+    detection = results["out_of_distribution"]
     assert task is not None
     measure, words = next(item for item in MEASURES.items() if f"test_{item[0]}" in training)
     value, low, high = training[f"test_{measure}"]
@@ -49,6 +51,8 @@ def model_card(config: ModelConfig, detection: dict[str, Any]) -> str:
             f"- {_cell(label)}: {_cell(text)}"
             for label, text in zip(task.labels, task.descriptions, strict=True)
         ),
+        *by_age_and_sex(results),
+        *training_data(config, results),
         _USE,
     ]
     return "\n\n".join(parts)
@@ -114,7 +118,7 @@ def _labels_table(answers: AnswersConfig, thresholds: Thresholds, task: TaskConf
             ]
         )
     heads = ["label", "positives", "AUROC", "threshold", "sensitivity", "specificity"]
-    return _table([*heads, "PPV", "NPV", "coverage of its set"], rows)
+    return table([*heads, "PPV", "NPV", "coverage of its set"], rows)
 
 
 def _values_table(answers: AnswersConfig, task: TaskConfig) -> str:
@@ -134,7 +138,7 @@ def _values_table(answers: AnswersConfig, task: TaskConfig) -> str:
         )
     share = 90 if widths is None else 100 * widths.coverage
     heads = ["value", "R²", "mean absolute error", f"interval of {share:g} %"]
-    return _table([*heads, "coverage in the test"], rows)
+    return table([*heads, "coverage in the test"], rows)
 
 
 def _sets_in_words(sets: LabelSetConfig, task: TaskConfig) -> str:
@@ -166,7 +170,7 @@ def _trust(config: ModelConfig) -> str:
     return (
         "Probabilities are calibrated on the validation folds "
         f"({config.calibration.method}), for records like those; elsewhere, calibrate anew. "
-        "Scores by subgroups are in results.json beside this folder."
+        "Scores by site, device and signal quality are in results.json beside this folder."
     )
 
 
@@ -178,11 +182,6 @@ def _limits(detection: dict[str, Any]) -> str:
         "records are. What was spoiled on purpose and yet hardly noticed: "
         f"{missed or 'none of what was tried'} (results.json, out_of_distribution)."
     )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _at(scores: Sequence[tuple[float, float, float] | None], column: int) -> str:

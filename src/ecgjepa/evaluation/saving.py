@@ -151,6 +151,6 @@ def _save_classifier(
         result.path / MODEL_FOLDER,
         trained.classifier,
         described,
-        model_card(described, result.results["out_of_distribution"]),
+        model_card(described, result.results),
         distribution=detector.distribution,
     )

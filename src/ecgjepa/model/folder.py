@@ -36,7 +36,7 @@ from ecgjepa.model.facts import WindowConfig as WindowConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig, check_count
-from ecgjepa.model.weights import first_difference, load_finite, read_shapes, save_tensors
+from ecgjepa.model.weights import first_difference, halved, load_finite, read_shapes, save_tensors
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
@@ -166,6 +166,7 @@ def save_model(
     card: str,
     *,
     distribution: FeatureDistribution | None = None,
+    half: bool = False,
 ) -> None:
     """Write a model folder in one step; an older one of that name is replaced.
 
@@ -175,11 +176,14 @@ def save_model(
         config: Description of the model; the SHA-256 of the files is filled in.
         card: Text of the model card.
         distribution: Distribution of the training records' features, if ``config`` describes one.
+        half: Write the weights in half precision, see `ecgjepa.model.weights.halved`. They are
+            loaded into a network that computes in single precision as any other.
     """
     assert (config.distribution is None) == (distribution is None)
     assert (config.head is None) == isinstance(model, Encoder)
     with replacing_folder(folder) as partial:
-        save_tensors(partial / WEIGHTS_FILE, model.state_dict())
+        weights = model.state_dict()
+        save_tensors(partial / WEIGHTS_FILE, halved(weights) if half else weights)
         digest = sha256_of_file(partial / WEIGHTS_FILE)
         described = config.model_copy(update={"weights_sha256": digest})
         if config.distribution is not None and distribution is not None:

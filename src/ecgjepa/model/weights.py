@@ -13,6 +13,8 @@ from torch import Tensor
 from ecgjepa.errors import EcgjepaError
 from ecgjepa.files import naming_full_disk
 
+# Parameters of `ecgjepa.model.encoders.state_space.StateSpace` that are exponents of its kernel.
+KEPT_SINGLE = ("log_step", "log_decay", "frequency")
 # How the library words an error of the system.
 _SYSTEM_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 
@@ -31,6 +33,23 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             if (match := _SYSTEM_ERROR.search(str(error))) is None:
                 raise
             raise OSError(int(match[1]), str(error), str(path)) from None
+
+
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights in half precision, in which a file takes half the room.
+
+    What times and rates of a recurrence are made of stays in single precision: its rounding errors
+    grow with the length of a window. So does what half precision cannot hold.
+
+    Args:
+        tensors: Weights by name.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        half = tensor.half()
+        is_kept = name.rpartition(".")[2] in KEPT_SINGLE or not half.isfinite().all()
+        found[name] = half if tensor.dtype == torch.float32 and not is_kept else tensor
+    return found
 
 
 def save_pickled(stream: IO[bytes], content: Any) -> None:  # noqa: ANN401
