@@ -273,8 +273,9 @@ def _card(box: str, card: str) -> str:
 def _differences(data: Path, evaluation: Path, packed: Path) -> dict[str, float]:
     """Return how far a packed model's answers on the test records are from the original's."""
     known = read_predictions(evaluation)
-    table = pd.read_csv(data / "ptbxl_database.csv", index_col="ecg_id")
-    files = [data / f"{table.loc[int(name), 'filename_hr']}.hea" for name in known.record_ids]
+    table = pd.read_csv(data / "ptbxl_database.csv", dtype=str)
+    places = dict(zip(table["ecg_id"], table["filename_hr"], strict=True))
+    files = [data / f"{places[str(name)]}.hea" for name in known.record_ids]
     before, after = (
         load_model(folder, device="cpu").predict_proba(files).to_numpy()
         for folder in (evaluation / MODEL_FOLDER, packed)
