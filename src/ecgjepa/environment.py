@@ -24,8 +24,20 @@ _PACKAGES = (
     "wfdb",
     "matplotlib",
 )
-# Extras: formats and codecs that not everyone needs.
-_OPTIONAL = ("h5py", "pcodec", "pydicom", "defusedxml", "sierraecg")
+# Extras: formats, codecs and ways of sharing that not everyone needs.
+_OPTIONAL = (
+    "h5py",
+    "pcodec",
+    "pydicom",
+    "defusedxml",
+    "sierraecg",
+    "huggingface_hub",
+    "onnx",
+    "onnxruntime",
+    "fastapi",
+    "python-multipart",
+    "uvicorn",
+)
 
 
 def doctor() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import yaml
 from sharing import hub_server
 from tiny_model import save_tiny_model
 
+import ecgjepa
 from ecgjepa.cli import main
 from ecgjepa.errors import HubError, ModelFolderError
 from ecgjepa.model.folder import load_model_folder
@@ -226,8 +227,9 @@ def test_pushing_again_removes_what_the_new_model_lacks_and_nothing_else(
         "notes.txt",
     }
     card = there["README.md"].decode()
-    assert "license: unknown" in card
-    assert "license: mit" not in card
+    # The licence of the folder's card holds, unless another one is named.
+    assert card.startswith("---\nlicense: mit\n")
+    assert card.count("license:") == 1
     assert "Old." not in card
     assert "## Thanks" in card
     assert card.count("## Use") == 1
@@ -250,6 +252,14 @@ def test_nothing_is_sent_that_should_not_be(server, model, monkeypatch, tmp_path
     with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
         hub.push(model, NAME)
     assert not [path for path in posted(server) if "commit" in path]
+
+
+def test_every_use_of_a_model_takes_its_name(server, model):
+    commit = server.add(NAME, content_of(model))
+    for name in (f"hf:{NAME}", f"hf:{NAME}@main", f"hf:{NAME}@{commit}"):
+        assert ecgjepa.load_model(name).task.labels == ("A", "B", "C")
+    with pytest.raises(HubError, match="no such revision"):
+        ecgjepa.load_model(f"hf:{NAME}@v9")
 
 
 def test_the_command_tells_what_it_did(server, model, monkeypatch, capsys):

@@ -24,7 +24,7 @@ def push(
         typer.Option(
             "--license",
             metavar="ID",
-            help="Of the weights, such as cc-by-4.0 [default: unknown].",
+            help="Of the weights, such as cc-by-4.0 [default: the card's].",
         ),
     ] = None,
     message: Annotated[
@@ -38,8 +38,9 @@ def push(
     login' before, or set HF_TOKEN.
     """
     from ecgjepa.sharing.hub import push as run
+    from ecgjepa.sharing.references import find_model
 
-    pushed = run(model, to, private=private, licence=licence, message=message)
+    pushed = run(find_model(model), to, private=private, licence=licence, message=message)
     if as_json:
         print_json(pushed._asdict())
         return
@@ -47,7 +48,7 @@ def push(
     print_line(f"{pushed.url} ({seen_by}), commit {pushed.commit}")
     if pushed.left_out:
         print_line(f"left out: {', '.join(pushed.left_out)}")
-    if licence is None:
+    if pushed.licence is None:
         print_line("license: unknown; --license ID tells others what they may do with it")
     print_line(f"use it: ecgjepa predict FILES --model {pushed.name}@{pushed.commit}")
 

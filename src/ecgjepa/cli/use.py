@@ -110,7 +110,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model as one ONNX file, for use without this package.
+    """Write a model as one ONNX file.
 
     A whole record of any length enters the file; probabilities and features leave it. It is
     compared with PyTorch before it is written. docs/onnx.md tells how to use it from Python and

@@ -11,9 +11,10 @@ from ecgjepa.errors import RecordError
 from ecgjepa.inference.encoding import Encoded, LoadedEncoder, Wanted, load_encoder
 from ecgjepa.inference.predict import Model, load_model
 from ecgjepa.inference.prediction import Prediction
-from ecgjepa.model.folder import CARD_FILE, ModelConfig, find_model, read_model_config
+from ecgjepa.model.folder import CARD_FILE, ModelConfig, read_model_config
 from ecgjepa.serving.reading import ReadRecord
 from ecgjepa.serving.together import Together
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.acceptance import Usable
 from ecgjepa.signals.preprocessing import Prepared
 from ecgjepa.signals.record import MicrovoltRecord

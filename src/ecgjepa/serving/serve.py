@@ -32,7 +32,7 @@ def application(
     """Return the service as an ASGI application, for a server of one's own.
 
     Args:
-        model: Model folder, or folder of a probe, fine-tuning or run.
+        model: Model folder, folder of a probe, fine-tuning or run, or a model's name.
         limits: What one request may take.
         readers: Processes that read files, by default one for each processor, at most 4.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -66,7 +66,7 @@ def serve(
     """Serve a model until the process is told to stop; what was accepted is answered before.
 
     Args:
-        model: Model folder, or folder of a probe, fine-tuning or run.
+        model: Model folder, folder of a probe, fine-tuning or run, or a model's name.
         host: Address to listen at; other machines reach any but the default.
         port: Port to listen at.
         limits: What one request may take.

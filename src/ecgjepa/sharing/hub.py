@@ -50,6 +50,7 @@ class Pushed(NamedTuple):
         files: Names of the files that it consists of.
         left_out: Names of files of the folder that did not travel.
         is_private: Whether only those with access see it.
+        licence: Licence that its card names, or None.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Pushed(NamedTuple):
     files: tuple[str, ...]
     left_out: tuple[str, ...]
     is_private: bool
+    licence: str | None
 
 
 def load(name: str, revision: str | None = None) -> Path:
@@ -110,7 +112,8 @@ def push(
         folder: Model folder, or folder of a run, probe or fine-tuning that holds one.
         name: ``owner/name``, with or without ``hf:``.
         private: Only those with access may see it; an existing repository must be private already.
-        licence: Licence of the weights as the Hub names it, such as ``cc-by-4.0``.
+        licence: Licence of the weights as the Hub names it, such as ``cc-by-4.0``; by default the
+            one that the folder's card names, else ``unknown``.
         message: First line of the commit.
 
     Raises:
@@ -118,7 +121,7 @@ def push(
         HubError: If the Hub cannot be reached, or refuses it.
     """
     from ecgjepa.model.folder import find_model, load_model_folder
-    from ecgjepa.sharing.hub_card import hub_card, is_licence
+    from ecgjepa.sharing.hub_card import hub_card, is_licence, licence_in
 
     name = check_name(name)
     if licence is not None and not is_licence(licence):
@@ -130,6 +133,7 @@ def push(
     contents: dict[str, Path | bytes] = {
         known: place / known for known in MOST_BYTES if known in there
     }
+    licence = licence or licence_in(own)
     contents[CARD] = hub_card(config, own, name, licence).encode()
     with explained(name, _BRANCH, endpoint := _endpoint()):
         commit, is_private = _send(endpoint, name, contents, private, message)
@@ -140,6 +144,7 @@ def push(
         files=tuple(contents),
         left_out=tuple(names_left_out(there)),
         is_private=is_private,
+        licence=licence,
     )
 
 
