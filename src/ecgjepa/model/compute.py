@@ -1,5 +1,6 @@
 """Where and in which precision the networks run."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
@@ -58,6 +59,20 @@ def computing_with(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def without_old_garbage() -> Iterator[None]:
+    """Let Python's search for garbage pass over what exists already, while a loop of steps runs.
+
+    Modules and data are some hundred thousand objects; to look through them again and again takes
+    several percent of a short step.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def keep_freed_memory() -> bool:

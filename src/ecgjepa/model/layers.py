@@ -17,11 +17,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
+from ecgjepa.model.cpu.whole_block import BlockWeights, product_type, whole_block
 
 # Rotary positions: position p turns the point (x[i], x[i + head_dim / 2]) of a head by the angle
 # p / 10000^(2 i / head_dim), so that the product of a turned query and a turned key depends on the
 # difference of their positions (RoFormer, https://arxiv.org/abs/2104.09864, section 3.2.2).
 _BASE = 10_000.0
+# Up to so many tokens a block on a CPU is computed in one piece. Of more, PyTorch's own attention
+# is as fast or faster, and keeps less (benchmarks/attention.py).
+_MOST_TOKENS = 64
 
 
 class Rotation(NamedTuple):
@@ -65,7 +69,7 @@ def attend(
     """Return softmax(query keyᵀ / sqrt(head_dim)) value, by the faster of two routes.
 
     PyTorch's fused attention wins on GPUs and on CPUs in float32. In bfloat16 on a CPU its
-    backward pass is three times slower than plain matrix products (benchmarks/attention.py).
+    backward pass is several times slower than plain matrix products (benchmarks/attention.py).
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
@@ -133,8 +137,31 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch tokens dim"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
         """Apply the block."""
+        is_short = x.device.type == "cpu" and x.shape[1] <= _MOST_TOKENS
+        if is_short and rotation is None and not torch.compiler.is_compiling():
+            return self._in_one_piece(x)
         x = x + self.dropout(self.attn(self.norm1(x), rotation))
         return x + self.dropout(self.mlp(self.norm2(x)))
+
+    def _in_one_piece(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        weights = BlockWeights(
+            self.norm1.weight,
+            self.attn.qkv.weight,
+            self.attn.proj.weight,
+            self.norm2.weight,
+            self.mlp.fc1.weight,
+            self.mlp.fc2.weight,
+        )
+        factors = (None, None)
+        if self.training and self.dropout.p > 0:
+            # What dropout does to a tensor of ones, drawn in its order.
+            ones = torch.ones((), dtype=product_type(x)).expand(x.shape)
+            factors = (self.dropout(ones).flatten(0, 1), self.dropout(ones).flatten(0, 1))
+        return whole_block(
+            x, weights, num_heads=self.attn.num_heads, norm_eps=self.norm1.eps, factors=factors
+        )
 
 
 def transformer_blocks(
@@ -171,7 +198,10 @@ class PatchEmbedding(nn.Module):
         self, x: Float[Tensor, "batch leads samples"]
     ) -> Float[Tensor, "batch patches dim"]:
         """Return one token per patch."""
-        return self.proj(x).transpose(1, 2)
+        # The convolution as a matrix product: patches do not overlap. On CPUs that is many times
+        # faster.
+        patches = x.unflatten(2, (-1, self.patch_size)).transpose(1, 2).flatten(2)
+        return F.linear(patches, self.proj.weight.flatten(1))
 
 
 class LeadPatchEmbedding(nn.Module):
@@ -203,7 +233,9 @@ def gather_tokens(
     tokens: Float[Tensor, "batch patches dim"], index: Int64[Tensor, "batch chosen"]
 ) -> Float[Tensor, "batch chosen dim"]:
     """Return the tokens at the given positions of each row."""
-    return tokens.gather(1, index.unsqueeze(2).expand(-1, -1, tokens.shape[2]))
+    first = torch.arange(0, tokens.shape[0] * tokens.shape[1], tokens.shape[1], device=index.device)
+    rows = (index + first.unsqueeze(1)).flatten()
+    return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)
 
 
 def initialise_weights(module: nn.Module, *, depth: int) -> None:

@@ -1,11 +1,12 @@
 """The narrow transformer that predicts the features of masked patches."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
-from ecgjepa.model.layers import gather_tokens, initialise_weights, transformer_blocks
+from ecgjepa.model.layers import initialise_weights, transformer_blocks
 from ecgjepa.model.positions import Positions
 
 
@@ -53,12 +54,12 @@ class Predictor(nn.Module):
             with_context: Whether features at ``context_index`` are predicted too; they come first.
         """
         num_tokens = num_tokens or context_index.shape[1] + target_index.shape[1]
-        positions = self.positions(num_tokens).expand(context.shape[0], -1, -1)
+        positions = self.positions(num_tokens)
         rotation = self.positions.rotation(
             num_tokens, torch.cat((context_index, target_index), dim=1)
         )
-        visible = self.embed(context) + gather_tokens(positions, context_index)
-        masked = self.mask_token + gather_tokens(positions, target_index)
+        visible = self.embed(context) + F.embedding(context_index, positions)
+        masked = self.mask_token + F.embedding(target_index, positions)
         tokens = torch.cat((visible, masked.to(visible.dtype)), dim=1)
         for block in self.blocks:
             tokens = block(tokens, rotation)

@@ -12,7 +12,7 @@ import torch
 from ecgjepa.config import PretrainConfig, load_preset
 from ecgjepa.errors import CheckpointError
 from ecgjepa.locks import working_in
-from ecgjepa.model.compute import autocast, keep_freed_memory
+from ecgjepa.model.compute import autocast, keep_freed_memory, without_old_garbage
 from ecgjepa.model.folder import MODEL_FOLDER
 from ecgjepa.model.normalisation import Normaliser
 from ecgjepa.objectives.build import objective_of
@@ -124,7 +124,8 @@ def pretrain(
                 opened = None if probe is None else _open_probe(probe, config, records)
                 claim_run(run, config, records)
             if not world.decide((run / MODEL_FOLDER).is_dir):
-                networks = _train(run, objective, records, batches, world, stop, opened)
+                with without_old_garbage():
+                    networks = _train(run, objective, records, batches, world, stop, opened)
                 if world.is_first:
                     save_encoder(run, networks.encoder_to_keep, steps=config.train.steps)
             world.barrier()

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
+from ecgjepa.model.compute import without_old_garbage
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
@@ -127,7 +128,7 @@ def train_classifier(
         validate=lambda: score(records.parts.validation),
         validation_targets=records.targets(records.parts.validation),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), without_old_garbage():
         torch.manual_seed(seed)  # of dropout
         result = fit(classifier, settings, examples, seed=seed)
     return Outcome(

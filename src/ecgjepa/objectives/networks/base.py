@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,3 +42,15 @@ class ObjectiveNetworks(nn.Module, ABC):
     @abstractmethod
     def update_target(self, momentum: float) -> None:
         """Move a target network, if there is one: once per optimizer step."""
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, online: nn.Module, momentum: float) -> None:
+    """Move a network's parameters towards those of another one of the same shape, in place.
+
+    Args:
+        average: Network that follows.
+        online: Network that is trained.
+        momentum: Share of the average that stays.
+    """
+    torch._foreach_lerp_(list(average.parameters()), list(online.parameters()), 1.0 - momentum)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ecgjepa.config import ByolConfig, EncoderConfig
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
-from ecgjepa.objectives.networks.base import ObjectiveNetworks
+from ecgjepa.objectives.networks.base import ObjectiveNetworks, move_average
 from ecgjepa.objectives.networks.views import (
     ViewsOutput,
     describe_views,
@@ -64,15 +64,10 @@ class Byol(ObjectiveNetworks):
         """The encoder that was trained, as published; not its moving average."""
         return self.encoder
 
-    @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """Move the target's encoder and projector: once per optimizer step."""
-        for target, online in (
-            (self.target_encoder, self.encoder),
-            (self.target_projector, self.projector),
-        ):
-            for mean, parameter in zip(target.parameters(), online.parameters(), strict=True):
-                mean.lerp_(parameter, 1.0 - momentum)
+        move_average(self.target_encoder, self.encoder, momentum)
+        move_average(self.target_projector, self.projector, momentum)
 
 
 def regression_loss(

@@ -20,7 +20,7 @@ from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.heads import outputs_of_layers
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.predictor import Predictor
-from ecgjepa.objectives.networks.base import ObjectiveNetworks
+from ecgjepa.objectives.networks.base import ObjectiveNetworks, move_average
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
 from ecgjepa.objectives.networks.views import gather_records
 
@@ -189,14 +189,9 @@ class Jepa(ObjectiveNetworks):
         """The target encoder, which the paper evaluates."""
         return self.target_encoder
 
-    @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """Move the target encoder towards the context encoder: once per optimizer step."""
-        pairs = zip(
-            self.target_encoder.parameters(), self.context_encoder.parameters(), strict=True
-        )
-        for target, context in pairs:
-            target.lerp_(context, 1.0 - momentum)
+        move_average(self.target_encoder, self.context_encoder, momentum)
 
 
 def variance_and_covariance(
