@@ -1,5 +1,7 @@
 """Every encoder, under every objective, from a store to probabilities."""
 
+import json
+
 import pytest
 from conftest import write_ptb_xl
 
@@ -38,6 +40,8 @@ def store(source, tmp_path_factory):
         ("tiny-byol", S4D),
         ("tiny-mae", S4D),
         ("tiny", ["encoder.stem=convolutional", "encoder.dim=16", "encoder.depth=1"]),
+        # Windows twice as long as those of the evaluation, as the paper's are four times.
+        ("tiny", ["data.window_seconds=5", "encoder.dim=16", "encoder.depth=1"]),
         ("tiny", ["encoder.architecture=xresnet", "encoder.dim=16", "encoder.depth=1"]),
     ],
 )
@@ -48,6 +52,8 @@ def test_an_encoder_is_trained_and_read(preset, encoder, store, source, tmp_path
     )
     assert found is not None
     file = next((source / "records500").rglob("*.hea"))
+    window = json.loads((run / "model/config.json").read_text())["window"]
+    assert window == {"seconds": 2.5, "stride_seconds": 1.25}
     (prediction,) = ecgjepa.predict([file], tmp_path / "probe")
     assert prediction.error is None
     if encoder is S4D and preset == "tiny":

@@ -55,6 +55,7 @@ def hidden(panel, cells: int, leads: tuple[str, ...]) -> np.ndarray:
         ("byol", [], "squared distance of unit vectors"),
         ("mae", ["mae.normalise_targets=false"], "mean squared error"),
         ("mae", ["mae.normalise_targets=true"], "mean squared error, each patch scaled"),
+        ("lejepa", [], "distance between views, SIGReg of weight 0.05"),
         (
             "cpc",
             ["encoder.architecture=s4d", "encoder.causal=true", "cpc.horizons=7"],

@@ -328,9 +328,12 @@ def test_patches_of_leads_have_no_official_checkpoint(store, tmp_path):
 
 def test_training_settings_that_the_official_code_lacks_are_named(store, tmp_path, caplog):
     run = pretrain(
-        store, tmp_path / "run", overrides=[*FAST, "train.loss=l2", "mask.sampler=uniform"]
+        store,
+        tmp_path / "run",
+        overrides=[*FAST, "train.loss=l2", "mask.sampler=uniform", "jepa.variance=0.5"],
     )
     with caplog.at_level(logging.WARNING):
         ecgjepa.convert(run, tmp_path / "x.pt")
     assert "mask.sampler=uniform" in caplog.text
     assert "train.loss=l2" in caplog.text
+    assert "jepa.variance=0.5" in caplog.text

@@ -48,6 +48,23 @@ def test_weight_decay_rises_from_start_to_end():
     assert values[2:] == pytest.approx([0.1, 0.1])
 
 
+def test_the_steps_that_the_target_averages_over_follow_the_length_of_the_run():
+    short = {"steps": 1000, "momentum": 0.98, "target_memory": 0.25}
+    run = TRAIN.model_validate({**TRAIN.model_dump(), **short, "warmup_steps": 10})
+    memory = [1 / (1 - schedules.momentum(run, step)) for step in (0, 250, 500, 1000, 2000)]
+    np.testing.assert_allclose(memory, [50, 100, 150, 250, 250])
+    longer = run.model_copy(update={"steps": 10_000})
+    assert 1 / (1 - schedules.momentum(longer, 10_000)) == pytest.approx(2500)
+
+
+@pytest.mark.parametrize("momentum", [0.998, 1.0])
+def test_a_target_that_would_forget_is_refused(momentum):
+    overrides = ["train.target_memory=0.1", "train.steps=3000", f"train.momentum={momentum}"]
+    with pytest.raises(ConfigError, match=r"target_memory 0\.1 of 3,000 steps are 300, but mom"):
+        load_preset("tiny", overrides)
+    assert load_preset("tiny", overrides[:2]).train.momentum == 0.996
+
+
 def test_momentum_is_linear_and_clamped():
     values = [schedules.momentum(TRAIN, step) for step in (0, 50_000, 100_000, 200_000)]
     assert values == pytest.approx([0.998, 0.99875, 0.9995, 0.9995])

@@ -25,6 +25,9 @@ class TrainConfig(Section):
         final_weight_decay: End of the cosine schedule of the weight decay.
         momentum: Start of the linear schedule of the target encoder's EMA coefficient.
         final_momentum: End of the linear schedule of the target encoder's EMA coefficient.
+        target_memory (share of the run): If above 0, the steps that the target encoder averages
+            over, 1 / (1 - momentum), grow linearly to this share of ``steps``, and
+            ``final_momentum`` is not used (docs/decisions/0041).
         betas: AdamW's decay rates of the two moments.
         eps: AdamW's term that keeps the denominator above 0.
         gradient_clip: Greatest gradient norm; 0 for none.
@@ -56,6 +59,7 @@ class TrainConfig(Section):
     final_weight_decay: float = Field(0.1, ge=0)
     momentum: float = Field(ge=0, le=1)
     final_momentum: float = Field(ge=0, le=1)
+    target_memory: float = Field(0.0, ge=0, le=1)
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = Field(1e-6, gt=0)
     gradient_clip: float = Field(0.0, ge=0)
@@ -83,6 +87,12 @@ class TrainConfig(Section):
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} must be below steps {self.steps}; add --set "
                 f"train.warmup_steps={self.steps // 10}"
+            )
+        if self.target_memory and self.momentum > 1 - 1 / (self.target_memory * self.steps):
+            raise ValueError(
+                f"target_memory {self.target_memory:g} of {self.steps:,} steps are "
+                f"{self.target_memory * self.steps:,.0f}, but momentum {self.momentum:g} begins "
+                "with more; take a larger target_memory, more steps or a smaller momentum"
             )
         if self.milestone_every % self.checkpoint_every:
             raise ValueError(

@@ -248,6 +248,8 @@ def lost_settings(config: PretrainConfig) -> dict[str, Any]:
             ("train", "warmup_learning_rate", config.train.warmup_learning_rate),
             ("train", "normalise_targets", config.train.normalise_targets),
             ("train", "loss", config.train.loss),
+            ("train", "target_memory", config.train.target_memory),
+            *(("jepa", key, value) for key, value in config.jepa),
         )
         if kept[section][key] != value
     }

@@ -33,8 +33,14 @@ def weight_decay(config: TrainConfig, step: int) -> float:
 
 
 def momentum(config: TrainConfig, step: int) -> float:
-    """Return the EMA coefficient after ``step`` optimizer steps: linear."""
+    """Return the EMA coefficient after ``step`` optimizer steps.
+
+    It is linear in the step or, with ``target_memory``, the steps that it averages over are.
+    """
     share = min(1.0, step / config.steps)
+    if config.target_memory:
+        first = 1 / (1 - config.momentum)
+        return 1 - 1 / (first + (config.target_memory * config.steps - first) * share)
     return config.momentum + (config.final_momentum - config.momentum) * share
 
 
