@@ -29,6 +29,7 @@ _HOMES = {
     "merge": "ecgjepa.store.merge",
     "models": "ecgjepa.sharing.listing",
     "online_probe": "ecgjepa.evaluation.online",
+    "own_encoder": "ecgjepa.protocols.encoders",
     "plan": "ecgjepa.planning.plan",
     "plot": "ecgjepa.reporting.ecg_paper",
     "predict": "ecgjepa.inference.predict",
@@ -85,6 +86,7 @@ __all__ = [
     "merge",
     "models",
     "online_probe",
+    "own_encoder",
     "plan",
     "plot",
     "predict",
@@ -135,6 +137,7 @@ if TYPE_CHECKING:
     from ecgjepa.official.convert import convert as convert
     from ecgjepa.planning.plan import plan as plan
     from ecgjepa.pretraining.loop import pretrain as pretrain
+    from ecgjepa.protocols.encoders import own_encoder as own_encoder
     from ecgjepa.protocols.run import run_protocol as run_protocol
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report

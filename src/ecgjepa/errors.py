@@ -136,6 +136,10 @@ class ServiceError(EcgjepaError):
     """The service cannot be started."""
 
 
+class EncoderError(EcgjepaError):
+    """An encoder or objective of one's own is not as its description or the documentation says."""
+
+
 class TaskError(EcgjepaError):
     """An evaluation task cannot be built from the labels, folds or records at hand."""
 

@@ -16,6 +16,7 @@ from ecgjepa.cli.options import (
     DecisionOption,
     DeviceOption,
     DrawsOption,
+    EncoderOption,
     FractionOption,
     JsonOption,
     KindOption,
@@ -50,6 +51,7 @@ class EvaluationOptions:
     """What a probe and a fine-tuning have in common."""
 
     model: ModelOption
+    encoder_description: EncoderOption = None
     data: DataOption = None
     store: StoreDataOption = None
     out: OutOption = None
@@ -87,7 +89,7 @@ class EvaluationOptions:
         _check_word(self.kind, get_args(TaskKind), "--kind")
         each = self.leaves_each_out
         return {
-            "model": self.model,
+            "model": _model(self.model, self.encoder_description),
             "data": _data(self.data, self.store),
             "out": self.out,
             "task": with_columns(self.task, self.labels),
@@ -245,6 +247,7 @@ def _evaluate(
 ) -> None:
     """Probe or fine-tune, once or repeatedly, and print what came of it."""
     from ecgjepa.evaluation.repeats import repeat
+    from ecgjepa.model.folder import MODEL_FOLDER
 
     given = shared.arguments() | own
     fractions = parse_fractions(shared.label_fraction)
@@ -268,7 +271,7 @@ def _evaluate(
         print_json(result.results)
     else:
         print_evaluations([result])
-        has_classifier = own["protocol"] != "knn"
+        has_classifier = (result.path / MODEL_FOLDER).is_dir()
         what = "results and model" if has_classifier else "results"
         print()
         print_line(f"{what}: {result.path}")
@@ -283,6 +286,15 @@ def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
         print()
         print_line(f"results: {repeated.path}")
         print_next("ecgjepa", "report", repeated.path, "--out", "report.html")
+
+
+def _model(model: Path, description: Path | None) -> Any:  # noqa: ANN401
+    """Return what is evaluated: a model of this package, or an encoder that was made elsewhere."""
+    if description is None:
+        return model
+    from ecgjepa.protocols.encoders import own_encoder
+
+    return own_encoder(model, description)
 
 
 def _data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401

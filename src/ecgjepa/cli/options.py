@@ -24,6 +24,14 @@ AnyModelOption = Annotated[
     str | None,
     typer.Option("--model", help=f"Folder or name of a classifier [default: {DEFAULT_MODEL}]."),
 ]
+EncoderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder-description",
+        metavar="FILE",
+        help="Of --model encoder.onnx or package.module:factory, in YAML.",
+    ),
+]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store to write.")]
 OutOption = Annotated[
     Path | None,

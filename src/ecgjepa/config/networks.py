@@ -1,8 +1,8 @@
 """What one training example is, and the networks that see it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, NonNegativeFloat, StringConstraints, model_validator
 
 from ecgjepa.config.section import Section
 
@@ -20,6 +20,11 @@ KERNEL_BLOCK = 16
 # Samples, or tokens, that a convolution of an xresnet sees at once.
 CONVOLUTION_KERNEL = 5
 _MOST_WIDTH = 16_384
+# Before the name of an architecture that is not of this package.
+OWN_PREFIX = "own:"
+OwnArchitecture = Annotated[
+    str, StringConstraints(pattern=rf"^{OWN_PREFIX}[\w.:-]{{1,96}}$", max_length=100)
+]
 _MOST_BLOCKS = 512
 
 
@@ -142,7 +147,7 @@ class EncoderConfig(Section):
         lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
     """
 
-    architecture: Literal["vit", "s4d", "xresnet"] = "vit"
+    architecture: Literal["vit", "s4d", "xresnet"] | OwnArchitecture = "vit"
     stem: Literal["linear", "convolutional"] = "linear"
     num_leads: int = Field(12, ge=1, le=MOST_LEADS)
     patch_size: int = Field(25, ge=1, le=10_000)
@@ -167,6 +172,8 @@ class EncoderConfig(Section):
 
     @model_validator(mode="after")
     def _suits_architecture(self) -> "EncoderConfig":
+        if self.is_own:
+            return self
         if self.causal and self.architecture != "s4d":
             raise ValueError(
                 f"causal is for architecture s4d; {self.architecture} sees the future, too"
@@ -189,7 +196,8 @@ class EncoderConfig(Section):
 
     @model_validator(mode="after")
     def _divisible(self) -> "EncoderConfig":
-        check_width(self.dim, self.num_heads)
+        if not self.is_own:
+            check_width(self.dim, self.num_heads)
         if self.positions == "rotary":
             check_rotary(self.dim, self.num_heads)
         if self.num_positions and self.positions != "learned":
@@ -197,6 +205,11 @@ class EncoderConfig(Section):
                 f"num_positions {self.num_positions} is for positions learned, not {self.positions}"
             )
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is code of the user's own, which no file of this package names."""
+        return self.architecture.startswith(OWN_PREFIX)
 
     @property
     def stem_strides(self) -> tuple[int, int, int]:

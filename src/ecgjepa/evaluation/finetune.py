@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ecgjepa.errors import TaskError
+from ecgjepa.errors import ConfigError, TaskError
 from ecgjepa.evaluation.probe import probe_records
 from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation
@@ -15,7 +15,7 @@ from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import CONFIG_FILE, ModelConfig, load_model_folder
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
-from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder, refuse_training
 from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import TUNING, TuningProtocol, check_protocol
@@ -34,7 +34,7 @@ _ALL_LABELS = {"label_fraction": 1.0, "label_draw": 0}
 
 
 def finetune(
-    model: str | Path,
+    model: str | Path | DescribedEncoder,
     data: Data,
     out: str | Path | None = None,
     *,
@@ -108,6 +108,9 @@ def finetune(
         allow_seen=allow_seen,
     )
     request = request_protocol(protocol, overrides, seed=seed, decision=decision)
+    if isinstance(model, DescribedEncoder):
+        refuse_training(model, protocol)
+        raise ConfigError("fine-tuning takes the folder of a model, to know it again")
     work = Workspace(choose_device(device), cache, progress)
     return finetune_cohort(model, data, out, cohort, request, work, from_scratch=from_scratch)
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation, write_embeddings
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
+from ecgjepa.foreign.opening import RAW_SIGNAL
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
 from ecgjepa.protocols.request import ProtocolRequest, ReadingName, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
-from ecgjepa.results.layout import PRE_TRAINED, UNTRAINED
+from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen, refuse_early
 from ecgjepa.tasks.opening import Data
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def probe(
-    model: str | Path,
+    model: str | Path | DescribedEncoder,
     data: Data,
     out: str | Path | None = None,
     *,
@@ -53,7 +54,8 @@ def probe(
     """Train a head on frozen features, beside the same on the untrained encoder.
 
     Args:
-        model: Run, checkpoint or model folder.
+        model: Run, checkpoint or model folder; or what `ecgjepa.own_encoder` returned, of which no
+            model is written.
         data: Databases, name to folder; or the folder of a store prepared as the encoder needs it.
         out: Folder for results, predictions and the trained model; beside the model by default. If
             this very evaluation is finished there, it is read and not run again.
@@ -112,7 +114,7 @@ def probe(
 
 
 def probe_cohort(
-    model: str | Path,
+    model: str | Path | DescribedEncoder,
     data: Data,
     out: str | Path | None,
     cohort: Cohort,
@@ -143,9 +145,10 @@ def probe_records(
 ) -> Evaluation:
     """Probe an encoder and the untrained one on open records, and write what came of it."""
     results = {}
-    for name in (PRE_TRAINED, UNTRAINED):
-        logger.info("%s probe of the %s encoder", request.protocol, name)
-        one = replace(request, untrained=name == UNTRAINED)
+    for name in (PRE_TRAINED, encoder.rival_name):
+        words = "features of the raw signal" if name == RAW_SIGNAL else f"the {name} encoder"
+        logger.info("%s probe of %s", request.protocol, words)
+        one = replace(request, untrained=name != PRE_TRAINED)
         results[name] = run(encoder, records, one, work)
     written = save_evaluation(out, encoder.config, results, work)
     embeddings = {

@@ -25,7 +25,7 @@ from ecgjepa.files import as_json, write_json
 from ecgjepa.locks import working_in
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
-from ecgjepa.protocols.encoders import load_encoder
+from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder, refuse_training
 from ecgjepa.protocols.request import ProtocolRequest, ReadingName, Workspace, request_protocol
 from ecgjepa.protocols.settings import (
     FROZEN,
@@ -70,7 +70,7 @@ class Repeats(NamedTuple):
 
 
 def repeat(
-    model: str | Path,
+    model: str | Path | DescribedEncoder,
     data: Data,
     out: str | Path | None = None,
     *,
@@ -99,7 +99,7 @@ def repeat(
     What is finished in ``out`` is read, and not run again.
 
     Args:
-        model: Run, checkpoint or model folder.
+        model: Run, checkpoint or model folder; or what `ecgjepa.own_encoder` returned.
         data: See `ecgjepa.probe`.
         out: Folder for all of it; beside the model by default.
         task: See `ecgjepa.probe`.
@@ -159,7 +159,10 @@ def repeat(
         if protocol in TUNING
         else request.as_request()
     )
-    config = load_encoder(model).config
+    encoder = load_encoder(model)
+    if protocol in TUNING:
+        refuse_training(encoder, protocol)
+    config = encoder.config
     asked = describe_request(model, config, data, cohort, settings, work)
     asked |= describe_cases(cases)
 
@@ -167,6 +170,7 @@ def repeat(
         one, asked = case.choose(cohort), _seeded(request, case.seed)
         if protocol in FROZEN:
             return probe_cohort(model, data, to, one, asked, work)
+        assert not isinstance(model, DescribedEncoder)
         return finetune_cohort(model, data, to, one, asked, work, from_scratch=from_scratch)
 
     with working_in(folder, ConfigError, "another evaluation"):

@@ -6,6 +6,7 @@ when everything is written, so a folder is known to be free, begun or finished.
 
 import logging
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ecgjepa.errors import ConfigError, ScoreError
 from ecgjepa.files import read_versioned, remove, sha256_of_file, write_json
 from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER, ModelConfig
 from ecgjepa.pretraining.run import CONFIG_FILE as RUN_CONFIG_FILE
+from ecgjepa.protocols.encoders import DescribedEncoder
+from ecgjepa.protocols.feature_cache import digest_of_weights
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.results.layout import (
     COMPARISON_PLAN,
@@ -63,7 +66,7 @@ _CONTENTS = {
 
 
 def describe_request(
-    model: str | Path,
+    model: str | Path | DescribedEncoder,
     config: ModelConfig,
     data: Data,
     cohort: Cohort,
@@ -80,7 +83,7 @@ def describe_request(
     the cache are part of it.
 
     Args:
-        model: Run, checkpoint or model folder.
+        model: Run, checkpoint or model folder, or an encoder that was made elsewhere.
         config: Its description.
         data: Databases, or a store.
         cohort: Labels, folds and databases.
@@ -100,8 +103,16 @@ def describe_request(
     }
 
 
-def _digest_of_model(model: str | Path) -> dict[str, str]:
-    """Return hashes of the files that a model is loaded from."""
+def _digest_of_model(model: str | Path | DescribedEncoder) -> dict[str, str]:
+    """Return hashes of the files that a model is loaded from, or of what is in memory."""
+    if isinstance(model, DescribedEncoder):
+        described = sha256(model.config.model_dump_json().encode()).hexdigest()
+        scaled = "" if model.foreign is None else model.foreign.description.model_dump_json()
+        return {
+            "identity": model.encoder.identity,
+            "weights": digest_of_weights(model.encoder),
+            "description": sha256((described + scaled).encode()).hexdigest(),
+        }
     folder = find_model(model)
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
     return {file.name: sha256_of_file(file) for file in sorted(files)}

@@ -15,6 +15,7 @@ from ecgjepa.locks import working_in
 from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
 from ecgjepa.model.outputs import CalibrationConfig
+from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.features import encode_parts
 from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
@@ -24,17 +25,24 @@ from ecgjepa.sharing.references import name_of, resolve
 from ecgjepa.tasks.folds import is_published
 
 
-def result_folder(model: str | Path, out: str | Path | None, task: str, protocol: str) -> Path:
-    """Return where results go: ``out``, or a folder beside the model named for what was done."""
+def result_folder(
+    model: str | Path | DescribedEncoder, out: str | Path | None, task: str, protocol: str
+) -> Path:
+    """Return where results go: ``out``, or a folder beside the model named for what was done.
+
+    Of a factory that is imported, that is a folder in the working folder.
+    """
     if out is not None:
         return Path(out)
+    if isinstance(model, DescribedEncoder):
+        model = "model" if model.foreign is None else model.foreign.source.replace(":", "-")
     path = name_of(model)
     return path.with_name(f"{path.name}-{Path(task).stem}-{protocol}")
 
 
 @contextmanager
 def writing_results(
-    folder: Path, model: str | Path, request: Mapping[str, Any]
+    folder: Path, model: str | Path | DescribedEncoder, request: Mapping[str, Any]
 ) -> Iterator[Evaluation | None]:
     """Keep other processes out of a folder for results while the block fills it.
 
@@ -51,7 +59,8 @@ def writing_results(
         ConfigError: If the folder holds the model, the answer to another request or another kind of
             result, or if another process is at work in it.
     """
-    if resolve(model).resolve() in (folder.resolve(), (folder / MODEL_FOLDER).resolve()):
+    places = (folder.resolve(), (folder / MODEL_FOLDER).resolve())
+    if not isinstance(model, DescribedEncoder) and resolve(model).resolve() in places:
         raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
     with working_in(folder, ConfigError, "another evaluation"):
         if claim_request(folder, request):

@@ -123,14 +123,26 @@ def digest_request(
         "window": windows.size,
         "layers": reading.layers,
         **({"beside": True} if reading.beside else {}),
+        **({"identity": encoder.identity} if encoder.identity else {}),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    _add_weights(digest, encoder)
     digest.update(np.ascontiguousarray(windows.rows).tobytes())
     digest.update(np.ascontiguousarray(windows.starts).tobytes())
     return digest.hexdigest()[:32]
+
+
+def digest_of_weights(encoder: Encoder) -> str:
+    """Return the hash of an encoder's weights, with their names and shapes."""
+    digest = hashlib.sha256()
+    _add_weights(digest, encoder)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: "hashlib._Hash", encoder: Encoder) -> None:
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -125,16 +125,14 @@ def tokens_shape(
     encoder: Encoder, windows: Windows, reading: Reading = LAST_BLOCK
 ) -> tuple[int, int, int]:
     """Return the shape of the windows' tokens."""
-    config = encoder.config
-    num_patches = windows.size // config.patch_size
-    num_tokens = config.num_registers + num_patches * config.tokens_per_patch
-    return len(windows.rows), num_tokens, config.dim * reading.widths
+    width = encoder.config.dim * reading.widths
+    return len(windows.rows), encoder.num_tokens(windows.size), width
 
 
 @contextmanager
 def _lent(encoder: Encoder, device: torch.device) -> Iterator[Encoder]:
     """Lend an encoder to a device, in evaluation mode; afterwards it is where and as it was."""
-    home, was_training = next(encoder.parameters()).device, encoder.training
+    home, was_training = next(encoder.parameters(), torch.empty(0)).device, encoder.training
     try:
         yield encoder.to(device).eval()
     finally:

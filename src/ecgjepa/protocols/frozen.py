@@ -77,6 +77,7 @@ def freeze(
     size, stride = window_size(model.config)
     rows = records.rows(np.concatenate(records.whole))
     windows = grid_windows(records.store, rows, size=size, stride=stride)
-    features = cached_features(model.encoder, records.normalisation, windows, work, reading=reading)
+    constants = model.normalisation or records.normalisation
+    features = cached_features(model.encoder, constants, windows, work, reading=reading)
     own = copy.deepcopy(model.encoder).eval()
     return Frozen(own, model.config, records, features, reading)

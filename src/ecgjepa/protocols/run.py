@@ -9,7 +9,7 @@ from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.attentive import read_attentive
-from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
+from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder, refuse_training
 from ecgjepa.protocols.finetuning import finetune_encoder, train_residual_network
 from ecgjepa.protocols.frozen import Frozen, freeze
 from ecgjepa.protocols.linear import read_linear
@@ -31,7 +31,7 @@ from ecgjepa.tasks.split import PAPER_SPLIT, Split
 
 
 def run_protocol(
-    model: str | Path | tuple[Encoder, ModelConfig],
+    model: str | Path | DescribedEncoder | tuple[Encoder, ModelConfig],
     data: Data | EvaluationData,
     *,
     task: str = "all",
@@ -56,7 +56,8 @@ def run_protocol(
     """Run a protocol once and return its predictions; nothing but the cache is written.
 
     Args:
-        model: Run, checkpoint or model folder; or an encoder with its description.
+        model: Run, checkpoint or model folder; what `ecgjepa.own_encoder` returned; or an encoder
+            with its description.
         data: See `ecgjepa.tasks.opening.open_data`; or what it returned, to open it once for many
             runs: its task, split and databases hold then, and it stays open.
         task: See `ecgjepa.tasks.task`.
@@ -103,7 +104,10 @@ def run_protocol(
         network=network,
         probe_overrides=probe_overrides,
     )
-    encoder = DescribedEncoder(*model) if isinstance(model, tuple) else load_encoder(model)
+    if isinstance(model, tuple) and not isinstance(model, DescribedEncoder):
+        encoder = DescribedEncoder(*model)
+    else:
+        encoder = load_encoder(model)
     request.check_encoder(encoder.config)
     work = Workspace(choose_device(device), cache, progress)
     if isinstance(data, EvaluationData):
@@ -141,12 +145,20 @@ def run(
         work: Device, cache and progress.
         start: For ``finetune-after-probe``, the probe whose head it starts from, if there is one;
             otherwise a probe is run first.
+
+    Raises:
+        ConfigError: If the protocol trains encoders, and this one was made elsewhere.
     """
+    if request.protocol not in (*FROZEN, "supervised"):
+        refuse_training(model, request.protocol)
     if request.untrained:
         model = model.without_training()
     if request.protocol in FROZEN:
         frozen = freeze(model, records, work, request.reading_of(model.config))
-        return _result(records, request, _read(frozen, request, work), frozen)
+        read = _read(frozen, request, work)
+        if model.foreign is not None:  # a model folder could not hold the encoder
+            read = read._replace(classifier=None, head=None)
+        return _result(records, request, read, frozen)
     if request.protocol == "supervised":
         trained = train_residual_network(model.config, records, request, work.device)
         return _result(records, request, trained)

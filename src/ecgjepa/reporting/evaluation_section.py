@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ecgjepa.config.networks import OWN_PREFIX
 from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.reporting.figures import as_data_uri, draw_embeddings, draw_values
 from ecgjepa.reporting.score_figures import (
@@ -148,8 +149,14 @@ def _rows(section: EvaluationSection, name: str) -> list[dict[str, Any]]:
 
 
 def _name(results: dict[str, Any]) -> str:
-    """Return protocol, share of the labels if it is not all, and where it is tested."""
+    """Return protocol, share of the labels if it is not all, and where it is tested.
+
+    Of an encoder of the user's own also its name: several of them may be shown side by side.
+    """
     name = _PROTOCOL_NAMES.get(results["protocol"], results["protocol"])
+    architecture = str(results.get("encoder", {}).get("architecture", ""))
+    if architecture.startswith(OWN_PREFIX):
+        name += f", {architecture.removeprefix(OWN_PREFIX)}"
     data = results.get("data", {})
     if (share := data.get("label_fraction", 1.0)) < 1:
         name += f", {100 * share:g} % of the labels"

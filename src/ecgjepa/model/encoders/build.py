@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from ecgjepa.config import EncoderConfig
+from ecgjepa.errors import EncoderError
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.encoders.residual import ResidualEncoder
 from ecgjepa.model.encoders.s4d import StateSpaceEncoder
@@ -22,5 +23,13 @@ def build_encoder(config: EncoderConfig, *, dropout: float = 0.0) -> Encoder:
     Args:
         config: Architecture.
         dropout: Dropout of the blocks' branches while training; 0 in pre-training.
+
+    Raises:
+        EncoderError: If the architecture is not of this package.
     """
+    if config.is_own:
+        raise EncoderError(
+            f"architecture {config.architecture} is not of this package, and no file says how it "
+            "is built"
+        )
     return _ENCODERS[config.architecture](config, dropout=dropout)

@@ -15,11 +15,14 @@ class Encoder(nn.Module, ABC):
         config: Architecture; ``num_registers``, ``patch_size`` and ``dim`` say what the tokens are.
         blocks: The layers, whose outputs (batch, tokens, dim) can be read before ``norm``.
         norm: The layer norm that the output of the last block passes through.
+        identity: Hash of what else decides the features of an encoder that is not of this package:
+            its code, or its file. Empty for others.
     """
 
     config: EncoderConfig
     blocks: nn.ModuleList
-    norm: nn.LayerNorm
+    norm: nn.Module
+    identity: str = ""
 
     @abstractmethod
     def forward(
@@ -41,6 +44,16 @@ class Encoder(nn.Module, ABC):
             ValueError: If the signal does not consist of whole patches of the right leads, or
                 ``leads`` cannot be had.
         """
+
+    def num_tokens(self, num_samples: int) -> int:
+        """Return how many tokens a window gives, registers among them.
+
+        Args:
+            num_samples: Length of the window, a multiple of the patch size.
+        """
+        config = self.config
+        num_patches = num_samples // config.patch_size
+        return config.num_registers + num_patches * config.tokens_per_patch
 
     def check_signal(self, signal: Tensor) -> None:
         """Refuse a signal of other leads, or one that is cut within a patch."""

@@ -1,0 +1,1 @@
+"""Encoders that were made elsewhere, as the protocols of this package take them."""

@@ -1,0 +1,80 @@
+"""What docs/your-encoder.md tells people to type works, on a small database and for a few steps."""
+
+import json
+import re
+import runpy
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from small_encoders import save_encoder
+from typed import run
+
+import ecgjepa
+
+PAGE = (Path(__file__).parents[2] / "docs/your-encoder.md").read_text()
+FILES = dict(re.findall(r"```\w+ title=(\S+)\n(.*?)```", PAGE, re.DOTALL))
+
+
+def test_the_page_imports_nothing_private():
+    for text in FILES.values():
+        for module in re.findall(r"^(?:from|import) (\S+)", text, re.MULTILINE):
+            assert module in ("torch", "torch.nn.functional", "ecgjepa", "my_ecg"), module
+        assert not re.search(r"ecgjepa\.(?!Store)", text)
+
+
+@pytest.fixture(scope="module")
+def worked(ptb_xl, tmp_path_factory):
+    """A folder in which everything of the page was run."""
+    root = tmp_path_factory.mktemp("own")
+    (root / "data").mkdir()
+    (root / "data/ptb-xl").symlink_to(ptb_xl)
+    for name, text in FILES.items():
+        (root / name).write_text(text.replace("range(400)", "range(40)"))
+    save_encoder(root / "runs/jepa")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("ECGJEPA_CACHE", str(root / "cache"))
+        patch.syspath_prepend(str(root))
+        ecgjepa.prepare(
+            {"ptb-xl": "data/ptb-xl"},
+            "data/store",
+            preprocessing=ecgjepa.PreprocessingConfig(sampling_rate=100),
+        )
+        for name in ("train_cnn.py", "export_cnn.py"):
+            with warnings.catch_warnings():  # PyTorch's exporter uses what PyTorch deprecates
+                warnings.simplefilter("ignore", FutureWarning)
+                warnings.simplefilter("ignore", DeprecationWarning)
+                runpy.run_path(str(root / name))
+        for block in re.findall(r"```\n(ecgjepa .*?)```", PAGE, re.DOTALL):
+            for line in block.splitlines():
+                run(line, patch)
+    sys.modules.pop("my_ecg")
+    return root
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_the_cnn_is_judged_beside_the_same_without_training(worked):
+    found = results(worked / "runs/cnn")
+    assert list(found["models"]) == ["pre-trained", "untrained"]
+    assert not (worked / "runs/cnn/model").exists()
+    assert found["encoder"]["architecture"] == "own:my_ecg:encoder"
+    assert found["pretraining"]["folds"] == {"ptb-xl": [*range(1, 9)]}
+    value, low, high = found["models"]["pre-trained"]["macro_auroc"]
+    assert low <= value <= high
+
+
+def test_the_onnx_file_scores_as_the_module_does_and_stands_beside_the_raw_signal(worked):
+    module, file = results(worked / "runs/cnn"), results(worked / "runs/cnn-onnx")
+    assert list(file["models"]) == ["pre-trained", "raw signal"]
+    scores = [each["models"]["pre-trained"]["macro_auroc"] for each in (module, file)]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-3)
+
+
+def test_the_report_shows_both_encoders(worked):
+    page = (worked / "report.html").read_text()
+    assert "frozen, linear probe, my_ecg:encoder" in page
