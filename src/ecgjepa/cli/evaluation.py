@@ -288,7 +288,7 @@ def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
         print_next("ecgjepa", "report", repeated.path, "--out", "report.html")
 
 
-def _model(model: Path, description: Path | None) -> Any:  # noqa: ANN401
+def _model(model: str, description: Path | None) -> Any:  # noqa: ANN401
     """Return what is evaluated: a model of this package, or an encoder that was made elsewhere."""
     if description is None:
         return model
