@@ -224,3 +224,23 @@ def parse_share(text: str) -> tuple[int, int]:
     if match is None:
         raise typer.BadParameter(f"share {short_repr(text)}: expected i/n, e.g. 3/16")
     return int(match[1]), int(match[2])
+
+
+def evaluated_model(model: str, description: Path | None) -> Any:  # noqa: ANN401
+    """Return what is evaluated: a model of this package, or an encoder that was made elsewhere."""
+    if description is None:
+        return model
+    from ecgjepa.protocols.encoders import own_encoder
+
+    return own_encoder(model, description)
+
+
+def evaluated_data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401
+    """Return the records that are evaluated: databases by name, or a store.
+
+    Raises:
+        BadParameter: If none of both is given, or both are.
+    """
+    if (store is None) == (not data):
+        raise typer.BadParameter("expected either --data NAME=DIR or --store DIR")
+    return named_folders(data or []) if store is None else store

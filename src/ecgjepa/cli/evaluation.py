@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from ecgjepa.cli.application import app
-from ecgjepa.cli.arguments import named_folders, parse_fractions, parse_layers, with_columns
+from ecgjepa.cli.arguments import (
+    evaluated_data,
+    evaluated_model,
+    named_folders,
+    parse_fractions,
+    parse_layers,
+    with_columns,
+)
 from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
@@ -89,8 +96,8 @@ class EvaluationOptions:
         _check_word(self.kind, get_args(TaskKind), "--kind")
         each = self.leaves_each_out
         return {
-            "model": _model(self.model, self.encoder_description),
-            "data": _data(self.data, self.store),
+            "model": evaluated_model(self.model, self.encoder_description),
+            "data": evaluated_data(self.data, self.store),
             "out": self.out,
             "task": with_columns(self.task, self.labels),
             "kind": self.kind,
@@ -286,21 +293,6 @@ def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
         print()
         print_line(f"results: {repeated.path}")
         print_next("ecgjepa", "report", repeated.path, "--out", "report.html")
-
-
-def _model(model: str, description: Path | None) -> Any:  # noqa: ANN401
-    """Return what is evaluated: a model of this package, or an encoder that was made elsewhere."""
-    if description is None:
-        return model
-    from ecgjepa.protocols.encoders import own_encoder
-
-    return own_encoder(model, description)
-
-
-def _data(data: list[str] | None, store: Path | None) -> Any:  # noqa: ANN401
-    if (store is None) == (not data):
-        raise typer.BadParameter("expected either --data NAME=DIR or --store DIR")
-    return named_folders(data or []) if store is None else store
 
 
 def _check_word(word: str, known: Sequence[str], option: str) -> None:
