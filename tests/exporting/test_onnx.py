@@ -15,10 +15,13 @@ import pytest
 from conftest import toy_ecg, write_ptb_xl, write_wfdb
 from exported_models import LABELS, save_model_of
 from exporting.test_graph import MODELS
+from fastapi.testclient import TestClient
+from same_answer import assert_same, by_command, by_http, by_onnx, by_python, by_scikit_learn
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, ExportError, ModelFolderError
 from ecgjepa.exporting import export, tracing
+from ecgjepa.serving.serve import application
 from ecgjepa.signals.leads import LEADS
 
 DOCS = Path(__file__).parents[2] / "docs/onnx.md"
@@ -29,6 +32,12 @@ def session(exported):
     return onnxruntime.InferenceSession(
         str(exported / "m.onnx"), providers=["CPUExecutionProvider"]
     )
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    with TestClient(application(folder, readers=1), base_url="http://127.0.0.1") as client:
+        yield client
 
 
 @pytest.fixture
@@ -50,6 +59,23 @@ def test_any_number_of_records_and_samples_enters(records, samples, session, fol
     expected = model.predict_signal(signal, sampling_rate=100, leads=LEADS)
     values = [list(prediction.probabilities.values()) for prediction in expected]
     np.testing.assert_allclose(found, values, atol=1e-5)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 10.0, 11.7])
+def test_the_same_file_gets_the_same_answer_in_every_way(
+    seconds, command, folder, exported, client, tmp_path
+):
+    digital = toy_ecg(np.random.default_rng(2), num_samples=int(500 * seconds))
+    digital[100:130, 2] = -32768
+    file = write_wfdb(tmp_path / "ecg.hea", digital)
+    answers = {
+        "command": by_command(command, folder, file),
+        "Python": by_python(folder, file),
+        "scikit-learn": by_scikit_learn(folder, file),
+        "ONNX": by_onnx(exported / "m.onnx", file),
+        "HTTP": by_http(client, file),
+    }
+    assert_same(answers)
 
 
 def test_one_file_holds_all_and_names_no_place_of_this_machine(exported):
