@@ -7,7 +7,7 @@ from ecgjepa.config import EncoderConfig
 from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
 from ecgjepa.model.encoders.build import build_encoder
-from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
+from ecgjepa.model.folder import ModelConfig, PretrainingFacts, WindowConfig, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, DecisionConfig, TaskConfig
@@ -27,6 +27,7 @@ def save_model_of(
     kind="multi-label",
     leads=None,
     highpass_hz=None,
+    seconds=2.5,
 ):
     """Write a model for 100 Hz with random weights, and return its folder; ``head`` may be None."""
     size = EncoderConfig(
@@ -39,6 +40,7 @@ def save_model_of(
         normalisation=NormalisationConfig(
             mean=(0.01,) * size.num_leads, std=(0.2,) * size.num_leads
         ),
+        window=WindowConfig(seconds=seconds),
         pretraining=PretrainingFacts(steps=0, seed=0, store="", folds={}, records={"ptb-xl": 1}),
     )
     torch.manual_seed(0)

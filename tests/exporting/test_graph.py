@@ -23,6 +23,7 @@ MODELS = {
     "s4": {"encoder": {"architecture": "s4d"}, "head": "mean"},
     "causal s4": {"encoder": {"architecture": "s4d", "causal": True}, "kind": "single-label"},
     "fine s4": {"encoder": {"architecture": "s4d", "patch_size": 1}, "head": "statistics"},
+    "long s4": {"encoder": {"architecture": "s4d", "patch_size": 1}, "seconds": 3.5},
     "one layer of two": {"encoder": {"depth": 2}, "layers": (1,), "head": "statistics"},
     "layers beside": {
         "encoder": {"depth": 2},

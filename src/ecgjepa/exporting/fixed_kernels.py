@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ecgjepa.config.networks import LONGEST_PRODUCT
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.encoders.state_space import StateSpace
 from ecgjepa.model.heads import Classifier
@@ -32,15 +33,22 @@ class FixedKernel(nn.Module):
         kernels = layer.kernels(steps)
         forward = kernels[0]
         backward = kernels[1, :, : steps - 1] if len(kernels) == 2 else forward[:, 1:] * 0
-        # From the farthest future to the farthest past, as a convolution of PyTorch reads it.
-        line = torch.cat((backward.flip(1), forward), dim=1).flip(1)
-        self.weight = nn.Parameter(line.unsqueeze(1).contiguous(), requires_grad=False)
+        # Effect of one time on another, by their distance; the farthest ahead comes first.
+        line = torch.cat((backward.flip(1), forward), dim=1)
+        self.line = nn.Parameter(line.contiguous(), requires_grad=False)
         self.steps = steps
+        # Runtimes convolve channel by channel slowly. Short signals are multiplied with a matrix of
+        # the kernel, which is made when the file is opened, so that the file stays small.
+        self.is_short = steps <= LONGEST_PRODUCT
 
     def forward(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "dim batch steps"]:
         """Return the outputs at all times, channels first."""
-        channels = x.transpose(1, 2)
-        found = F.conv1d(channels, self.weight, padding=self.steps - 1, groups=len(self.weight))
+        if self.is_short:
+            times = torch.arange(self.steps)
+            distance = times.unsqueeze(0) - times.unsqueeze(1) + self.steps - 1
+            return x.permute(2, 0, 1) @ self.line[:, distance]
+        kernel = self.line.flip(1).unsqueeze(1)
+        found = F.conv1d(x.transpose(1, 2), kernel, padding=self.steps - 1, groups=len(self.line))
         return found.transpose(0, 1)
 
 
