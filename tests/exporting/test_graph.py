@@ -24,6 +24,8 @@ MODELS = {
     "causal s4": {"encoder": {"architecture": "s4d", "causal": True}, "kind": "single-label"},
     "fine s4": {"encoder": {"architecture": "s4d", "patch_size": 1}, "head": "statistics"},
     "long s4": {"encoder": {"architecture": "s4d", "patch_size": 1}, "seconds": 3.5},
+    "xresnet": {"encoder": {"architecture": "xresnet", "stem": "convolutional"}},
+    "convolutional stem": {"encoder": {"stem": "convolutional"}, "head": "mean"},
     "one layer of two": {"encoder": {"depth": 2}, "layers": (1,), "head": "statistics"},
     "layers beside": {
         "encoder": {"depth": 2},
