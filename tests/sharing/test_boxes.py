@@ -50,6 +50,7 @@ def offline(*arguments, folder):
 
 
 def test_the_default_model_is_in_the_box():
+    assert box_names() == ("box-statements", "box-superdiagnostic")
     assert DEFAULT_MODEL in box_names()
 
 
