@@ -64,6 +64,8 @@ class MaskedEncoder(Encoder):
             keep_index: Patches that are not hidden; all by default.
         """
         tokens = self.patch_embed(signal)
+        if keep_index is None and not torch.is_grad_enabled():
+            return tokens
         hidden = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         # Where nothing is hidden the mask token has a gradient too, of 0: processes that share a
         # batch wait for the gradient of every parameter.

@@ -10,7 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config.networks import KERNEL_BLOCK, LONGEST_PRODUCT
@@ -53,13 +53,15 @@ class StateSpace(nn.Module):
         rate, readout = self.discrete()
         blocks = -(-steps // KERNEL_BLOCK)
         device = self.log_step.device
-        within = torch.exp(rate.unsqueeze(3) * torch.arange(KERNEL_BLOCK, device=device))
-        ahead = torch.exp(rate.unsqueeze(3) * (KERNEL_BLOCK * torch.arange(blocks, device=device)))
-        ahead = (ahead * readout.unsqueeze(3)).transpose(2, 3)
+        within, turned = _powers(rate, torch.arange(KERNEL_BLOCK, device=device))
+        real, imaginary = _powers(rate, KERNEL_BLOCK * torch.arange(blocks, device=device))
+        weight, other = (part.unsqueeze(3) for part in (readout.real, readout.imag))
         # Real part of a complex product, as one real product.
-        left = torch.cat((ahead.real, -ahead.imag), dim=3)
-        right = torch.cat((within.real, within.imag), dim=2)
-        kernels = 2 * (left @ right).flatten(2)[..., :steps]
+        left = torch.cat(
+            (real * weight - imaginary * other, -real * other - imaginary * weight), dim=2
+        )
+        right = torch.cat((within, turned), dim=2)
+        kernels = 2 * (left.transpose(2, 3) @ right).flatten(2)[..., :steps]
         first = torch.arange(steps, device=device) == 0  # of the first direction: the present
         skip = torch.where(first, self.skip.unsqueeze(1), 0.0)
         return torch.cat((kernels[:1] + skip, kernels[1:]))
@@ -73,6 +75,15 @@ class StateSpace(nn.Module):
         return rate, torch.view_as_complex(self.readout) * (torch.exp(rate) - 1) / poles
 
 
+def _powers(
+    rate: Complex[Tensor, "directions dim states"], exponents: Int64[Tensor, " powers"]
+) -> tuple[Float[Tensor, "directions dim states powers"], ...]:
+    """Return real and imaginary parts of exp(rate n); PyTorch's complex exponential is slower."""
+    size = torch.exp(rate.real.unsqueeze(3) * exponents)
+    angle = rate.imag.unsqueeze(3) * exponents
+    return size * angle.cos(), size * angle.sin()
+
+
 def by_product(
     signal: Float[Tensor, "dim batch steps"], kernels: Float[Tensor, "directions dim steps"]
 ) -> Float[Tensor, "dim batch steps"]:
@@ -83,8 +94,9 @@ def by_product(
     # The effect of a time on another depends on their distance: row s of the matrix is the line of
     # all distances, begun at -s.
     line = torch.cat((backward.flip(1), forward), dim=1)
-    matrix = line.unfold(1, steps, 1)  # row r begins at distance r - (steps - 1)
-    return signal.flip(2) @ matrix
+    # Turned round, the rows are a copy in order; products with overlapping rows copy each again.
+    matrix = line.unfold(1, steps, 1).flip(1)
+    return signal @ matrix
 
 
 def by_transform(
