@@ -71,7 +71,8 @@ def test_records_with_like_signatures_but_other_samples_are_no_duplicates(
 ):
     from ecgjepa.store import ingest
 
-    monkeypatch.setattr(ingest, "signature", lambda measures: np.ones(16, np.uint8))
+    ones = np.ones(16, np.uint8)
+    monkeypatch.setattr(ingest, "signatures", lambda measures: [ones] * len(measures))
     prepare({"a": archives["a"]}, tmp_path / "store")
     notes = verify(tmp_path / "store").notes
     assert len(notes) == 1

@@ -33,17 +33,19 @@ def check_codec(codec: str) -> None:
         _pcodec()
 
 
-def encode(samples: Int16[np.ndarray, "samples leads"], codec: Codec) -> bytes:
-    """Return a record's bytes in a shard."""
+def encode(samples: Int16[np.ndarray, "samples leads"], codec: Codec) -> bytes | memoryview:
+    """Return a record's bytes in a shard; they may be those of the samples themselves."""
     if codec == "raw":
-        return samples.astype("<i2", copy=False).tobytes()
+        return np.ascontiguousarray(samples, "<i2").data.cast("B")
     package = _pcodec()
     config = package.ChunkConfig(compression_level=_PCODEC_LEVEL)
     lead_major = np.ascontiguousarray(samples.T).reshape(-1)
     return package.standalone.simple_compress(lead_major, config)
 
 
-def decode(content: bytes, codec: Codec, num_leads: int) -> Int16[np.ndarray, "samples leads"]:
+def decode(
+    content: bytes | memoryview, codec: Codec, num_leads: int
+) -> Int16[np.ndarray, "samples leads"]:
     """Return a record's integers from its bytes in a shard.
 
     Raises:

@@ -25,7 +25,7 @@ from ecgjepa.store.source_files import SCHEMA as FILES_SCHEMA
 from ecgjepa.store.source_files import Notes
 
 PARTS_FOLDER = "parts"
-_FLUSH_BYTES = 2**25
+_WRITTEN_BYTES, _FLUSH_BYTES = 2**21, 2**25
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
@@ -99,13 +99,12 @@ def write_shard(job: ShardJob) -> Iterator[None]:
     batches = _RowBatches(schema)
     skipped: list[tuple[str, Skip]] = []
     notes = Notes()
-    digest = hashlib.sha256()
     offset = 0
     # Products are small: threads of a linear-algebra library would only wait for each other.
     with (
         threadpool_limits(1),
         replacing(job.store / shard_name(job.number, job.codec)) as stream,
-        _Flushing(stream) as flushing,
+        _Appending(stream) as shard,
     ):
         for piece in job.pieces:
             for entry, found in ingest(piece, piece.entries(), job.config, notes, job.on_bad):
@@ -122,12 +121,10 @@ def write_shard(job: ShardJob) -> Iterator[None]:
                     skipped.append((piece.database, skip))
                 else:
                     content = encode(found.samples, job.codec)
-                    stream.write(content)
-                    digest.update(content)
+                    shard.add(content)
                     place = {"shard": job.number, "offset": offset, "num_bytes": len(content)}
                     batches.add(found.row | place)
                     offset += len(content)
-                    flushing.reach(offset)
                 yield
     rows_path, facts_path = part_paths(job.store, job.number)
     with replacing(rows_path) as stream:
@@ -136,40 +133,76 @@ def write_shard(job: ShardJob) -> Iterator[None]:
     write_json(
         facts_path,
         {
-            "sha256": digest.hexdigest(),
+            "sha256": shard.digest.hexdigest(),
             "num_bytes": offset,
             "skipped": [[database, *skip] for database, skip in skipped],
         },
     )
 
 
-class _Flushing:
-    """Has the disk write what is there while the processor prepares what follows.
+class _Appending:
+    """Writes and hashes records in a thread, while others are read and prepared.
 
-    Otherwise a worker would wait at the end of each shard until a quarter of a gigabyte is on disk.
+    Attributes:
+        digest: Of all that was added; complete once the block is left.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
+        self.digest = hashlib.sha256()
         self._stream = stream
-        self._thread = ThreadPoolExecutor(1)
-        self._flushed = 0
+        self._writer, self._syncer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._waiting: list[bytes | memoryview] = []
+        self._size = self._unsynced = 0
         self._pending: list[Future[None]] = []
 
-    def __enter__(self) -> "_Flushing":
+    def __enter__(self) -> "_Appending":
         return self
 
-    def reach(self, offset: int) -> None:
-        """Note how many bytes were written so far."""
-        if offset - self._flushed >= _FLUSH_BYTES:
-            self._flushed = offset
-            self._stream.flush()
-            self._pending.append(self._thread.submit(_sync, self._stream.fileno()))
+    def add(self, content: bytes | memoryview) -> None:
+        """Append a record, which must not change any more.
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
-        # The system tells an error of the disk once, and to these calls first.
-        for job in self._pending:
-            job.result()
+        Raises:
+            OSError: If what was added before could not be written.
+        """
+        self._waiting.append(content)
+        self._size += len(content)
+        if self._size >= _WRITTEN_BYTES:
+            self._submit()
+
+    def _submit(self) -> None:
+        if self._pending:  # no more than twice as much is held
+            self._pending[-1].result()
+        self._pending = [*self._syncing(), self._writer.submit(self._write, self._waiting)]
+        self._waiting, self._size = [], 0
+
+    def _write(self, contents: list[bytes | memoryview]) -> None:
+        for content in contents:
+            self._stream.write(content)
+            self.digest.update(content)
+
+    def _syncing(self) -> list[Future[None]]:
+        """Have the disk write what is there while the processor prepares what follows.
+
+        Otherwise a worker would wait at the end of each shard until a quarter of a gigabyte is on
+        disk.
+        """
+        pending = self._pending[:-1]
+        self._unsynced += self._size
+        if self._unsynced >= _FLUSH_BYTES:
+            self._unsynced = 0
+            self._stream.flush()
+            pending.append(self._syncer.submit(_sync, self._stream.fileno()))
+        return pending
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._submit()
+        self._writer.shutdown()
+        self._syncer.shutdown()
+        if kind is None:
+            # The system tells an error of the disk once, and to these calls first.
+            for job in self._pending:
+                job.result()
 
 
 class _RowBatches:

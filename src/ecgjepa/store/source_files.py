@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,8 @@ _MOST_HASHED_BYTES = 2**34
 _MOST_HEADER_BYTES = 1_000_000
 _EXAMPLES = 3
 _PART_BYTES = 2**22
+# What is read is hashed when there is so much of it; more than the last is not held meanwhile.
+_HASHED_FILES, _HASHED_BYTES, _MOST_HELD_BYTES = 64, 2**21, 2**24
 
 
 class Changes(NamedTuple):
@@ -61,12 +64,29 @@ class Changes(NamedTuple):
         return f"{files} ({some}{more})"
 
 
+class _Unhashed(NamedTuple):
+    """A file that was read, and what it looked like before."""
+
+    key: tuple[str, str]
+    place: str
+    look: tuple[int, int]
+    seen: Seen | None
+
+
 class Notes:
-    """Collects what the files of records look like, each file once."""
+    """Collects what the files of records look like, each file once.
+
+    Files are hashed in a thread, while others are read.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing noted."""
         self._rows: dict[tuple[str, str], tuple[int, int, bytes]] = {}
+        self._hasher = ThreadPoolExecutor(1)
+        self._waiting: list[_Unhashed] = []
+        self._size = 0
+        self._pending: Future[list[bytes]] | None = None
+        self._hashed: list[_Unhashed] = []
 
     @contextmanager
     def of(self, listing: Listing, entry: Entry) -> Iterator[None]:
@@ -86,10 +106,34 @@ class Notes:
                 yield
             finally:
                 for key, (place, look) in before.items():
-                    self._rows[key] = (*look, _digest_of(place, look, seen.get(place)))
+                    self._rows[key] = (*look, _NO_DIGEST)
+                    self._add(_Unhashed(key, place, look, seen.get(place)))
+
+    def _add(self, file: _Unhashed) -> None:
+        self._waiting.append(file)
+        self._size += file.seen.size if file.seen else 0
+        if self._size >= _HASHED_BYTES or len(self._waiting) >= _HASHED_FILES:
+            self._hash()
+
+    def _hash(self) -> None:
+        """Have the files that wait hashed, once those before them are: few are held."""
+        self._take()
+        self._hashed, self._waiting, self._size = self._waiting, [], 0
+        self._pending = self._hasher.submit(_digests, self._hashed)
+        if sum(file.seen.size for file in self._hashed if file.seen) > _MOST_HELD_BYTES:
+            self._take()
+
+    def _take(self) -> None:
+        """Take the digests of the files that were given to be hashed."""
+        digests = self._pending.result() if self._pending else []
+        for file, digest in zip(self._hashed, digests, strict=True):
+            self._rows[file.key] = (*file.look, digest)
+        self._pending, self._hashed = None, []
 
     def table(self) -> pa.Table:
         """Return what was noted, as a table of `SCHEMA`."""
+        self._hash()
+        self._take()
         rows: list[dict[str, Any]] = [
             {"database": database, "path": path, "size": size, "time_ns": time, "digest": digest}
             for (database, path), (size, time, digest) in self._rows.items()
@@ -202,6 +246,10 @@ def _look(path: str) -> tuple[int, int]:
 def _place(root: Path, path: str) -> str:
     """Return the path of a file; joining `Path`s takes longer than to look."""
     return path if (folder := str(root)) == "." else f"{folder}/{path}"
+
+
+def _digests(files: list[_Unhashed]) -> list[bytes]:
+    return [_digest_of(file.place, file.look, file.seen) for file in files]
 
 
 def _digest_of(place: str, look: tuple[int, int], seen: Seen | None) -> bytes:
