@@ -9,6 +9,7 @@ from tiny_model import save_tiny_model
 
 import ecgjepa
 from ecgjepa.errors import RecordFormatError
+from ecgjepa.inference import windows
 from ecgjepa.io import open_record, pieces, read_exact
 from ecgjepa.io.long import opening
 from ecgjepa.signals.leads import LEADS
@@ -168,7 +169,7 @@ def test_a_file_that_changes_while_the_model_runs_stops_no_other(
     pool, tmp_path, digital, in_pieces, model, monkeypatch
 ):
     path, other = wfdb_plain(tmp_path, digital), write_wfdb(tmp_path / "y.hea", digital[:5000])
-    real = ecgjepa.inference.windows.find_windows
+    real = windows.find_windows
 
     def find_windows(samples, **options):
         """Change the file between its preparation and the model, once half of it was run."""
@@ -183,7 +184,7 @@ def test_a_file_that_changes_while_the_model_runs_stops_no_other(
             samples._make = changing
         return real(samples, **options)
 
-    monkeypatch.setattr(ecgjepa.inference.windows, "find_windows", find_windows)
+    monkeypatch.setattr(windows, "find_windows", find_windows)
     if pool == "window":
         frame = ecgjepa.embed([path, other], model, pool="window", device="cpu")
         assert set(frame.index.get_level_values("file")) == {str(other)}
