@@ -81,7 +81,7 @@ def test_what_was_taken_for_what_is_said(place, pretrained):
     assert "archive.csv is read as cp1252 (Western European)" in said
     assert (
         "labels come from column Diagnosis (5: CD, Hypertrophie früh, MI, NORM, STTC; 10 cells "
-        "with several labels are divided at ;, such as "
+        "with several labels are divided at ';', such as "
     ) in said
     assert "not labels: Aufnahme (a date or time)" in said
     assert "4 records of fold 9 and 4 records of fold 10 are left out" in said

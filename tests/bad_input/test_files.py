@@ -70,9 +70,8 @@ def test_row_15_too_many_of_them_exit_with_1(damaged, command, tmp_path):
     assert all(len(line) < 80 for line in lines if str(tmp_path) not in line)  # a path stays whole
     words = " ".join(text.split())
     assert words.startswith(
-        "mine: 1 of 5 records, 0.2 min note: no table labels these records, so all of them are "
-        "stored; an encoder that is pre-trained on them can be evaluated on them with "
-        "--allow-seen only skipped: 1 missing file, such as missing:"
+        "mine: 1 of 5 records, 0.2 min 1 note: above, and in manifest.json skipped: 1 missing "
+        "file, such as missing:"
     )
     assert "skipped: 3 truncated, such as cut: " in words
     assert (

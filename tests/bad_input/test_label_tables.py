@@ -167,3 +167,13 @@ def test_names_for_a_store_of_pseudonyms(tmp_path):
     index = pd.DataFrame({"database": "clinic", "record_id": ["r" + "0" * 24, "r" + "1" * 24]})
     with pytest.raises(TaskError, match="is a pseudonym: the table has to name records by theirs"):
         task_of_table(tmp_path / "t.csv", "multi-label", index)
+
+
+def test_columns_of_other_names_are_told(tmp_path):
+    (tmp_path / "labels.csv").write_text("Datei;Fall;Befund\nr1;a;mi+af\nr2;b;mi\nr3;b;af\n")
+    table = f"{tmp_path / 'labels.csv'}:Befund:file=Datei:patient=Fall:divide=+"
+    described = describe(read_task_table(table), INDEX, Known(frozenset(), frozenset(), 0, None))
+    task = task_of(table, "multi-label", described, 4)
+    assert task.labels == ("af", "mi")
+    assert task.targets.tolist() == [[True, True], [False, True], [True, False]]
+    assert described.table.patients == ["a", "b", "b"]

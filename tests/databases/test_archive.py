@@ -70,12 +70,12 @@ def test_a_table_tells_patient_fold_age_sex_and_labels(folder):
     assert other == ("icu/a", "icu/a.hea", None, None, None, None, "{}")
     assert listing.notices == (
         "sex is 'x' and its like in 1 rows: taken as unknown",
-        "labels come from column labels (2: NORM, SR; 1 cells with several labels are divided at "
-        ";, such as 'NORM; SR'); afib; quality (2: bad, good)",
+        "labels come from column labels (2: NORM, SR; 1 cell with several labels is divided at "
+        "';', such as 'NORM; SR'); afib; quality (2: bad, good)",
         "not labels: height (numbers); --labels COLUMN takes one, and no others",
         "column labels is empty in 2 rows: unknown there, not absent",
         "column quality is empty in 1 rows: unknown there, not absent",
-        "1 records have no row in table.csv: icu/a",
+        "1 record has no row in table.csv: icu/a",
     )
 
 
@@ -107,7 +107,7 @@ def test_zeros_that_a_spreadsheet_dropped_are_hinted_at(folder):
 def test_rows_without_a_file_are_absent(folder):
     listing = list_records("clinic", folder, sheet(folder, "file\n00012.hea\nward/c.hea\n"))
     assert [skip.record_id for skip in listing.absent] == ["ward/c.hea"]
-    assert "1 rows of table.csv have no file in the folder: ward/c.hea" in listing.notices
+    assert "1 row of table.csv has no file in the folder: ward/c.hea" in listing.notices
 
 
 @pytest.mark.parametrize(

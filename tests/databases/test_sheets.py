@@ -90,7 +90,7 @@ def test_a_table_gives_patients_and_labels_however_it_was_saved(folder, tmp_path
     }
     said = "\n".join(listing.notices)
     assert "labels come from column Diagnosis (5: CD, Hypertrophie, früh, MI, NORM, STTC" in said
-    assert "1 cells with several labels are divided at ;" in said
+    assert "1 cell with several labels is divided at ';'" in said
     assert words is None or words in said
     assert ("is read" in said) == (words is not None)
 
@@ -219,7 +219,7 @@ def test_what_is_divided_is_shown(tmp_path):
     path.write_text("\n".join(["record;dx", *rows]))
     table = read_label_table(path, ["dx"])
     said = table.label_notices(table.labels)[0]
-    assert "1 cells with several labels are divided at ,, such as 'MI, CD'" in said
+    assert "1 cell with several labels is divided at ',', such as 'MI, CD'" in said
     assert "(15: CD, Infarkt, alt, L10, " in said
     assert " and 3 more; " in said
     assert "not divided at the comma: 'Infarkt, alt'" in said
@@ -272,11 +272,11 @@ def test_patients_are_known_by_usual_names(tmp_path, name):
 def test_a_column_that_may_be_the_patient_is_asked_for(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("wo,pat_key,Fallnummer,x\na,p1,1,1\nb,p1,2,0\nc,p2,3,0\nd,p3,4,1\n")
-    with pytest.raises(DatabaseError, match="prepare --file COLUMN"):
+    with pytest.raises(DatabaseError, match="; --file COLUMN"):
         read_label_table(path)
     table = read_label_table(path, options=SheetOptions(file="WO"))
     assert table.patients is None
-    assert "is it pat_key? prepare --patient 'pat_key'" in table.unknown_notices()[-1]
+    assert "is it pat_key? --patient 'pat_key' takes it" in table.unknown_notices()[-1]
     table = read_label_table(path, options=SheetOptions(file="wo", patient="pat_key"))
     assert table.patients == ["p1", "p1", "p2", "p3"]
     assert table.unknown_notices() == []
@@ -315,7 +315,7 @@ def test_no_row_that_matches_is_an_error(folder, tmp_path):
         list_records("clinic", folder, path)
     path.write_text("file,mi\nx.hea,1\n00001_hr,0\n")
     listing = list_records("clinic", folder, path)
-    assert "1 rows of table.csv have no file in the folder: x.hea" in listing.notices
+    assert "1 row of table.csv has no file in the folder: x.hea" in listing.notices
     assert "8 records have no row in table.csv: 2019/wfdb/00002_hr, " in "\n".join(listing.notices)
 
 
@@ -329,9 +329,9 @@ def test_files_that_nothing_describes_are_not_called_absent(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(f"file,mi\na,1\n{root}/csv/b,0\nc,1\ngone,1\n")
     said = list_records("clinic", root, path).notices
-    words = "1 rows of table.csv name files that are there, but that nothing describes as ECGs"
+    words = "1 row of table.csv names a file that nothing describes as an ECG, though there"
     assert any(one.startswith(f"{words}: {root}/csv/b; --describe") for one in said)
-    assert "1 rows of table.csv have no file in the folder: gone" in said
+    assert "1 row of table.csv has no file in the folder: gone" in said
 
 
 def test_a_table_that_describes_tables(folder, tmp_path):

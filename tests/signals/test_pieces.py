@@ -103,7 +103,10 @@ def test_pieces_are_prepared_as_the_whole(name, config, monkeypatch):
     np.testing.assert_array_equal(np.concatenate(list(found.samples.stretches())), expected.samples)
     assert found.issues == expected.issues
     assert found.quality == expected.quality
+    np.testing.assert_array_equal(found.measures.drift, expected.measures.drift)
     for measure, value in expected.measures._asdict().items():
+        if measure == "block_means":  # of which the drift alone is kept
+            continue
         np.testing.assert_array_equal(getattr(found.measures, measure), value, err_msg=measure)
     # Slices in any order, and longer than what is prepared at a time.
     for first, last in [(700, 1900), (0, 50), (1890, 1900), (300, 301), (5, 5)]:

@@ -57,11 +57,11 @@ def test_verify_reports_duplicates_within_and_across(archives, tmp_path):
     found = verify(tmp_path / "store")
     assert found.faults == []
     assert found.notes == [
-        "duplicates within a database: 1 groups of records hold the same samples, such as "
+        "duplicates within a database: 1 group of records holds the same samples, such as "
         "a again = a two",
-        "duplicates across databases: 1 groups of records hold the same samples, such as "
+        "duplicates across databases: 1 group of records holds the same samples, such as "
         "a one = b copy",
-        "duplicates within a database: 1 groups of records hold nearly the same, such as "
+        "duplicates within a database: 1 group of records holds nearly the same, such as "
         "b scaled = b third",
     ]
 

@@ -3,12 +3,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
+from ecgjepa.cli.arguments import with_columns
 from ecgjepa.databases import ptb_xl
+from ecgjepa.databases.sheets.columns import SheetOptions
 from ecgjepa.errors import TaskError
 from ecgjepa.tasks.ptb_xl import NUM_LABELS, build_task
 from ecgjepa.tasks.split import Split, check_split, split_task
-from ecgjepa.tasks.task import TASKS
+from ecgjepa.tasks.task import TASKS, columns_of, sheet_options_of, table_of, task_name
 
 STATEMENTS = pd.DataFrame(
     [
@@ -164,3 +167,16 @@ def test_real_statements_give_the_published_numbers_of_labels(real_data, name):
         counts = dict(zip(task.labels, task.targets.sum(axis=0).tolist(), strict=True))
         assert counts == {"NORM": 297, "STTC": 96, "CD": 78, "MI": 73, "HYP": 40}
         assert task.num_unlabelled == 12
+
+
+def test_a_task_tells_how_its_table_is_read():
+    task = with_columns("my:x.csv", ["Befund"], divide=":;", patient="Fall", file="Datei, neu")
+    assert task == "my:x.csv:Befund:file=Datei, neu:patient=Fall:divide=:;"
+    assert (str(table_of(task)), columns_of(task)) == ("my:x.csv", ("Befund",))
+    assert sheet_options_of(task) == SheetOptions(":;", "Fall", "Datei, neu")
+    assert task_name(task) == "my:x-Befund"
+    assert with_columns("x.csv", None, patient="Fall") == "x.csv:patient=Fall"
+    assert columns_of("x.csv:patient=Fall") == ()
+    assert sheet_options_of("x.csv:a,b") == SheetOptions()
+    with pytest.raises(typer.BadParameter, match=r"--file: says how a table is read"):
+        with_columns("superdiagnostic", None, file="Datei")

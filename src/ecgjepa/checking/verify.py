@@ -233,7 +233,10 @@ def _duplicates(store: Store) -> Iterator[str]:
         ):
             if chosen:
                 examples = "; ".join(names(rows) for rows in chosen[:_EXAMPLES])
-                yield (
-                    f"duplicates {kind}: {len(chosen):,} groups of records hold {words}, such as "
-                    f"{examples}"
+                number = len(chosen)
+                hold = (
+                    "1 group of records holds"
+                    if number == 1
+                    else f"{number:,} groups of records hold"
                 )
+                yield f"duplicates {kind}: {hold} {words}, such as {examples}"

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,8 +118,21 @@ def named_descriptions(items: list[str], archives: list[str]) -> dict[str, Path]
     return {name: file for file in for_all for name in archives} | for_one
 
 
-def with_columns(task: str, labels: list[str] | None) -> str:
+def with_columns(
+    task: str,
+    labels: list[str] | None,
+    divide: str = "auto",
+    patient: str | None = None,
+    file: str | None = None,
+) -> str:
     """Return a task that is a table of labels with the columns to take from it.
+
+    Args:
+        task: The task.
+        labels: Columns of labels.
+        divide: See `ecgjepa.databases.sheets.columns.SheetOptions`.
+        patient: Likewise.
+        file: Likewise.
 
     Raises:
         BadParameter: If columns are named and the task is no table.
@@ -127,12 +140,32 @@ def with_columns(task: str, labels: list[str] | None) -> str:
     from ecgjepa.tasks.task import is_table
 
     columns = named_columns(labels)
+    told = {"--divide": None if divide == "auto" else divide, "--patient": patient, "--file": file}
+    given = {option: value for option, value in told.items() if value is not None}
+    if given and not is_table(task):
+        raise typer.BadParameter(
+            f"{', '.join(given)}: says how a table is read; expected --task FILE.csv beside it"
+        )
     if columns and not is_table(task):
         raise typer.BadParameter(
             f"--labels {','.join(columns)} names columns of a table; expected --task FILE.csv, or "
             "with --store the column itself as --task"
         )
-    return f"{task}:{','.join(columns)}" if columns else task
+    if not (columns or given):
+        return task
+    # What divides may be a colon, and so comes last.
+    behind = [f"{option[2:]}={given[option]}" for option in reversed(told) if option in given]
+    return ":".join([task, *([",".join(columns)] if columns else []), *behind])
+
+
+def check_word(word: str, known: Sequence[str], option: str) -> None:
+    """Refuse a word that an option does not take.
+
+    Raises:
+        BadParameter: If it is none of those that are known.
+    """
+    if word not in known:
+        raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
 
 
 def parse_folds(text: str) -> tuple[int, ...]:

@@ -15,7 +15,14 @@ from ecgjepa.cli.arguments import (
     parse_share,
     validated,
 )
-from ecgjepa.cli.options import JsonOption, StoreOption, WorkerOptions
+from ecgjepa.cli.options import (
+    DivideOption,
+    FileOption,
+    JsonOption,
+    PatientOption,
+    StoreOption,
+    WorkerOptions,
+)
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.terminal.data import print_manifest, print_verification
 from ecgjepa.terminal.next_steps import after_preparation
@@ -44,20 +51,9 @@ def prepare(
             "--labels", metavar="COLUMN", help="Its labels, and no others; repeatable, or a,b."
         ),
     ] = None,
-    divide: Annotated[
-        str,
-        typer.Option(
-            "--divide", metavar="SIGNS", help="Signs between labels in a cell, e.g. ';', or none."
-        ),
-    ] = "auto",
-    patient: Annotated[
-        str | None,
-        typer.Option("--patient", metavar="COLUMN", help="Column that tells the patient."),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option("--file", metavar="COLUMN", help="Column that names the file of a record."),
-    ] = None,
+    divide: DivideOption = "auto",
+    patient: PatientOption = None,
+    file: FileOption = None,
     describe: Annotated[
         list[str] | None,
         typer.Option(
@@ -243,6 +239,7 @@ def verify(
 ) -> None:
     """Check a store: bytes, leaks and duplicates."""
     from ecgjepa.checking.verify import verify as run
+    from ecgjepa.store.manifest import read_manifest
 
     with ProgressBar("verifying") as progress:
         found = run(
@@ -255,5 +252,7 @@ def verify(
         print_json({"store": str(store), **found._asdict()})
     else:
         print_verification(found, store)
+        if not found.faults:
+            after_preparation(read_manifest(store), store)
     if found.faults:
         raise typer.Exit(FELL_SHORT)

@@ -1,6 +1,6 @@
 """Verbs that evaluate: probe, finetune, compare, compare-predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -9,6 +9,7 @@ import typer
 
 from ecgjepa.cli.application import app
 from ecgjepa.cli.arguments import (
+    check_word,
     evaluated_data,
     evaluated_model,
     named_folders,
@@ -22,14 +23,17 @@ from ecgjepa.cli.options import (
     DataOption,
     DecisionOption,
     DeviceOption,
+    DivideOption,
     DrawsOption,
     EncoderOption,
+    FileOption,
     FractionOption,
     JsonOption,
     KindOption,
     LabelsOption,
     ModelOption,
     OutOption,
+    PatientOption,
     RunsOption,
     SeedOption,
     SetOption,
@@ -44,9 +48,9 @@ from ecgjepa.cli.options import (
 )
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.results.layout import PRE_TRAINED
-from ecgjepa.terminal.next_steps import after_evaluation, print_next
+from ecgjepa.terminal.next_steps import after_evaluation, after_repeats, print_next
 from ecgjepa.terminal.results import print_comparison, print_evaluations, print_repeats
-from ecgjepa.terminal.screen import ProgressBar, print_json, print_line
+from ecgjepa.terminal.screen import ProgressBar, print_json
 
 if TYPE_CHECKING:
     from ecgjepa.evaluation.repeats import Repeats
@@ -65,6 +69,9 @@ class EvaluationOptions:
     task: TaskOption = "all"
     kind: KindOption = "multi-label"
     labels: LabelsOption = None
+    divide: DivideOption = "auto"
+    patient: PatientOption = None
+    file: FileOption = None
     runs: RunsOption = 1
     label_fraction: FractionOption = "100%"
     label_draws: DrawsOption = 1
@@ -93,13 +100,13 @@ class EvaluationOptions:
         """
         from ecgjepa.model.outputs import TaskKind
 
-        _check_word(self.kind, get_args(TaskKind), "--kind")
+        check_word(self.kind, get_args(TaskKind), "--kind")
         each = self.leaves_each_out
         return {
             "model": evaluated_model(self.model, self.encoder_description),
             "data": evaluated_data(self.data, self.store),
             "out": self.out,
-            "task": with_columns(self.task, self.labels),
+            "task": with_columns(self.task, self.labels, self.divide, self.patient, self.file),
             "kind": self.kind,
             "split": split_of_folds(self.train_folds, self.validation_folds, self.test_folds),
             "overrides": self.overrides or (),
@@ -135,8 +142,8 @@ def probe(
     from ecgjepa.protocols.request import READINGS
     from ecgjepa.protocols.settings import FROZEN
 
-    _check_word(protocol, FROZEN, "--protocol")
-    _check_word(reading, READINGS, "--reading")
+    check_word(protocol, FROZEN, "--protocol")
+    check_word(reading, READINGS, "--reading")
     _evaluate(
         run, shared, "  done", protocol=protocol, layers=parse_layers(layers), reading=reading
     )
@@ -157,7 +164,7 @@ def finetune(
     from ecgjepa.evaluation.finetune import finetune as run
     from ecgjepa.protocols.settings import TUNING
 
-    _check_word(protocol, TUNING, "--protocol")
+    check_word(protocol, TUNING, "--protocol")
     _evaluate(run, shared, "  done", protocol=protocol, from_scratch=from_scratch)
 
 
@@ -196,6 +203,7 @@ def compare(
             workers=shared.workers,
         )
     print((result.path / COMPARISON_TABLE).read_text(encoding="utf-8"))
+    print_next("ecgjepa", "report", result.path, "--out", "report.html")
 
 
 @app.command("compare-predictions")
@@ -279,9 +287,7 @@ def _evaluate(
     else:
         print_evaluations([result])
         has_classifier = (result.path / MODEL_FOLDER).is_dir()
-        what = "results and model" if has_classifier else "results"
         print()
-        print_line(f"{what}: {result.path}")
         after_evaluation(shared.model, result.path, has_classifier=has_classifier)
 
 
@@ -291,10 +297,4 @@ def _show_repeats(repeated: "Repeats", as_json: bool) -> None:
     else:
         print_repeats(repeated.summary)
         print()
-        print_line(f"results: {repeated.path}")
-        print_next("ecgjepa", "report", repeated.path, "--out", "report.html")
-
-
-def _check_word(word: str, known: Sequence[str], option: str) -> None:
-    if word not in known:
-        raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
+        after_repeats(repeated.path)

@@ -5,15 +5,18 @@ from typing import Annotated
 import typer
 
 from ecgjepa.cli.application import app
-from ecgjepa.cli.arguments import named_folders, parse_folds, with_columns
+from ecgjepa.cli.arguments import evaluated_data, parse_folds, with_columns
 from ecgjepa.cli.options import (
     AllowSeenOption,
     CacheOption,
     DataOption,
     DeviceOption,
+    DivideOption,
+    FileOption,
     JsonOption,
     LabelsOption,
     OutOption,
+    PatientOption,
     SeedOption,
     StoreDataOption,
 )
@@ -36,6 +39,9 @@ def evaluate(
         typer.Option("--task", help="See 'probe --task' [default: the model's task]."),
     ] = None,
     labels: LabelsOption = None,
+    divide: DivideOption = "auto",
+    patient: PatientOption = None,
+    file: FileOption = None,
     mapping: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="MODEL=TABLE", help="Label that the table calls otherwise."),
@@ -68,14 +74,12 @@ def evaluate(
     """Score a classifier on labels of your own."""
     from ecgjepa.judging.evaluate import evaluate as run
 
-    if (store is None) == (not data):
-        raise typer.BadParameter("expected either --data NAME=DIR or --store DIR")
     with ProgressBar("predicting") as progress:
         judged = run(
             model,
-            named_folders(data or []) if store is None else store,
+            evaluated_data(data, store),
             out,
-            task=with_columns(task or "", labels) or None,
+            task=with_columns(task or "", labels, divide, patient, file) or None,
             mapping=_pairs(mapping or [], model),
             folds=() if test_folds == "all" else parse_folds(test_folds),
             fit_thresholds=fit_thresholds,

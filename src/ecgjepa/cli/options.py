@@ -84,6 +84,19 @@ LabelsOption = Annotated[
     list[str] | None,
     typer.Option("--labels", metavar="COLUMN", help="Of a table of labels; repeatable, or a,b."),
 ]
+DivideOption = Annotated[
+    str,
+    typer.Option(
+        "--divide", metavar="SIGNS", help="Signs between labels in a cell, e.g. ';', or none."
+    ),
+]
+PatientOption = Annotated[
+    str | None, typer.Option("--patient", metavar="COLUMN", help="Column that tells the patient.")
+]
+FileOption = Annotated[
+    str | None,
+    typer.Option("--file", metavar="COLUMN", help="Column that names the file of a record."),
+]
 KindOption = Annotated[
     str, typer.Option("--kind", help="Of a table: multi-label, single-label or regression.")
 ]

@@ -1,11 +1,10 @@
 """Verbs that use a model on records: predict, embed."""
 
 import logging
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -23,19 +22,22 @@ from ecgjepa.cli.options import (
     RestartOption,
     WorkerOptions,
 )
+from ecgjepa.cli.records import as_layer, as_on_bad, choice, find_records
 from ecgjepa.cli.sharing import sharing
 from ecgjepa.sharing.box import DEFAULT_MODEL
+from ecgjepa.terminal.next_steps import after_answers, after_decisions, after_embedding
 from ecgjepa.terminal.outputs import print_notices, print_written, written_as_json
 from ecgjepa.terminal.predictions import (
+    count_resampled,
     print_explanation,
     print_notes,
     print_notes_of,
     print_prediction,
+    print_resampled,
 )
 from ecgjepa.terminal.screen import ProgressBar, print_json, print_json_list, print_line
 
 if TYPE_CHECKING:
-    from ecgjepa.inference.encoding import Layer
     from ecgjepa.inference.inputs.records import Inputs
     from ecgjepa.inference.outputs.written import Written
     from ecgjepa.inference.predict import Model
@@ -86,8 +88,8 @@ def predict(
 
     Exit status: 0 all predicted; 1 some records have no prediction; 2 wrong use.
     """
-    chosen = _on_bad(on_bad)
-    found = _find(inputs, lists, out, describe)
+    chosen = as_on_bad(on_bad)
+    found = find_records(inputs, lists, out, describe)
     if model is None:
         model = DEFAULT_MODEL
         logger.info("no --model is given: %s answers; 'ecgjepa models' lists others", model)
@@ -104,7 +106,7 @@ def predict(
         from ecgjepa.inference.predict import load_model
 
         loaded = load_model(model, device=device, decision=decision)
-        _print_predictions(loaded, found, chosen, describe, top, as_json)
+        _print_predictions(loaded, model, found, chosen, describe, top, as_json)
         return
     from ecgjepa.inference.outputs.predicting import predict_table
 
@@ -122,7 +124,12 @@ def predict(
             workers=shared.workers,
             progress=bar,
         )
-    _tell(written, "predicted", as_json, lambda: print_notes_of(model, decision))
+
+    def and_also() -> None:
+        print_notes_of(model, decision)
+        after_decisions(model)
+
+    _tell(written, "predicted", as_json, and_also)
 
 
 @app.command()
@@ -165,14 +172,14 @@ def embed(
 
     with shared.engaged(), _resumable(out), ProgressBar("encoding", "record") as bar:
         written = embed_table(
-            _find(inputs, lists, out, describe),
+            find_records(inputs, lists, out, describe),
             model,
             out,
-            pool=_choice(pool, POOLS, "--pool"),
-            layer=_layer(layer),
+            pool=choice(pool, POOLS, "--pool"),
+            layer=as_layer(layer),
             leads=[name.strip() for name in leads.split(",")] if leads else None,
-            dtype=_choice(dtype, DATA_TYPES, "--dtype"),
-            on_bad=_on_bad(on_bad),
+            dtype=choice(dtype, DATA_TYPES, "--dtype"),
+            on_bad=as_on_bad(on_bad),
             description=describe,
             device=device,
             restart=restart,
@@ -180,25 +187,12 @@ def embed(
             workers=shared.workers,
             progress=bar,
         )
-    _tell(written, "encoded", as_json)
-
-
-def _layer(text: str) -> "Layer":
-    if text.isascii() and text.isdigit() and len(text) <= 4:
-        return int(text)
-    named: tuple[Literal["last", "all"], ...] = ("last", "all")
-    return _choice(text, named, "--layer")
-
-
-def _choice(text: str, known: Sequence[Chosen], option: str) -> Chosen:
-    for each in known:
-        if text == each:
-            return each
-    raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
+    _tell(written, "encoded", as_json, lambda: after_embedding(written.path))
 
 
 def _print_predictions(
     loaded: "Model",
+    model: str,
     found: "Inputs",
     on_bad: "OnBad",
     describe: Path | None,
@@ -216,11 +210,16 @@ def _print_predictions(
         for notice in found.notices:
             logger.info("%s", notice)
     else:
+        resampled = total = 0
         for prediction in loaded.answers(usable, on_bad):
             print_prediction(prediction, loaded.config, top)
             failed += prediction.error is not None
+            resampled += count_resampled(prediction)
+            total += 1
         print_notices(found.notices)
+        print_resampled(resampled, total, loaded.config)
         print_notes(loaded.config)
+        after_answers(model)
     if failed:
         raise typer.Exit(FELL_SHORT)
 
@@ -247,27 +246,6 @@ def _explain(
     else:
         print_explanation(found, shown)
         print_line(str(path))
-
-
-def _on_bad(text: str) -> "OnBad":
-    from ecgjepa.signals.acceptance import ON_BAD
-
-    return _choice(text, ON_BAD, "--on-bad")
-
-
-def _find(
-    inputs: list[str] | None, lists: list[Path] | None, out: Path | None, describe: Path | None
-) -> "Inputs":
-    from ecgjepa.inference.inputs.lists import read_lines
-    from ecgjepa.inference.inputs.named import find_inputs
-    from ecgjepa.inference.outputs.parts import own_files
-
-    named = [name for name in inputs or [] if name != "-"]
-    listed = read_lines(sys.stdin) if "-" in (inputs or []) else []
-    without = () if out is None else own_files(out)
-    return find_inputs(
-        named, lists=lists or [], listed=listed, without=without, description=describe
-    )
 
 
 @contextmanager

@@ -68,6 +68,7 @@ def plot(
     if plotted.refusal is not None:
         print_error(f"drawn, but not usable: {plotted.refusal}")
         raise typer.Exit(FELL_SHORT)
+    print_next("ecgjepa", "predict", file)
 
 
 @app.command()

@@ -274,6 +274,7 @@ def predict(
     files: Iterable[str | Path] | str | Path,
     model: str | Path = DEFAULT_MODEL,
     *,
+    decision: str | None = None,
     on_bad: OnBad = "skip",
     device: str = "auto",
 ) -> list[Prediction]:
@@ -282,11 +283,13 @@ def predict(
     Args:
         files: See `Model.predict`: files, or folders, patterns and prepared stores.
         model: Folder or name of a classifier, see `load_model`.
+        decision: Rule of the thresholds; see `load_model`.
         on_bad: See `Model.predict`.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         ModelFolderError: If the model cannot be used.
+        ConfigError: If its folder holds no thresholds of the rule.
         RecordError: As `Model.predict`.
 
     Example:
@@ -296,4 +299,4 @@ def predict(
         >>> prediction.error is None, sorted(prediction.probabilities)
         (True, ['CD', 'HYP', 'MI', 'NORM', 'STTC'])
     """
-    return load_model(model, device=device).predict(files, on_bad=on_bad)
+    return load_model(model, device=device, decision=decision).predict(files, on_bad=on_bad)

@@ -21,7 +21,7 @@ from ecgjepa.signals.passes import (
 from ecgjepa.signals.units import INVALID_MICROVOLT
 
 NOISE_STEP_SECONDS = 0.002
-_BLOCKS_PER_SECOND = 5
+BLOCKS_PER_SECOND = 5
 # Samples of short records that are passed over side by side: more would not fit into the cache.
 _VALUES_SIDE_BY_SIDE = 100_000
 # From so many on, to look for the middle value is faster than to sort all.
@@ -40,7 +40,8 @@ class Measures(NamedTuple):
         noise: Mean size of the change from sample to sample, per 2 ms, in the median block of
             50 ms: what is left between the beats. At 100 Hz a quarter less than at 500 Hz.
         ranges: Greatest minus least value of each whole second; 0 for a second with a gap.
-        block_means: Means over 0.2 s, an invalid sample counting as the lead's mean.
+        block_means: Means over 0.2 s, an invalid sample counting as the lead's mean; of a long
+            record those of the seconds with a lead's least or greatest mean.
         beats_mv: Peak-to-peak amplitude of beats in mV: the range of a second, median over seconds,
             then over the leads that move; 0 if none does.
         scale_mv: The same of means over 10 ms, which noise and a pacemaker's spikes hardly change,
@@ -87,9 +88,9 @@ class Stacked(NamedTuple):
     def drift(self) -> Float64[np.ndarray, "records leads"]:
         """Range of the means over one second."""
         records, count, leads = self.block_means.shape
-        size = min(_BLOCKS_PER_SECOND, count)
+        size = min(BLOCKS_PER_SECOND, count)
         blocks = self.block_means[:, : count // size * size].reshape(records, -1, size, leads)
-        means = np.matmul(np.ones(size), blocks) / _BLOCKS_PER_SECOND
+        means = np.matmul(np.ones(size), blocks) / BLOCKS_PER_SECOND
         return means.max(axis=1) - means.min(axis=1)
 
 

@@ -228,7 +228,8 @@ def _account_for(
     name = table.path.name
     databases = {database for database, _ in lacking} if table.databases else set(index["database"])
     if is_any and databases <= known.own | ({""} if table.databases else set()):
-        return f"{len(lacking):,} rows of {name} name no record: {_some(lacking)}"
+        words = "1 row of {} names" if len(lacking) == 1 else f"{len(lacking):,} rows of {{}} name"
+        return f"{words.format(name)} no record: {_some(lacking)}"
     if known.absent is not None:
         listed = known.absent() if table.databases else {("", one) for _, one in known.absent()}
         if unknown := [key for key in lacking if key not in listed]:

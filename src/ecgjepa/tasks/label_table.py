@@ -23,7 +23,7 @@ from ecgjepa.errors import DatabaseError, TaskError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.tasks.described import Described
-from ecgjepa.tasks.task import Task, columns_of, table_of, task_name
+from ecgjepa.tasks.task import Task, columns_of, sheet_options_of, table_of, task_name
 
 _MOST_CLASSES = 200
 
@@ -36,7 +36,7 @@ def read_task_table(task: str) -> LabelTable:
     """
     _check_there(table_of(task))
     try:
-        return read_label_table(table_of(task), columns_of(task))
+        return read_label_table(table_of(task), columns_of(task), sheet_options_of(task))
     except DatabaseError as error:
         raise TaskError(str(error)) from None
 
@@ -45,7 +45,8 @@ def task_of(task: str, kind: TaskKind, described: Described, num_records: int) -
     """Return the task that a table with known records gives.
 
     Args:
-        task: The table, with ``:COLUMN`` behind it for certain columns.
+        task: The table, with ``:COLUMN`` behind it for certain columns, and what
+            `ecgjepa.tasks.task.sheet_options_of` reads.
         kind: What its columns hold.
         described: Its rows and their records.
         num_records: Records of the store.
@@ -54,7 +55,7 @@ def task_of(task: str, kind: TaskKind, described: Described, num_records: int) -
         TaskError: If a value is not of the kind, or no record has a label.
     """
     table = described.table
-    columns = _columns(table, kind, are_named=bool(columns_of(task)))
+    columns = _columns(table, kind, task)
     order = np.argsort(described.rows, kind="stable")
     rows, kept = described.rows[order], described.kept[order]
     empty = _are_empty(columns)[kept]
@@ -96,8 +97,9 @@ def _check_there(path: Path) -> None:
 _DESCRIBES = {"single-label": "sex", "regression": "age"}
 
 
-def _columns(table: LabelTable, kind: TaskKind, *, are_named: bool) -> tuple[LabelColumn, ...]:
+def _columns(table: LabelTable, kind: TaskKind, task: str) -> tuple[LabelColumn, ...]:
     """Return the columns that a task of a kind takes."""
+    are_named, options = bool(columns_of(task)), sheet_options_of(task)
     numbers = [name for name, reason in table.left.items() if reason == "numbers"]
     found = table.labels
     if kind == "regression" and not are_named:
@@ -107,7 +109,7 @@ def _columns(table: LabelTable, kind: TaskKind, *, are_named: bool) -> tuple[Lab
         found = (read_column(numbers[0], table.cells[numbers[0]]),)
     if kind != "multi-label" and not found:
         # Age and sex describe a record beside other labels; alone in a table they are its labels.
-        own = find_columns(table.path, table.cells).roles.get(_DESCRIBES[kind])
+        own = find_columns(table.path, table.cells, (), options).roles.get(_DESCRIBES[kind])
         found = () if own is None else (read_column(own, table.cells[own]),)
     if kind == "single-label" and len(found) > 1:
         raise TaskError(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from ecgjepa.databases.sheets.columns import SheetOptions
 from ecgjepa.databases.sheets.reading import ENDINGS
 from ecgjepa.errors import TaskError
 from ecgjepa.model.outputs import TaskKind
@@ -33,6 +34,8 @@ TASKS = (
 # Tasks that need nothing but the store's index; see `record_tasks`.
 INDEX_TASKS = ("challenge-2021", "code-15", "codes", "age")
 REGRESSIONS = ("age",)
+# What says of the table's columns and cells what they do not say themselves.
+_TOLD = re.compile(r"(?:^|:)(file|patient|divide)=")
 _TABLE = re.compile(rf"(?is)(?P<path>.*?({'|'.join(map(re.escape, ENDINGS))}))(:(?P<columns>.*))?")
 
 
@@ -73,9 +76,19 @@ def table_of(name: str) -> Path:
 
 def columns_of(name: str) -> tuple[str, ...]:
     """Return the columns behind the path of a table, ``table.csv:mi,cd``; none if none is named."""
-    found = _TABLE.fullmatch(name)
-    named = (found["columns"] or "") if found else ""
+    named = _TOLD.split(_behind(name))[0]
     return tuple(column.strip() for column in named.split(",") if column.strip())
+
+
+def sheet_options_of(name: str) -> SheetOptions:
+    """Return what a task says of its table: ``table.csv:mi:file=Name:patient=Case:divide=;``."""
+    _, *told = _TOLD.split(_behind(name))
+    return SheetOptions(**dict(zip(told[::2], told[1::2], strict=True)))
+
+
+def _behind(name: str) -> str:
+    found = _TABLE.fullmatch(name)
+    return (found["columns"] or "") if found else ""
 
 
 def task_name(task: str) -> str:

@@ -128,12 +128,16 @@ _ISSUES = {
 
 
 def print_manifest(manifest: "Manifest", store: Path) -> None:
-    """Print what a store holds, and what it does not and why."""
+    """Print what a store holds, and what it does not and why.
+
+    Notices are logged before the first record is prepared, and only counted here.
+    """
     for name, summary in manifest.databases.items():
         stored, listed = f"{summary.stored:,}", as_records(summary.listed)
         print_wrapped(name, f"{stored} of {listed}, {as_hours(summary.seconds)}")
-        for notice in summary.notices:
-            print_wrapped("  note", notice)
+        if summary.notices:
+            notes = "1 note" if len(summary.notices) == 1 else f"{len(summary.notices):,} notes"
+            print(f"  {notes}: above, and in manifest.json")
         if summary.highpass_hz is not None:
             print(f"  baseline wander removed below {summary.highpass_hz:g} Hz")
         for reason, count in summary.skipped.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgjepa.config import load_preset
-from ecgjepa.terminal.screen import print_wrapped, visible
+from ecgjepa.terminal.screen import print_line, print_wrapped, visible
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.store.manifest import Manifest
@@ -77,16 +77,43 @@ def after_pretraining(run: Path, databases: Sequence[str], given: Mapping[str, P
 
 
 def after_evaluation(model: str | Path, result: Path, *, has_classifier: bool) -> None:
-    """Print how results are read, and how the classifier is used.
+    """Print where results are, how they are read, and how the classifier is used.
 
     Args:
         model: What was evaluated.
         result: Folder of the evaluation.
         has_classifier: Whether a model for ``predict`` was written.
     """
+    print_line(f"results{' and model' * has_classifier}: {result}")
     print_next("ecgjepa", "report", *_reportable(Path(model)), result, "--out", "report.html")
     if has_classifier:
         print_next("ecgjepa", "predict", "FOLDER", "--model", result, instead="use")
+
+
+def after_repeats(results: Path) -> None:
+    """Print where the results of repeated evaluations are, and how they are read."""
+    print_line(f"results: {results}")
+    print_next("ecgjepa", "report", results, "--out", "report.html")
+
+
+def after_answers(model: str) -> None:
+    """Print how answers that were printed become a table."""
+    print_next("ecgjepa", "predict", "FOLDER", "--model", model, "--out", "decisions.csv")
+
+
+def after_decisions(model: str) -> None:
+    """Print how one answer of a table is explained, and how all are judged."""
+    common = ("--model", model)
+    print_next("ecgjepa", "predict", "FILE", *common, "--explain", "explained.svg")
+    data = ("--data", "NAME=DIR", "--task", _OF_AN_ARCHIVE, "--labels", "COLUMN")
+    print_next("ecgjepa", "evaluate", *common, *data, instead="judge")
+
+
+def after_embedding(features: Path) -> None:
+    """Print how features are read."""
+    path = visible(str(features))
+    by = "pandas.read_parquet" if features.suffix.lower() == ".parquet" else "numpy.load"
+    print_wrapped("next", f"in Python, {by}({path!r}): docs/your-archive.md, part 6")
 
 
 def after_report(page: Path) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ecgjepa.terminal.screen import as_folds, print_line, print_wrapped
+from ecgjepa.terminal.screen import as_folds, as_records, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
     from pathlib import Path
@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.inference.prediction import Prediction
     from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
     from ecgjepa.model.folder import ModelConfig
+    from ecgjepa.signals.record import Issue
 
 # A column of labels is at most so wide; a longer label is shown whole, and moves its own row.
 _LONGEST_LABEL = 32
@@ -42,9 +43,26 @@ def print_prediction(prediction: "Prediction", config: "ModelConfig", top: int) 
     if prediction.derived_leads:
         print_wrapped("  input", f"derived leads: {', '.join(prediction.derived_leads)}")
     for issue in prediction.findings:
-        if issue.code != "derived_lead":
+        # What is resampled is told once of all, by `print_resampled`.
+        if issue.code != "derived_lead" and not _is_resampled(issue):
             where = f"lead {issue.lead}: " if issue.lead else ""
             print_wrapped("  input", f"{where}{issue.message}")
+
+
+def count_resampled(prediction: "Prediction") -> int:
+    """Return 1 if a record was resampled to the model's rate, and 0 if not."""
+    return int(any(map(_is_resampled, prediction.findings)))
+
+
+def print_resampled(count: int, total: int, config: "ModelConfig") -> None:
+    """Print how many records were brought to the model's sampling rate."""
+    if count:
+        rate = config.preprocessing.sampling_rate
+        print(f"resampled to the model's {rate:g} Hz: {count:,} of {as_records(total)}")
+
+
+def _is_resampled(issue: "Issue") -> bool:
+    return issue.code == "resampled" and issue.lead is None
 
 
 def _print_labels(prediction: "Prediction", config: "ModelConfig", top: int) -> None:

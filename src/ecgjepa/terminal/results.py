@@ -56,9 +56,24 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
     print_caution(first["counts"]["test_patients"], above="\n")
+    for item in evaluations:
+        _print_whether_trained(item.results)
     undefined = first["models"][PRE_TRAINED]["undefined_labels"]
     if undefined:
         print_wrapped("not scored, without positive or negative test records", ", ".join(undefined))
+
+
+def _print_whether_trained(results: dict[str, Any]) -> None:
+    """Print a caution if the validation score still rose when the training ended."""
+    model = results["models"][PRE_TRAINED]
+    steps = model.get("settings", {}).get("steps")
+    if steps is not None and model.get("selected") == f"step {steps:,}":
+        print()
+        print_wrapped(
+            "caution",
+            f"the last of {steps:,} steps was the best on the validation records, so the training "
+            "ended before its best. Train longer: --set steps=N",
+        )
 
 
 def print_repeats(summary: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def find_columns(
     if "file" not in roles and "record" not in roles:
         raise DatabaseError(
             f"{path}: expected one column that names the record, such as record or file; found "
-            f"{', '.join(names)}; prepare --file COLUMN takes one of another name"
+            f"{', '.join(names)}; --file COLUMN takes one of another name"
         )
     return Columns(roles, tuple(others))
 

@@ -145,16 +145,23 @@ def _counts(
     places = Places((one, one, one) for one in lacking)
     there = [skip.record_id for skip in absent if places.find(skip.record_id)]
     if there:
+        words = (
+            "1 row of {} names a file"
+            if len(there) == 1
+            else f"{len(there):,} rows of {{}} name files"
+        )
         notices.append(
-            f"{len(there):,} rows of {path.name} name files that are there, but that nothing "
-            f"describes as ECGs: {_some(there)}; --describe FILE tells rate, unit and leads"
+            f"{words.format(path.name)} that nothing describes as an ECG, though there: "
+            f"{_some(there)}; --describe FILE tells rate, unit and leads"
         )
     names = [skip.record_id for skip in absent if skip.record_id not in set(there)]
     if names:
         some = _some(names)
-        notices.append(f"{len(names):,} rows of {path.name} have no file in the folder: {some}")
+        words = "1 row of {} has" if len(names) == 1 else f"{len(names):,} rows of {{}} have"
+        notices.append(f"{words.format(path.name)} no file in the folder: {some}")
     if without:
-        notices.append(f"{len(without):,} records have no row in {path.name}: {_some(without)}")
+        words = "1 record has" if len(without) == 1 else f"{len(without):,} records have"
+        notices.append(f"{words} no row in {path.name}: {_some(without)}")
     return notices
 
 

@@ -76,7 +76,7 @@ class LabelTable:
         """What it means that no column tells the patients, and which may, in a sentence."""
         if not (name := self.maybe_patient):
             return NO_PATIENTS
-        return f"{NO_PATIENTS}; is it {name}? prepare --patient '{name}', or name it patient"
+        return f"{NO_PATIENTS}; is it {name}? --patient '{name}' takes it, or name it patient"
 
     def codes(self) -> list[dict[str, float | None]]:
         """Return what a store keeps of each row: label to likelihood, None where it is unknown."""
@@ -208,8 +208,14 @@ def _described(column: LabelColumn) -> str:
     some = ", ".join(words[:_EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
     text = f"{column.name} ({len(words):,}: {some}"
     if column.num_divided:
-        signs = " ".join("line ends" if sign == "\n" else sign for sign in column.separators)
-        text += f"; {column.num_divided:,} cells with several labels are divided at {signs}"
+        signs = " ".join("line ends" if sign == "\n" else f"'{sign}'" for sign in column.separators)
+        number = column.num_divided
+        cells = (
+            "1 cell with several labels is"
+            if number == 1
+            else f"{number:,} cells with several labels are"
+        )
+        text += f"; {cells} divided at {signs}"
         text += f", such as {column.example!r}"
     if whole := [word for word in words if "," in word]:
         text += f"; not divided at the comma: {whole[0]!r}, whose parts do not all occur alone"

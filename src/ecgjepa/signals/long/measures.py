@@ -1,7 +1,8 @@
 """The measures of a record whose samples come in stretches: the numbers of `measures`, exactly.
 
-Sums, extremes and ranges of seconds add up. A median needs all of its values: those of seconds are
-kept, and those of 50 ms counted, for they are sums of integers of which there are few.
+Sums, extremes and ranges of seconds add up. Of the means over 0.2 s, those are kept that tell the
+drift. A median needs all of its values: those of seconds are kept, and those of 50 ms counted, for
+they are sums of integers of which there are few.
 
 A gap counts as the lead's mean in time, so a record with gaps is gone through twice.
 """
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int16, Int32, Int64
 
 from ecgjepa.signals.measures import (
+    BLOCKS_PER_SECOND,
     NOISE_STEP_SECONDS,
     Measures,
     beats_of,
@@ -58,7 +60,7 @@ def measure_long(samples: LongSamples, sampling_rate: float) -> Measures:
         np.where(sums.valid_count > 0, sums.high, 0).astype(np.int16),
         course.noise(),
         ranges,
-        np.concatenate(course.means),
+        course.means,
         beats_of(middle(ranges)),
         scale_of(middle(spans)),
     )
@@ -106,11 +108,12 @@ class _Course:
         # Moments of a second.
         self._second = max(1, round(sampling_rate / self._moment))
         self._moments = Blocks(self._second * self._moment)
-        self._blocks = Blocks(max(1, round(BLOCK_SECONDS * sampling_rate)))
+        self._block = max(1, round(BLOCK_SECONDS * sampling_rate))
+        self._blocks = Blocks(self._block * BLOCKS_PER_SECOND)
         self._changes = Blocks(max(1, round(NOISE_SECONDS * sampling_rate)), shared=1)
         self._counts = [_Counts() for _ in range(num_leads)]
         self.spans: list[Float32[np.ndarray, "seconds leads"]] = []
-        self.means: list[Float64[np.ndarray, "blocks leads"]] = []
+        self.means = np.empty((0, num_leads))
 
     def add(self, stretch: Int16[np.ndarray, "samples leads"]) -> None:
         single = stretch.astype(np.float32)
@@ -120,8 +123,8 @@ class _Course:
             high, low = (fold_rows(means, seconds, each) for each in (np.maximum, np.minimum))
             self.spans.append(high - low)
         if len(whole := self._blocks.add(single)):
-            sums = block_sums(whole, self._blocks.size).astype(np.float64)
-            self.means.append(sums / self._blocks.size)
+            means = block_sums(whole, self._block).astype(np.float64) / self._block
+            self.means = _extreme_seconds(np.concatenate([self.means, means]))
         if len(whole := self._changes.add(single)):
             sums = block_sums(np.abs(whole[1:] - whole[:-1]), self._changes.size)
             for counts, column in zip(self._counts, sums.T, strict=True):
@@ -130,6 +133,16 @@ class _Course:
     def noise(self) -> Float64[np.ndarray, " leads"]:
         medians = np.array([counts.middle() for counts in self._counts]) / self._changes.size
         return medians * (self._rate * NOISE_STEP_SECONDS)
+
+
+def _extreme_seconds(
+    means: Float64[np.ndarray, "blocks leads"],
+) -> Float64[np.ndarray, "kept leads"]:
+    """Return the blocks of the seconds in which some lead has its least or greatest mean."""
+    seconds = means.reshape(-1, BLOCKS_PER_SECOND, means.shape[1])
+    drift = np.matmul(np.ones(BLOCKS_PER_SECOND), seconds)
+    kept = np.union1d(drift.argmin(axis=0), drift.argmax(axis=0))
+    return seconds[kept].reshape(-1, means.shape[1])
 
 
 class _Counts:
