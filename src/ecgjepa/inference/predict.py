@@ -88,8 +88,7 @@ class Model(NamedTuple):
     ) -> Iterator[Prediction]:
         """Yield what `predict` returns one by one, in order; memory does not grow with the files.
 
-        Files are read some ahead, and their windows pass through the model together. So the last
-        predictions before a file that cannot be read may come late, and none is lost.
+        Files are read some ahead, so the last ones before an error may come late; none is lost.
         """
         found = usable_each(
             files, self.config.preprocessing, on_bad=on_bad, description=description
@@ -181,8 +180,7 @@ class Model(NamedTuple):
     def predict_record(self, record: Record) -> Prediction:
         """Return the prediction for a record in memory.
 
-        The record is prepared as the training records were, cut into windows, and the windows'
-        logits are averaged. What is far from the training records is a finding.
+        The record is prepared as the training records were, and its windows' logits are averaged.
 
         Raises:
             RecordError: If too little of the record is usable, as for `ecgjepa.prepare`.
