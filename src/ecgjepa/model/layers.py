@@ -131,7 +131,7 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps, bias=False)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout: nn.Module = nn.Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], rotation: Rotation | None = None
@@ -155,7 +155,8 @@ class Block(nn.Module):
             self.mlp.fc2.weight,
         )
         factors = (None, None)
-        if self.training and self.dropout.p > 0:
+        plain = isinstance(self.dropout, nn.Dropout) and self.dropout.p == 0
+        if self.training and not plain:
             # What dropout does to a tensor of ones, drawn in its order.
             ones = torch.ones((), dtype=product_type(x)).expand(x.shape)
             factors = (self.dropout(ones).flatten(0, 1), self.dropout(ones).flatten(0, 1))

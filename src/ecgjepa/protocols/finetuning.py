@@ -13,6 +13,7 @@ from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, w
 from ecgjepa.model.compute import without_old_garbage
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.encoders.stochastic_depth import add_stochastic_depth
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.xresnet import build_xresnet
@@ -22,6 +23,7 @@ from ecgjepa.protocols.fit import Examples, fit
 from ecgjepa.protocols.outcome import Outcome, ProbeResult
 from ecgjepa.protocols.request import ProtocolRequest
 from ecgjepa.protocols.settings import ProtocolConfig
+from ecgjepa.sampling.jitter import jitter
 from ecgjepa.tasks.records import EvaluationData
 
 
@@ -73,6 +75,7 @@ def train_residual_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         fresh = build_xresnet(request.network, records.store.num_leads, len(records.task.labels))
+    add_stochastic_depth(fresh.blocks, request.settings.drop_path)
     outcome = train_classifier(fresh, records, config, request.settings, request.seed, device)
     return ProbeResult(outcome, None, None)
 
@@ -80,10 +83,11 @@ def train_residual_network(
 def build_classifier(
     encoder: Encoder, head: HeadConfig, settings: ProtocolConfig, seed: int
 ) -> Classifier:
-    """Return a copy of the encoder with the protocol's dropout, and a fresh head."""
+    """Return a copy of the encoder with the protocol's dropout and depth, and a fresh head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         copied = build_encoder(encoder.config, dropout=settings.dropout)
+        add_stochastic_depth(copied.blocks, settings.drop_path)
         classifier = Classifier(copied, build_head(head, copied), head.reading)
     copied.load_state_dict(encoder.state_dict(), strict=True)
     return classifier
@@ -113,7 +117,15 @@ def train_classifier(
     train_rows = records.rows(records.parts.train)
 
     def crops(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
-        return normaliser(random_crops(records, train_rows[chosen], size, rng).to(device))
+        signal = normaliser(random_crops(records, train_rows[chosen], size, rng).to(device))
+        return jitter(
+            signal,
+            rng,
+            amplitude=settings.amplitude_jitter,
+            wander=settings.baseline_wander,
+            lead_dropout=settings.lead_dropout,
+            sampling_rate=records.store.sampling_rate,
+        )
 
     def score(part: Int64[np.ndarray, " part"]) -> np.ndarray:
         if not part.size:  # a search that only validates has no test records

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
-from ecgjepa.errors import DivergenceError
+from ecgjepa.errors import ConfigError, DivergenceError
 from ecgjepa.metrics.regression import selection_score
 from ecgjepa.model.compute import autocast
 from ecgjepa.model.heads import Classifier
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.pretraining.optim import parameter_groups, set_hyper_parameters
 from ecgjepa.pretraining.schedules import warmup_cosine
+from ecgjepa.protocols.averaging import WeightAverage
 from ecgjepa.protocols.outcome import FitResult, Validation
 from ecgjepa.protocols.settings import ProtocolConfig
 from ecgjepa.tasks.split import check_selectable
@@ -65,23 +66,34 @@ def fit(
 
     Raises:
         TaskError: If no label has both kinds of validation records, so nothing can be selected.
+        ConfigError: If labels are to be smoothed where there are none.
         DivergenceError: If the loss, or every validation score, is not finite.
     """
     check_selectable(examples.validation_targets, "validation")
+    if config.label_smoothing and examples.kind == "regression":
+        raise ConfigError(
+            f"label_smoothing is {config.label_smoothing:g}, but the task predicts values, which "
+            "have no labels to smooth; leave it out"
+        )
     optimizer = _optimizer(model, config)
     best, best_weights = Validation(0, float("nan"), -math.inf), None
     history: list[Validation] = []
     losses: list[Tensor] = []
+    average = WeightAverage(model, config.weight_average)
     model.train()
     for step, chosen in enumerate(_batches(len(examples.targets), config, seed)):
         rng = np.random.default_rng([seed, 1, step])
         _set_rates(optimizer, config, step)
         losses.append(_train_step(model, optimizer, config, examples, (chosen, rng)))
+        average.follow(step)
         done = step + 1
         if done % config.validate_every and done != config.steps:
             continue
         model.eval()
-        score = selection_score(examples.kind, examples.validation_targets, examples.validate())
+        with average.in_place():
+            scores = examples.validate()
+            validated = copy.deepcopy(model.state_dict())
+        score = selection_score(examples.kind, examples.validation_targets, scores)
         model.train()
         history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
         losses = []
@@ -94,7 +106,7 @@ def fit(
                 score,
             )
         if score > best.score:
-            best, best_weights = history[-1], copy.deepcopy(model.state_dict())
+            best, best_weights = history[-1], validated
         elif done - best.step >= config.patience:
             logger.info("no better for %d steps: stopped after step %d", config.patience, done)
             break
@@ -153,7 +165,7 @@ def _train_step(
     targets = torch.from_numpy(examples.targets[batch[0]]).to(x.device, torch.float32)
     with autocast(x.device, "auto"):
         logits = model(x).float()
-    loss = _loss(logits, targets, examples.kind)
+    loss = _loss(logits, smoothed(targets, examples.kind, config.label_smoothing), examples.kind)
     loss.backward()
     if config.gradient_clip > 0:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
@@ -192,6 +204,16 @@ def _batches(
         others = order[~np.isin(order, queue)][: size - len(queue)]
         yield np.concatenate((queue, others))
         queue = order[~np.isin(order, others)]
+
+
+def smoothed(
+    targets: Float[Tensor, "batch labels"], kind: TaskKind, share: float
+) -> Float[Tensor, "batch labels"]:
+    """Return labels of which a share is that of no knowledge: one half, or all labels alike."""
+    if share == 0:
+        return targets
+    unknown = 1 / targets.shape[1] if kind == "single-label" else 0.5
+    return targets * (1 - share) + share * unknown
 
 
 def _loss(

@@ -40,6 +40,18 @@ class ProtocolConfig(Section):
         dropout (probability): Dropout in the encoder's blocks, when the encoder is trained.
         layer_decay: Learning rate of each block relative to the next one's, when the encoder is
             trained: the head learns at the full rate, the embedding slowest; 1 for none.
+        drop_path (probability): Stochastic depth, when a whole network is trained: probability that
+            a branch of the last block is left out for a window; it falls linearly to 0 in the first
+            block.
+        weight_average (share): Share of the weights' moving average that stays at each step; the
+            average is what is validated and kept. 0 for the weights themselves.
+        label_smoothing (share): Share of each label that is replaced by no knowledge: one half, or
+            all labels alike where each record has one.
+        amplitude_jitter (share): Greatest change of a window's amplitude, the same in all leads;
+            at most 0.2, for voltages decide diagnoses.
+        baseline_wander (standard deviations): Greatest height of a slow wave that is added to each
+            lead of a window.
+        lead_dropout (probability): Probability that one lead of a window is set to 0.
         validate_every (steps): Steps between validations; the best is kept.
         patience (steps): Steps without improvement after which training stops.
         random_crops: Train a frozen encoder's head on crops at any sample, encoded anew at each
@@ -57,6 +69,12 @@ class ProtocolConfig(Section):
     gradient_clip: float = Field(0.0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     layer_decay: float = Field(1.0, gt=0, le=1)
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    weight_average: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    amplitude_jitter: float = Field(0.0, ge=0, le=0.2)
+    baseline_wander: float = Field(0.0, ge=0, le=5)
+    lead_dropout: float = Field(0.0, ge=0, lt=1)
     validate_every: int = Field(100, ge=1)
     patience: int = Field(ge=1)
     random_crops: bool = False
@@ -108,6 +126,9 @@ PROTOCOLS = {
     ),
 }
 
+# What is for the training of a whole network only.
+_FROZEN = "the encoder is frozen; it is for finetune, finetune-after-probe, scratch and supervised"
+_OF_WHOLE_NETWORKS = ("drop_path", "amplitude_jitter", "baseline_wander", "lead_dropout")
 _CROPS = "the encoder is trained on random crops in any case; the setting is for attentive"
 # What a protocol cannot follow: the only value that it does, if there is one, and why.
 _FIXED: dict[str, dict[str, tuple[object, str]]] = {
@@ -119,6 +140,7 @@ _FIXED: dict[str, dict[str, tuple[object, str]]] = {
             "the encoder is frozen and the head has no layers; it is for finetune and "
             "finetune-after-probe",
         ),
+        **dict.fromkeys(_OF_WHOLE_NETWORKS, (0.0, _FROZEN)),
     },
     "finetune-after-probe": {
         "head": ("attentive", "the head is the probe's; protocol finetune takes another"),
@@ -135,8 +157,12 @@ _FIXED: dict[str, dict[str, tuple[object, str]]] = {
         ),
     },
 }
-# How long, and in which batches: what a rival from scratch has in common with any fine-tuning.
-_SHARED_WITH_RIVAL = ("steps", "batch_size", "validate_every", "patience")
+# How long, in which batches, and against overfitting: what a rival from scratch has in common with
+# any fine-tuning.
+_SHARED_WITH_RIVAL = (
+    *("steps", "batch_size", "validate_every", "patience"),
+    *(*_OF_WHOLE_NETWORKS, "weight_average", "label_smoothing"),
+)
 
 
 def check_protocol(name: str, expected: Sequence[str]) -> None:
