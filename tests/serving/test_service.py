@@ -93,6 +93,26 @@ def test_predictions_are_those_of_the_command(client, files, model):
     assert found["predictions"][1]["error"] is None
 
 
+@pytest.mark.realdata
+def test_real_files_of_recorders_get_the_command_s_answer(client, model, real_data):
+    files = sorted(
+        path
+        for path in (real_data / "formats").rglob("*")
+        if path.suffix.lower() in (".dcm", ".xml")
+    )
+    files += sorted((real_data / "ptb-xl/records500").rglob("*.hea"))[:1]
+    assert len(files) >= 5
+    loaded = ecgjepa.load_model(model)
+    for path in files:
+        beside = [path.with_suffix(".dat")] if path.suffix == ".hea" else []
+        sent = [("files", (each.name, each.read_bytes())) for each in (path, *beside)]
+        [found] = post(client, "/predict", sent).json()["predictions"]
+        [expected] = loaded.predict(path)
+        assert found["error"] == expected.error
+        assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+        assert (found["quality"], found["duration"]) == (expected.quality, expected.duration)
+
+
 def test_features_are_those_of_embed(client, files, model):
     sent = parts(files, "one.hea", "one.dat", "notes.txt")
     records = post(client, "/embed", sent).json()["features"]

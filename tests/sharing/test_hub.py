@@ -119,6 +119,14 @@ def test_bytes_that_are_not_those_the_hub_describes_are_refused(server, model, f
     assert cached_models() == []
 
 
+def test_a_file_that_never_ends_is_ended(server, model):
+    server.add(NAME, content_of(model))
+    server.endless.add("model.safetensors")
+    with pytest.raises(HubError, match=r"is longer than the .* bytes that the Hub says"):
+        hub.load(NAME)
+    assert cached_models() == []
+
+
 @pytest.mark.parametrize(
     ("file", "size"), [("model.safetensors", 4_000_000_001), ("config.json", 16_000_001)]
 )

@@ -77,6 +77,13 @@ def serve(
     Raises:
         ServiceError: If the extra ``serve`` is not installed.
         ModelFolderError: If the model cannot be used.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.serve("runs/probe", port=8000)  # doctest: +SKIP
+        >>> from ecgjepa.serving.serve import application
+        >>> sorted(application("runs/probe").openapi()["paths"])
+        ['/embed', '/health', '/metrics', '/model', '/predict']
     """
     _check_packages()
     import uvicorn

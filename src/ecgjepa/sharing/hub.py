@@ -26,6 +26,7 @@ from ecgjepa.sharing.hub_files import (
     CARD,
     CONFIG,
     MOST_BYTES,
+    Bounded,
     RemoteFile,
     check_name,
     check_revision,
@@ -119,6 +120,16 @@ def push(
     Raises:
         ModelFolderError: If the folder cannot be used; nothing is sent then.
         HubError: If the Hub cannot be reached, or refuses it.
+
+    Example:
+        >>> import ecgjepa
+        >>> ecgjepa.push("runs/probe", "clinic/ecg", private=True)  # doctest: +SKIP
+        Pushed(name='hf:clinic/ecg', ...)
+        >>> try:
+        ...     ecgjepa.push("runs/probe", "my ECG model")
+        ... except ecgjepa.EcgjepaError as error:
+        ...     print(str(error).partition(";")[0])
+        'my ECG model': is not a name of the Hub
     """
     from ecgjepa.model.folder import find_model, load_model_folder
     from ecgjepa.sharing.hub_card import hub_card, is_licence, licence_in
@@ -197,7 +208,13 @@ def _download(api: Any, name: str, commit: str, files: list[RemoteFile], folder:
 
     for file in sorted(files, key=lambda file: file.name != CONFIG):
         with explained(name, commit, api.endpoint):
-            api.hf_hub_download(name, file.name, revision=commit, local_dir=folder)
+            api.hf_hub_download(
+                name,
+                file.name,
+                revision=commit,
+                local_dir=folder,
+                tqdm_class=Bounded.at(name, file),
+            )
         if (folder / file.name).is_symlink():
             raise HubError(f"hf:{name}: {file.name} came as a link")
         file.check(name, folder / file.name)

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,42 @@ class RemoteFile(NamedTuple):
                 f"hf:{name}: {path.name} is not the file that the Hub describes: its "
                 f"{algorithm.upper()} differs. Try again; if it stays so, tell its owner"
             )
+
+
+class Bounded:
+    """Ends the download of a file that grows larger than the Hub says.
+
+    The library writes all that a server sends, and compares the size only then. It takes this for a
+    progress bar.
+    """
+
+    def __init__(self, name: str, file: RemoteFile, initial: int = 0) -> None:
+        self._name, self._file, self._size = name, file, initial
+
+    @classmethod
+    def at(cls, name: str, file: RemoteFile) -> Callable[..., "Bounded"]:
+        """Return what the library takes for the class of a progress bar."""
+        return lambda *_args, initial=0, **_options: cls(name, file, initial)
+
+    def update(self, count: float = 1) -> None:
+        """Count bytes that came.
+
+        Raises:
+            HubError: If they are too many.
+        """
+        self._size += int(count)
+        if self._size > self._file.size:
+            raise HubError(
+                f"hf:{self._name}: {self._file.name} is longer than the {self._file.size:,} bytes "
+                "that the Hub says; the download was ended"
+            )
+
+    def __enter__(self) -> "Bounded":
+        """Return what counts."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing has to be put away."""
 
 
 def check_name(name: str) -> str:
