@@ -46,11 +46,14 @@ _HOMES = {
     "run_protocol": "ecgjepa.protocols.run",
     "serve": "ecgjepa.serving.serve",
     "simulate": "ecgjepa.simulation.database",
+    "use": "ecgjepa.objectives.own.using",
     "verify": "ecgjepa.checking.verify",
     "ECGClassifier": "ecgjepa.estimators.classifier",
     "ECGEncoder": "ecgjepa.estimators.encoder",
     "ECGModelClassifier": "ecgjepa.estimators.ready",
     "EcgjepaError": "ecgjepa.errors",
+    "Encoder": "ecgjepa.model.encoders.encoder",
+    "OwnObjective": "ecgjepa.objectives.own.objective",
     "PreprocessingConfig": "ecgjepa.signals.preprocessing",
     "Record": "ecgjepa.signals.record",
     "Split": "ecgjepa.tasks.split",
@@ -62,6 +65,8 @@ __all__ = [
     "ECGEncoder",
     "ECGModelClassifier",
     "EcgjepaError",
+    "Encoder",
+    "OwnObjective",
     "PreprocessingConfig",
     "Record",
     "Split",
@@ -103,6 +108,7 @@ __all__ = [
     "run_protocol",
     "serve",
     "simulate",
+    "use",
     "verify",
 ]
 
@@ -134,6 +140,9 @@ if TYPE_CHECKING:
     from ecgjepa.io import read_record as read_record
     from ecgjepa.io.catalogue import formats as formats
     from ecgjepa.judging.evaluate import evaluate as evaluate
+    from ecgjepa.model.encoders.encoder import Encoder as Encoder
+    from ecgjepa.objectives.own.objective import OwnObjective as OwnObjective
+    from ecgjepa.objectives.own.using import use as use
     from ecgjepa.official.convert import convert as convert
     from ecgjepa.planning.plan import plan as plan
     from ecgjepa.pretraining.loop import pretrain as pretrain

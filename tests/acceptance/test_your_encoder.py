@@ -8,20 +8,29 @@ import warnings
 from pathlib import Path
 
 import pytest
+from conftest import SMALL_MODEL
 from small_encoders import save_encoder
 from typed import run
 
 import ecgjepa
+from ecgjepa.errors import ConfigError, EncoderError
+from ecgjepa.model.encoders.build import OWN_ENCODERS
+from ecgjepa.objectives.build import OBJECTIVES
 
 PAGE = (Path(__file__).parents[2] / "docs/your-encoder.md").read_text()
 FILES = dict(re.findall(r"```\w+ title=(\S+)\n(.*?)```", PAGE, re.DOTALL))
+
+SMALL = " ".join(
+    f"--set {item}" for item in [*SMALL_MODEL, "train.steps=4", "train.warmup_steps=1"]
+)
 
 
 def test_the_page_imports_nothing_private():
     for text in FILES.values():
         for module in re.findall(r"^(?:from|import) (\S+)", text, re.MULTILINE):
             assert module in ("torch", "torch.nn.functional", "ecgjepa", "my_ecg"), module
-        assert not re.search(r"ecgjepa\.(?!Store)", text)
+        for name in re.findall(r"ecgjepa\.(\w+)", text):
+            assert name in ecgjepa.__all__, name
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +58,11 @@ def worked(ptb_xl, tmp_path_factory):
                 runpy.run_path(str(root / name))
         for block in re.findall(r"```\n(ecgjepa .*?)```", PAGE, re.DOTALL):
             for line in block.splitlines():
-                run(line, patch)
-    sys.modules.pop("my_ecg")
+                run(line.replace("--preset tiny", f"--preset tiny {SMALL}"), patch)
+    for name in ("my_ecg", "my_pretraining"):
+        sys.modules.pop(name)
+    OBJECTIVES.pop("rebuild-leads")
+    OWN_ENCODERS.clear()
     return root
 
 
@@ -78,3 +90,15 @@ def test_the_onnx_file_scores_as_the_module_does_and_stands_beside_the_raw_signa
 def test_the_report_shows_both_encoders(worked):
     page = (worked / "report.html").read_text()
     assert "frozen, linear probe, my_ecg:encoder" in page
+
+
+def test_the_pre_trained_convolutions_are_judged_and_opened_with_their_class_alone(worked):
+    found = results(worked / "runs/own-probe")
+    assert list(found["models"]) == ["pre-trained", "untrained"]
+    assert found["encoder"]["architecture"] == "own:Convolutions"
+    words = json.loads((worked / "runs/own/objective.json").read_text())
+    assert words["title"] == "rebuilding hidden leads"
+    with pytest.raises(EncoderError, match=r"ecgjepa --use package\.module:Convolutions before"):
+        ecgjepa.embed("x.hea", worked / "runs/own")
+    with pytest.raises(ConfigError, match=r"is given as ecgjepa --use package\.module:Class"):
+        ecgjepa.pretrain(worked / "data/store", worked / "x", overrides=["objective=rebuild-leads"])

@@ -41,6 +41,14 @@ def _print_version(wanted: bool) -> bool:
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings only.")] = False,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--use",
+            metavar="MODULE:CLASS",
+            help="Import an encoder or objective of your own; repeatable.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option(
@@ -54,6 +62,11 @@ def _common(
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # This logger alone: other libraries say a great deal at that level.
     logger.setLevel(logging.DEBUG if debug else logging.NOTSET)
+    if own:
+        from ecgjepa.objectives.own.using import use
+
+        for code in own:
+            use(code)
 
 
 class _Visible(logging.Formatter):

@@ -1,8 +1,9 @@
 """What one training example is, and the networks that see it."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, StringConstraints, model_validator
+from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from ecgjepa.config.section import Section
 
@@ -22,9 +23,8 @@ CONVOLUTION_KERNEL = 5
 _MOST_WIDTH = 16_384
 # Before the name of an architecture that is not of this package.
 OWN_PREFIX = "own:"
-OwnArchitecture = Annotated[
-    str, StringConstraints(pattern=rf"^{OWN_PREFIX}[\w.:-]{{1,96}}$", max_length=100)
-]
+_OWN = re.compile(rf"{OWN_PREFIX}[\w.:-]{{1,96}}")
+_ARCHITECTURES = ("vit", "s4d", "xresnet")
 _MOST_BLOCKS = 512
 
 
@@ -126,6 +126,7 @@ class EncoderConfig(Section):
             state-space layers (docs/decisions/0034), ``xresnet`` one of residual convolutions
             (docs/decisions/0039): they have no registers and no positions, and see a learned token
             in place of each hidden patch, so that hidden patches cost as much as visible ones.
+            ``own:CLASS`` is a class of the user's own (docs/your-encoder.md).
         stem: How a patch becomes a token: ``linear`` (one linear map, the paper) or
             ``convolutional`` (three strided convolutions over each patch alone, with GELU between;
             docs/decisions/0039).
@@ -147,7 +148,7 @@ class EncoderConfig(Section):
         lead_patches: A token is one lead's stretch of ``patch_size`` samples, not all leads'.
     """
 
-    architecture: Literal["vit", "s4d", "xresnet"] | OwnArchitecture = "vit"
+    architecture: str = "vit"
     stem: Literal["linear", "convolutional"] = "linear"
     num_leads: int = Field(12, ge=1, le=MOST_LEADS)
     patch_size: int = Field(25, ge=1, le=10_000)
@@ -162,6 +163,16 @@ class EncoderConfig(Section):
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     num_positions: int = Field(0, ge=0, le=MOST_WINDOW_SAMPLES)
     lead_patches: bool = False
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in _ARCHITECTURES and not _OWN.fullmatch(name):
+            raise ValueError(
+                f"expected {', '.join(_ARCHITECTURES)}, or {OWN_PREFIX}CLASS for a class of your "
+                "own"
+            )
+        return name
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +221,17 @@ class EncoderConfig(Section):
     def is_own(self) -> bool:
         """Whether the network is code of the user's own, which no file of this package names."""
         return self.architecture.startswith(OWN_PREFIX)
+
+    @property
+    def title(self) -> str:
+        """Name of the architecture for people, as at the beginning of a line."""
+        if self.architecture == "s4d":
+            return f"{'Causal' if self.causal else 'Bidirectional'} state-space layers (S4D)"
+        if self.architecture == "xresnet":
+            return "Residual convolutions"
+        if self.is_own:
+            return f"Network of its author's own ({self.architecture})"
+        return f"Vision Transformer, {self.num_heads} heads"
 
     @property
     def stem_strides(self) -> tuple[int, int, int]:

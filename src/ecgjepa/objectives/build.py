@@ -49,6 +49,7 @@ def objective_class(name: str) -> type[Objective]:
     """
     if name not in OBJECTIVES:
         raise ConfigError(
-            f"objective: unknown name, found {name!r}; expected one of {', '.join(OBJECTIVES)}"
+            f"objective: unknown name, found {name!r}; expected one of {', '.join(OBJECTIVES)}; "
+            "one of your own is given as ecgjepa --use package.module:Class before the verb"
         )
     return OBJECTIVES[name]

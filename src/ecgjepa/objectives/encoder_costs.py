@@ -4,6 +4,7 @@ import math
 
 from ecgjepa.config import EncoderConfig, PredictorConfig, PretrainConfig
 from ecgjepa.config.networks import CONVOLUTION_KERNEL, KERNEL_BLOCK, LONGEST_PRODUCT
+from ecgjepa.errors import ConfigError
 from ecgjepa.objectives.costs import (
     FLOAT_BYTES,
     Numbers,
@@ -20,6 +21,7 @@ from ecgjepa.objectives.costs import (
 def encoder_parameters(config: PretrainConfig) -> int:
     """Return the parameters of one encoder."""
     size = config.encoder
+    _refuse_own(size)
     stem = sum(_stem_weights(size))
     if size.architecture == "vit":
         block = block_parameters(size.dim, size.mlp_ratio)
@@ -32,6 +34,19 @@ def encoder_parameters(config: PretrainConfig) -> int:
         block = 2 * size.dim * (CONVOLUTION_KERNEL * size.dim + 1)  # 1: the norm
     # 2: mask token and final norm
     return stem + 2 * size.dim + size.depth * block
+
+
+def _refuse_own(size: EncoderConfig) -> None:
+    """Refuse to count the costs of an encoder that is not of this package.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if size.is_own:
+        raise ConfigError(
+            f"encoder.architecture {size.architecture} is not of this package, so its costs cannot "
+            "be counted; train a few steps to measure them, with --set train.steps=20"
+        )
 
 
 def _stem_weights(size: EncoderConfig) -> list[int]:
@@ -71,6 +86,7 @@ def encoder_flops(config: PretrainConfig, visible: float) -> float:
             Vision Transformer compute the hidden ones too.
     """
     size = config.encoder
+    _refuse_own(size)
     if size.architecture == "s4d":
         return _state_space_flops(config)
     if size.architecture == "xresnet":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecgjepa.checking.seen import write_seen
-from ecgjepa.config import EncoderConfig, PretrainConfig, load_preset, to_yaml
+from ecgjepa.config import PretrainConfig, load_preset, to_yaml
 from ecgjepa.errors import CheckpointError
 from ecgjepa.files import PARTIAL_PREFIX, remove_partial, sha256_of_file, write_json, write_text
 from ecgjepa.locks import LOCK_FILE
@@ -259,7 +259,7 @@ def _card(config: ModelConfig) -> str:
     return (
         f"# ECG encoder pre-trained with {objective.title}\n\n"
         "For research use only; not a medical device.\n\n"
-        f"- {_architecture(size)}, width {size.dim}, depth {size.depth}; patches of "
+        f"- {size.title}, width {size.dim}, depth {size.depth}; patches of "
         f"{1000 * size.patch_size / config.preprocessing.sampling_rate:.0f} ms"
         f"{', each of one lead' if size.lead_patches else ''}.\n"
         f"- Input: {', '.join(config.preprocessing.leads)} at "
@@ -267,15 +267,6 @@ def _card(config: ModelConfig) -> str:
         f"- Pre-trained for {facts.steps:,} steps on {records}.\n"
         f"- Weights: {objective.kept_weights}.\n" + _teacher(facts.teacher)
     )
-
-
-def _architecture(size: EncoderConfig) -> str:
-    """Return an encoder's architecture in words."""
-    if size.architecture == "s4d":
-        return f"{'Causal' if size.causal else 'Bidirectional'} state-space layers (S4D)"
-    if size.architecture == "xresnet":
-        return "Residual convolutions"
-    return f"Vision Transformer, {size.num_heads} heads"
 
 
 def _teacher(facts: dict[str, str]) -> str:

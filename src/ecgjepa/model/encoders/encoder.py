@@ -11,12 +11,35 @@ from ecgjepa.config import EncoderConfig
 class Encoder(nn.Module, ABC):
     """Signals in, tokens out: registers first, then one token per patch in order.
 
+    A class of one's own is made as ``Class(config, dropout=0.0)``, and `ecgjepa.use` makes it
+    known; docs/your-encoder.md has one.
+
     Attributes:
         config: Architecture; ``num_registers``, ``patch_size`` and ``dim`` say what the tokens are.
         blocks: The layers, whose outputs (batch, tokens, dim) can be read before ``norm``.
         norm: The layer norm that the output of the last block passes through.
         identity: Hash of what else decides the features of an encoder that is not of this package:
             its code, or its file. Empty for others.
+
+    Example:
+        >>> import ecgjepa
+        >>> import torch
+        >>> class Means(ecgjepa.Encoder):
+        ...     def __init__(self, config, *, dropout=0.0):
+        ...         super().__init__()
+        ...         self.config, self.norm = config, torch.nn.LayerNorm(config.dim)
+        ...         self.embed = torch.nn.Linear(config.num_leads, config.dim)
+        ...         blocks = [torch.nn.Linear(config.dim, config.dim) for _ in range(config.depth)]
+        ...         self.blocks = torch.nn.ModuleList(blocks)
+        ...
+        ...     def forward(self, signal, keep_index=None, *, leads=None):
+        ...         size = self.config.patch_size
+        ...         means = signal.unfold(2, size, size).mean(3)
+        ...         tokens = self.embed(means.transpose(1, 2))
+        ...         for block in self.blocks:
+        ...             tokens = tokens + block(tokens).relu()
+        ...         return self.norm(tokens)
+        >>> ecgjepa.use(Means)  # then encoder.architecture=own:Means
     """
 
     config: EncoderConfig

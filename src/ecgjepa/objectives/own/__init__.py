@@ -1,0 +1,1 @@
+"""Objectives and encoders of the user's own, for pre-training."""
