@@ -49,17 +49,13 @@ def training_data(config: ModelConfig, results: dict[str, Any]) -> Iterator[str]
         results: Content of ``results.json``.
     """
     yield "## Training data"
-    counts, steps = results["counts"], config.pretraining.steps
-    words = f"{counts['train']:,} records with a label of the task; {counts['validation']:,} to "
-    words += "select and calibrate by. "
-    if steps == 0:
-        words += "The network began with random weights and saw nothing but these."
-    else:
-        seen = ", ".join(config.pretraining.records) or "records that are not known"
-        words += f"The encoder was pre-trained without labels ({config.pretraining.objective}) on "
-        words += f"{seen}."
-    yield words
-    for name in dict.fromkeys((*config.training["databases"], *config.pretraining.records)):
+    counts, earlier = results["counts"], _earlier(config)
+    yield (
+        f"{counts['train']:,} records with a label of the task; {counts['validation']:,} to select "
+        f"and calibrate by. {_before(config, earlier)}"
+    )
+    names = (*config.training["databases"], *earlier, *config.pretraining.records)
+    for name in dict.fromkeys(names):
         known = CATALOGUE.get(name)
         if known is None:
             yield f"{name}: data of its owner; licence and citation are theirs to tell."
@@ -71,6 +67,26 @@ def training_data(config: ModelConfig, results: dict[str, Any]) -> Iterator[str]
             f"Test records by device: {devices}. Other devices, filters and populations may score "
             "otherwise: 'ecgjepa evaluate' measures a model on labelled records of your own."
         )
+
+
+def _earlier(config: ModelConfig) -> list[str]:
+    """Return the databases whose labels the network had learned before this training."""
+    stages = config.training.get("seen", [])
+    before = stages[: len(stages) - len(config.training["databases"])]
+    return list(dict.fromkeys(str(stage["database"]) for stage in before))
+
+
+def _before(config: ModelConfig, earlier: Sequence[str]) -> str:
+    words = []
+    if config.pretraining.steps != 0:
+        seen = ", ".join(config.pretraining.records) or "records that are not known"
+        kind = config.pretraining.objective
+        words.append(f"The encoder was pre-trained without labels ({kind}) on {seen}.")
+    if earlier:
+        words.append(f"It had been trained with labels before, of {', '.join(earlier)}.")
+    if not words:
+        words.append("The network began with random weights and saw nothing but these.")
+    return " ".join(words)
 
 
 def _devices(results: dict[str, Any]) -> str:

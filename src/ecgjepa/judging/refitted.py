@@ -10,6 +10,7 @@ from ecgjepa.judging.records import JudgedRecords
 from ecgjepa.model.answers import AnswersConfig, Tested
 from ecgjepa.model.folder import CARD_FILE, MODEL_FOLDER, save_model
 from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.sharing.cards import split_card
 from ecgjepa.sharing.references import find_model
 from ecgjepa.tasks.folds import is_published
 
@@ -55,11 +56,12 @@ def save_refitted(
     place = find_model(path)
     card = place / CARD_FILE
     before = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    head, body = split_card(before)
     save_model(
         written.path / MODEL_FOLDER,
         model.classifier.cpu(),
         described,
-        f"{_card(written, opened)}{before}",
+        f"{head}{_card(written, opened)}{body}",
         distribution=model.distribution,
     )
 

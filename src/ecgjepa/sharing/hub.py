@@ -132,7 +132,8 @@ def push(
         'my ECG model': is not a name of the Hub
     """
     from ecgjepa.model.folder import find_model, load_model_folder
-    from ecgjepa.sharing.hub_card import hub_card, is_licence, licence_in
+    from ecgjepa.sharing.cards import licence_in
+    from ecgjepa.sharing.hub_card import hub_card, is_licence
 
     name = check_name(name)
     if licence is not None and not is_licence(licence):

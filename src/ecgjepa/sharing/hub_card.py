@@ -5,18 +5,17 @@ import re
 import yaml
 
 from ecgjepa.model.folder import ModelConfig
+from ecgjepa.sharing.cards import split_card
 
 _METRICS = {
     "multi-label": ["roc_auc"],
     "single-label": ["roc_auc", "accuracy"],
     "regression": ["mae", "r_squared"],
 }
-_FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 # Ours ends the card of every classifier; it speaks of a folder that is at hand.
 _USE_OF_FOLDER = re.compile(r"^## Use\b.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 # The Hub takes a data set for the name of a repository, with or without its owner.
 _DATA_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
-_LICENCE_LINE = re.compile(r"^license:\s*['\"]?([a-z0-9][a-z0-9.-]{0,60})['\"]?\s*$", re.MULTILINE)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 
 _PREDICT = """    ecgjepa predict FOLDER_OF_ECGS --model hf:{name} --out table.csv
@@ -57,18 +56,11 @@ def hub_card(config: ModelConfig, card: str, name: str, licence: str | None = No
         name: Name of the repository, ``owner/name``.
         licence: Licence of the weights as the Hub names it, such as ``cc-by-4.0``.
     """
-    body = _USE_OF_FOLDER.sub("", _FRONT_MATTER.sub("", card)).strip()
+    body = _USE_OF_FOLDER.sub("", split_card(card)[1]).strip()
     verbs = (_EMBED if config.head is None else _PREDICT).format(name=name)
     front = yaml.safe_dump(_front_matter(config, licence), sort_keys=False, allow_unicode=True)
     parts = [body or f"# {name.partition('/')[2]}", _USE.format(name=name, verbs=verbs)]
     return f"---\n{front}---\n\n" + "\n\n".join(parts)
-
-
-def licence_in(card: str) -> str | None:
-    """Return the licence that the head of a card names, or None."""
-    head = _FRONT_MATTER.match(card)
-    told = None if head is None else _LICENCE_LINE.search(head[0])
-    return None if told is None else told[1]
 
 
 def is_licence(text: str) -> bool:

@@ -1,7 +1,6 @@
 """The models that are at hand by name: those in the box, and those that came from the Hub."""
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,13 +9,12 @@ from ecgjepa.databases.catalogue import CATALOGUE
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.sharing.box import box_folder, box_names
+from ecgjepa.sharing.cards import licence_in
 from ecgjepa.sharing.hub_cache import cached_models
 
 if TYPE_CHECKING:
     from ecgjepa.model.folder import ModelConfig
 
-_FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
-_LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]{1,60})['\"]?\s*$", re.MULTILINE)
 _MOST_OF_CARD = 100_000
 
 
@@ -153,6 +151,4 @@ def _licence(card: Path) -> str:
     if not card.is_file():
         return ""
     with card.open(encoding="utf-8", errors="replace") as stream:
-        front = _FRONT_MATTER.match(stream.read(_MOST_OF_CARD))
-    found = None if front is None else _LICENCE.search(front[1])
-    return "" if found is None else found[1]
+        return licence_in(stream.read(_MOST_OF_CARD)) or ""
