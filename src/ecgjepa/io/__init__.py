@@ -129,7 +129,7 @@ def _read(
     path: str | Path, damaged: Damaged, description: str | Path | None, *, in_pieces: bool
 ) -> Record | MicrovoltRecord | LongRecord:
     read_wfdb = open_wfdb if in_pieces else read_wfdb_exact
-    path, key = file_and_key(Path(path))
+    path, key = file_and_key(path if isinstance(path, Path) else Path(path))
     if description is None and key is None and path.suffix == ".hea" and is_regular(path):
         return read_wfdb(path, damaged=damaged)  # most records: nothing else to look for
     if path.is_dir():

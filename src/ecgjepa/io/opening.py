@@ -49,7 +49,7 @@ def watching() -> Iterator[dict[str, Seen]]:
         _seen.reset(token)
 
 
-def note_whole(path: Path, stream: FileIO, *parts: bytes | memoryview) -> None:
+def note_whole(path: Path | str, stream: FileIO, *parts: bytes | memoryview) -> None:
     """Tell whoever is `watching` that a file was read to its end.
 
     Args:
@@ -105,7 +105,7 @@ def is_regular(path: Path | str) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def open_regular(path: Path) -> FileIO:
+def open_regular(path: Path | str) -> FileIO:
     """Open a file to read it, unbuffered; opening a pipe would wait for ever.
 
     Raises:
@@ -156,6 +156,26 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         content = _unpack(path, stream, limit + 1)
     if len(content) > limit:
         raise _too_large(path, f"unpacks to more than {limit:,} bytes", limit)
+    return content
+
+
+def read_once(path: Path | str, most: int) -> bytes:
+    """Return a file's first bytes; whoever is `watching` does not have it read again.
+
+    Args:
+        path: The file.
+        most: Bytes; a longer file gives one more.
+
+    Raises:
+        RecordFormatError: If it is not a regular file.
+        OSError: If it cannot be opened or read.
+    """
+    seen = _seen.get()
+    if seen is not None and (known := seen.get(str(path))) and len(known.parts) == 1:
+        return bytes(known.parts[0])[: most + 1]
+    with open_regular(path) as stream:
+        content = stream.read(most + 1) or b""
+        note_whole(path, stream, content)
     return content
 
 

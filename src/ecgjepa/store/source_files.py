@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ecgjepa.databases.listing import Entry, Listing
+from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.arrays.description import description_names
-from ecgjepa.io.opening import Seen, file_and_key, time_of, watching
+from ecgjepa.io.opening import Seen, file_and_key, read_once, time_of, watching
 
 # A row per file; size and time are -1 where there was no file.
 SCHEMA = pa.schema(
@@ -96,12 +97,14 @@ class Notes:
         hashed; a file that changes meanwhile is noted so that it counts as changed.
         """
         before: dict[tuple[str, str], tuple[str, tuple[int, int]]] = {}
-        for path in files_of(listing.root, entry.path):
-            name = path if listing.hide_file is None else listing.hide_file(path)
-            if (listing.database, name) not in self._rows:
-                place = _place(listing.root, path)
-                before[listing.database, name] = (place, _look(place))
+        first = _look(_place(listing.root, entry.path))  # before its header is read, here or later
         with watching() as seen:
+            for path in files_of(listing.root, entry.path):
+                name = path if listing.hide_file is None else listing.hide_file(path)
+                if (listing.database, name) not in self._rows:
+                    place = _place(listing.root, path)
+                    look = first if path == entry.path else _look(place)
+                    before[listing.database, name] = (place, look)
             try:
                 yield
             finally:
@@ -207,18 +210,13 @@ def join_notes(tables: Iterable[pa.Table]) -> pa.Table:
     return whole.take(pa.array(first.values(), pa.int64()))
 
 
-def _open_now(path: str, flags: int) -> int:
-    """Open a file, or a pipe that nobody writes to, which would be waited for."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _named_in_header(root: Path, path: str, *, is_segment: bool = False) -> Iterator[str]:
     """Yield what a WFDB header names, without judging it: that is its reader's to do."""
     try:
-        with open(f"{root}/{path}", "rb", buffering=0, opener=_open_now) as stream:
-            text = (stream.read(_MOST_HEADER_BYTES) or b"").decode("utf-8", errors="replace")
-    except OSError:
+        content = read_once(_place(root, path), _MOST_HEADER_BYTES)
+    except (OSError, RecordFormatError):  # its reader says which
         return
+    text = content[:_MOST_HEADER_BYTES].decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     folder = f"{path.rpartition('/')[0]}/" if "/" in path else ""
     for name in dict.fromkeys(line.split(None, 1)[0] for line in lines[1:]):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.opening import note_whole, open_regular
+from ecgjepa.io.opening import read_once
 
 # WFDB: a gain of 0 or none means "uncalibrated"; 200 per mV is the format's default.
 DEFAULT_GAIN = 200.0
@@ -104,9 +104,7 @@ def read_header(path: Path, *, is_segment: bool = False) -> Header:
         RecordFormatError: If the file is missing or breaks the format in any line.
     """
     try:
-        with open_regular(path) as stream:
-            content = stream.read(_MAX_HEADER_BYTES + 1) or b""
-            note_whole(path, stream, content)
+        content = read_once(path, _MAX_HEADER_BYTES)
     except FileNotFoundError:
         raise RecordFormatError(f"{path}: no such header file", reason="missing_file") from None
     except OSError as error:  # a folder of that name, no permission, a name too long
@@ -212,11 +210,11 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
     _refuse_path(path, fields[0])
     gain_text = fields[2] if len(fields) > 2 else "0"
     gain = _parse_gain(gain_text)
-    if gain is None or not _is_usable(gain.units_per_millivolt):
+    if gain is None:
         raise _wrong_line(path, line, f": gain {gain_text!r} is not like '1000(0)/mV'")
     try:
         # Resolution, zero, initial value, checksum and block size; the line may end early.
-        _, adc_zero, initial_value, checksum, *_ = (*map(int, fields[3:8]), None, None, None, None)
+        numbers = [*map(int, fields[3:8])]
     except ValueError:
         raise _wrong_line(
             path,
@@ -224,18 +222,20 @@ def _parse_signal_line(path: Path, line: str) -> SignalSpec:
             ": expected integers for resolution, zero, initial value, checksum and block size; is "
             "the gain field missing?",
         ) from None
-    if abs(adc_zero or 0) > _MAX_ZERO:
+    count = len(numbers)
+    adc_zero = numbers[1] if count > 1 else 0
+    if abs(adc_zero) > _MAX_ZERO:
         raise _wrong_line(path, line, ": a zero that no converter has")
     return SignalSpec(
         fields[0],
         *storage,
-        gain=gain.units_per_millivolt or DEFAULT_GAIN,
-        baseline=(adc_zero or 0) if gain.baseline is None else gain.baseline,
-        unit=gain.unit,
-        calibrated=gain.units_per_millivolt != 0,
-        initial_value=initial_value,
-        checksum=checksum,
-        lead=fields[8].strip() if len(fields) > 8 else "",
+        gain.units_per_millivolt or DEFAULT_GAIN,
+        adc_zero if gain.baseline is None else gain.baseline,
+        gain.unit,
+        gain.units_per_millivolt != 0,
+        numbers[2] if count > 2 else None,
+        numbers[3] if count > 3 else None,
+        fields[8].strip() if len(fields) > 8 else "",
     )
 
 
@@ -272,7 +272,8 @@ def _parse_gain(text: str) -> _Gain | None:
     if found is None:
         return None
     baseline = int(found["baseline"]) if found["baseline"] else None
-    return _Gain(float(found["gain"]), baseline, found["unit"] or "mV")
+    gain = float(found["gain"])
+    return _Gain(gain, baseline, found["unit"] or "mV") if _is_usable(gain) else None
 
 
 def _is_usable(gain: float) -> bool:
