@@ -20,7 +20,7 @@ from same_answer import assert_same, by_command, by_http, by_onnx, by_python, by
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, ExportError, ModelFolderError
-from ecgjepa.exporting import export, tracing
+from ecgjepa.exporting import export, quantised, tracing
 from ecgjepa.serving.serve import application
 from ecgjepa.signals.leads import LEADS
 
@@ -199,9 +199,12 @@ def test_what_8_bits_cost_is_measured_and_written(traced, folder, tmp_path, monk
     assert 0 < about["mean_difference"] <= about["largest_difference"] < 0.1
     assert about["difference"][0] == pytest.approx(about["int8"] - about["float32"], abs=2e-4)
     written = onnx.load(path)
-    kinds = {node.op_type for node in written.graph.node}
-    assert "MatMulInteger" in kinds
-    assert "ConvInteger" not in kinds
+    whole = [node.name for node in written.graph.node if node.op_type in ("MatMul", "Gemm")]
+    eighths = [node.name for node in written.graph.node if node.op_type == "MatMulInteger"]
+    assert len(eighths) == 4  # qkv, proj, fc1, fc2
+    assert all(name.startswith("encoder.blocks.0.") for name in eighths)
+    for part in ("encoder.patch_embed/", "head.kv/", "head.proj/", "distance/"):
+        assert any(name.startswith(part) for name in whole), part
     assert {prop.key: prop.value for prop in written.metadata_props} == small.metadata
     monkeypatch.setattr("ecgjepa.exporting.export.MOST_LOSS", -1.0)
     with pytest.raises(ExportError, match="8 bits cost too much: macro auroc"):
@@ -213,6 +216,13 @@ def test_what_8_bits_cost_is_measured_and_written(traced, folder, tmp_path, monk
             cache=tmp_path / "cache",
         )
     assert not (tmp_path / "other.onnx").exists()
+
+
+def test_8_bits_of_an_encoder_without_products_are_refused(traced):
+    for node in traced.graph.node:
+        node.name = node.name.replace("encoder.blocks", "encoder.convolutions")
+    with pytest.raises(ExportError, match="hold no matrix products"):
+        quantised.quantise(traced)
 
 
 def test_8_bits_of_an_encoder_alone_are_refused(encoder, tmp_path):

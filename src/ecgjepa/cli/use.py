@@ -104,6 +104,10 @@ def export(
     ] = False,
     data: DataOption = None,
     store: StoreDataOption = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="See 'evaluate --task' [default: the model's task]."),
+    ] = None,
     test_folds: Annotated[
         str, typer.Option("--test-folds", help="For --int8: all, or folds to score, e.g. 10.")
     ] = "all",
@@ -131,6 +135,7 @@ def export(
             unit="mV" if unit == "mV" else "uV",
             int8=int8,
             data=named_folders(data) if data else store,
+            task=task,
             folds=() if test_folds == "all" else parse_folds(test_folds),
             overwrite=overwrite,
             cache=cache,

@@ -67,6 +67,7 @@ def export_onnx(
     unit: Unit = "mV",
     int8: bool = False,
     data: Data | None = None,
+    task: str | None = None,
     folds: tuple[int, ...] = (),
     overwrite: bool = False,
     cache: str | Path | None = None,
@@ -89,6 +90,7 @@ def export_onnx(
             they cost is measured on ``data``, and the file is not written if that is too much.
         data: For ``int8``, labelled records that the model has not seen: databases, name to folder,
             or the folder of a store prepared as the model needs it.
+        task: Labels of these, see `ecgjepa.evaluate`; by default the task of the model.
         folds: Folds of these that are scored; by default all records.
         overwrite: Replace a file that is there.
         cache: Folder for the prepared records.
@@ -118,8 +120,8 @@ def export_onnx(
             "int8 changes the answers, so it needs labelled records to measure by how much: give "
             "--data NAME=DIR or --store DIR of records that the model has not seen"
         )
-    if not int8 and (data is not None or folds):
-        raise ConfigError("labelled records and folds are for --int8 alone")
+    if not int8 and (data is not None or folds or task is not None):
+        raise ConfigError("labelled records, their task and folds are for --int8 alone")
     require_onnx()
     folder = find_model(model)
     network, config = load_model_folder(folder)
@@ -135,7 +137,7 @@ def export_onnx(
     if data is not None:
         smaller = quantise(traced)
         contents = finished(smaller, properties), content
-        measured = measure(contents, graph, loaded, Labelled(data, folds, cache, progress))
+        measured = measure(contents, graph, loaded, Labelled(data, task, folds, cache, progress))
         _check_loss(measured)
         properties |= {"int8": json.dumps(measured.as_json())}
         content = finished(smaller, properties)

@@ -1,8 +1,8 @@
 """Weights of 8 bits: a file of a third of the size, and what that costs, measured on real records.
 
-Dynamic quantisation of onnxruntime: the weights of the encoder's matrix products become 8-bit
-integers with a scale for each column; what is multiplied by them is rounded to 8 bits as it comes.
-Head, calibration and distance stay as they are, as does the first layer, which sees amplitudes.
+Dynamic quantisation of onnxruntime: the weights of the products in the encoder's blocks become
+8-bit integers with a scale for each column; what they multiply is rounded to 8 bits as it comes.
+Head, calibration and distance stay as they are, as does the layer that sees amplitudes.
 """
 
 import logging
@@ -62,7 +62,7 @@ class Measured(NamedTuple):
         found = self.comparison
         named = {"int8": found.first.score.value, "float32": found.second.score.value}
         return {
-            "method": "dynamic quantisation of the encoder's matrix products, 8 bits a weight",
+            "method": "dynamic quantisation of the products in the encoder's blocks",
             "measured_on": list(self.databases),
             "records": found.records,
             "patients": found.patients,
@@ -76,14 +76,21 @@ class Measured(NamedTuple):
 
 
 def quantise(traced: "ModelProto") -> "ModelProto":
-    """Return a traced model with weights of 8 bits in the products of its encoder."""
+    """Return a traced model with weights of 8 bits in the products of its encoder's blocks.
+
+    Raises:
+        ExportError: If there are none.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # Products in double precision are those of the distance.
-    double = onnx.TensorProto.DOUBLE
-    doubles = {one.name for one in traced.graph.initializer if one.data_type == double}
-    kept = [node.name for node in traced.graph.node if doubles & set(node.input)]
+    # The quantiser turns Gemm into MatMul, under another name, before it looks for MatMul.
+    kept = [
+        name
+        for node in traced.graph.node
+        if not node.name.startswith("encoder.blocks.")
+        for name in (node.name, f"{node.name}_MatMul")
+    ]
     with tempfile.TemporaryDirectory() as folder, _quietly():
         path = Path(folder) / "int8.onnx"
         quantize_dynamic(
@@ -94,7 +101,13 @@ def quantise(traced: "ModelProto") -> "ModelProto":
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
-        return onnx.load(path)
+        found = onnx.load(path)
+    if not any(node.op_type == "MatMulInteger" for node in found.graph.node):
+        raise ExportError(
+            "int8: the encoder's blocks hold no matrix products, whose weights would become 8-bit "
+            "integers; leave int8 out"
+        )
+    return found
 
 
 @contextmanager
@@ -113,12 +126,14 @@ class Labelled(NamedTuple):
 
     Attributes:
         data: Databases, name to folder; or the folder of a store prepared as the model needs it.
+        task: See `ecgjepa.evaluate`; None for the model's.
         folds: Folds to score; all records if there are none.
         cache: Folder for the prepared records.
         progress: Called with (records done, in all).
     """
 
     data: Data
+    task: str | None = None
     folds: tuple[int, ...] = ()
     cache: str | Path | None = None
     progress: Callable[[int, int], None] | None = None
@@ -151,7 +166,7 @@ def measure(
     assert config.task is not None, "see refuse_without_score"
     assert isinstance(network, Classifier)
     model = Model(network, config, choose_device("cpu"), loaded.distribution)
-    choice = Choice(task=config.task.name, folds=labelled.folds)
+    choice = Choice(task=labelled.task or config.task.name, folds=labelled.folds)
     refuse_early(config, labelled.data, choice)
     work = Workspace(model.device, labelled.cache, None)
     opened = open_judged(model, labelled.data, choice, work)

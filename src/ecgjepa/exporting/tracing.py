@@ -1,5 +1,6 @@
 """From a graph of PyTorch to the bytes of one ONNX file that holds its weights."""
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -71,8 +72,12 @@ def _check_shapes(model: "ModelProto") -> None:
 
 
 def _strip(model: "ModelProto") -> None:
-    """Remove what the exporter notes about this machine: lines and places of source files."""
+    """Remove what the exporter notes about this machine: lines and places of source files.
+
+    Each operation keeps the name of the module that it belongs to, in front of its own.
+    """
     for node in _nodes(model):
+        node.name = f"{_module_of(node)}/{node.name}"
         del node.metadata_props[:]
         node.doc_string = ""
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
@@ -84,6 +89,13 @@ def _strip(model: "ModelProto") -> None:
     del model.graph.value_info[:]
     del model.graph.metadata_props[:], model.metadata_props[:]
     model.graph.doc_string = model.doc_string = ""
+
+
+def _module_of(node: Any) -> str:  # noqa: ANN401
+    """Return the name of the module that an operation was traced in, such as ``encoder.norm``."""
+    noted = {prop.key: prop.value for prop in node.metadata_props}
+    scopes = ast.literal_eval(noted.get("pkg.torch.onnx.name_scopes", "[]"))
+    return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
 def _nodes(model: "ModelProto") -> Iterator[Any]:
