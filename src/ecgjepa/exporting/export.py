@@ -86,8 +86,8 @@ def export_onnx(
         path: File to write, ``.onnx``.
         unit: ``mV``: the input is float32 millivolt, NaN where there is no sample. ``uV``: it is
             int16 microvolt, -32768 where there is none.
-        int8: Keep the encoder's weights as 8-bit integers: a third of the size, other answers. What
-            they cost is measured on ``data``, and the file is not written if that is too much.
+        int8: Keep the encoder's weights as 8-bit integers: a smaller file, other answers. What they
+            cost is measured on ``data``, and the file is not written if that is too much.
         data: For ``int8``, labelled records that the model has not seen: databases, name to folder,
             or the folder of a store prepared as the model needs it.
         task: Labels of these, see `ecgjepa.evaluate`; by default the task of the model.

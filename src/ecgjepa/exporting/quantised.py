@@ -1,4 +1,4 @@
-"""Weights of 8 bits: a file of a third of the size, and what that costs, measured on real records.
+"""Weights of 8 bits: a smaller file, and what that costs, measured on real records.
 
 Dynamic quantisation of onnxruntime: the weights of the products in the encoder's blocks become
 8-bit integers with a scale for each column; what they multiply is rounded to 8 bits as it comes.
