@@ -10,7 +10,7 @@ from tiny_model import save_tiny_model
 
 import ecgjepa
 from ecgjepa.errors import OutputError
-from ecgjepa.inference.outputs.parts import summary_file
+from ecgjepa.inference.outputs.finished import summary_file
 from ecgjepa.signals.leads import LEADS
 
 

@@ -15,7 +15,8 @@ import ecgjepa
 from ecgjepa.cli import main
 from ecgjepa.errors import OutputError, RecordFormatError
 from ecgjepa.inference.outputs import parts
-from ecgjepa.inference.outputs.parts import parts_folder, summary_file
+from ecgjepa.inference.outputs.finished import summary_file
+from ecgjepa.inference.outputs.parts import parts_folder
 from ecgjepa.inference.outputs.written import Written
 from ecgjepa.locks import holding
 
@@ -190,7 +191,7 @@ def test_a_finished_table_is_kept(clinic, tmp_path):
     assert out.read_bytes() == before[0]
 
 
-@pytest.mark.parametrize("place", ["_write_summary", "_remove_parts"])
+@pytest.mark.parametrize("place", ["write_summary", "_remove_parts"])
 def test_a_run_killed_while_it_finishes_finishes_again(clinic, tmp_path, monkeypatch, place):
     files, model, out = clinic / "files", clinic / "model", tmp_path / "t.csv"
 

@@ -9,7 +9,7 @@ from conftest import toy_ecg, write_wfdb
 from tiny_model import save_tiny_model
 
 from ecgjepa.cli import main
-from ecgjepa.inference.outputs.parts import summary_file
+from ecgjepa.inference.outputs.finished import summary_file
 from ecgjepa.model.folder import CONFIG_FILE
 
 

@@ -14,30 +14,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ecgjepa.claims import claim, differences
+from ecgjepa.claims import claim
 from ecgjepa.errors import OutputError
 from ecgjepa.files import (
-    read_versioned,
     remove_partial,
     replacing,
     replacing_folder,
-    sha256_of_file,
     temporary_name,
     write_json,
+)
+from ecgjepa.inference.outputs.finished import (
+    FORMAT_VERSION,
+    Newer,
+    Start,
+    Write,
+    beginning,
+    changed_files,
+    finished,
+    summary_file,
+    write_summary,
 )
 from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.locks import LOCK_FILE, working_in
 from ecgjepa.version import __version__
 
-FORMAT_VERSION = 1
-PARTS, SUMMARY, IDS = ".parts", ".summary.json", ".ids.csv"
+PARTS, IDS = ".parts", ".ids.csv"
 _REQUEST, _FACTS = "request.json", "facts.json"
 _PART = re.compile(r"part-(\d{9,})-(\d{9,})")
-_REMEDY = "Choose another file, or replace this one with --overwrite"
 
-Write = Callable[[Path], None]
-# Returns the inputs' files that were written after a time in ns.
-Newer = Callable[[int], list[str]]
 Merge = Callable[[IO[bytes], list[Path]], None]
 
 
@@ -145,7 +149,7 @@ class Parts:
         failures = tuple(Failure(**each) for one in facts for each in one["failures"])
         num_rows = sum(one["rows"] for one in facts)
         written = Written(self.out, self.total, num_rows, failures, notices, self.num_resumed)
-        _write_summary(written, self.request)
+        write_summary(written, self.request)
         _remove_parts(self._folder)
         return written
 
@@ -158,6 +162,7 @@ def writing(
     *,
     restart: bool = False,
     overwrite: bool = False,
+    start: Start | None = None,
 ) -> Iterator[Parts | Written]:
     """Work on an output alone: on its parts, or not at all where it is finished.
 
@@ -167,6 +172,7 @@ def writing(
         newer: Returns the inputs' files that were written after a time, for messages.
         restart: Give up all parts, and a finished output of this request.
         overwrite: Replace a finished output.
+        start: Output that is there, if it may be the beginning of this one.
 
     Raises:
         OutputError: If another process writes it, if there is an output of another request, or
@@ -178,23 +184,27 @@ def writing(
         raise OutputError(f"{out}: is a folder; expected the name of a file to write")
     with working_in(folder, OutputError, "another run"):
         try:
-            if not (folder / _REQUEST).is_file():
-                finished = None if overwrite else _finished(out, request, newer, restart)
-                if finished is not None:
-                    yield finished
+            failures = None if restart or overwrite else beginning(out, request, start)
+            if not (folder / _REQUEST).is_file() and failures is None:
+                done = None if overwrite else finished(out, request, newer, restart)
+                if done is not None:
+                    yield done
                     return
             remove_partial(folder)
             remove_partial(out.parent)
             if restart:
                 _remove_parts(folder)
             if found := claim(folder / _REQUEST, request):
-                if words := _changed_files(found, folder / _REQUEST, newer):
+                if words := changed_files(found, folder / _REQUEST, newer):
                     raise OutputError(f"{folder}: {words} it was begun; --restart begins anew")
                 raise OutputError(
                     f"{folder}: was begun with another request, which differs in "
                     f"{'; '.join(found)}. Finish it with the command that began it, or begin anew "
                     "with --restart"
                 )
+            if failures is not None and start is not None and not any(folder.glob("part-*")):
+                number = start.inputs["number"]
+                Parts(out, request).add(0, number, number, failures, start.write)
             yield Parts(out, request)
         finally:
             if not any(folder.glob("part-*")):
@@ -206,11 +216,6 @@ def parts_folder(out: Path) -> Path:
     return out.with_name(out.name + PARTS)
 
 
-def summary_file(out: Path) -> Path:
-    """Return the file that says what an output is of."""
-    return out.with_name(out.name + SUMMARY)
-
-
 def ids_file(out: Path) -> Path:
     """Return the file beside an ``.npy`` that says what its rows are of."""
     return out.with_name(out.name.removesuffix(out.suffix) + IDS)
@@ -219,62 +224,6 @@ def ids_file(out: Path) -> Path:
 def own_files(out: Path) -> tuple[Path, ...]:
     """Return an output and what lies beside it: no inputs, though a folder may hold them."""
     return out, summary_file(out), parts_folder(out), ids_file(out)
-
-
-def _finished(out: Path, request: Mapping[str, Any], newer: Newer, is_anew: bool) -> Written | None:
-    """Return what a finished output holds, or None if it is to be written.
-
-    Raises:
-        OutputError: If it is another request's, and may not be replaced.
-    """
-    if not out.exists():
-        return None
-    if not (place := summary_file(out)).is_file():
-        raise OutputError(f"{out}: is there already, and nothing tells what it is of. {_REMEDY}")
-    content, _ = read_versioned(place, (FORMAT_VERSION,), OutputError, remedy=_REMEDY)
-    try:
-        failures = tuple(Failure(**each) for each in content["failures"])
-        total, rows, notices = content["inputs"], content["rows"], tuple(content["notices"])
-        there, sha256 = content["request"], content["sha256"]
-    except (KeyError, TypeError):
-        raise OutputError(f"{place}: damaged. {_REMEDY}") from None
-    found = differences(there, json.loads(json.dumps(request)))
-    is_changed = sha256 != sha256_of_file(out)
-    words = "" if is_changed else _changed_files(found, place, newer)
-    if not is_changed and (not found or words) and is_anew:
-        return None
-    if not found and not is_changed:
-        return Written(out, total, rows, failures, notices, num_resumed=total)
-    if words:
-        raise OutputError(f"{out}: {words} it was written; --overwrite makes it anew")
-    words = "was changed since it was written" if is_changed else f"differs in {'; '.join(found)}"
-    raise OutputError(f"{out}: is there already, and {words}. {_REMEDY}")
-
-
-def _changed_files(found: list[str], place: Path, newer: Newer) -> str:
-    """Return that input files have changed, if requests differ in nothing else, or no words."""
-    if len(found) != 1 or not found[0].startswith("inputs.files"):
-        return ""
-    if not (files := newer(place.stat().st_mtime_ns)):  # replaced by older ones, or gone
-        return "sizes or times of input files have changed since"
-    words = "1 input file has" if len(files) == 1 else f"{len(files):,} input files have"
-    return f"{words} changed, such as {files[0]}, since"
-
-
-def _write_summary(written: Written, request: Mapping[str, Any]) -> None:
-    content = {
-        "format_version": FORMAT_VERSION,
-        "file": written.path.name,
-        "sha256": sha256_of_file(written.path),
-        "inputs": written.num_inputs,
-        "rows": written.num_rows,
-        "with_result": written.num_used,
-        "failed": written.reasons,
-        "failures": [vars(failure) for failure in written.failures],
-        "notices": list(written.notices),
-        "request": dict(request),
-    }
-    write_json(summary_file(written.path), content)
 
 
 def _remove_parts(folder: Path) -> None:

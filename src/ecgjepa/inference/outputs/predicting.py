@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Inputs
 from ecgjepa.inference.interpretation import as_asked, rule_of, undecided, without_head
+from ecgjepa.inference.outputs.growing import grown
 from ecgjepa.inference.outputs.parts import own_files
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
@@ -45,7 +46,8 @@ def predict_table(
     """Predict every record and write a table with a row for each; a killed run resumes.
 
     Rows are written in parts beside the table and put together at the end, so memory does not grow
-    with the records. The same call resumes behind the last part. If size or time of a file has
+    with the records. The same call resumes behind the last part. A call with more inputs than a
+    finished table has predicts the new ones and adds their rows. If size or time of a file has
     changed in the meantime, the call is refused; ``restart`` or ``overwrite`` begins anew.
 
     Args:
@@ -88,6 +90,8 @@ def predict_table(
     config = read_model_config(folder)
     if config.task is None:
         raise without_head(folder)
+    layout = table_format(out, PredictionSchema(config.task))
+    found, start = grown(out, found, layout)
     asked = as_asked(config, folder, calibrated=True, decision=decision)
     request = describe_request(
         "predict",
@@ -98,7 +102,6 @@ def predict_table(
         description=hash_of_description(description),
         schema=SCHEMA_VERSION,
     )
-    merge = table_format(out, PredictionSchema(config.task)).merge
     try:
         return fulfil(
             request,
@@ -106,7 +109,8 @@ def predict_table(
             out,
             _Predictor(folder, request["model_sha256"], device, decision, on_bad, description).make,
             Course(restart, overwrite, part_inputs, workers, progress),
-            lambda parts: parts.finish(merge, (*found.notices, *undecided(asked))),
+            lambda parts: parts.finish(layout.merge, (*found.notices, *undecided(asked))),
+            start,
         )
     finally:
         _loaded.cache_clear()

@@ -34,18 +34,23 @@ def describe_request(
         inputs: The records. Sizes and times of their files are noted, contents are not read.
         options: All that changes rows.
     """
+    return {
+        "verb": what,
+        "model_sha256": sha256_of_file(model / CONFIG_FILE),
+        "inputs": describe_inputs(inputs),
+        "options": options,
+    }
+
+
+def describe_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Return what tells records from others: names, and sizes and times of their files."""
     names, digest = inputs.names(), hashlib.sha256()
     for name in names:
         digest.update(name.encode(errors="surrogateescape") + b"\0")
     return {
-        "verb": what,
-        "model_sha256": sha256_of_file(model / CONFIG_FILE),
-        "inputs": {
-            "number": len(names),
-            "sha256": digest.hexdigest(),
-            "files": hash_of_state(inputs),
-        },
-        "options": options,
+        "number": len(names),
+        "sha256": digest.hexdigest(),
+        "files": hash_of_state(inputs),
     }
 
 

@@ -22,10 +22,12 @@ class TableFormat(NamedTuple):
     Attributes:
         write: Writes predictions into the folder of a part.
         merge: Writes a table from the folders of its parts.
+        reuse: Writes the rows of a finished table into the folder of a part.
     """
 
     write: Callable[[Sequence[Prediction], Path], None]
     merge: Callable[[IO[bytes], Sequence[Path]], None]
+    reuse: Callable[[Path, Path], None]
 
 
 def table_format(out: Path, schema: PredictionSchema) -> TableFormat:
@@ -50,11 +52,13 @@ def _as_csv(schema: PredictionSchema) -> TableFormat:
         rows = (schema.row(prediction).values() for prediction in predictions)
         _write_text(folder, _csv_lines([[_as_text(cell) for cell in row] for row in rows]))
 
+    head = _csv_lines([[column.name for column in schema.columns]]).encode()
+
     def merge(stream: IO[bytes], parts: Sequence[Path]) -> None:
-        stream.write(_csv_lines([[column.name for column in schema.columns]]).encode())
+        stream.write(head)
         _join(stream, parts)
 
-    return TableFormat(write, merge)
+    return TableFormat(write, merge, lambda table, folder: _copy(table, folder, len(head)))
 
 
 def _as_lines(schema: PredictionSchema) -> TableFormat:
@@ -63,7 +67,7 @@ def _as_lines(schema: PredictionSchema) -> TableFormat:
         lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in contents)
         _write_text(folder, "".join(f"{line}\n" for line in lines))
 
-    return TableFormat(write, _join)
+    return TableFormat(write, _join, _copy)
 
 
 def _as_parquet(schema: PredictionSchema) -> TableFormat:
@@ -87,7 +91,7 @@ def _as_parquet(schema: PredictionSchema) -> TableFormat:
             for part in parts:
                 writer.write_table(pq.read_table(part / _ROWS, schema=columns))
 
-    return TableFormat(write, merge)
+    return TableFormat(write, merge, _copy)
 
 
 def _as_text(cell: Cell) -> str:
@@ -104,6 +108,12 @@ def _csv_lines(rows: Sequence[Sequence[str]]) -> str:
 
 def _write_text(folder: Path, text: str) -> None:
     (folder / _ROWS).write_bytes(text.encode())
+
+
+def _copy(table: Path, folder: Path, skipped: int = 0) -> None:
+    with table.open("rb") as stream, (folder / _ROWS).open("wb") as rows:
+        stream.seek(skipped)
+        shutil.copyfileobj(stream, rows)
 
 
 def _join(stream: IO[bytes], parts: Sequence[Path]) -> None:

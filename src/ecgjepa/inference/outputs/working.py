@@ -10,7 +10,7 @@ from ecgjepa.engine.workforce import Workforce, choose_workforce
 from ecgjepa.inference.inputs.records import Files, Inputs
 from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.inputs.stored import StoredRecords
-from ecgjepa.inference.outputs.parts import Parts, writing
+from ecgjepa.inference.outputs.parts import Parts, Start, writing
 from ecgjepa.inference.outputs.requests import PART_SECONDS, Progress
 from ecgjepa.inference.outputs.written import Written
 from ecgjepa.model.compute import computing_with
@@ -69,6 +69,7 @@ def fulfil(
     make: Make,
     course: Course,
     finish: Callable[[Parts], Written],
+    start: Start | None = None,
 ) -> Written:
     """Make what is missing of an output, and put its parts together.
 
@@ -79,13 +80,14 @@ def fulfil(
         make: Makes some of it.
         course: How it is worked on.
         finish: Puts the parts together, once all are there.
+        start: Output that is there, if it may be the beginning of this one.
 
     Raises:
         OutputError: If the output is another request's, or being written.
     """
     newer = partial(changed_after, inputs)
     options = {"restart": course.restart, "overwrite": course.overwrite}
-    with writing(out, request, newer, **options) as parts:
+    with writing(out, request, newer, **options, start=start) as parts:
         if isinstance(parts, Written):
             return parts
         _make_parts(make, inputs, parts, course)

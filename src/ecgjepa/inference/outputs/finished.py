@@ -1,0 +1,106 @@
+"""A finished output: what it is of, whether it is another request's, and what it may begin."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ecgjepa.claims import differences
+from ecgjepa.errors import OutputError
+from ecgjepa.files import read_versioned, sha256_of_file, write_json
+from ecgjepa.inference.outputs.written import Failure, Written
+
+FORMAT_VERSION = 1
+SUMMARY = ".summary.json"
+_REMEDY = "Choose another file, or replace this one with --overwrite"
+
+Write = Callable[[Path], None]
+# Returns the inputs' files that were written after a time in ns.
+Newer = Callable[[int], list[str]]
+
+
+class Start(NamedTuple):
+    """A finished output that another one begins with.
+
+    Attributes:
+        inputs: What its request tells of its inputs, which are the first ones of the other.
+        write: Writes its rows into the folder of a part.
+    """
+
+    inputs: dict[str, Any]
+    write: Write
+
+
+def summary_file(out: Path) -> Path:
+    """Return the file that says what an output is of."""
+    return out.with_name(out.name + SUMMARY)
+
+
+def finished(out: Path, request: Mapping[str, Any], newer: Newer, is_anew: bool) -> Written | None:
+    """Return what a finished output holds, or None if it is to be written.
+
+    Raises:
+        OutputError: If it is another request's, and may not be replaced.
+    """
+    if not out.exists():
+        return None
+    if not (place := summary_file(out)).is_file():
+        raise OutputError(f"{out}: is there already, and nothing tells what it is of. {_REMEDY}")
+    content, _ = read_versioned(place, (FORMAT_VERSION,), OutputError, remedy=_REMEDY)
+    try:
+        failures = tuple(Failure(**each) for each in content["failures"])
+        total, rows, notices = content["inputs"], content["rows"], tuple(content["notices"])
+        there, sha256 = content["request"], content["sha256"]
+    except (KeyError, TypeError):
+        raise OutputError(f"{place}: damaged. {_REMEDY}") from None
+    found = differences(there, json.loads(json.dumps(request)))
+    is_changed = sha256 != sha256_of_file(out)
+    words = "" if is_changed else changed_files(found, place, newer)
+    if not is_changed and (not found or words) and is_anew:
+        return None
+    if not found and not is_changed:
+        return Written(out, total, rows, failures, notices, num_resumed=total)
+    if words:
+        raise OutputError(f"{out}: {words} it was written; --overwrite makes it anew")
+    words = "was changed since it was written" if is_changed else f"differs in {'; '.join(found)}"
+    raise OutputError(f"{out}: is there already, and {words}. {_REMEDY}")
+
+
+def changed_files(found: list[str], place: Path, newer: Newer) -> str:
+    """Return that input files have changed, if requests differ in nothing else, or no words."""
+    if len(found) != 1 or not found[0].startswith("inputs.files"):
+        return ""
+    if not (files := newer(place.stat().st_mtime_ns)):  # replaced by older ones, or gone
+        return "sizes or times of input files have changed since"
+    words = "1 input file has" if len(files) == 1 else f"{len(files):,} input files have"
+    return f"{words} changed, such as {files[0]}, since"
+
+
+def write_summary(written: Written, request: Mapping[str, Any]) -> None:
+    """Write the file beside an output that says what it is of."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        "file": written.path.name,
+        "sha256": sha256_of_file(written.path),
+        "inputs": written.num_inputs,
+        "rows": written.num_rows,
+        "with_result": written.num_used,
+        "failed": written.reasons,
+        "failures": [vars(failure) for failure in written.failures],
+        "notices": list(written.notices),
+        "request": dict(request),
+    }
+    write_json(summary_file(written.path), content)
+
+
+def beginning(out: Path, request: Mapping[str, Any], start: Start | None) -> list[Failure] | None:
+    """Return the failures of a finished output that is the beginning of another, or None."""
+    if start is None or not summary_file(out).is_file():
+        return None
+    content, _ = read_versioned(summary_file(out), (FORMAT_VERSION,), OutputError, remedy=_REMEDY)
+    try:
+        same = content["request"] == json.loads(json.dumps({**request, "inputs": start.inputs}))
+        failures = [Failure(**each) for each in content["failures"]]
+        return failures if same and content["sha256"] == sha256_of_file(out) else None
+    except (KeyError, TypeError):
+        return None  # `_finished` says that it is damaged.
