@@ -10,7 +10,8 @@ from ecgjepa.engine.workforce import Workforce, choose_workforce
 from ecgjepa.inference.inputs.records import Files, Inputs
 from ecgjepa.inference.inputs.state import changed_after
 from ecgjepa.inference.inputs.stored import StoredRecords
-from ecgjepa.inference.outputs.parts import Parts, Start, writing
+from ecgjepa.inference.outputs.finished import Start
+from ecgjepa.inference.outputs.parts import Parts, writing
 from ecgjepa.inference.outputs.requests import PART_SECONDS, Progress
 from ecgjepa.inference.outputs.written import Written
 from ecgjepa.model.compute import computing_with
