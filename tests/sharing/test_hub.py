@@ -94,6 +94,10 @@ def test_without_network_the_cache_answers_or_tells_why_not(server, model, monke
     assert hub.load(NAME) == folder
     with pytest.raises(HubError, match=r"http://127.0.0.1:9 cannot be reached"):
         hub.load("clinic/other")
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:my-password@127.0.0.1:9")
+    with pytest.raises(HubError, match=r"http://127.0.0.1:9 cannot be reached") as caught:
+        hub.load("clinic/other")
+    assert "my-password" not in str(caught.value)
 
 
 def test_a_changed_file_of_the_cache_is_downloaded_anew(server, model, monkeypatch):

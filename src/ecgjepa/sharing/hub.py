@@ -21,7 +21,7 @@ from ecgjepa.sharing.hub_cache import (
     note_revision,
     write_origin,
 )
-from ecgjepa.sharing.hub_errors import UnreachableHubError, explained, hub_library
+from ecgjepa.sharing.hub_errors import UnreachableHubError, explained, hub_library, without_password
 from ecgjepa.sharing.hub_files import (
     CARD,
     CONFIG,
@@ -152,7 +152,7 @@ def push(
     return Pushed(
         name=f"hf:{name}",
         commit=commit,
-        url=f"{endpoint}/{name}",
+        url=f"{without_password(endpoint)}/{name}",
         files=tuple(contents),
         left_out=tuple(names_left_out(there)),
         is_private=is_private,
@@ -246,10 +246,11 @@ def _send(
     library, api = hub_library(), _api(endpoint)
     api.create_repo(name, private=private or None, exist_ok=True)
     before = api.model_info(name)
+    where = f"{without_password(endpoint)}/{name}"
     if private and not before.private:
         raise HubError(
             f"hf:{name}: is there already and public, so --private would not hold. Nothing was "
-            f"sent; make it private at {endpoint}/{name}/settings, or choose another name"
+            f"sent; make it private at {where}/settings, or choose another name"
         )
     stale = {str(sibling.rfilename) for sibling in before.siblings or ()} & set(MOST_BYTES)
     operations = [

@@ -10,6 +10,7 @@ from ecgjepa.errors import EcgjepaError, HubError
 from ecgjepa.files import DiskFullError
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}|(?i:bearer)\s+\S+")
+_USER = re.compile(r"//[^/@\s]*@")
 _MOST_LETTERS = 300
 _LOG_IN = "log in with 'hf auth login', or set HF_TOKEN"
 
@@ -45,6 +46,7 @@ def explained(name: str, revision: str, endpoint: str) -> Iterator[None]:
     hub_library()
     from huggingface_hub import errors
 
+    endpoint = without_password(endpoint)
     # httpx or httpx2, by the version of the library.
     http = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
     try:
@@ -71,11 +73,16 @@ class UnreachableHubError(HubError):
     """The Hub gives no answer: there is no network, or it must not be asked."""
 
 
+def without_password(address: str) -> str:
+    """Return an address, or a text with addresses, without users and passwords."""
+    return _USER.sub("//", address)
+
+
 def without_tokens(text: str) -> str:
     """Return the beginning of a text, without what may be a token in it."""
     token = hub_library().get_token()
     plain = text.replace(token, "…") if token else text
-    return _TOKEN.sub("…", " ".join(plain.split()))[:_MOST_LETTERS]
+    return without_password(_TOKEN.sub("…", " ".join(plain.split())))[:_MOST_LETTERS]
 
 
 def _refused(name: str, revision: str, endpoint: str, error: Exception, errors: ModuleType) -> str:
