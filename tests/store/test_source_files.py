@@ -240,6 +240,21 @@ def test_a_file_that_changes_while_it_is_read_counts_as_changed(tmp_path, is_rea
     assert ("clinic", "x.dat") in found.changed
 
 
+def test_each_file_of_a_record_is_opened_once(tmp_path, monkeypatch):
+    header = write_wfdb(tmp_path / "x.hea", toy_ecg(np.random.default_rng(0), num_samples=1000))
+    opened, real = [], os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest: opened.append(str(path)) or real(path, *rest)
+    )
+    noted, (listing,) = source_files.Notes(), list_all({"clinic": tmp_path}, None)
+    opened.clear()
+    for entry in listing.entries():
+        with noted.of(listing, entry):
+            read_record(header)
+    noted.table()
+    assert sorted(opened) == [str(header.with_suffix(".dat")), str(header)]
+
+
 def test_files_of_a_record(tmp_path):
     """Whatever a record consists of: a change of any part of it is noticed."""
     samples = toy_ecg(np.random.default_rng(0), num_samples=1000)
