@@ -82,6 +82,16 @@ def test_a_prediction_that_is_right_is_found():
     assert float(found[1]) < 0.5
 
 
+@pytest.mark.parametrize("stem", ["linear", "convolutional"])
+def test_at_the_start_all_patches_are_as_likely(stem):
+    """Whatever the width; scores that grow with it would begin far above the logarithm."""
+    torch.manual_seed(0)
+    wide = [*CPC, "encoder.dim=256", "encoder.depth=1", f"encoder.stem={stem}"]
+    networks = objective_of(load_preset("tiny", wide)).networks()
+    loss = networks(torch.randn(4, 12, 250)).loss.item()
+    assert loss == pytest.approx(np.log(25 + 3), rel=0.25)
+
+
 def test_nothing_is_predicted_from_the_future():
     """A patch ahead changes what is wanted, never what is expected of it."""
     torch.manual_seed(0)

@@ -56,6 +56,8 @@ class Cpc(ObjectiveNetworks):
         self.encoder = made
         self.horizons = config.horizons
         self.maps = nn.Linear(encoder.dim, config.horizons * encoder.dim, bias=False)
+        # Scores are sums over the width: of size 1 at the start, so that no patch is ruled out.
+        nn.init.normal_(self.maps.weight, std=1 / encoder.dim)
 
     def forward(self, signal: Float[Tensor, "batch leads samples"]) -> CpcOutput:
         """Return InfoNCE of the patches ahead, averaged over distances and places."""
