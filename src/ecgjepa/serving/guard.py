@@ -74,8 +74,11 @@ class _Body:
         self._deadline = time.monotonic() + limits.upload_seconds
 
     async def __call__(self) -> Message:
-        from fastapi import HTTPException
+        """Return the next piece.
 
+        Raises:
+            HTTPException: If the body is too large or too slow.
+        """
         if self._is_whole:  # Waits for the client to leave.
             return await self._receive()
         try:
@@ -83,12 +86,19 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             words = f"the request did not arrive within {self._limits.upload_seconds:g} s"
-            raise HTTPException(408, words, {"Connection": "close"}) from None
+            raise _stopped(408, words) from None
         self._size += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         if self._size > self._limits.body_bytes:
-            raise HTTPException(413, _too_large(self._limits.body_bytes), {"Connection": "close"})
+            raise _stopped(413, _too_large(self._limits.body_bytes))
         return message
+
+
+def _stopped(status: int, words: str) -> Exception:
+    """Return what FastAPI answers a request with that it is still reading."""
+    from fastapi import HTTPException
+
+    return HTTPException(status, words, {"Connection": "close"})
 
 
 def _content_length(scope: MutableMapping[str, Any]) -> int | None:
