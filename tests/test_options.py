@@ -204,4 +204,6 @@ def test_only_the_first_of_many_errors_are_shown():
 
 @pytest.mark.parametrize("name", preset_names())
 def test_the_limits_leave_room_for_every_preset(name):
+    if load_preset(name).encoder.architecture != "vit":
+        return  # others have no registers
     assert load_preset(name, ["encoder.num_registers=4"]).encoder.num_registers == 4

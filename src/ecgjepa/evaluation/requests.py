@@ -106,12 +106,10 @@ def describe_request(
 def _digest_of_model(model: str | Path | DescribedEncoder) -> dict[str, str]:
     """Return hashes of the files that a model is loaded from, or of what is in memory."""
     if isinstance(model, DescribedEncoder):
-        described = sha256(model.config.model_dump_json().encode()).hexdigest()
-        scaled = "" if model.foreign is None else model.foreign.description.model_dump_json()
         return {
             "identity": model.encoder.identity,
             "weights": digest_of_weights(model.encoder),
-            "description": sha256((described + scaled).encode()).hexdigest(),
+            "description": sha256(model.config.model_dump_json().encode()).hexdigest(),
         }
     folder = find_model(model)
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]

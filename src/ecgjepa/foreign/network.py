@@ -1,5 +1,7 @@
 """An encoder that was made elsewhere behind the interface of this package's own."""
 
+import hashlib
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, describe_validation_error
+from ecgjepa.config.networks import OWN_PREFIX
 from ecgjepa.errors import EncoderError
 from ecgjepa.foreign.description import EncoderDescription
 from ecgjepa.model.encoders.encoder import Encoder
@@ -66,6 +69,7 @@ class ForeignEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.name = name
+        self._description = description
         self.normalisation = description.normalisation
         self.clip = description.clip
         try:
@@ -83,6 +87,18 @@ class ForeignEncoder(Encoder):
         self.blocks = nn.ModuleList([nn.Identity()])
         self.norm = nn.Identity()
         self._counts: dict[int, int] = {}
+
+    def identify(self, computed_by: str) -> None:
+        """Note the hash of what decides the features besides weights and constants.
+
+        How the description scales a window and reads an output is part of it: two descriptions
+        with the same constants may give other features.
+
+        Args:
+            computed_by: Hash of the code or file that computes.
+        """
+        told = self._description.model_dump_json(exclude={"trained_on", "comment"})
+        self.identity = hashlib.sha256(f"{computed_by} {told}".encode()).hexdigest()
 
     def known_as(self, foreign: Foreign) -> "ForeignEncoder":
         """Return the encoder, which knows now what it is."""
@@ -161,6 +177,4 @@ def heads_for(dim: int) -> int:
 
 def architecture_of(name: str) -> str:
     """Return what the architecture of such an encoder is called in a configuration."""
-    return (
-        "own:" + "".join(sign if sign.isalnum() or sign in "._-:" else "-" for sign in name)[-96:]
-    )
+    return OWN_PREFIX + re.sub(r"[^\w.:-]", "-", name)[-96:]

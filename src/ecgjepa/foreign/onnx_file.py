@@ -65,7 +65,7 @@ class OnnxEncoder(ForeignEncoder):
             patch_size=description.window_samples,
             num_registers=graph.told.num_registers,
         )
-        self.identity = sha256_of_file(path)
+        self.identify(sha256_of_file(path))
         self._graph = graph
 
     def __deepcopy__(self, _: object) -> "OnnxEncoder":

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecgjepa.foreign.description import EncoderDescription
+from ecgjepa.foreign.importing import digest_of_code
 from ecgjepa.foreign.network import ForeignEncoder
 
 # Length of the stretches of signal that are described one by one.
@@ -32,6 +33,7 @@ class RawSignal(ForeignEncoder):
             patch_size=size,
             num_registers=0,
         )
+        self.identify(digest_of_code(RawSignal))
         self._stretch = max(2, size // count)
 
     def tokens(self, signal: Float[Tensor, "batch leads samples"]) -> Tensor:

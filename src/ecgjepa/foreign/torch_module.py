@@ -82,7 +82,7 @@ def make_torch_encoder(
     if not isinstance(module, nn.Module):
         raise EncoderError(f"{name}: returned {type(module).__name__}; expected a torch.nn.Module")
     encoder = TorchEncoder(name, description, module).eval()
-    encoder.identity = digest_of_code(factory, type(module))
+    encoder.identify(digest_of_code(factory, type(module)))
     _check_tokens(encoder, description)
     return encoder
 
