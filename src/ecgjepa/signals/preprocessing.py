@@ -139,15 +139,21 @@ def _prepare_exact(
     old, new = sources[0].sampling_rate, config.sampling_rate
     order = column_order(sources[0].leads, config.leads)
     assert order is not None, "the caller has checked that"
-    # A filter against aliasing, too, rounds corners off.
-    saturated = [
-        quality.saturated_leads(source.samples, old, one_millivolt=1000.0)[list(order)]
-        for source in sources
-    ]
     issues = [source.issues for source in sources]
     if old == new:
         samples = [in_order(source.samples, order) for source in sources]
+        measures = measure_each(samples, new)
+        spans = [(int(own.low.min()), int(own.high.max())) for own in measures]
+        saturated = [
+            quality.saturated_leads(own, new, one_millivolt=1000.0, extremes=span)
+            for own, span in zip(samples, spans, strict=True)
+        ]
     else:
+        # A filter against aliasing, too, rounds corners off.
+        saturated = [
+            quality.saturated_leads(source.samples, old, one_millivolt=1000.0)[list(order)]
+            for source in sources
+        ]
         ratio = usable_ratio(sources[0], new)
         rounded = [
             round_to_microvolt(
@@ -158,7 +164,7 @@ def _prepare_exact(
         samples = [integers for integers, _ in rounded]
         note = resampled_note(old, new)
         issues = [(*known, note, *more) for known, (_, more) in zip(issues, rounded, strict=True)]
-    measures = measure_each(samples, new)
+        measures = measure_each(samples, new)
     return judge(samples, measures, config, issues, saturated)
 
 

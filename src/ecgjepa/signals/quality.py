@@ -86,6 +86,7 @@ def saturated_leads(
     signal: Float[np.ndarray, "samples leads"] | Int16[np.ndarray, "samples leads"],
     sampling_rate: float,
     one_millivolt: float,
+    extremes: tuple[float, float] | None = None,
 ) -> Bool[np.ndarray, " leads"]:
     """Return which leads rest at their own extreme for 20 ms or more: the amplifier's limit.
 
@@ -96,10 +97,12 @@ def saturated_leads(
         signal: Samples in any linear unit.
         sampling_rate: In Hz.
         one_millivolt: Size of 1 mV in that unit.
+        extremes: Least and greatest sample of all leads, where they are known.
     """
     least = MIN_SATURATED_RANGE_MV * one_millivolt
     # Over all leads at once is several times faster than lead by lead, and settles most records.
-    if float(signal.max()) - float(signal.min()) < least:
+    lowest, highest = extremes or (float(signal.min()), float(signal.max()))
+    if highest - lowest < least:
         return np.zeros(signal.shape[1], np.bool_)
     length = least_rest(sampling_rate)
     low, high = column_extremes(signal)
