@@ -165,6 +165,12 @@ def test_a_file_that_says_something_else_is_not_written(traced, folder, tmp_path
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_a_file_that_the_runtime_cannot_open_is_not_written(traced, folder, tmp_path):
+    traced.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(ExportError, match=r"onnxruntime [0-9.]+ cannot open it"):
+        ecgjepa.export_onnx(folder, tmp_path / "m.onnx")
+
+
 def test_a_graph_whose_number_of_records_is_frozen_is_refused(traced):
     traced.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
     with pytest.raises(ExportError, match="fix the number of records"):

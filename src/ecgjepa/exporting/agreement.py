@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Int16, Num
 
-from ecgjepa.errors import RecordError
+from ecgjepa.errors import ExportError, RecordError
 from ecgjepa.exporting.graph import RecordGraph, Unit
 from ecgjepa.exporting.tracing import INPUT
 from ecgjepa.inference.encoding import LoadedEncoder, Wanted
@@ -45,12 +45,22 @@ class Loaded(NamedTuple):
 
 
 def open_session(content: bytes) -> "InferenceSession":
-    """Return a session of onnxruntime on the processor."""
+    """Return a session of onnxruntime on the processor.
+
+    Raises:
+        ExportError: If it cannot open the file.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # of warnings, most are on what it leaves out of the graph
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise ExportError(
+            f"the ONNX file is not written, because onnxruntime {onnxruntime.__version__} cannot "
+            f"open it: {str(error)[:300]}"
+        ) from error
 
 
 def as_input(samples: Int16[np.ndarray, "samples leads"], unit: Unit) -> Num[np.ndarray, "1 _ _"]:

@@ -53,7 +53,7 @@ def properties_of(graph: RecordGraph, config: ModelConfig) -> dict[str, str]:
         },
         "outputs": {name: _OUTPUTS[name] for name in graph.names},
         "leads": list(preprocessing.leads),
-        "sampling_rate": f"{preprocessing.sampling_rate:g}",
+        "sampling_rate": f"{preprocessing.sampling_rate:.15g}",
         "window_samples": str(example.size),
         "stride_samples": str(example.stride),
         "preprocessing_outside": _outside(preprocessing),
