@@ -123,13 +123,26 @@ def test_what_was_accepted_is_answered_before_the_service_ends(served):
 def test_other_machines_are_let_in_with_a_warning(served, monkeypatch, caplog):
     folder, _, _ = served
     ran = []
-    monkeypatch.setattr("uvicorn.run", lambda app, **options: ran.append(options))
-    serving.serve(folder / "model", host="0.0.0.0", readers=1)
+
+    def run(server, sockets):
+        server.started = True
+        ran.append(sockets[0].getsockname())
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    port = free_port()
+    serving.serve(folder / "model", host="0.0.0.0", port=port, readers=1)
     assert "whoever reaches 0.0.0.0 may send ECGs" in caplog.text
     caplog.clear()
-    serving.serve(folder / "model", readers=1)
+    serving.serve(folder / "model", port=port, readers=1)
     assert caplog.text == ""
-    assert [options["host"] for options in ran] == ["0.0.0.0", "127.0.0.1"]
+    assert ran == [("0.0.0.0", port), ("127.0.0.1", port)]
+
+
+def test_a_port_that_is_taken_is_told(served):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServiceError, match=rf"port {port}: .*in use; choose another --port"):
+            serving.serve(served[0] / "model", port=port)
 
 
 def test_a_missing_package_is_named(served, monkeypatch):

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 
 import huggingface_hub.constants
 import pytest
@@ -264,6 +265,16 @@ def test_nothing_is_sent_that_should_not_be(server, model, monkeypatch, tmp_path
     with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
         hub.push(model, NAME)
     assert not [path for path in posted(server) if "commit" in path]
+
+
+def test_the_missing_package_is_named_and_a_cached_commit_needs_none(server, model, monkeypatch):
+    commit = server.add(NAME, content_of(model))
+    folder = hub.load(NAME)
+    for name in ("huggingface_hub", "huggingface_hub.constants"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert hub.load(NAME, commit) == folder
+    with pytest.raises(HubError, match=r"pip install 'ecgjepa\[hub\]'"):
+        hub.load(NAME)
 
 
 def test_every_use_of_a_model_takes_its_name(server, model):

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +77,7 @@ def serve(
         decision: Rule of the thresholds; by default the one that the model was trained for.
 
     Raises:
-        ServiceError: If the extra ``serve`` is not installed.
+        ServiceError: If the extra ``serve`` is not installed, or the port is taken.
         ModelFolderError: If the model cannot be used.
 
     Example:
@@ -86,34 +88,56 @@ def serve(
         ['/embed', '/health', '/metrics', '/model', '/predict']
     """
     _check_packages()
-    import uvicorn
-
     limits = limits or Limits()
     is_local = host in LOOPBACK
-    app = application(
-        model,
-        limits=limits,
-        readers=readers,
-        device=device,
-        decision=decision,
-        is_local=is_local,
-    )
-    if not is_local:
-        logger.warning(
-            "whoever reaches %s may send ECGs and read answers: the service knows no passwords and "
-            "encrypts nothing. Put it behind a proxy that does",
-            host,
+    with _listening(host, port) as listening:
+        app = application(
+            model,
+            limits=limits,
+            readers=readers,
+            device=device,
+            decision=decision,
+            is_local=is_local,
         )
-    uvicorn.run(
+        if not is_local:
+            logger.warning(
+                "whoever reaches %s may send ECGs and read answers: the service knows no passwords "
+                "and encrypts nothing. Put it behind a proxy that does",
+                host,
+            )
+        _run(app, listening, limits)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_MOST_CONNECTIONS)
+    except OSError as error:
+        # Names that lead to no address have negative numbers, and words of their own.
+        is_known = error.errno is not None and error.errno > 0
+        words = os.strerror(error.errno) if is_known else error.strerror
+        raise ServiceError(
+            f"cannot listen at {host}, port {port}: {words}; choose another --port or --host"
+        ) from None
+
+
+def _run(app: "FastAPI", listening: socket.socket, limits: Limits) -> None:
+    import uvicorn
+
+    seconds = round(limits.seconds + limits.upload_seconds) + _GRACE_SECONDS
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
-        timeout_graceful_shutdown=round(limits.seconds + limits.upload_seconds) + _GRACE_SECONDS,
+        timeout_graceful_shutdown=seconds,
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):  # which it raises again when all is answered
+        server.run(sockets=[listening])
+    if not server.started:
+        raise ServiceError("the service does not start; the lines above say why")
 
 
 def _check_packages() -> None:
