@@ -114,8 +114,8 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_MOST_CONNECTIONS)
     except OSError as error:
         # Names that lead to no address have negative numbers, and words of their own.
-        is_known = error.errno is not None and error.errno > 0
-        words = os.strerror(error.errno) if is_known else error.strerror
+        number = error.errno or 0
+        words = os.strerror(number) if number > 0 else error.strerror
         raise ServiceError(
             f"cannot listen at {host}, port {port}: {words}; choose another --port or --host"
         ) from None
