@@ -155,10 +155,10 @@ def test_facts_of_the_model(client, model):
 
 def test_an_encoder_alone_serves_features_and_nothing_else(tmp_path, files):
     folder = save_tiny_model(tmp_path / "encoder", head=False)
-    with TestClient(application(folder, readers=1), base_url=HOME) as client:
-        assert "/predict" not in client.get("/openapi.json").json()["paths"]
-        assert post(client, "/predict", parts(files, "notes.txt")).status_code == 404
-        assert client.get("/model").json()["kind"] == "encoder"
+    client = TestClient(application(folder), base_url=HOME)  # no file is read
+    assert "/predict" not in client.get("/openapi.json").json()["paths"]
+    assert post(client, "/predict", parts(files, "notes.txt")).status_code == 404
+    assert client.get("/model").json()["kind"] == "encoder"
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,11 @@ def test_a_record_that_is_too_long_is_refused_and_the_others_are_answered(client
 
 
 def test_whoever_sends_too_much_at_once_is_told_when_to_come_back(model, files):
-    app = application(model, limits=Limits(requests=0), readers=1)
-    with TestClient(app, base_url=HOME) as client:
-        answer = post(client, "/predict", parts(files, "notes.txt"))
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        text = client.get("/metrics").text
-        assert value(text, 'ecgjepa_requests_total{path="/predict",status="503"}') == 1
+    client = TestClient(application(model, limits=Limits(requests=0)), base_url=HOME)
+    answer = post(client, "/predict", parts(files, "notes.txt"))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    text = client.get("/metrics").text
+    assert value(text, 'ecgjepa_requests_total{path="/predict",status="503"}') == 1
 
 
 def test_another_name_of_this_machine_is_not_answered(client):
