@@ -444,7 +444,13 @@ def test_the_first_networks_are_the_same_in_every_process():
 
 
 @pytest.mark.parametrize(
-    "objective", ["simclr", "byol", "mae", pytest.param("cpc", marks=pytest.mark.slow)]
+    "objective",
+    [
+        "simclr",
+        "byol",
+        "mae",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("cpc", "lejepa")),
+    ],
 )
 def test_every_objective_is_the_same_for_any_number_of_processes(store, tmp_path, objective):
     """Batch norms and negatives see the whole batch: records are gathered with their gradient."""
