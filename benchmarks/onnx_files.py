@@ -2,7 +2,7 @@
 
     python benchmarks/onnx_files.py --model FOLDER [FOLDER ...] --data PTB-XL [--result FILE]
 
-For each model folder: bytes of weights, of the file and of the file with 8 bits; the largest
+For each model folder, or model by name: bytes of weights, of the file and of the file with 8 bits; the largest
 difference of the file from PyTorch on the real records; macro AUROC of 8 and of 32 bits with the
 interval of their difference over patients; milliseconds per record of ten seconds on one thread, by
 PyTorch and by either file, alone and 16 at a time. Scored are the test folds that the model folder
@@ -33,14 +33,15 @@ from ecgjepa.exporting.agreement import (
 from ecgjepa.inference.inputs.named import usable_each
 from ecgjepa.inference.predict import load_model
 from ecgjepa.inference.windows import find_windows, window_size
-from ecgjepa.model.folder import WEIGHTS_FILE, find_model
+from ecgjepa.model.folder import WEIGHTS_FILE
+from ecgjepa.sharing.references import find_model
 from ecgjepa.signals.acceptance import Usable
 
 _RECORDS = 64  # that are compared with PyTorch
 _TOGETHER = 16
 
 
-def measure(model: Path, data: Path, scratch: Path) -> dict[str, Any]:
+def measure(model: str, data: Path, scratch: Path) -> dict[str, Any]:
     """Return the figures of one model folder."""
     full, small = scratch / "full.onnx", scratch / "small.onnx"
     loaded = load_model(model, device="cpu")
@@ -111,13 +112,13 @@ def _timings(
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, nargs="+", required=True)
+    parser.add_argument("--model", nargs="+", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--result", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        models = {path.name: measure(path, given.data, Path(scratch)) for path in given.model}
+        models = {Path(one).name: measure(one, given.data, Path(scratch)) for one in given.model}
     print(json.dumps(models, indent=2))
     report(given.result, {"onnxruntime": onnxruntime.__version__, "models": models})
 
