@@ -3,10 +3,10 @@
     python benchmarks/onnx_files.py --model FOLDER [FOLDER ...] --data PTB-XL [--result FILE]
 
 For each model folder, or model by name: bytes of weights, of the file and of the file with 8 bits;
-the largest difference of the file from PyTorch on the real records; macro AUROC of 8 and of 32 bits with the
-interval of their difference over patients; milliseconds per record of ten seconds on one thread, by
-PyTorch and by either file, alone and 16 at a time. Scored are the test folds that the model folder
-names.
+the largest difference of the file from PyTorch on the real records; macro AUROC of 8 and of 32 bits
+with the interval of their difference over patients; milliseconds per record of ten seconds on one
+thread, by PyTorch and by either file, alone and 16 at a time. Scored are the test folds that the
+model folder names.
 """
 
 import argparse
