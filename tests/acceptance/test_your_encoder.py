@@ -14,8 +14,10 @@ from typed import run
 
 import ecgjepa
 from ecgjepa.errors import ConfigError, EncoderError
+from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.model.encoders.build import OWN_ENCODERS
 from ecgjepa.objectives.build import OBJECTIVES
+from ecgjepa.terminal.results import print_evaluations
 
 PAGE = (Path(__file__).parents[2] / "docs/your-encoder.md").read_text()
 FILES = dict(re.findall(r"```\w+ title=(\S+)\n(.*?)```", PAGE, re.DOTALL))
@@ -79,11 +81,15 @@ def test_the_cnn_is_judged_beside_the_same_without_training(worked):
     assert low <= value <= high
 
 
-def test_the_onnx_file_scores_as_the_module_does_and_stands_beside_the_raw_signal(worked):
+def test_the_onnx_file_scores_as_the_module_does_and_stands_beside_the_raw_signal(worked, capsys):
     module, file = results(worked / "runs/cnn"), results(worked / "runs/cnn-onnx")
     assert list(file["models"]) == ["pre-trained", "raw signal"]
     scores = [each["models"]["pre-trained"]["macro_auroc"] for each in (module, file)]
     assert scores[0] == pytest.approx(scores[1], abs=2e-3)
+    print_evaluations([Evaluation(worked / "runs/cnn-onnx", file)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "gained over it" in said
+    assert "cannot be had untrained, so what its training gained is not known" in said
 
 
 def test_the_report_shows_both_encoders(worked):

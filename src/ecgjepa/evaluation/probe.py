@@ -12,14 +12,13 @@ from pathlib import Path
 from ecgjepa.evaluation.requests import describe_request
 from ecgjepa.evaluation.results import Evaluation, write_embeddings
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
-from ecgjepa.foreign.opening import RAW_SIGNAL
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.protocols.encoders import DescribedEncoder, load_encoder
 from ecgjepa.protocols.request import ProtocolRequest, ReadingName, Workspace, request_protocol
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
-from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.results.layout import PRE_TRAINED, RAW_SIGNAL
 from ecgjepa.tasks.cohort import Cohort, database_names
 from ecgjepa.tasks.leakage import open_unseen, refuse_early
 from ecgjepa.tasks.opening import Data

@@ -12,10 +12,8 @@ from ecgjepa.foreign.raw_signal import RawSignal
 from ecgjepa.foreign.torch_module import make_torch_encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.normalisation import NormalisationConfig
+from ecgjepa.results.layout import RAW_SIGNAL, UNTRAINED
 
-# What an encoder that cannot be had untrained stands beside.
-RAW_SIGNAL = "raw signal"
-_UNTRAINED = "untrained"
 # Begins the name of a model on the Hub, see `ecgjepa.sharing.references`.
 _HUB_PREFIX = "hf:"
 
@@ -44,7 +42,7 @@ def open_foreign(
     name = str(source)
     if is_import_path(name) and not Path(source).exists():
         make = partial(make_torch_encoder, name, description, import_named(name))
-        facts = Foreign(name, description, _UNTRAINED, partial(make, trained=False))
+        facts = Foreign(name, description, UNTRAINED, partial(make, trained=False))
         return make(trained=True).known_as(facts)
     if not name.lower().endswith(".onnx"):
         raise EncoderError(

@@ -39,5 +39,7 @@ PREDICTIONS_VERSION = 2
 PRE_TRAINED = "pre-trained"
 UNTRAINED = "untrained"
 FROM_SCRATCH = "from scratch"
+# Beside an ONNX file, which cannot be had untrained: features of the signal itself.
+RAW_SIGNAL = "raw signal"
 # Protocol of an evaluation in which nothing was trained: a classifier was judged as it is.
 JUDGED = "evaluate"

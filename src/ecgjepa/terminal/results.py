@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.results.layout import PRE_TRAINED, RAW_SIGNAL
 from ecgjepa.terminal.screen import as_folds, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
@@ -46,7 +46,9 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
         f"records ({folds})\n"
     )
     short = MEASURES[measure].split()[1]
-    print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}gained by pre-training")
+    is_raw = any(RAW_SIGNAL in item.results["models"] for item in evaluations)
+    gained = "gained over it" if is_raw else "gained by pre-training"
+    print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}{gained}")
     for item in evaluations:
         for name, model in item.results["models"].items():
             value, low, high = model[measure]
@@ -55,6 +57,12 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
             bounds = f"{low:.3f}, {high:.3f}"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
+    if is_raw:
+        print_wrapped(
+            RAW_SIGNAL,
+            "numbers of the signal itself. An ONNX file cannot be had untrained, so what its "
+            "training gained is not known.",
+        )
     print_caution(first["counts"]["test_patients"], above="\n")
     for item in evaluations:
         _print_whether_trained(item.results)
