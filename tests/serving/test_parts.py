@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -16,6 +16,7 @@ from ecgjepa.serving.limits import Limits
 from ecgjepa.serving.together import Together
 
 
+@settings(deadline=None)  # the first example loads what it needs
 @given(
     head=st.dictionaries(st.text().filter(lambda key: key != "shape"), st.integers() | st.text()),
     samples=st.none() | arrays.arrays(np.int16, st.tuples(st.integers(0, 9), st.integers(1, 12))),

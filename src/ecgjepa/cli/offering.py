@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from ecgjepa.cli.application import app
-from ecgjepa.cli.options import DeviceOption, JsonOption, ModelOption
+from ecgjepa.cli.options import AnyModelOption, DeviceOption, JsonOption, ModelOption
+from ecgjepa.sharing.box import DEFAULT_MODEL
 from ecgjepa.terminal.screen import print_json, print_line
 
 
@@ -55,7 +56,7 @@ def push(
 
 @app.command()
 def serve(
-    model: ModelOption,
+    model: AnyModelOption = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port.")] = 8000,
     readers: Annotated[
@@ -95,7 +96,7 @@ def serve(
         requests=queue,
     )
     run(
-        model,
+        model or DEFAULT_MODEL,
         host=host,
         port=port,
         limits=limits,
