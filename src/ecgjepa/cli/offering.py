@@ -1,5 +1,6 @@
 """Verbs that give a model to others: push, serve."""
 
+import logging
 from typing import Annotated
 
 import typer
@@ -8,6 +9,8 @@ from ecgjepa.cli.application import app
 from ecgjepa.cli.options import AnyModelOption, DeviceOption, JsonOption, ModelOption
 from ecgjepa.sharing.box import DEFAULT_MODEL
 from ecgjepa.terminal.screen import print_json, print_line
+
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -95,8 +98,11 @@ def serve(
         memory_bytes=memory * 1_000_000,
         requests=queue,
     )
+    if model is None:
+        model = DEFAULT_MODEL
+        logger.info("no --model is given: %s answers; 'ecgjepa models' lists others", model)
     run(
-        model or DEFAULT_MODEL,
+        model,
         host=host,
         port=port,
         limits=limits,
