@@ -213,9 +213,11 @@ class _Finder:
     def _notice(self, name: str, others: list[str], hidden: list[str]) -> None:
         others = [file for file in others if self._is_unknown(name, file)]
         if others:
-            words = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+            words = f"{len(others):,} files are not ECGs"
+            if len(others) == 1:
+                words = "1 file is not an ECG"
             self.notices.append(
-                f"{name}: {words} not ECGs by name or content and not used{kinds_of(others)}, such "
+                f"{name}: {words} by name or content and not used{kinds_of(others)}, such "
                 f"as {written_out(others[0])}{how_to_describe(others)}"
             )
         if hidden := [file for file in hidden if self._is_unknown(name, file)]:
