@@ -176,6 +176,16 @@ def test_arrays_that_do_not_fit_what_is_told_of_them(clinic):
     assert encoder.errors_[1].startswith("row 1 of X: signal of shape (9, 3) has 3 columns")
 
 
+def test_amplitudes_of_another_unit_are_told(clinic, caplog):
+    array = np.stack([toy_ecg(np.random.default_rng(1), num_samples=1500)] * 2)
+    ECGEncoder(clinic / "model", **FACTS).transform(array)
+    assert not caplog.records
+    ECGEncoder(clinic / "model", **FACTS).transform(array / 1000)  # mV, taken for µV
+    [words] = caplog.messages
+    assert words.startswith("2 ECGs have implausible amplitudes, such as row 0: beats are 0.00")
+    assert "unit='uV'" in words
+
+
 def test_a_path_that_stands_for_several_ecgs_is_refused(clinic, files, tmp_path):
     np.save(tmp_path / "several.npy", np.zeros((2, 1500, 12), np.int16))
     (tmp_path / "several.npy.json").write_text(

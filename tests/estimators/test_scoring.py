@@ -1,6 +1,7 @@
 """The macro AUROC as a scorer: as scikit-learn's where that is defined, and defined elsewhere."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -61,9 +62,11 @@ class _Fixed:
         (np.full((2, 2), np.nan), [0, 1], "not finite"),
         (np.zeros((2, 3)), [0, 1], "for 2 classes"),
         (np.zeros((2, 3)), np.eye(2), "do not fit together"),
+        (np.zeros((2, 2)), pd.DataFrame({"b": [0, 1], "a": [1, 0]}), "the columns b, a; .* a, b"),
         ([np.ones((2, 1))], [[1], [0]], "probabilities of 1 classes"),
     ],
 )
 def test_probabilities_that_do_not_fit_are_refused(answer, y, words):
+    classes = ("a", "b") if isinstance(y, pd.DataFrame) else (0, 1)
     with pytest.raises(ScoreError, match=words):
-        macro_auroc_scorer(_Fixed(answer), None, y)
+        macro_auroc_scorer(_Fixed(answer, classes), None, y)

@@ -117,3 +117,14 @@ def test_nothing_grows_if_more_than_new_files_differs(change, folder, model, tmp
         ecgjepa.predict_table(folder, model, out, **options)
     assert out.read_text() == before
     assert ecgjepa.predict_table(folder, model, out, **options, overwrite=True).num_resumed == 0
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_what_is_no_longer_a_table_is_named_and_may_be_replaced(kind, folder, model, tmp_path):
+    out = tmp_path / f"table.{kind}"
+    ecgjepa.predict_table(folder, model, out)
+    out.write_bytes(b"\xff not a table")
+    with pytest.raises(OutputError, match="was changed since it was written"):
+        ecgjepa.predict_table(folder, model, out)
+    assert ecgjepa.predict_table(folder, model, out, overwrite=True).num_rows == 3
+    assert len(READ[kind](out)) == 3

@@ -1,5 +1,6 @@
 """What scikit-learn calls X: ECG files, records or arrays, each of which is one row."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +16,8 @@ from ecgjepa.signals.acceptance import OnBad, Source, Usable, prepare_each
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.signals.record import MicrovoltRecord, Record
 
+logger = logging.getLogger(__name__)
+
 # What becomes of an ECG that cannot be used: it has a row whatever happens, or nothing has.
 OnBadRow = Literal["raise", "nan", "mask"]
 ON_BAD_ROW: tuple[OnBadRow, ...] = get_args(OnBadRow)
@@ -23,6 +26,7 @@ _EXPECTED = (
     "expected a list of paths, of records or of arrays, one per ECG; a table's column of paths; or "
     "an array of three axes, (records, samples, leads)"
 )
+_OF_UNITS = "implausible_amplitude"
 # ECGs without an answer that a message names; all are in ``errors_``.
 _MOST_NAMED = 20
 
@@ -75,7 +79,28 @@ class Reading(NamedTuple):
             RecordError: If all records of an array of three axes are at fault.
         """
         self.check()
-        return prepare_each(self._sources(_rows(X)), config)
+        return self._telling(prepare_each(self._sources(_rows(X)), config))
+
+    def _telling(
+        self, found: Iterator[tuple[str, Usable | RecordError]]
+    ) -> Iterator[tuple[str, Usable | RecordError]]:
+        """Yield ECGs; log in the end how many have amplitudes of another unit, as it seems.
+
+        A row of features has no place for what was noticed.
+        """
+        doubts: list[str] = []
+        for row, (name, each) in enumerate(found):
+            issues = () if isinstance(each, RecordError) else each.prepared.issues
+            doubts += [f"row {row}: {issue.message}" for issue in issues if issue.code == _OF_UNITS]
+            yield name, each
+        if doubts:
+            logger.warning(
+                "%d ECGs have implausible amplitudes, such as %s. Of arrays, unit=%r says what "
+                "they are in",
+                len(doubts),
+                doubts[0],
+                self.unit,
+            )
 
     def _sources(
         self, rows: list[object] | np.ndarray

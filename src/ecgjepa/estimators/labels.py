@@ -37,12 +37,7 @@ def read_labels(y: object, num_records: int) -> Labels:
     if y is None:
         raise TaskError("y is missing: expected a label per record, or a column of 0 and 1 a label")
     columns = getattr(y, "columns", None)
-    try:
-        values = np.asarray(y)
-    except ValueError:
-        raise TaskError(
-            "y: its rows differ in length; expected one label, or as many 0 and 1"
-        ) from None
+    values = _as_array(y)
     if values.ndim not in (1, 2) or len(values) != num_records:
         raise TaskError(
             f"y has shape {values.shape}, for {num_records} records; expected a label per record, "
@@ -53,6 +48,30 @@ def read_labels(y: object, num_records: int) -> Labels:
     targets = _flags(values)
     names = np.arange(values.shape[1]) if columns is None else np.asarray(columns)
     return Labels(names, targets, single=False)
+
+
+def _as_array(y: object) -> Shaped[np.ndarray, "..."]:
+    """Return y as an array whose items are of the type that they had.
+
+    numpy turns a list of text and NaN into text alone, and a missing label into one called nan.
+    """
+    try:
+        values = np.asarray(y)
+        if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
+            values = np.asarray(y, dtype=object)
+    except ValueError:
+        raise TaskError(
+            "y: its rows differ in length; expected one label, or as many 0 and 1"
+        ) from None
+    return values
+
+
+def _is_missing(value: object) -> bool:
+    """Return whether a label is none: None, NaN, the NA and NaT of pandas, or NaN made text."""
+    try:
+        return value is None or bool(value != value) or value in ("nan", b"nan")
+    except TypeError:  # pandas.NA is neither equal nor unequal to anything
+        return True
 
 
 def _flags(values: Shaped[np.ndarray, "records labels"]) -> Bool[np.ndarray, "records labels"]:
@@ -72,7 +91,7 @@ def _flags(values: Shaped[np.ndarray, "records labels"]) -> Bool[np.ndarray, "re
 
 
 def _single(values: Shaped[np.ndarray, " records"]) -> Labels:
-    missing = np.array([value is None or value != value for value in values.tolist()])
+    missing = np.array([_is_missing(value) for value in values.tolist()])
     if missing.any():
         raise TaskError(
             f"y: {int(missing.sum())} of {len(values)} records have no label, first row "

@@ -34,7 +34,8 @@ def macro_auroc_scorer(estimator: GivesProbabilities, X: object, y: object) -> f
         The score; NaN if no label has both kinds of records.
 
     Raises:
-        ScoreError: If the probabilities are not finite or do not fit the labels.
+        ScoreError: If the probabilities are not finite or do not fit the labels, or if estimator
+            and y name the columns differently.
 
     Example:
         >>> import numpy as np
@@ -51,6 +52,8 @@ def macro_auroc_scorer(estimator: GivesProbabilities, X: object, y: object) -> f
     labels = read_labels(y, len(scores))
     if labels.single:
         scores = _as_labels(scores, np.asarray(getattr(estimator, "classes_", ())), labels)
+    else:
+        _check_order(getattr(estimator, "classes_", ()), labels)
     check_scores(scores, labels.targets, tuple(map(str, labels.names)))
     return macro_auroc(labels.targets, scores)
 
@@ -64,6 +67,17 @@ def _of_yes(
             "yes: the training records of the fold have one only"
         )
     return probabilities[:, 1]
+
+
+def _check_order(classes: object, labels: Labels) -> None:
+    """Refuse columns that y names otherwise than the estimator does, or in another order."""
+    known, names = np.asarray(classes, dtype=object), labels.names.astype(object)
+    is_named = all(isinstance(name, str) for name in (*known.ravel(), *names))
+    if is_named and known.shape == names.shape and known.tolist() != names.tolist():
+        raise ScoreError(
+            f"y has the columns {', '.join(names)[:300]}; the estimator gives probabilities of "
+            f"{', '.join(known)[:300]}, in this order. Give y[estimator.classes_]"
+        )
 
 
 def _as_labels(

@@ -36,6 +36,15 @@ def summary_file(out: Path) -> Path:
     return out.with_name(out.name + SUMMARY)
 
 
+def is_unchanged(out: Path) -> bool:
+    """Return whether an output is the file that its summary is of."""
+    try:
+        content, _ = read_versioned(summary_file(out), (FORMAT_VERSION,), OutputError)
+    except OutputError:
+        return False
+    return out.is_file() and content.get("sha256") == sha256_of_file(out)
+
+
 def finished(out: Path, request: Mapping[str, Any], newer: Newer, is_anew: bool) -> Written | None:
     """Return what a finished output holds, or None if it is to be written.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Files, Inputs
-from ecgjepa.inference.outputs.finished import Start, summary_file
+from ecgjepa.inference.outputs.finished import Start, is_unchanged
 from ecgjepa.inference.outputs.requests import describe_inputs
 from ecgjepa.inference.outputs.tables import TableFormat
 
@@ -39,8 +39,8 @@ def grown(out: Path, inputs: Inputs, layout: TableFormat) -> Grown:
         layout: How the table is written.
     """
     nothing = Grown(inputs, None)
-    if not (out.is_file() and summary_file(out).is_file()):
-        return nothing
+    if not is_unchanged(out):
+        return nothing  # Whatever else lies there need not be a table.
     if not all(isinstance(section, Files) for section in inputs.sections):
         return nothing  # The records of a store have the order of the store.
     there, named = list(_names_in(out)), inputs.names()
