@@ -150,11 +150,12 @@ def test_scores_at_thresholds_and_all_means_are_shown(page_text, evaluation):
     assert "AUROC 0.611 (0.500 to 0.700) 0.444 (0.400 to 0.500) 0.612 (0.500 to" in text
     assert "F1 at the validation threshold 0.222 - 0.223 -" in text
     assert "accuracy, one label a record 0.333 (0.300 to 0.400)" in text
-    assert "B * 0.170 0.510 (0.410 to 0.610) - 0.520 (0.420 to 0.620) 0.930 (0.910 to" in text
+    assert "B * 0.510 (0.410 to 0.610) 0.520 (0.420 to 0.620) 0.930 (0.910 to" in text
     assert "B * 0.530 (0.430 to 0.630) 0.054 (0.044 to 0.064) 0.155 (0.145 to 0.165) 0.066" in text
     assert "0.066 87 %" in text
     assert "for want of positive or negative validation records: C" in text
     assert "f1: at the best threshold" in text
+    assert "0.170" not in text  # of uncalibrated probabilities, unlike what predict applies
     assert "+0.050 (+0.010 to +0.090) 0.042" in text
 
 
