@@ -121,7 +121,7 @@ def test_a_list_that_misleads_is_refused(tmp_path, monkeypatch):
 
 def test_nothing_to_do_is_an_error(tmp_path):
     (tmp_path / "a.pdf.txt").write_text("x")
-    with pytest.raises(InputError, match=r"1 file is not ECGs.*no ECG file anywhere below"):
+    with pytest.raises(InputError, match=r"1 file is not an ECG.*no ECG file anywhere below"):
         find_inputs([tmp_path])
     with pytest.raises(InputError, match="no ECG file, folder or list is named"):
         find_inputs([])
