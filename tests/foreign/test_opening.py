@@ -339,3 +339,38 @@ def test_what_is_not_hidden(module, described, signal):
     encoder = own_encoder(module(means), described()).encoder
     with pytest.raises(EcgjepaError, match="encodes whole windows of all leads only"):
         encoder(signal, leads=torch.tensor([[0]]))
+
+
+class OfTheBatch(Means):
+    def forward(self, signal):
+        return super().forward(signal - signal.mean())
+
+
+class OfChance(Means):
+    def forward(self, signal):
+        return nn.functional.dropout(super().forward(signal))  # which is on if not told
+
+
+@pytest.mark.parametrize("kind", [OfTheBatch, OfChance])
+def test_a_module_whose_tokens_depend_on_more_than_their_window(kind, module, described):
+    with pytest.raises(EncoderError, match="gives other tokens for the same windows"):
+        own_encoder(module(lambda trained: kind()), described())
+
+
+@pytest.mark.parametrize("batch", ["batch", 3])
+def test_a_file_whose_tokens_depend_on_the_batch(batch, described, tmp_path):
+    mean = helper.make_node("ReduceMean", ["signal"], ["mean"])
+    nodes = ([mean, helper.make_node("Sub", ["signal", "mean"], ["tokens"])], [], (batch, 3, 200))
+    path = write_onnx(tmp_path / "e.onnx", shape=(batch, 3, 200), nodes=nodes)
+    with pytest.raises(EncoderError, match="gives other tokens for the same windows"):
+        own_encoder(path, described())
+
+
+def test_the_hash_is_of_the_code_of_every_module_within(module, described, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "ecgjepa.foreign.torch_module.digest_of_code", lambda *kinds: read.extend(kinds) or "x"
+    )
+    make = factory(inner=nn.Sequential(OfChance()))
+    own_encoder(module(make), described())
+    assert read == [make, Means, nn.Sequential, OfChance]

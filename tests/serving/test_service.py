@@ -208,6 +208,24 @@ def test_requests_that_are_not_as_described_are_refused(client, files):
     assert "6 records in one request; at most 5" in answer.text
 
 
+def test_a_body_that_is_cut_loses_no_file_without_a_word(client):
+    part = '--x\r\nContent-Disposition: form-data; name="files"; filename="{}"\r\n\r\nabc'
+    body = "\r\n".join(part.format(name) for name in ("a.hea", "b.hea"))
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post("/predict", content=f"{body}\r\n--x--\r\n", headers=kind)
+    assert [one["file"] for one in answer.json()["predictions"]] == ["a.hea", "b.hea"]
+    answer = client.post("/predict", content=body, headers=kind)
+    assert answer.status_code == 400
+    assert "ends before the last boundary" in answer.json()["detail"]
+
+
+def test_a_name_of_many_bytes_is_cut(client, files):
+    names = ("€" * 150 + ".hea", "one.dat")
+    sent = [("files", (name, (files / f"one.{name[-3:]}").read_bytes())) for name in names]
+    [found] = post(client, "/predict", sent).json()["predictions"]
+    assert (found["file"], found["error"]) == ("€" * 65 + ".hea", None)
+
+
 def test_requests_that_are_too_large_are_refused(client):
     large = [("files", ("x.dat", bytes(LIMITS.body_bytes)))]
     answer = post(client, "/predict", large)

@@ -19,6 +19,11 @@ from ecgjepa.model.encoders.encoder import Encoder
 
 # Numbers for each head of the attentive protocol, at the least.
 _LEAST_WIDTH_OF_A_HEAD = 32
+# Share of the largest number in tokens by which those of the same window may differ: rounding
+# leaves a little, and activations of 8 bits, whose scale is that of a batch, leave more.
+_LARGEST_GAP = 0.05
+# Scales and means of the windows that this is found out with.
+_UNLIKE = (1.4, 1.0, 0.7), (2.0, 0.0, -1.0)
 # A deviation of less is that of a lead without signal, in mV or whatever the unit is.
 _LEAST_DEVIATION = 1e-6
 
@@ -99,6 +104,39 @@ class ForeignEncoder(Encoder):
         """
         told = self._description.model_dump_json(exclude={"trained_on", "comment"})
         self.identity = hashlib.sha256(f"{computed_by} {told}".encode()).hexdigest()
+
+    def check_windows_stand_alone(self) -> None:
+        """Refuse a network whose tokens of a window depend on the windows beside it, or on chance.
+
+        Which windows come together is an accident of how records are read.
+
+        Raises:
+            EncoderError: If the tokens of noise differ between two ways to come.
+        """
+        patch = self.config.patch_size
+        size = patch * max(1, round(self._description.window_samples / patch))
+        device = next(self.parameters(), torch.empty(0)).device
+        noise = torch.randn(
+            (3, self.config.num_leads, size), generator=torch.Generator().manual_seed(0)
+        ).to(device)
+        # Windows of one scale and mean would hide what is scaled by those of the batch.
+        scale, shift = (torch.tensor(each, device=device).view(3, 1, 1) for each in _UNLIKE)
+        noise = noise * scale + shift
+        with torch.inference_mode():
+            together, turned = self._plain(noise), self._plain(noise.flip(0)).flip(0)
+            alone = torch.cat([self._plain(noise[:1]), self._plain(noise[1:])])
+        largest = together.nan_to_num().abs().amax().clamp_min(1e-6)
+        for found, how in ((turned, "in another order"), (alone, "in other company")):
+            gap = (found - together).nan_to_num().abs().amax() / largest
+            if gap > _LARGEST_GAP:
+                raise EncoderError(
+                    f"{self.name}: gives other tokens for the same windows {how} (by {gap:.1%} of "
+                    "the largest); expected tokens that depend on their window alone. Look for "
+                    "statistics over the batch, and for dropout that is never switched off"
+                )
+
+    def _plain(self, scaled: Float[Tensor, "batch leads samples"]) -> Tensor:
+        return self._checked(self.tokens(scaled), len(scaled))
 
     def known_as(self, foreign: Foreign) -> "ForeignEncoder":
         """Return the encoder, which knows now what it is."""

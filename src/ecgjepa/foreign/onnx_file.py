@@ -67,6 +67,7 @@ class OnnxEncoder(ForeignEncoder):
         )
         self.identify(sha256_of_file(path))
         self._graph = graph
+        self.check_windows_stand_alone()
 
     def __deepcopy__(self, _: object) -> "OnnxEncoder":
         return self  # nothing in it changes

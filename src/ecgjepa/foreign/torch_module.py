@@ -82,9 +82,15 @@ def make_torch_encoder(
     if not isinstance(module, nn.Module):
         raise EncoderError(f"{name}: returned {type(module).__name__}; expected a torch.nn.Module")
     encoder = TorchEncoder(name, description, module).eval()
-    encoder.identify(digest_of_code(factory, type(module)))
+    encoder.identify(digest_of_code(factory, *_kinds(module)))
     _check_tokens(encoder, description)
+    encoder.check_windows_stand_alone()
     return encoder
+
+
+def _kinds(module: nn.Module) -> list[type[nn.Module]]:
+    """Return the classes of a module and of all modules in it, each once, in their order."""
+    return list(dict.fromkeys(type(each) for each in module.modules()))
 
 
 def _factory(name: str, factory: object) -> Callable[..., object]:

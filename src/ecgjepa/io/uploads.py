@@ -19,7 +19,7 @@ class Readable(Protocol):
         """Return some bytes, and none at the end."""
 
 
-# A longer name would not be one of a file.
+# A longer name would not be one of a file; file systems count bytes.
 _LONGEST_NAME = 200
 _WFDB_ADVICE = (
     "is the header of a WFDB record, whose signals lie in another file: write both into one folder "
@@ -61,7 +61,8 @@ def file_name(name: str | None) -> str:
     # A browser of Windows sends whole paths.
     last = PurePosixPath(PureWindowsPath(name or "upload").name).name
     kept = "".join(letter if letter.isprintable() else "_" for letter in last).lstrip(".")
-    return kept[-_LONGEST_NAME:] or "upload"
+    # The end of the name tells the format; a letter that is cut through is left out.
+    return kept.encode()[-_LONGEST_NAME:].decode(errors="ignore") or "upload"
 
 
 class Upload:

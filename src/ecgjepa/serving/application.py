@@ -39,6 +39,7 @@ _FIELD = "files"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal, "description": words}
     for status, words in (
+        (400, "The body is not what its type says, or is cut."),
         (408, "The request did not arrive in time."),
         (413, "The request is too large."),
         (422, "The request is not as described, or holds too many records."),

@@ -1,6 +1,7 @@
 """What stands before every request: bounds of the queue, of the body and of its time."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -18,6 +19,9 @@ RETRY_SECONDS = 1
 # So much of a body that is not wanted is read, and so long: a client that is still sending when
 # the connection closes may never see the answer.
 _DRAIN_SECONDS = 5.0
+_BOUNDARY = re.compile(rb"""^multipart/.*;\s*boundary=(?:"([^"]+)"|([^\s;"]+))""", re.I | re.S)
+# Bytes that may follow the last boundary: line ends, and what a client adds there.
+_AFTER_END = 4096
 
 
 class Guard:
@@ -60,16 +64,17 @@ class Guard:
         else:
             self._counters.in_flight += 1
             try:
-                await self._app(scope, _Body(receive, self._limits), send)
+                await self._app(scope, _Body(receive, self._limits, _boundary(scope)), send)
             finally:
                 self._counters.in_flight -= 1
 
 
 class _Body:
-    """The body of a request, as long as it is not too large and not too slow."""
+    """The body of a request, as long as it is not too large, not too slow and not cut."""
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
+    def __init__(self, receive: Receive, limits: Limits, end: bytes) -> None:
         self._receive, self._limits = receive, limits
+        self._end, self._tail = end, b""
         self._size, self._is_whole = 0, False
         self._deadline = time.monotonic() + limits.upload_seconds
 
@@ -77,7 +82,7 @@ class _Body:
         """Return the next piece.
 
         Raises:
-            HTTPException: If the body is too large or too slow.
+            HTTPException: If the body is too large or too slow, or ends within a part.
         """
         if self._is_whole:  # Waits for the client to leave.
             return await self._receive()
@@ -91,6 +96,11 @@ class _Body:
         self._is_whole = not message.get("more_body", False)
         if self._size > self._limits.body_bytes:
             raise _stopped(413, _too_large(self._limits.body_bytes))
+        self._tail = (self._tail + message.get("body", b""))[-len(self._end) - _AFTER_END :]
+        if self._is_whole and self._end not in self._tail:
+            # FastAPI would leave out the last part without a word.
+            words = "the request ends before the last boundary of its parts; send it again"
+            raise _stopped(400, words)
         return message
 
 
@@ -99,6 +109,13 @@ def _stopped(status: int, words: str) -> Exception:
     from fastapi import HTTPException
 
     return HTTPException(status, words, {"Connection": "close"})
+
+
+def _boundary(scope: MutableMapping[str, Any]) -> bytes:
+    """Return what the last of several parts ends with; nothing for a body of another kind."""
+    told = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    found = _BOUNDARY.search(told)
+    return b"" if found is None else b"--" + (found[1] or found[2]) + b"--"
 
 
 def _content_length(scope: MutableMapping[str, Any]) -> int | None:
