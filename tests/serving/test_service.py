@@ -137,6 +137,7 @@ def test_what_is_answered_is_what_the_schema_says(client):
     assert list(body) == ["multipart/form-data"]
     assert set(told["paths"]["/predict"]["post"]["responses"]) == {
         "200",
+        "400",
         "408",
         "413",
         "422",
