@@ -82,6 +82,21 @@ def test_what_is_no_sample_counts_as_missing_in_both_units(tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
+def test_a_record_without_enough_leads_or_in_another_unit_has_no_answer(tmp_path):
+    loaded, graph = graph_of(save_model_of(tmp_path / "model"))
+    [record] = simulated_records(graph, loaded.config)[1:2]
+    samples = np.array(record.prepared.samples)
+    assert np.isfinite(run(graph, samples)["probabilities"]).all()
+    for leads, has_answer in ((4, True), (5, False), (12, False)):
+        missing = samples.copy()
+        missing[:, :leads] = -32768
+        for name, values in run(graph, missing).items():
+            assert np.isfinite(values).all() == (has_answer or name == "logits"), name
+    with torch.no_grad():
+        microvolt = graph(torch.from_numpy(samples[None].astype(np.float32)))
+    assert np.isnan(microvolt[0].numpy()).all()
+
+
 def test_pieces_of_a_long_record_have_the_windows_of_the_whole(tmp_path):
     _, graph = graph_of(save_model_of(tmp_path / "model"), "uV")
     size, stride = graph.example

@@ -20,11 +20,14 @@ from ecgjepa.model.distribution import FeatureDistribution
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier, Reading, outputs_of_layers, patch_means
+from ecgjepa.signals.acceptance import MIN_USABLE_LEADS
+from ecgjepa.signals.quality import MAX_INVALID_SHARE
 
 # Of the input: float32 millivolt with NaN for "no sample", or int16 microvolt with -32768 for it.
 Unit = Literal["mV", "uV"]
 UNITS: tuple[Unit, ...] = ("mV", "uV")
 _LARGEST = 32_767  # µV, of 16 bits
+_ROUNDING = 1e-6  # of a share
 # Bounds of a logit in `ecgjepa.model.outputs.logits_of`, which calibration starts from.
 _LEAST_LOGIT = math.log(1e-38)
 _GREATEST_LOGIT = math.log(1 - 2.0**-53) - math.log(2.0**-53)
@@ -91,30 +94,35 @@ class RecordGraph(nn.Module):
 
     def forward(self, signal: Signal) -> tuple[Tensor, ...]:
         """Return the outputs, a row for each record."""
-        windows = self._windows(self._normalised(signal))
-        tokens, last = self._tokens(windows)
+        normalised, is_valid = self._normalised(signal)
+        tokens, last = self._tokens(self._windows(normalised))
+        is_usable = _are_usable(is_valid)
         features = _mean_of_windows(patch_means(self.encoder, last), signal)
+        shown = torch.where(is_usable, features, torch.nan)
         if self.head is None or self.answer is None:
-            return (features,)
+            return (shown,)
         logits = _mean_of_windows(self.head(tokens), signal)
-        found = (self.answer(logits), logits, features)
+        found = (torch.where(is_usable, self.answer(logits), torch.nan), logits, shown)
         if self.distance is None:
             return found
         read = features
         if last is not tokens:
             read = _mean_of_windows(patch_means(self.encoder, tokens), signal)
-        return (*found, self.distance(read))
+        return (*found, torch.where(is_usable.squeeze(1), self.distance(read), torch.nan))
 
-    def _normalised(self, signal: Signal) -> Float[Tensor, "records samples leads"]:
+    def _normalised(
+        self, signal: Signal
+    ) -> tuple[Float[Tensor, "records samples leads"], Bool[Tensor, "records samples leads"]]:
         """Return what `ecgjepa.model.normalisation.Normaliser` gives of the stored integers.
 
-        The runtimes have neither comparisons nor choices of 16-bit integers, so these are floats.
+        With it comes which samples are valid; the others are 0. The runtimes have neither
+        comparisons nor choices of 16-bit integers, so these are floats.
         """
         microvolt = signal.to(torch.float32) if self.unit == "uV" else torch.round(signal * 1000)
         normalised = ((microvolt - self.mean) / self.scale).clamp(-self.clip, self.clip)
         # False of NaN, too. Of integers, only the marker of an invalid sample is larger.
         is_valid = microvolt.abs() <= _LARGEST
-        return torch.where(is_valid, normalised, 0.0)
+        return torch.where(is_valid, normalised, 0.0), is_valid
 
     def _windows(
         self, normalised: Float[Tensor, "records samples leads"]
@@ -200,6 +208,18 @@ def _answer_of(config: ModelConfig) -> nn.Module:
     scale = (1.0,) * count if known is None else known.scale
     shift = (0.0,) * count if known is None else known.shift
     return _Probabilities(scale, shift, config.task.kind == "single-label")
+
+
+def _are_usable(is_valid: Bool[Tensor, "records samples leads"]) -> Bool[Tensor, "records 1"]:
+    """Return which records have as many leads with a signal as predicting asks for.
+
+    Amplitudes in µV where mV are expected are invalid for the most part, and the answer would be
+    that of a record without a signal.
+    """
+    least = min(MIN_USABLE_LEADS, is_valid.shape[2])
+    share = is_valid.to(torch.float32).mean(dim=1)
+    has_signal = (share >= 1 - MAX_INVALID_SHARE - _ROUNDING).to(torch.float32)
+    return has_signal.sum(dim=1, keepdim=True) >= least
 
 
 def _mean_of_windows(values: Float[Tensor, "windows outputs"], signal: Signal) -> Tensor:

@@ -21,7 +21,8 @@ _INPUTS = {
     "uV": ("int16", "µV", "-32768"),
 }
 _OUTPUTS = {
-    "probabilities": "probability of each label, calibrated if the model folder is",
+    "probabilities": "probability of each label, calibrated if the model folder is; as all outputs "
+    "but logits NaN for a record with fewer than 8 leads that hold a signal",
     "values": "value of each output of the regression, as in the training labels",
     "logits": "outputs of the head, mean over the windows, before calibration and scaling",
     "features": "mean over windows and patches of the encoder's output, as embed gives it",
