@@ -154,6 +154,9 @@ def test_the_command_says_which_direction_is_better(regressions, monkeypatch, ca
     code, text, _ = run("--metric", "mean_absolute_error")
     assert not code
     assert text.startswith("macro mean_absolute_error on 60 records of 60 patients")
+    first, second = regressions
+    assert f"first: {first}" in " ".join(text.split())
+    assert f"second: {second}" in " ".join(text.split())
     assert "less is better: below 0, the difference speaks for the first" in text
     code, text, _ = run()
     assert not code

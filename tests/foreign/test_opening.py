@@ -306,6 +306,14 @@ def test_a_file_that_is_not_as_described(described, signal, tmp_path, graph, tol
         own_encoder(path, described(**told)).encoder(signal)
 
 
+def test_a_row_for_each_window_is_told_how_to_be_described(described, tmp_path):
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [2])
+    mean = helper.make_node("ReduceMean", ["signal", "axes"], ["tokens"], keepdims=0)
+    path = write_onnx(tmp_path / "e.onnx", nodes=([mean], [axes], ("batch", 3)))
+    with pytest.raises(EncoderError, match=r"shape \(2, 3\) .*each window is \[batch, dim\]"):
+        own_encoder(path, described())
+
+
 def test_several_outputs_and_what_is_not_onnx(described, tmp_path, signal):
     twice = [
         helper.make_node("Identity", ["signal"], ["tokens"]),

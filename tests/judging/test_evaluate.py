@@ -13,6 +13,7 @@ from ecgjepa import compare_predictions, evaluate, finetune, load_model, probe, 
 from ecgjepa.cli import app
 from ecgjepa.errors import ConfigError, ModelFolderError, TaskError
 from ecgjepa.judging.records import Choice, refuse_early
+from ecgjepa.model.outputs import CalibrationConfig
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import read_predictions
 
@@ -148,6 +149,20 @@ def test_a_table_with_other_names_is_mapped(elsewhere):
     expected = {label["label"]: label["auroc"] for label in scores(plain)["labels"]}
     for label in scores(partly)["labels"]:
         assert label["auroc"] == expected[label["label"]]
+
+
+def test_a_report_takes_a_table_that_lacks_labels_of_the_model(probed, elsewhere, clinic, tmp_path):
+    """The calibration that results hold is that of the labels scored, in their order."""
+    names = {"STTC": "STTC", "CD": "block"}
+    partly = elsewhere(names, out="lacking")
+    applied = CalibrationConfig.model_validate(scores(partly)["calibration"]["applied"])
+    found = read_predictions(partly.path)
+    predictions = load_model(probed.path).predict(
+        [clinic / f"{name}.hea" for name in found.record_ids]
+    )
+    printed = [[one.probabilities[label] for label in found.labels] for one in predictions]
+    assert np.allclose(applied.apply(found.outputs), printed, atol=1e-9)
+    assert "ECG of record clinic/" in report([partly.path], tmp_path / "report.html").read_text()
 
 
 def test_labels_may_change_places(elsewhere):

@@ -184,7 +184,7 @@ def test_evaluations_of_several_tasks_are_told_apart(page_text, evaluation, tmp_
     assert "Trained on a, tested on b. Only 10 % of the training patients' labels" in text
     assert "4 training records are copies" in text
     assert "3 validation records are copies of test records" in text
-    assert "six ids were unknown." in text
+    assert "Six ids were unknown." in text
     # Results of older versions do not tell of copies among the validation records.
     del results["data"]["copies_of_test_left_out_of_validation"]
     (other / "results.json").write_text(json.dumps(results))

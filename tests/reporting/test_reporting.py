@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ecgjepa.errors import ConfigError, LeadError
@@ -159,6 +160,16 @@ def test_figures_survive_a_single_row(rng):
     draw_intervals([{"name": "x", "value": 0.5, "low": 0.4, "high": 0.6, "baseline": True}])
     draw_embeddings({"a": rng.random((3, 2))}, np.array([[True], [False], [True]]), ["L"])
     draw_roc(np.zeros((5, 2), bool), {"a": rng.random((5, 2))}, ["A", "B"])
+
+
+def test_the_label_of_scores_lies_within_the_figure_beside_long_names():
+    row = {"name": "existing classifier, tested on clinic, diagnosis of the table, pre-trained"}
+    row |= {"value": 0.5, "low": 0.4, "high": 0.6, "baseline": False}
+    figure = draw_intervals([row] * 3)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    label = figure.axes[0].xaxis.label.get_window_extent(canvas.get_renderer())
+    assert 0 <= label.x0 < label.x1 <= figure.bbox.width
 
 
 def test_agreement_is_drawn_on_equal_axes_with_its_line(rng):

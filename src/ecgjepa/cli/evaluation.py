@@ -251,7 +251,7 @@ def compare_predictions(
     if as_json:
         print_json(comparison.as_dict())
     else:
-        print_comparison(comparison)
+        print_comparison(comparison, first, against)
 
 
 def _evaluate(

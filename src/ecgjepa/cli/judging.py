@@ -74,7 +74,7 @@ def evaluate(
     """Score a classifier on labels of your own."""
     from ecgjepa.judging.evaluate import evaluate as run
 
-    with ProgressBar("predicting") as progress:
+    with ProgressBar("preparing and predicting") as progress:
         judged = run(
             model,
             evaluated_data(data, store),

@@ -197,10 +197,12 @@ def _as_tokens(
     name: str, graph: _Graph, found: np.ndarray, batch: int
 ) -> Float[np.ndarray, "batch tokens dim"]:
     axes = graph.told.output_axes
+    hint = "; one row for each window is [batch, dim]" if found.ndim == 2 else ""
     if found.ndim != len(axes) or found.shape[0] != batch or found.dtype.kind != "f":
         raise EncoderError(
             f"{name}: output {graph.output} has shape {found.shape} and type {found.dtype} for "
             f"{batch} windows; expected numbers with the axes {', '.join(axes)} (onnx.output_axes)"
+            f"{hint}"
         )
     ones = [place for place, axis in enumerate(axes) if axis == "one"]
     if wrong := [place for place in ones if found.shape[place] != 1]:

@@ -232,7 +232,7 @@ def _given(opened: JudgedRecords, outputs: list[Outputs], answers: Answers) -> G
             check_scores(values, records.targets(part), records.task.labels)
     is_regression = records.task.kind == "regression"
     calibrated = test if is_regression else answers.calibrate(outputs[1].values)[:, columns]
-    return Given(validation, test, calibrated)
+    return Given(validation, test, calibrated, tuple(columns))
 
 
 def _judge(request: _Request, records: EvaluationData, given: Given, answers: Answers) -> Judged:

@@ -20,6 +20,7 @@ from ecgjepa.metrics.scoring import Calls, Part, score_at
 from ecgjepa.metrics.subgroups import score_subgroups, subgroups
 from ecgjepa.metrics.thresholds import Thresholds, measure_decisions
 from ecgjepa.model.answers import AnswersConfig, ValueIntervalConfig
+from ecgjepa.model.outputs import CalibrationConfig
 from ecgjepa.tasks.records import EvaluationData
 
 
@@ -42,11 +43,13 @@ class Given(NamedTuple):
         validation: Before calibration, of the records to fit to; there may be none.
         test: Before calibration, of the records to score.
         calibrated: After it, of the records to score.
+        columns: Places of the labels to score among those of the classifier.
     """
 
     validation: Scores
     test: Scores
     calibrated: Scores
+    columns: tuple[int, ...]
 
 
 def judge_classification(
@@ -93,7 +96,7 @@ def judge_classification(
         "labels": labels,
         "test_records": len(test.targets),
         "calibration": {
-            "applied": None if calibration is None else calibration.model_dump(mode="json"),
+            "applied": _applied(calibration, given.columns),
             **describe_calibrated(test, after, None if calibration is None else calibration.method),
             "lines": _lines(names, test.targets, given.calibrated, bootstrap),
         },
@@ -102,6 +105,20 @@ def judge_classification(
         "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
     }
     return Judged(content, measured)
+
+
+def _applied(
+    calibration: CalibrationConfig | None, columns: tuple[int, ...]
+) -> dict[str, Any] | None:
+    """Return the calibration of the labels that are scored, in their order.
+
+    Where a record has one of several classes and some are not scored, it is that of all classes:
+    a corrected probability depends on the probabilities of all.
+    """
+    if calibration is None:
+        return None
+    is_part = calibration.kind == "single-label" and len(columns) < len(calibration.scale)
+    return (calibration if is_part else calibration.of(columns)).model_dump(mode="json")
 
 
 def _measured(

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -102,6 +103,15 @@ class CalibrationConfig(Section):
         """Return the corrected probabilities."""
         logits = logits_of(probabilities, self.kind) * np.array(self.scale) + np.array(self.shift)
         return _softmax(logits) if self.kind == "single-label" else _expit(logits)
+
+    def of(self, columns: Sequence[int]) -> "CalibrationConfig":
+        """Return the calibration of some of the labels, in the order of ``columns``."""
+        return self.model_copy(
+            update={
+                "scale": tuple(self.scale[column] for column in columns),
+                "shift": tuple(self.shift[column] for column in columns),
+            }
+        )
 
 
 class DecisionRule(NamedTuple):

@@ -108,11 +108,15 @@ def _answers(
 ) -> tuple[Scores, DecisionConfig | None]:
     """Return what the saved model answers for the test records: probabilities, and how it decides.
 
-    Results of older versions know no calibration or no thresholds.
+    Results of older versions know no calibration or no thresholds. A calibration of more labels
+    than were scored cannot be applied; the probabilities are those before it then, and not decided,
+    for thresholds belong to those after it.
     """
     model = evaluation.results["models"][PRE_TRAINED]
     scores = columns(test, PROBABILITY, evaluation.labels)
-    applied = model.get("calibration", {}).get("applied", {})
+    applied = model.get("calibration", {}).get("applied") or {}
+    if len(applied.get("scale", evaluation.labels)) != len(evaluation.labels):
+        return scores, None
     if "scale" in applied:
         scores = CalibrationConfig.model_validate(applied).apply(scores)
     return scores, AnswersConfig.model_validate(model.get("answers", {})).decisions

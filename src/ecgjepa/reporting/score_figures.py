@@ -95,7 +95,7 @@ def draw_intervals(rows: Sequence[dict[str, Any]], measure: str = "macro AUROC")
             )
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)  # from top to bottom, no marker at the edge
-        axes.set_xlabel(f"{measure} on the test records, 95 % interval over patients")
+        axes.set_xlabel(f"{measure}, 95 % interval")
         axes.grid(axis="x", color="#e4e6ea", linewidth=0.8)
         axes.set_axisbelow(True)
     return figure

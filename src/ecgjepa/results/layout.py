@@ -41,5 +41,10 @@ UNTRAINED = "untrained"
 FROM_SCRATCH = "from scratch"
 # Beside an ONNX file, which cannot be had untrained: features of the signal itself.
 RAW_SIGNAL = "raw signal"
+# What is printed below an evaluation whose encoder was never pre-trained: its objective is "none".
+LABELLED = (
+    "here the encoder of a classifier that was trained with labels and not pre-trained. What it "
+    "gained over an untrained one, it gained from labels."
+)
 # Protocol of an evaluation in which nothing was trained: a classifier was judged as it is.
 JUDGED = "evaluate"

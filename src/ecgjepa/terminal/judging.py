@@ -28,10 +28,6 @@ def print_judged(judged: "Evaluation") -> None:
     else:
         _print_labels(model)
     _print_notes(results, model)
-    print()
-    print_line(f"results: {judged.path}")
-    if results["judged"]["request"]["fit"] is not None:
-        print_line(f"model:   {judged.path / 'model'}")
 
 
 def _print_values(labels: list[dict[str, Any]]) -> None:

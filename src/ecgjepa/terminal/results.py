@@ -2,17 +2,28 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.results.layout import PRE_TRAINED, RAW_SIGNAL
+from ecgjepa.results.layout import LABELLED, PRE_TRAINED, RAW_SIGNAL
 from ecgjepa.terminal.screen import as_folds, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from ecgjepa.evaluation.results import Evaluation
     from ecgjepa.metrics.bootstrap import Interval
     from ecgjepa.metrics.paired import Comparison
 
 
-def print_comparison(comparison: "Comparison") -> None:
-    """Print two models' macro scores, their difference and its p-value."""
+def print_comparison(
+    comparison: "Comparison", first: "Sequence[Path]", second: "Sequence[Path]"
+) -> None:
+    """Print two models' macro scores, their difference and its p-value.
+
+    Args:
+        comparison: The two models, compared.
+        first: Evaluation folders of the first.
+        second: Evaluation folders of the second.
+    """
     print(
         f"macro {comparison.metric} on {comparison.records:,} records of "
         f"{comparison.patients:,} patients, 95 % intervals over patients"
@@ -23,6 +34,9 @@ def print_comparison(comparison: "Comparison") -> None:
         print(f"  {name:<12}{as_interval(model.score)}  {runs}")
     print(f"  {'difference':<12}{as_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
     print_caution(comparison.patients)
+    for side, folders in (("first", first), ("second", second)):
+        print_wrapped(f"  {side}", ", ".join(map(str, folders)))
+    print("  difference: first less second")
     if comparison.less_is_better:
         print("  less is better: below 0, the difference speaks for the first")
     if comparison.undefined_labels:
@@ -47,7 +61,8 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
     )
     short = MEASURES[measure].split()[1]
     is_raw = any(RAW_SIGNAL in item.results["models"] for item in evaluations)
-    gained = "gained over it" if is_raw else "gained by pre-training"
+    is_labelled = first.get("pretraining", {}).get("objective") == "none"
+    gained = "gained over it" if is_raw or is_labelled else "gained by pre-training"
     print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}{gained}")
     for item in evaluations:
         for name, model in item.results["models"].items():
@@ -63,6 +78,8 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
             "numbers of the signal itself. An ONNX file cannot be had untrained, so what its "
             "training gained is not known.",
         )
+    if is_labelled:
+        print_wrapped(PRE_TRAINED, LABELLED)
     print_caution(first["counts"]["test_patients"], above="\n")
     for item in evaluations:
         _print_whether_trained(item.results)
