@@ -19,6 +19,7 @@ from tiny_model import save_tiny_model
 import ecgjepa
 from ecgjepa import ECGClassifier, ECGModelClassifier, macro_auroc_scorer
 from ecgjepa.errors import ConfigError, ModelFolderError, RecordFormatError, TaskError
+from ecgjepa.signals.leads import LEADS
 
 KINDS = np.array(["MI", "NORM"] * 10)
 
@@ -139,6 +140,17 @@ def test_a_bad_file_is_left_out_of_the_fit_and_never_gets_a_label(clinic, files)
         found.predict(given)
     with pytest.raises(TaskError, match="there is no ECG to learn from: 1 of 1"):
         found.fit(given[20:], ["MI"])
+
+
+def test_how_ecgs_are_read_may_be_set_after_the_fit(clinic, files):
+    classifier = ECGClassifier(clinic / "model").fit(files, KINDS)
+    assert classifier.classes_.dtype.kind == "U"
+    expected = classifier.predict_proba(files[:1])
+    microvolt = ecgjepa.read_record(files[0]).signal[None] * 1000
+    classifier.set_params(sampling_rate=500, leads=LEADS, unit="uV")
+    np.testing.assert_allclose(classifier.predict_proba(microvolt), expected, atol=1e-6)
+    with pytest.raises(RecordFormatError, match="is the unit right"):
+        classifier.set_params(unit="mV").predict_proba(microvolt)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def test_a_bad_file_is_named_or_has_a_row_of_nan(clinic, files, features, caplog
         (np.zeros((500, 12)), InputError, r"of a single ECG, give X\[None\]"),
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), InputError, "a table of 2 columns, a, b"),
         ([3], InputError, "row 0 of X is of type int"),
+        ({"x.hea", "y.hea"}, InputError, "X is of type set"),
         ((each for each in "ab"), InputError, "X is of type generator"),
         (np.zeros((2, 500, 12)), ConfigError, "sampling_rate: X holds arrays"),
     ],

@@ -18,6 +18,8 @@ from ecgjepa.inference.encoding import Layer
 from ecgjepa.protocols.features import standardise
 from ecgjepa.protocols.linear import fit_logistic
 
+_OF_READING = ("sampling_rate", "leads", "unit", "axes", "on_bad", "description", "device")
+
 
 class ECGClassifier(ClassifierMixin, EcgInputs):  # type: ignore[misc]
     """Fit logistic regression on the features of a frozen encoder.
@@ -130,6 +132,8 @@ class ECGClassifier(ClassifierMixin, EcgInputs):  # type: ignore[misc]
             EcgjepaError: As `ECGEncoder.transform`.
         """
         check_is_fitted(self)
+        # How ECGs are read may be set anew after `fit`; model and layer may not.
+        self.encoder_.set_params(**{name: getattr(self, name) for name in _OF_READING})
         features = self.encoder_.transform(X).astype(np.float64)
         self.errors_ = self.encoder_.errors_
         return features @ self.coef_.T + self.intercept_

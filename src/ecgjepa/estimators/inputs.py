@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -177,7 +177,8 @@ def _rows(X: object) -> list[object] | np.ndarray:
                 raise InputError(f"X is {_shown(X)}; {_EXPECTED}{remedy}")
         elif X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
-    if not hasattr(X, "__len__") or not hasattr(X, "__iter__") or isinstance(X, dict):
+    # Of a set, nobody knows which row is which.
+    if not hasattr(X, "__len__") or not hasattr(X, "__iter__") or isinstance(X, Mapping | Set):
         raise InputError(f"X is {_shown(X)}; {_EXPECTED}")
     if not len(X):
         raise InputError(f"X is empty; {_EXPECTED}")

@@ -58,7 +58,9 @@ def _as_array(y: object) -> Shaped[np.ndarray, "..."]:
     try:
         values = np.asarray(y)
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
-            values = np.asarray(y, dtype=object)
+            own = np.asarray(y, dtype=object)
+            if not all(isinstance(each, str | bytes) for each in own.ravel()):
+                return own
     except ValueError:
         raise TaskError(
             "y: its rows differ in length; expected one label, or as many 0 and 1"
