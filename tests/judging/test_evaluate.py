@@ -212,6 +212,8 @@ def test_records_that_were_seen_are_refused(probed, ptb_xl, table, cache, tmp_pa
     for folds in ((), (8,), (9,), (9, 10)):
         with pytest.raises(TaskError, match=r"which include .* choose others with --test-folds"):
             evaluate(probed.path, {"ptb-xl": ptb_xl}, tmp_path / "r", folds=folds, **asked)
+    with pytest.raises(TaskError, match=r"choose others with --test-folds 10$"):
+        evaluate(probed.path, {"ptb-xl": ptb_xl}, tmp_path / "r", **asked)
     with pytest.raises(TaskError, match="model was trained on folds"):
         evaluate(
             probed.path,

@@ -16,6 +16,7 @@ from ecgjepa.reporting.score_figures import (
     draw_agreement,
     draw_intervals,
     draw_label_efficiency,
+    draw_reliability,
     draw_roc,
 )
 from ecgjepa.signals.leads import LEADS
@@ -160,6 +161,13 @@ def test_figures_survive_a_single_row(rng):
     draw_intervals([{"name": "x", "value": 0.5, "low": 0.4, "high": 0.6, "baseline": True}])
     draw_embeddings({"a": rng.random((3, 2))}, np.array([[True], [False], [True]]), ["L"])
     draw_roc(np.zeros((5, 2), bool), {"a": rng.random((5, 2))}, ["A", "B"])
+
+
+def test_numbers_of_predictions_are_written_without_markup(tmp_path):
+    curve = {"mean_probability": [0.1, 0.9], "share_positive": [0.2, 0.8], "num_records": [300, 4]}
+    path = save_figure(draw_reliability({"before": curve}), tmp_path / "reliability.svg")
+    assert "mathdefault" not in path.read_text()
+    assert "<!-- 100 -->" in path.read_text() or ">100<" in path.read_text()
 
 
 def test_the_label_of_scores_lies_within_the_figure_beside_long_names():

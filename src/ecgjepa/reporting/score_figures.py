@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from sklearn.metrics import roc_curve
 
 from ecgjepa.reporting.figures import COLOURS, GREY, STYLE
@@ -68,6 +68,8 @@ def draw_reliability(curves: dict[str, dict[str, Sequence[float]]]) -> Figure:
         left.legend(fontsize=8, frameon=False)
         right.set(xlim=(0, 1), yscale="log", ylabel="predictions")
         right.yaxis.set_minor_formatter(NullFormatter())
+        # Powers of ten would be printed as their markup, for names in figures are not parsed.
+        right.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         for axes in (left, right):
             axes.set_xlabel("mean predicted probability")
     return figure

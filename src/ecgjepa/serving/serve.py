@@ -105,6 +105,8 @@ def serve(
                 "and encrypts nothing. Put it behind a proxy that does",
                 host,
             )
+        address = f"[{host}]" if ":" in host else host
+        logger.info("listening at http://%s:%d until Ctrl-C", address, port)
         _run(app, listening, limits)
 
 

@@ -139,15 +139,16 @@ def refuse_leak(
                 f"test folds; choose others{_or_pretrain(split.train)}"
             )
     for stage in _trained_on(config, database):
-        trained = judged & set(stage["train"])
         selected = set(stage["validation"]) & set(split.test)
-        if trained | selected:
-            name = stage["database"]
+        if seen := judged & set(stage["train"]) | selected:
+            name, told = stage["database"], () if split.validation else split.test
+            unseen = ",".join(str(fold) for fold in told if fold not in seen)
             raise TaskError(
                 f"the model was trained on folds {stage['train']} of "
                 f"{name}{relation(name, database)} and selected on {stage['validation']}, which "
-                f"include {sorted(trained | selected)} of the validation and test folds; choose "
-                f"others{', or start from the pre-training run' if split.train else _WITH_OPTION}"
+                f"include {sorted(seen)} of the validation and test folds; choose others"
+                + (", or start from the pre-training run" if split.train else _WITH_OPTION)
+                + f" {unseen}" * bool(unseen and not split.train)
             )
 
 
