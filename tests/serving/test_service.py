@@ -201,8 +201,10 @@ def test_requests_that_are_not_as_described_are_refused(client, files):
     ):
         answer = post(client, "/predict", sent)
         assert answer.status_code == 422
-        assert words in answer.text
-    assert post(client, "/predict", [("files", one)], on_bad="raise").status_code == 422
+        assert words in answer.json()["detail"]
+    answer = post(client, "/predict", [("files", one)], on_bad="raise")
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "on_bad: Input should be 'skip' or 'mask'"
     many = [("files", (f"{number}.hea", b"x")) for number in range(6)]
     answer = post(client, "/predict", many)
     assert answer.status_code == 422

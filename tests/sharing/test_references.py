@@ -54,6 +54,13 @@ def test_a_folder_a_run_and_a_box_lead_to_a_model_folder(shelf, tmp_path):
     assert references.find_model("box-one") == shelf / "box-one"
 
 
+@pytest.mark.parametrize("typed", ["", " "])
+def test_an_empty_name_is_not_the_folder_here(shelf, tmp_path, typed):
+    save_tiny_model(tmp_path / "model")
+    with pytest.raises(ModelFolderError, match="the name of the model is empty: expected a folder"):
+        references.find_model(typed)
+
+
 def test_a_box_is_the_same_from_everywhere(shelf, tmp_path, caplog):
     save_tiny_model(tmp_path / "box-one", seed=9)
     assert references.resolve("box-one") == shelf / "box-one"

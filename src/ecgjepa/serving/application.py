@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FIELD = "files"
+_MOST_LETTERS = 1_000
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal, "description": words}
     for status, words in (
@@ -175,6 +176,7 @@ def build_application(service: Service, hosts: list[str]) -> "FastAPI":
     )
     _add_facts(app, service)
     _add_answers(app, service)
+    _add_refusals(app)
     app.add_middleware(
         Guard,
         limits=service.limits,
@@ -184,6 +186,20 @@ def build_application(service: Service, hosts: list[str]) -> "FastAPI":
     # A page elsewhere must not reach a service on this machine by another name of it.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     return app
+
+
+def _add_refusals(app: "FastAPI") -> None:
+    """Let a request that is not as described be refused by text, as all others are."""
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(_request: object, error: RequestValidationError) -> JSONResponse:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'the body'}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        return JSONResponse({"detail": "; ".join(faults)[:_MOST_LETTERS]}, 422)
 
 
 def _add_facts(app: "FastAPI", service: Service) -> None:

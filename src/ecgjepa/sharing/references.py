@@ -52,6 +52,8 @@ def resolve(reference: str | Path) -> Path:
         ModelFolderError: If there is no such folder and no such model.
         HubError: If a model on the Hub cannot be had.
     """
+    if not str(reference).strip():  # a variable of a shell that is not set
+        raise ModelFolderError(f"the name of the model is empty{_meant('')}")
     if is_box(reference):
         return box_folder(str(reference))
     if Path(reference).exists():
