@@ -1,9 +1,12 @@
 """Features of frozen encoders: encoded once, under the hash of all they depend on."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 from small_encoders import describe, small_encoder
+from torch import nn
 
 from ecgjepa.errors import ConfigError, FeatureError
 from ecgjepa.model.encoders.vision_transformer import VisionTransformer
@@ -91,6 +94,23 @@ def test_any_change_is_encoded_anew(store, tmp_path, forwards, change):
     cached(store, tmp_path, **change)
     assert forwards[0] > before
     assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+
+
+def test_a_layer_of_other_code_is_encoded_anew(store, tmp_path, forwards, monkeypatch):
+    """An encoder of the user's own may have its layers in other files than itself."""
+    monkeypatch.syspath_prepend(tmp_path)
+    code = tmp_path / "layers_of_a_user.py"
+    code.write_text("from torch import nn\n\n\nclass Layer(nn.Identity):\n    pass\n")
+    encoder = small_encoder()
+    encoder.norm = nn.Sequential(encoder.norm, importlib.import_module(code.stem).Layer())
+    encoder.identity = "of the encoder's own file"
+    cached(store, tmp_path, encoder=encoder)
+    before = forwards[0]
+    cached(store, tmp_path, encoder=encoder)
+    assert forwards[0] == before
+    code.write_text(code.read_text() + "    # another one\n")
+    cached(store, tmp_path, encoder=encoder)
+    assert forwards[0] > before
 
 
 def test_a_damaged_file_is_encoded_anew(store, tmp_path, forwards):

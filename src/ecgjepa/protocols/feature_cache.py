@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ecgjepa.files import default_cache, move_into_place, replacing, temporary_name
+from ecgjepa.foreign.importing import digest_of_code
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.heads import LAST_BLOCK, Reading
 from ecgjepa.model.normalisation import NormalisationConfig
@@ -123,13 +124,19 @@ def digest_request(
         "window": windows.size,
         "layers": reading.layers,
         **({"beside": True} if reading.beside else {}),
-        **({"identity": encoder.identity} if encoder.identity else {}),
+        **(_own_code(encoder) if encoder.identity else {}),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     _add_weights(digest, encoder)
     digest.update(np.ascontiguousarray(windows.rows).tobytes())
     digest.update(np.ascontiguousarray(windows.starts).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _own_code(encoder: Encoder) -> dict[str, str]:
+    """Return what tells an encoder of the user's code: its layers may be written in other files."""
+    kinds = dict.fromkeys(type(each) for each in encoder.modules())
+    return {"identity": encoder.identity, "code": digest_of_code(*kinds)}
 
 
 def digest_of_weights(encoder: Encoder) -> str:
