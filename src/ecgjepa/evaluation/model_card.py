@@ -6,10 +6,9 @@ from typing import Any
 
 from ecgjepa.evaluation.card_facts import by_age_and_sex, table, training_data
 from ecgjepa.metrics.classification import FEW_POSITIVES
-from ecgjepa.metrics.scoring import MEASURES
 from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
 from ecgjepa.model.folder import ModelConfig
-from ecgjepa.model.outputs import TaskConfig, Thresholds
+from ecgjepa.model.outputs import MEASURES, TaskConfig, Thresholds
 
 _USE = """## Use
 

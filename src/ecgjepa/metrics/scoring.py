@@ -224,7 +224,3 @@ def criteria() -> dict[str, str]:
         "calibration_error": "expected, in 15 bins; why it has no interval: docs/statistics.md",
         "labels": "every mean is over the labels with positive and negative test records",
     }
-
-
-# What is compared, and its name for people.
-MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}

@@ -17,15 +17,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ecgjepa.config import EncoderConfig, PredictorConfig
-from ecgjepa.model.cpu.whole_block import BlockWeights, product_type, whole_block
 
 # Rotary positions: position p turns the point (x[i], x[i + head_dim / 2]) of a head by the angle
 # p / 10000^(2 i / head_dim), so that the product of a turned query and a turned key depends on the
 # difference of their positions (RoFormer, https://arxiv.org/abs/2104.09864, section 3.2.2).
 _BASE = 10_000.0
-# Up to so many tokens a block on a CPU is computed in one piece. Of more, PyTorch's own attention
-# is as fast or faster, and keeps less (benchmarks/attention.py).
-_MOST_TOKENS = 64
 
 
 class Rotation(NamedTuple):
@@ -137,32 +133,8 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch tokens dim"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
         """Apply the block."""
-        is_short = x.device.type == "cpu" and x.shape[1] <= _MOST_TOKENS
-        if is_short and rotation is None and not torch.compiler.is_compiling():
-            return self._in_one_piece(x)
         x = x + self.dropout(self.attn(self.norm1(x), rotation))
         return x + self.dropout(self.mlp(self.norm2(x)))
-
-    def _in_one_piece(
-        self, x: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch tokens dim"]:
-        weights = BlockWeights(
-            self.norm1.weight,
-            self.attn.qkv.weight,
-            self.attn.proj.weight,
-            self.norm2.weight,
-            self.mlp.fc1.weight,
-            self.mlp.fc2.weight,
-        )
-        factors = (None, None)
-        plain = isinstance(self.dropout, nn.Dropout) and self.dropout.p == 0
-        if self.training and not plain:
-            # What dropout does to a tensor of ones, drawn in its order.
-            ones = torch.ones((), dtype=product_type(x)).expand(x.shape)
-            factors = (self.dropout(ones).flatten(0, 1), self.dropout(ones).flatten(0, 1))
-        return whole_block(
-            x, weights, num_heads=self.attn.num_heads, norm_eps=self.norm1.eps, factors=factors
-        )
 
 
 def transformer_blocks(

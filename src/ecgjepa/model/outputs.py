@@ -17,6 +17,9 @@ TaskKind = Literal[ClassificationKind, "regression"]
 RuleKind = Literal["best-f1", "sensitivity", "specificity"]
 _RULE = re.compile(r"(best-f1)|(sensitivity|specificity)>?=(0?\.[0-9]{1,6})")
 
+# What models are judged and compared by, and its name for people.
+MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
+
 Share = Annotated[float, Field(ge=0, le=1)]
 # A value with the bounds of its 95 % interval.
 Measured = tuple[Share, Share, Share]

@@ -29,7 +29,7 @@ class OnlineProbe(NamedTuple):
         validation_folds: Folds of the validation records, in each of the databases; no encoder that
             the probe selects may be tested on them.
         unpublished: Databases among them whose folds were made by hash.
-        measure: What the score is: a key of `ecgjepa.metrics.scoring.MEASURES`.
+        measure: What the score is: a key of `ecgjepa.model.outputs.MEASURES`.
     """
 
     score: Callable[[Encoder], float]

@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
         """Return the training's history as JSON content, empty for a fit in closed form.
 
         Args:
-            measure: Name of the score, a key of `ecgjepa.metrics.scoring.MEASURES`.
+            measure: Name of the score, a key of `ecgjepa.model.outputs.MEASURES`.
         """
         lines = [] if self.fit is None else self.fit.history
         return [

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from ecgjepa.config.networks import OWN_PREFIX
-from ecgjepa.metrics.scoring import MEASURES
+from ecgjepa.model.outputs import MEASURES
 from ecgjepa.reporting.figures import as_data_uri, draw_embeddings, draw_values
 from ecgjepa.reporting.score_figures import (
     draw_agreement,

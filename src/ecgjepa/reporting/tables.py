@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from ecgjepa.metrics.scoring import MEASURES
+from ecgjepa.model.outputs import MEASURES
 from ecgjepa.reporting.figures import as_data_uri
 from ecgjepa.reporting.score_figures import draw_label_efficiency
 from ecgjepa.results.layout import COMPARISON_FIGURE, COMPARISON_FILE

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ecgjepa.databases.catalogue import CATALOGUE
 from ecgjepa.errors import ModelFolderError
-from ecgjepa.metrics.scoring import MEASURES
+from ecgjepa.model.outputs import MEASURES
 from ecgjepa.sharing.box import box_folder, box_names
 from ecgjepa.sharing.cards import licence_in
 from ecgjepa.sharing.hub_cache import cached_models
@@ -122,7 +121,9 @@ def score_of(config: "ModelConfig") -> Score | None:
 
 
 def _described(name: str, folder: Path, source: str) -> KnownModel:
-    from ecgjepa.model.folder import CARD_FILE, read_model_config  # imports torch
+    # Pandas, and torch: a prediction asks for a score alone.
+    from ecgjepa.databases.catalogue import CATALOGUE
+    from ecgjepa.model.folder import CARD_FILE, read_model_config
 
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     try:

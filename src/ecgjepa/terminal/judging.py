@@ -14,7 +14,7 @@ _MOST_LABELS = 25
 
 def print_judged(judged: "Evaluation") -> None:
     """Print score, thresholds and what they do per label, and what was not scored."""
-    from ecgjepa.metrics.scoring import MEASURES
+    from ecgjepa.model.outputs import MEASURES
 
     results = judged.results
     model, counts, measure = results["models"][PRE_TRAINED], results["counts"], results["measure"]

@@ -50,7 +50,7 @@ def as_interval(interval: "Interval") -> str:
 
 def print_evaluations(evaluations: "list[Evaluation]") -> None:
     """Print one line per protocol and encoder: score, interval, and what pre-training gained."""
-    from ecgjepa.metrics.scoring import MEASURES
+    from ecgjepa.model.outputs import MEASURES
 
     first = evaluations[0].results
     measure = first["measure"]
@@ -103,7 +103,7 @@ def _print_whether_trained(results: dict[str, Any]) -> None:
 
 def print_repeats(summary: dict[str, Any]) -> None:
     """Print mean and standard deviation over the runs of each kind."""
-    from ecgjepa.metrics.scoring import MEASURES
+    from ecgjepa.model.outputs import MEASURES
 
     print(f"\ntask {summary['task']}, {summary['protocol']}: {MEASURES[summary['measure']]}\n")
     print(f"{'tested on':<18}{'labels':>7}  {'encoder':<14}{'runs':>4}  mean     std")

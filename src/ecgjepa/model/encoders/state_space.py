@@ -31,12 +31,26 @@ class StateSpace(nn.Module):
         directions = 1 if is_causal else 2
         shape = (directions, dim, state_dim)
         self.is_causal = is_causal
-        low, high = math.log(1e-3), math.log(1e-1)
-        self.log_step = nn.Parameter(torch.rand(directions, dim, 1) * (high - low) + low)
+        self.log_step = nn.Parameter(torch.empty(directions, dim, 1))
         self.log_decay = nn.Parameter(torch.full(shape, math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(state_dim).expand(shape).float())
-        self.readout = nn.Parameter(torch.randn(*shape, 2) * math.sqrt(0.5))
+        self.frequency = nn.Parameter(torch.empty(shape))
+        self.readout = nn.Parameter(torch.empty(*shape, 2))
         self.skip = nn.Parameter(torch.ones(dim))
+        if not self.log_step.is_meta:
+            self._draw()
+
+    @torch.no_grad()
+    def _draw(self) -> None:
+        """Draw the first weights.
+
+        Not where there is no memory for them: the first product of tensors without memory makes
+        PyTorch import what compiles networks, which takes a second.
+        """
+        low, high = math.log(1e-3), math.log(1e-1)
+        self.log_step.copy_(torch.rand_like(self.log_step) * (high - low) + low)
+        state_dim = self.frequency.shape[2]
+        self.frequency.copy_(math.pi * torch.arange(state_dim).expand_as(self.frequency))
+        self.readout.copy_(torch.randn_like(self.readout) * math.sqrt(0.5))
 
     def forward(self, x: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "dim batch steps"]:
         """Return the outputs at all times, channels first; computed in float32."""

@@ -1,1 +1,0 @@
-"""What is computed in another way on a CPU: the same values, in less time."""
