@@ -205,7 +205,8 @@ def test_what_8_bits_cost_is_measured_and_written(traced, folder, tmp_path, monk
     assert 0 < about["mean_difference"] <= about["largest_difference"] < 0.1
     assert about["difference"][0] == pytest.approx(about["int8"] - about["float32"], abs=2e-4)
     written = onnx.load(path)
-    whole = [node.name for node in written.graph.node if node.op_type in ("MatMul", "Gemm")]
+    products = ("Conv", "MatMul", "Gemm")
+    whole = [node.name for node in written.graph.node if node.op_type in products]
     eighths = [node.name for node in written.graph.node if node.op_type == "MatMulInteger"]
     assert len(eighths) == 4  # qkv, proj, fc1, fc2
     assert all(name.startswith("encoder.blocks.0.") for name in eighths)

@@ -123,7 +123,7 @@ def test_memory_is_what_pytorch_allocates(precision, overrides):
     memory = estimate_memory(config, precision, on_cpu=True)
     # Weights and optimizer are there before the step.
     expected = memory.gradients + memory.activations
-    assert expected == pytest.approx(peak_bytes(config, precision), rel=0.22)
+    assert expected == pytest.approx(peak_bytes(config, precision), rel=0.2)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

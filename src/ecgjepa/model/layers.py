@@ -171,10 +171,7 @@ class PatchEmbedding(nn.Module):
         self, x: Float[Tensor, "batch leads samples"]
     ) -> Float[Tensor, "batch patches dim"]:
         """Return one token per patch."""
-        # The convolution as a matrix product: patches do not overlap. On CPUs that is many times
-        # faster.
-        patches = x.unflatten(2, (-1, self.patch_size)).transpose(1, 2).flatten(2)
-        return F.linear(patches, self.proj.weight.flatten(1))
+        return self.proj(x).transpose(1, 2)
 
 
 class LeadPatchEmbedding(nn.Module):
@@ -206,9 +203,7 @@ def gather_tokens(
     tokens: Float[Tensor, "batch patches dim"], index: Int64[Tensor, "batch chosen"]
 ) -> Float[Tensor, "batch chosen dim"]:
     """Return the tokens at the given positions of each row."""
-    first = torch.arange(0, tokens.shape[0] * tokens.shape[1], tokens.shape[1], device=index.device)
-    rows = (index + first.unsqueeze(1)).flatten()
-    return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)
+    return tokens.gather(1, index.unsqueeze(2).expand(-1, -1, tokens.shape[2]))
 
 
 def initialise_weights(module: nn.Module, *, depth: int) -> None:

@@ -8,6 +8,7 @@ through the ends of the record) is found beforehand.
 """
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import replace
 from fractions import Fraction
@@ -72,7 +73,7 @@ def prepare_long(source: LongRecord, config: PreprocessingConfig) -> Prepared:
     return judge([samples], [measures], config, [issues], [plan.saturated])[0]
 
 
-class _Plan:
+class _Plan(ABC):
     """How stretches of a record are prepared.
 
     Attributes:
@@ -98,9 +99,9 @@ class _Plan:
             self.num_samples = num_resampled(source.num_samples, self._ratio)
             self._notes = (resampled_note(source.sampling_rate, config.sampling_rate),)
 
+    @abstractmethod
     def prepare(self, start: int, stop: int) -> Int16[np.ndarray, "samples leads"]:
         """Return prepared samples from one to before another."""
-        raise NotImplementedError
 
     def _needed(self, start: int, stop: int) -> tuple[int, int]:
         """Return which samples of the file some prepared ones rest on, filters of time apart."""
