@@ -210,7 +210,7 @@ def test_what_8_bits_cost_is_measured_and_written(traced, folder, tmp_path, monk
     eighths = [node.name for node in written.graph.node if node.op_type == "MatMulInteger"]
     assert len(eighths) == 4  # qkv, proj, fc1, fc2
     assert all(name.startswith("encoder.blocks.0.") for name in eighths)
-    for part in ("encoder.patch_embed/", "head.kv/", "head.proj/", "distance/"):
+    for part in ("encoder.patch_embed.proj/", "head.kv/", "head.proj/", "distance/"):
         assert any(name.startswith(part) for name in whole), part
     assert {prop.key: prop.value for prop in written.metadata_props} == small.metadata
     monkeypatch.setattr("ecgjepa.exporting.export.MOST_LOSS", -1.0)
