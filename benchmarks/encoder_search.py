@@ -1,16 +1,17 @@
 """One search over encoders, objectives and fine-tunings; every trial is in one log.
 
     python benchmarks/encoder_search.py --data PTB-XL --out DIR [--plan FILE] [--log FILE]
-        [--budget-minutes N] [--only NAME …]
+        [--budget-minutes N]
 
-The plan is a fixed list of trials, as many for each arm; it must be committed before a trial runs.
+The plan is a fixed list of trials, as many for each arm; it must be committed before one runs.
 Encoders are pre-trained on folds 1 to 5 with the operations that the plan allows. Heads and
 fine-tunings are trained on folds 1 to 5 and two of 6, 7 and 8, and judged on the third, each in
 turn; their best step is chosen on it, too, so a score here is for comparison alone. Folds 9 and 10
 are never opened.
 
 The log gets one line of JSON for each trial and fold, whatever came of it; what is in the log is
-not done again, and an interrupted pre-training resumes.
+not done again, and an interrupted pre-training resumes. Several processes may be given the same
+command: each takes the arms that no other is at work on.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import json
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from pydantic import Field
 import ecgjepa
 from ecgjepa.config import Section, load_preset, parse_yaml
 from ecgjepa.errors import EcgjepaError
+from ecgjepa.locks import holding
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.model.heads import check_head
 from ecgjepa.protocols.encoders import load_encoder
@@ -47,26 +50,18 @@ PRETRAINING_FOLDS, CHOOSING_FOLDS = (1, 2, 3, 4, 5), (6, 7, 8)
 KEPT_FOLDS = (9, 10)
 
 
-class Trial(Section):
-    """One line of the plan.
+class Recipe(Section):
+    """How labels are learned.
 
     Attributes:
-        arm: What is compared; each arm has as many trials.
         name: Name in the log.
-        preset: Preset of the encoder and its pre-training.
-        pretrain: ``section.key=value`` items of the preset.
-        protocol: How labels are learned; of ``scratch`` and ``supervised``, without pre-training.
-        network: Residual network of ``supervised``.
-        reading: How a frozen encoder is read.
+        protocol: Of ``scratch`` and ``supervised``, without pre-training.
+        reading: How a pre-trained encoder is read.
         settings: ``key=value`` items of the protocol.
     """
 
-    arm: str
     name: str
-    preset: str = "tiny"
-    pretrain: tuple[str, ...] = ()
     protocol: Protocol
-    network: str = "xresnet1d18"
     reading: ReadingName = "paper"
     settings: tuple[str, ...] = ()
 
@@ -76,20 +71,46 @@ class Trial(Section):
         return self.protocol in FROM_SCRATCH_PROTOCOLS
 
 
+class Arm(Section):
+    """What is compared.
+
+    Attributes:
+        name: Name in the log.
+        kind: Which recipes are tried.
+        preset: Preset of the encoder and its pre-training.
+        pretrain: ``section.key=value`` items of the preset.
+        network: Residual network of ``supervised``.
+    """
+
+    name: str
+    kind: str
+    preset: str = "tiny"
+    pretrain: tuple[str, ...] = ()
+    network: str = "xresnet1d18"
+
+
 class Plan(Section):
-    """All trials, in the order in which they run.
+    """All trials: each arm, in turn, by each recipe of its kind.
 
     Attributes:
         task: Labels.
         seed: Seed of pre-training and protocol.
         teraflop: Operations of each pre-training, in units of 10^12.
-        trials: The trials.
+        recipes: Ways to learn labels, by kind of arm.
+        arms: What is compared, in the order in which it runs.
     """
 
     task: str = "superdiagnostic"
     seed: int = 0
     teraflop: float = Field(gt=0)
-    trials: tuple[Trial, ...]
+    recipes: dict[str, tuple[Recipe, ...]]
+    arms: tuple[Arm, ...]
+
+    def trials(self) -> Iterator[tuple[Arm, Recipe]]:
+        """Yield arms and recipes in the order in which they run."""
+        for arm in self.arms:
+            for recipe in self.recipes[arm.kind]:
+                yield arm, recipe
 
 
 def read_plan(path: Path) -> tuple[Plan, str]:
@@ -101,18 +122,18 @@ def read_plan(path: Path) -> tuple[Plan, str]:
     """
     text = path.read_text(encoding="utf-8")
     plan = Plan.model_validate(parse_yaml(text, source=str(path)))
-    counts = Counter(trial.arm for trial in plan.trials)
+    counts = {kind: len(recipes) for kind, recipes in plan.recipes.items()}
     if len(set(counts.values())) > 1:
-        raise SystemExit(f"{path}: arms have different numbers of trials: {dict(counts)}")
-    names = Counter(trial.name for trial in plan.trials)
+        raise SystemExit(f"{path}: arms have different numbers of trials: {counts}")
+    names = Counter((arm.name, recipe.name) for arm, recipe in plan.trials())
     if twice := [name for name, count in names.items() if count > 1]:
-        raise SystemExit(f"{path}: {twice[0]!r} is the name of several trials")
-    for trial in plan.trials:
-        config = load_preset(trial.preset, trial.pretrain)
+        raise SystemExit(f"{path}: {': '.join(twice[0])!r} is the name of several trials")
+    for arm, recipe in plan.trials():
+        config = load_preset(arm.preset, arm.pretrain)
         asked = request_protocol(
-            trial.protocol, trial.settings, reading=trial.reading, network=trial.network
+            recipe.protocol, recipe.settings, reading=recipe.reading, network=arm.network
         )
-        if asked.settings is not None and trial.protocol != "supervised":
+        if asked.settings is not None and recipe.protocol != "supervised":
             check_head(asked.settings.head, config.encoder.num_registers)
     return plan, hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -152,34 +173,34 @@ def records_of(data: Path, run: Path, held: int, task: str, cache: Path) -> Eval
     return records._replace(parts=parts, whole=parts)
 
 
-def pretrained(trial: Trial, plan: Plan, store: Path, out: Path) -> Path:
+def pretrained(arm: Arm, recipe: Recipe, plan: Plan, store: Path, out: Path) -> Path:
     """Return the run of a trial; one of a single step where nothing but its description is used."""
-    overrides = [*trial.pretrain, f"train.seed={plan.seed}"]
-    if trial.from_labels:
+    overrides = [*arm.pretrain, f"train.seed={plan.seed}"]
+    if recipe.from_labels:
         overrides += ["train.steps=1", "train.warmup_steps=0"]
     else:
-        overrides = within_budget(trial.preset, overrides, plan.teraflop)
-    # Trials that differ in their fine-tuning alone share a run.
-    key = hashlib.sha256(json.dumps([trial.preset, overrides]).encode()).hexdigest()[:12]
-    return ecgjepa.pretrain(store, out / "runs" / key, preset=trial.preset, overrides=overrides)
+        overrides = within_budget(arm.preset, overrides, plan.teraflop)
+    # Trials that differ in how labels are learned alone share a run.
+    key = hashlib.sha256(json.dumps([arm.preset, overrides]).encode()).hexdigest()[:12]
+    return ecgjepa.pretrain(store, out / "runs" / key, preset=arm.preset, overrides=overrides)
 
 
 def judge(
-    trial: Trial, plan: Plan, data: Path, store: Path, out: Path, held: int
+    arm: Arm, recipe: Recipe, plan: Plan, data: Path, store: Path, out: Path, held: int
 ) -> dict[str, Any]:
     """Return what one trial came to on one fold."""
     begin = time.process_time()
-    run = pretrained(trial, plan, store, out)
+    run = pretrained(arm, recipe, plan, store, out)
     middle = time.process_time()
     with records_of(data, run, held, plan.task, out / "cache") as records:
         found = run_protocol(
             run,
             records,
-            protocol=trial.protocol,
+            protocol=recipe.protocol,
             seed=plan.seed,
-            reading=trial.reading,
-            network=trial.network,
-            overrides=trial.settings,
+            reading=recipe.reading,
+            network=arm.network,
+            overrides=recipe.settings,
             cache=out / "cache",
         )
         targets = records.targets(records.parts.validation)
@@ -206,9 +227,10 @@ def read_log(log: Path, digest: str) -> list[dict[str, Any]]:
 
 def table(lines: list[dict[str, Any]], plan: Plan) -> str:
     """Return the trials with their folds and mean, as Markdown."""
-    shown = ["| arm | trial | fold 6 | fold 7 | fold 8 | mean |", "|---|---|---|---|---|---|"]
-    for trial in plan.trials:
-        own = {line["fold"]: line for line in lines if line["trial"] == trial.name}
+    shown = ["| arm | recipe | fold 6 | fold 7 | fold 8 | mean |", "|---|---|---|---|---|---|"]
+    for arm, recipe in plan.trials():
+        trial = (arm.name, recipe.name)
+        own = {line["fold"]: line for line in lines if (line["arm"], line["recipe"]) == trial}
         if not own:
             continue
         scores = [own.get(fold, {}).get("score") for fold in CHOOSING_FOLDS]
@@ -218,8 +240,27 @@ def table(lines: list[dict[str, Any]], plan: Plan) -> str:
         ]
         known = [score for score in scores if score is not None]
         mean = f"{sum(known) / 3:.3f}" if len(known) == 3 else "-"
-        shown.append(f"| {' | '.join([trial.arm, trial.name, *cells, mean])} |")
+        shown.append(f"| {' | '.join([*trial, *cells, mean])} |")
     return "\n".join(shown)
+
+
+def run_trial(
+    arm: Arm, recipe: Recipe, plan: Plan, options: argparse.Namespace, digest: str
+) -> None:
+    """Run what the log lacks of a trial, and write it there, failures too."""
+    for held in CHOOSING_FOLDS:
+        line = {"plan": digest, "arm": arm.name, "recipe": recipe.name, "fold": held}
+        if any(line.items() <= done.items() for done in read_log(options.log, digest)):
+            continue
+        line["date"] = datetime.date.today().isoformat()
+        try:
+            store = options.out / "store"
+            line |= judge(arm, recipe, plan, options.data, store, options.out, held)
+        except (EcgjepaError, RuntimeError) as error:
+            line["failed"] = f"{type(error).__name__}: {error}"[:500]
+        print(json.dumps(line), flush=True)
+        with options.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
 
 
 def main() -> None:
@@ -230,40 +271,22 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--log", type=Path, default=LOG, help="lines are appended to it")
     parser.add_argument("--budget-minutes", type=float, default=float("inf"))
-    parser.add_argument("--only", nargs="+", default=[], help="names of trials")
     options = parser.parse_args()
     check_committed(options.plan.resolve())
     plan, digest = read_plan(options.plan)
-    lines, begin = read_log(options.log, digest), time.monotonic()
-    done = {(line["trial"], line["fold"]) for line in lines}
-    store = options.out / "store"
-    preprocessing = ecgjepa.PreprocessingConfig(sampling_rate=100.0)
-    ecgjepa.prepare(
-        {"ptb-xl": options.data}, store, folds=PRETRAINING_FOLDS, preprocessing=preprocessing
-    )
-    for trial in plan.trials:
-        for held in CHOOSING_FOLDS:
-            if (trial.name, held) in done or (options.only and trial.name not in options.only):
-                continue
-            if time.monotonic() - begin > 60 * options.budget_minutes:
-                print(table(lines, plan))
-                return
-            line = {
-                "plan": digest,
-                "date": datetime.date.today().isoformat(),
-                "arm": trial.arm,
-                "trial": trial.name,
-                "fold": held,
-            }
-            try:
-                line |= judge(trial, plan, options.data, store, options.out, held)
-            except (EcgjepaError, RuntimeError) as error:
-                line["failed"] = f"{type(error).__name__}: {error}"[:500]
-            lines.append(line)
-            print(json.dumps(line), flush=True)
-            with options.log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
-    print(table(lines, plan))
+    begin = time.monotonic()
+    with holding(options.out / "store.lock", wait=True):
+        preprocessing = ecgjepa.PreprocessingConfig(sampling_rate=100.0)
+        data = {"ptb-xl": options.data}
+        ecgjepa.prepare(
+            data, options.out / "store", folds=PRETRAINING_FOLDS, preprocessing=preprocessing
+        )
+    for arm in plan.arms:
+        with holding(options.out / "locks" / arm.name.replace(" ", "-")) as is_mine:
+            for recipe in plan.recipes[arm.kind] if is_mine else ():
+                if time.monotonic() - begin < 60 * options.budget_minutes:
+                    run_trial(arm, recipe, plan, options, digest)
+    print(table(read_log(options.log, digest), plan))
 
 
 if __name__ == "__main__":

@@ -11,50 +11,55 @@ import encoder_search as search
 
 from ecgjepa.errors import ConfigError
 
-TRIALS = """
+PLAN = """
 teraflop: 1
-trials:
-  - {arm: a, name: one, protocol: linear}
-  - {arm: b, name: two, protocol: scratch, settings: [%s]}
+recipes:
+  one: [{name: quick, protocol: linear}]
+  two: [{name: long, protocol: scratch, settings: [%s]}]
+arms: [{name: a, kind: one}, {name: b, kind: two}]
 """
 
 
 def test_the_plan_has_as_many_trials_for_every_arm_and_all_can_run():
     plan, _ = search.read_plan(search.PLAN)
-    arms = [trial.arm for trial in plan.trials]
+    arms = [arm.name for arm, _ in plan.trials()]
     assert {arms.count(arm) for arm in arms} == {3}
     assert not set(search.KEPT_FOLDS) & {*search.PRETRAINING_FOLDS, *search.CHOOSING_FOLDS}
 
 
 def test_an_unfair_plan_a_double_name_and_a_wrong_setting_are_refused(tmp_path):
     path = tmp_path / "plan.yaml"
-    path.write_text(TRIALS % "steps=1" + "  - {arm: a, name: three, protocol: knn}\n")
+    more = "{name: quick, protocol: linear}, {name: more, protocol: knn}"
+    path.write_text((PLAN % "steps=1").replace("{name: quick, protocol: linear}", more))
     with pytest.raises(SystemExit, match="arms have different numbers of trials"):
         search.read_plan(path)
-    path.write_text((TRIALS % "steps=1").replace("two", "one"))
-    with pytest.raises(SystemExit, match="'one' is the name of several trials"):
+    path.write_text((PLAN % "steps=1").replace("name: b, kind: two", "name: a, kind: one"))
+    with pytest.raises(SystemExit, match="'a, quick' is the name of several trials"):
         search.read_plan(path)
-    path.write_text(TRIALS % "drop_path=2")
+    path.write_text(PLAN % "drop_path=2")
     with pytest.raises(ConfigError, match="protocol finetune: drop_path"):
         search.read_plan(path)
 
 
 def test_a_plan_that_is_not_committed_does_not_run(tmp_path):
     path = tmp_path / "plan.yaml"
-    path.write_text(TRIALS % "steps=1")
+    path.write_text(PLAN % "steps=1")
     with pytest.raises(SystemExit, match="commit the plan first"):
         search.check_committed(path)
 
 
 def test_the_log_of_another_plan_is_not_continued_and_failures_are_shown(tmp_path):
     plan, digest = search.read_plan(search.PLAN)
-    name = plan.trials[0].name
-    lines = [{"plan": digest, "trial": name, "fold": fold, "score": 0.9} for fold in (6, 7)] + [
-        {"plan": digest, "trial": name, "fold": 8, "failed": "DivergenceError: …"}
+    arm, recipe = next(plan.trials())
+    trial = {"plan": digest, "arm": arm.name, "recipe": recipe.name}
+    lines = [{**trial, "fold": fold, "score": 0.9} for fold in (6, 7)] + [
+        {**trial, "fold": 8, "failed": "DivergenceError: …"}
     ]
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert search.read_log(log, digest) == lines
-    assert f"| {name} | 0.900 | 0.900 | failed | - |" in search.table(lines, plan)
+    assert f"| {arm.name} | {recipe.name} | 0.900 | 0.900 | failed | - |" in search.table(
+        lines, plan
+    )
     with pytest.raises(SystemExit, match="has trials of another plan"):
         search.read_log(log, "0" * 12)
