@@ -34,7 +34,7 @@ def test_an_unfair_plan_a_double_name_and_a_wrong_setting_are_refused(tmp_path):
     with pytest.raises(SystemExit, match="arms have different numbers of trials"):
         search.read_plan(path)
     path.write_text((PLAN % "steps=1").replace("name: b, kind: two", "name: a, kind: one"))
-    with pytest.raises(SystemExit, match="'a, quick' is the name of several trials"):
+    with pytest.raises(SystemExit, match="'a: quick' is the name of several trials"):
         search.read_plan(path)
     path.write_text(PLAN % "drop_path=2")
     with pytest.raises(ConfigError, match="protocol finetune: drop_path"):
