@@ -45,6 +45,7 @@ PLAN = {
     },
     "protocols": [
         {"name": "linear", "label_fractions": [1.0, 0.5]},
+        {"name": "linear", "reading": "all-blocks"},
         {"name": "finetune", "overrides": FEW},
         {"name": "supervised", "overrides": FEW},
     ],
@@ -91,6 +92,9 @@ def test_every_model_is_in_the_table_once_with_all_its_runs(done):
         ("linear, 50 % of labels", "JEPA"),
         ("linear, 50 % of labels", "random"),
         ("linear, 50 % of labels", "MAE"),
+        ("linear, all blocks", "JEPA"),
+        ("linear, all blocks", "random"),
+        ("linear, all blocks", "MAE"),
         ("finetune", "JEPA"),
         ("finetune", "scratch"),
         ("finetune", "MAE"),
@@ -106,7 +110,9 @@ def test_every_model_is_in_the_table_once_with_all_its_runs(done):
     assert network.protocol == "supervised"
     assert network.difference.value == pytest.approx(gap)
     text = (done.path / "comparison.md").read_text()
-    assert "| model | linear | linear, 50 % of labels | finetune |" in text
+    heads = "linear | linear, 50 % of labels | linear, all blocks | finetune"
+    assert f"| model | {heads} |" in text
+    assert found["linear, all blocks", "MAE"].runs != found["linear", "MAE"].runs
     scores = next(line for line in text.splitlines() if line.startswith("| random |"))
     assert scores.count("| - ") == 1
     value, low, high = found["linear", "random"].macro_auroc
@@ -320,11 +326,12 @@ def test_models_without_pretraining_stand_beside_the_best_fine_tuning(protocols,
         del baselines["scratch"]
     listed = [{"name": name} for name in protocols]
     plan = ComparisonPlan.model_validate({**PLAN, "baselines": baselines, "protocols": listed})
-    assert plan.shown_with("supervised") == column
-    assert plan.shown_with("linear") == "linear"
+    shown = {one.name: plan.shown_with(one) for one in plan.protocols}
+    assert shown["supervised"].name == column
+    assert "linear" not in shown or shown["linear"].name == "linear"
     assert plan.arms_of("supervised") == ["network"]
     if "scratch" in protocols:
-        assert plan.shown_with("scratch") == column
+        assert shown["scratch"].name == column
         assert plan.arms_of("scratch") == ["scratch"]
         assert plan.arms_of("finetune-after-probe") == ["JEPA", "MAE"]
 
@@ -339,7 +346,7 @@ def test_the_probe_before_a_fine_tuning_is_the_plans():
     request = cells.request_of(plan, cell)
     assert request.settings.steps == 9
     assert (request.probe.protocol, request.probe.settings.steps) == ("attentive", 7)
-    assert plan.settings_of("linear") == ()
+    assert plan.specification("linear", "paper").overrides == ()
 
 
 @pytest.mark.parametrize("name", plan_names())
@@ -352,7 +359,9 @@ def test_the_plan_in_the_documentation_is_sound(tmp_path):
     text = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
     path = tmp_path / "plan.yaml"
     path.write_text(text.split("```yaml\n")[1].split("```")[0])
-    assert load_plan(path).shown_with("supervised") == "finetune-after-probe"
+    plan = load_plan(path)
+    shown = {one.name: plan.shown_with(one).name for one in plan.protocols}
+    assert shown["supervised"] == "finetune-after-probe"
 
 
 @pytest.mark.parametrize(
@@ -380,6 +389,7 @@ def test_the_plan_in_the_documentation_is_sound(tmp_path):
         (with_protocol(name="ridge"), "protocols"),
         (with_protocol(name="linear", label_fractions=[0.0]), "label_fractions"),
         ({"protocols": [{"name": "knn"}, {"name": "knn"}]}, "a protocol comes twice"),
+        (with_protocol(name="supervised", reading="all-blocks"), "has no other reading"),
         ({"protocols": [{"name": "finetune"}, {"name": "scratch"}]}, "leave scratch"),
         (with_protocol(name="linear"), "'scratch' .* is evaluated by none of the protocols linear"),
         ({"baselines": {"MAE": {"kind": "untrained"}}}, "'MAE' has the name of an arm"),

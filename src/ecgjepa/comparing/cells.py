@@ -15,7 +15,12 @@ from ecgjepa.model.folder import CONFIG_FILE, MODEL_FOLDER
 from ecgjepa.pretraining.loop import pretrain
 from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.protocols.outcome import EvaluationResult
-from ecgjepa.protocols.request import ProtocolRequest, Workspace, request_protocol
+from ecgjepa.protocols.request import (
+    ProtocolRequest,
+    ReadingName,
+    Workspace,
+    request_protocol,
+)
 from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import Protocol
 from ecgjepa.results.layout import PREDICTIONS_FILE
@@ -53,11 +58,13 @@ class Cell(NamedTuple):
     task: str
     protocol: Protocol
     label_fraction: float
+    reading: ReadingName = "paper"
 
     @property
     def folder(self) -> Path:
         """Where its results go, below the comparison's folder."""
-        share = f"{self.protocol}-{100 * self.label_fraction:g}"
+        read = "" if self.reading == "paper" else f"-{self.reading}"
+        share = f"{self.protocol}{read}-{100 * self.label_fraction:g}"
         arm = f"{file_name(self.arm)}-{self.seed}"
         return Path("results") / task_folder(self.task) / share / arm
 
@@ -80,7 +87,7 @@ def list_cells(plan: ComparisonPlan) -> Iterator[Cell]:
             for fraction in protocol.label_fractions:
                 for seed in plan.seeds:
                     for arm in plan.arms_of(protocol.name):
-                        yield Cell(arm, seed, task, protocol.name, fraction)
+                        yield Cell(arm, seed, task, protocol.name, fraction, protocol.reading)
 
 
 def run_of(plan: ComparisonPlan, cell: Cell) -> Run:
@@ -130,11 +137,12 @@ def request_of(plan: ComparisonPlan, cell: Cell) -> ProtocolRequest:
         protocol = "scratch"
     return request_protocol(
         protocol,
-        plan.settings_of(cell.protocol),
+        plan.specification(cell.protocol, cell.reading).overrides,
         seed=cell.seed,
+        reading=cell.reading,
         untrained=baseline is not None and baseline.kind == "untrained",
         network="" if baseline is None else baseline.network,
-        probe_overrides=plan.settings_of("attentive"),
+        probe_overrides=plan.specification("attentive", cell.reading).overrides,
     )
 
 

@@ -124,7 +124,7 @@ def compare(
     write_json(
         out / COMPARISON_FILE,
         {
-            "plan": chosen.model_dump(mode="json"),
+            "plan": chosen.as_json(),
             "notes": notes,
             "entries": entries_as_json(entries),
             "published": published_as_json(chosen.tasks),
@@ -185,7 +185,7 @@ def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     """
     refuse_foreign(out, A_COMPARISON)
     with holding(out / "locks" / "claim", wait=True):
-        differing = claim(out / COMPARISON_PLAN, {"plan": plan.model_dump(mode="json"), **data})
+        differing = claim(out / COMPARISON_PLAN, {"plan": plan.as_json(), **data})
     if differing:
         raise ConfigError(
             f"{out}: holds a comparison of another plan, store or records: "

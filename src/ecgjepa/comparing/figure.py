@@ -17,7 +17,7 @@ def draw_comparison(entries: list[TableRow]) -> Figure:
     Shares of labels have a colour each; small strokes are single runs.
     """
     tasks = list(dict.fromkeys(entry.task for entry in entries))
-    protocols = list(dict.fromkeys(entry.shown_with for entry in entries))
+    protocols = list(dict.fromkeys(entry.panel for entry in entries))
     models = list(dict.fromkeys(entry.model for entry in entries))
     shares = sorted({entry.label_fraction for entry in entries}, reverse=True)
     size = (1.2 + 2.6 * len(protocols), 1.0 + (0.6 + 0.42 * len(models)) * len(tasks))
@@ -26,7 +26,7 @@ def draw_comparison(entries: list[TableRow]) -> Figure:
     for task, row in zip(tasks, panels, strict=True):
         for protocol, axes in zip(protocols, row, strict=True):
             for entry in entries:
-                if (entry.task, entry.shown_with) == (task, protocol):
+                if (entry.task, entry.panel) == (task, protocol):
                     number = shares.index(entry.label_fraction)
                     offset = _SPREAD * (number - (len(shares) - 1) / 2) / max(1, len(shares) - 1)
                     _draw(axes, entry, models.index(entry.model) + offset, COLOURS[number])

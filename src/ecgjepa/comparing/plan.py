@@ -22,6 +22,7 @@ from ecgjepa.model.outputs import ClassificationKind
 from ecgjepa.model.xresnet import check_network
 from ecgjepa.objectives.build import objective_of
 from ecgjepa.planning.costs import count_flops
+from ecgjepa.protocols.request import ReadingName
 from ecgjepa.protocols.settings import (
     FROM_SCRATCH_PROTOCOLS,
     FROZEN,
@@ -67,11 +68,14 @@ class EvaluationSpec(Section):
         name: The protocol. ``scratch`` (finetune, of baselines alone) and ``supervised`` (of
             residual networks) stand in the column of the fine-tuned arms. The probe before
             ``finetune-after-probe`` has the settings of ``attentive``.
+        reading: How encoders are read, see `ecgjepa.protocols.request.ProtocolRequest`; a protocol
+            may be in a plan once with each reading.
         overrides: ``key=value`` items of the protocol; linear and knn have none.
         label_fractions: Shares of the training patients whose labels are used.
     """
 
     name: Protocol
+    reading: ReadingName = "paper"
     overrides: tuple[str, ...] = ()
     label_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1.0,), min_length=1)
 
@@ -140,8 +144,12 @@ class ComparisonPlan(Section):
 
     def _check_names(self) -> None:
         names = [protocol.name for protocol in self.protocols]
-        if len(set(names)) < len(names):
+        read = [(protocol.name, protocol.reading) for protocol in self.protocols]
+        if len(set(read)) < len(read):
             raise ValueError("a protocol comes twice; give it several label_fractions")
+        for name, reading in read:
+            if name == "supervised" and reading != "paper":
+                raise ValueError("protocol supervised: a residual network has no other reading")
         if {"finetune", "scratch"} <= set(names):
             raise ValueError("protocol finetune trains baselines from scratch too; leave scratch")
         _check_different("seeds", self.seeds)
@@ -191,12 +199,15 @@ class ComparisonPlan(Section):
             return arm
         return self.baselines[arm].like or next(iter(self.arms))
 
-    def shown_with(self, protocol: Protocol) -> Protocol:
-        """Return in whose column a protocol's results stand, beside the arms they compare with."""
-        if protocol not in FROM_SCRATCH_PROTOCOLS:
-            return protocol
-        names = {one.name for one in self.protocols}
-        return next((name for name in TUNING if name in names), protocol)
+    def shown_with(self, spec: EvaluationSpec) -> EvaluationSpec:
+        """Return in whose column a protocol's results stand, beside the arms they compare with.
+
+        What is trained from the labels alone stands beside the first fine-tuning of the plan.
+        """
+        if spec.name not in FROM_SCRATCH_PROTOCOLS:
+            return spec
+        tuned = [one for name in TUNING for one in self.protocols if one.name == name]
+        return tuned[0] if tuned else spec
 
     def pretraining_seed(self, seed: int) -> int:
         """Return the seed of the pre-training whose encoder an evaluation has."""
@@ -204,12 +215,18 @@ class ComparisonPlan(Section):
             return seed
         return self.pretraining_seeds[self.seeds.index(seed) % len(self.pretraining_seeds)]
 
-    def settings_of(self, protocol: Protocol) -> tuple[str, ...]:
-        """Return what differs from a protocol's settings: nothing, if it is not in the plan.
+    def specification(self, protocol: Protocol, reading: ReadingName) -> EvaluationSpec:
+        """Return how the plan has a protocol, or the protocol as it is, if the plan has not."""
+        found = [one for one in self.protocols if (one.name, one.reading) == (protocol, reading)]
+        return found[0] if found else EvaluationSpec(name=protocol, reading=reading)
 
-        Those of the attentive probe hold for the one before a fine-tuning, too.
-        """
-        return next((one.overrides for one in self.protocols if one.name == protocol), ())
+    def as_json(self) -> dict[str, object]:
+        """Return the plan as JSON content, as it was before protocols had readings if none has."""
+        content = self.model_dump(mode="json")
+        for protocol in content["protocols"]:
+            if protocol["reading"] == "paper":
+                del protocol["reading"]
+        return content
 
     def config(self, arm: str, seed: int) -> PretrainConfig:
         """Return the whole configuration of an arm's run."""

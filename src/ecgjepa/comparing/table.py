@@ -13,6 +13,7 @@ from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.files import as_json
 from ecgjepa.metrics.bootstrap import Interval
 from ecgjepa.metrics.subgroups import too_few_to_tell
+from ecgjepa.protocols.request import ReadingName
 
 
 class TableRow(NamedTuple):
@@ -33,6 +34,7 @@ class TableRow(NamedTuple):
         labels: How many are in the mean.
         left_out: Labels with too few positive or negative test records.
         patients: Number of test patients.
+        reading: How the encoder was read.
     """
 
     model: str
@@ -48,12 +50,18 @@ class TableRow(NamedTuple):
     labels: int
     left_out: tuple[str, ...]
     patients: int
+    reading: ReadingName = "paper"
+
+    @property
+    def panel(self) -> str:
+        """What heads its panel of the figure: the protocol, and how the encoder was read."""
+        return self.shown_with + ("" if self.reading == "paper" else ", all blocks")
 
     @property
     def column(self) -> str:
-        """What heads its column."""
+        """What heads its column of the table."""
         share = "" if self.label_fraction == 1 else f", {100 * self.label_fraction:g} % of labels"
-        return self.shown_with + share
+        return self.panel + share
 
 
 def tabulate(plan: ComparisonPlan, out: Path) -> list[TableRow]:
@@ -69,8 +77,10 @@ def _entry(
 ) -> TableRow:
     """Compare an arm's runs with those of the first arm, on the same resamples."""
     cell, first = cells[0], next(iter(plan.arms))
-    beside = plan.shown_with(cell.protocol)
-    theirs = runs.get(cell._replace(arm=first, protocol=beside, seed=-1), [])
+    beside = plan.shown_with(plan.specification(cell.protocol, cell.reading))
+    theirs = runs.get(
+        cell._replace(arm=first, protocol=beside.name, reading=beside.reading, seed=-1), []
+    )
     compared = compare_predictions(
         [out / one.folder for one in cells],
         [out / one.folder for one in theirs or cells],
@@ -83,7 +93,8 @@ def _entry(
         model=cell.arm,
         task=cell.task,
         protocol=cell.protocol,
-        shown_with=beside,
+        shown_with=beside.name,
+        reading=beside.reading,
         label_fraction=cell.label_fraction,
         runs=compared.first.runs,
         macro_auroc=compared.first.score,

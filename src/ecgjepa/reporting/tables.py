@@ -108,9 +108,9 @@ def _grid(entries: list[dict[str, Any]]) -> Grid:
     cells = {}
     for entry in entries:
         share = entry["label_fraction"]
-        column = entry.get("shown_with", entry["protocol"]) + (
-            "" if share == 1 else f", {100 * share:g} % of labels"
-        )
+        read = "" if entry.get("reading", "paper") == "paper" else ", all blocks"
+        column = entry.get("shown_with", entry["protocol"]) + read
+        column += "" if share == 1 else f", {100 * share:g} % of labels"
         spread = stdev(entry["runs"]) if len(entry["runs"]) > 1 else None
         cells[entry["model"], column] = {**entry, "spread": spread}
     columns = list(dict.fromkeys(column for _, column in cells))
