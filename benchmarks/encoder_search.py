@@ -17,28 +17,22 @@ command: each takes the arms that no other is at work on.
 import argparse
 import datetime
 import hashlib
+import itertools
 import json
-import subprocess
 import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from encoder_plan import Arm, Plan, Recipe, check_committed, read_plan
 from preset_search import within_budget
-from pydantic import Field
 
 import ecgjepa
-from ecgjepa.config import Section, load_preset, parse_yaml
 from ecgjepa.errors import EcgjepaError
 from ecgjepa.locks import holding
 from ecgjepa.metrics.classification import macro_auroc
-from ecgjepa.model.heads import check_head
 from ecgjepa.protocols.encoders import load_encoder
-from ecgjepa.protocols.request import ReadingName, request_protocol
 from ecgjepa.protocols.run import run_protocol
-from ecgjepa.protocols.settings import FROM_SCRATCH_PROTOCOLS, Protocol
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.opening import open_data
 from ecgjepa.tasks.records import EvaluationData
@@ -48,107 +42,6 @@ PLAN, LOG = HERE / "encoder_search.yaml", HERE / "results" / "encoder-search.jso
 PRETRAINING_FOLDS, CHOOSING_FOLDS = (1, 2, 3, 4, 5), (6, 7, 8)
 # What no trial may touch: PTB-XL's last folds are for the end.
 KEPT_FOLDS = (9, 10)
-
-
-class Recipe(Section):
-    """How labels are learned.
-
-    Attributes:
-        name: Name in the log.
-        protocol: Of ``scratch`` and ``supervised``, without pre-training.
-        reading: How a pre-trained encoder is read.
-        settings: ``key=value`` items of the protocol.
-    """
-
-    name: str
-    protocol: Protocol
-    reading: ReadingName = "paper"
-    settings: tuple[str, ...] = ()
-
-    @property
-    def from_labels(self) -> bool:
-        """Whether nothing is pre-trained."""
-        return self.protocol in FROM_SCRATCH_PROTOCOLS
-
-
-class Arm(Section):
-    """What is compared.
-
-    Attributes:
-        name: Name in the log.
-        kind: Which recipes are tried.
-        preset: Preset of the encoder and its pre-training.
-        pretrain: ``section.key=value`` items of the preset.
-        network: Residual network of ``supervised``.
-    """
-
-    name: str
-    kind: str
-    preset: str = "tiny"
-    pretrain: tuple[str, ...] = ()
-    network: str = "xresnet1d18"
-
-
-class Plan(Section):
-    """All trials: each arm, in turn, by each recipe of its kind.
-
-    Attributes:
-        task: Labels.
-        seed: Seed of pre-training and protocol.
-        teraflop: Operations of each pre-training, in units of 10^12.
-        recipes: Ways to learn labels, by kind of arm.
-        arms: What is compared, in the order in which it runs.
-    """
-
-    task: str = "superdiagnostic"
-    seed: int = 0
-    teraflop: float = Field(gt=0)
-    recipes: dict[str, tuple[Recipe, ...]]
-    arms: tuple[Arm, ...]
-
-    def trials(self) -> Iterator[tuple[Arm, Recipe]]:
-        """Yield arms and recipes in the order in which they run."""
-        for arm in self.arms:
-            for recipe in self.recipes[arm.kind]:
-                yield arm, recipe
-
-
-def read_plan(path: Path) -> tuple[Plan, str]:
-    """Return a plan and its hash; refuse one that is unfair, or wrong before anything is spent.
-
-    Raises:
-        SystemExit: If arms have different numbers of trials, or a name comes twice.
-        ConfigError: If a setting is unknown or not usable.
-    """
-    text = path.read_text(encoding="utf-8")
-    plan = Plan.model_validate(parse_yaml(text, source=str(path)))
-    counts = {kind: len(recipes) for kind, recipes in plan.recipes.items()}
-    if len(set(counts.values())) > 1:
-        raise SystemExit(f"{path}: arms have different numbers of trials: {counts}")
-    names = Counter((arm.name, recipe.name) for arm, recipe in plan.trials())
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise SystemExit(f"{path}: {': '.join(twice[0])!r} is the name of several trials")
-    for arm, recipe in plan.trials():
-        config = load_preset(arm.preset, arm.pretrain)
-        asked = request_protocol(
-            recipe.protocol, recipe.settings, reading=recipe.reading, network=arm.network
-        )
-        if asked.settings is not None and recipe.protocol != "supervised":
-            check_head(asked.settings.head, config.encoder.num_registers)
-    return plan, hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def check_committed(path: Path) -> None:
-    """Refuse a plan that is not in the repository as it is: it was to be fixed beforehand.
-
-    Raises:
-        SystemExit: If git knows no such file, or another content of it.
-    """
-    git = ["git", "-C", str(path.parent)]
-    known = subprocess.run([*git, "ls-files", "--error-unmatch", path.name], capture_output=True)
-    same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", path.name])
-    if known.returncode or same.returncode:
-        raise SystemExit(f"{path} differs from what is committed: commit the plan first")
 
 
 def records_of(data: Path, run: Path, held: int, task: str, cache: Path) -> EvaluationData:
@@ -173,31 +66,32 @@ def records_of(data: Path, run: Path, held: int, task: str, cache: Path) -> Eval
     return records._replace(parts=parts, whole=parts)
 
 
-def pretrained(arm: Arm, recipe: Recipe, plan: Plan, store: Path, out: Path) -> Path:
+def pretrained(arm: Arm, recipe: Recipe, plan: Plan, seed: int, out: Path) -> Path:
     """Return the run of a trial; one of a single step where nothing but its description is used."""
-    overrides = [*arm.pretrain, f"train.seed={plan.seed}"]
+    overrides = [*arm.pretrain, f"train.seed={seed}"]
     if recipe.from_labels:
         overrides += ["train.steps=1", "train.warmup_steps=0"]
     else:
         overrides = within_budget(arm.preset, overrides, plan.teraflop)
     # Trials that differ in how labels are learned alone share a run.
     key = hashlib.sha256(json.dumps([arm.preset, overrides]).encode()).hexdigest()[:12]
-    return ecgjepa.pretrain(store, out / "runs" / key, preset=arm.preset, overrides=overrides)
+    run = out / "runs" / key
+    return ecgjepa.pretrain(out / "store", run, preset=arm.preset, overrides=overrides)
 
 
 def judge(
-    arm: Arm, recipe: Recipe, plan: Plan, data: Path, store: Path, out: Path, held: int
+    arm: Arm, recipe: Recipe, plan: Plan, seed: int, data: Path, out: Path, held: int
 ) -> dict[str, Any]:
     """Return what one trial came to on one fold."""
     begin = time.process_time()
-    run = pretrained(arm, recipe, plan, store, out)
+    run = pretrained(arm, recipe, plan, seed, out)
     middle = time.process_time()
     with records_of(data, run, held, plan.task, out / "cache") as records:
         found = run_protocol(
             run,
             records,
             protocol=recipe.protocol,
-            seed=plan.seed,
+            seed=seed,
             reading=recipe.reading,
             network=arm.network,
             overrides=recipe.settings,
@@ -220,42 +114,54 @@ def read_log(log: Path, digest: str) -> list[dict[str, Any]]:
         SystemExit: If some are of another plan.
     """
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    lines = [{"seed": 0, **line} for line in lines]  # the first lines had none
     if others := {line["plan"] for line in lines} - {digest}:
         raise SystemExit(f"{log} has trials of another plan ({', '.join(others)}): name another")
     return lines
 
 
 def table(lines: list[dict[str, Any]], plan: Plan) -> str:
-    """Return the trials with their folds and mean, as Markdown."""
+    """Return the trials with their folds and mean over seeds, as Markdown."""
     shown = ["| arm | recipe | fold 6 | fold 7 | fold 8 | mean |", "|---|---|---|---|---|---|"]
     for arm, recipe in plan.trials():
         trial = (arm.name, recipe.name)
-        own = {line["fold"]: line for line in lines if (line["arm"], line["recipe"]) == trial}
+        own = [line for line in lines if (line["arm"], line["recipe"]) == trial]
         if not own:
             continue
-        scores = [own.get(fold, {}).get("score") for fold in CHOOSING_FOLDS]
-        cells = [
-            f"{score:.3f}" if score is not None else "failed" if fold in own else "-"
-            for fold, score in zip(CHOOSING_FOLDS, scores, strict=True)
+        scores = [
+            [line.get("score") for line in own if line["fold"] == fold] for fold in CHOOSING_FOLDS
         ]
-        known = [score for score in scores if score is not None]
-        mean = f"{sum(known) / 3:.3f}" if len(known) == 3 else "-"
-        shown.append(f"| {' | '.join([*trial, *cells, mean])} |")
+        cells = [_mean(found, len(plan.seeds)) for found in scores]
+        every = [line.get("score") for line in own]
+        together = _mean(every, len(plan.seeds) * len(CHOOSING_FOLDS))
+        shown.append(f"| {' | '.join([*trial, *cells, together])} |")
     return "\n".join(shown)
+
+
+def _mean(scores: list[float | None], expected: int) -> str:
+    """Return the mean of what is expected, or what it lacks."""
+    if None in scores:
+        return "failed"
+    return f"{sum(scores) / expected:.3f}" if len(scores) == expected else "-"
 
 
 def run_trial(
     arm: Arm, recipe: Recipe, plan: Plan, options: argparse.Namespace, digest: str
 ) -> None:
     """Run what the log lacks of a trial, and write it there, failures too."""
-    for held in CHOOSING_FOLDS:
-        line = {"plan": digest, "arm": arm.name, "recipe": recipe.name, "fold": held}
+    for seed, held in itertools.product(plan.seeds, CHOOSING_FOLDS):
+        line = {
+            "plan": digest,
+            "arm": arm.name,
+            "recipe": recipe.name,
+            "seed": seed,
+            "fold": held,
+        }
         if any(line.items() <= done.items() for done in read_log(options.log, digest)):
             continue
         line["date"] = datetime.date.today().isoformat()
         try:
-            store = options.out / "store"
-            line |= judge(arm, recipe, plan, options.data, store, options.out, held)
+            line |= judge(arm, recipe, plan, seed, options.data, options.out, held)
         except (EcgjepaError, RuntimeError) as error:
             line["failed"] = f"{type(error).__name__}: {error}"[:500]
         print(json.dumps(line), flush=True)
