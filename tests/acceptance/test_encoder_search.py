@@ -58,7 +58,7 @@ def test_the_log_of_another_plan_is_not_continued_and_failures_are_shown(tmp_pat
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert search.read_log(log, digest) == [{"seed": 0, **line} for line in lines]
-    assert f"| {arm.name} | {recipe.name} | 0.900 | 0.900 | failed | - |" in search.table(
+    assert f"| {arm.name} | {recipe.name} | 0.900 | 0.900 | failed | failed |" in search.table(
         lines, plan
     )
     several = plan.model_copy(update={"seed": (0, 1)})
