@@ -172,7 +172,6 @@ def without_registers(tmp_path_factory):
         ("supervised", "random_crops=true", "random crops in any case; the setting is for atten"),
         ("finetune", "random_crops=false", "random_crops is False, but the encoder is trained on"),
         ("finetune-after-probe", "random_crops=true", "random_crops is True, but the encoder is"),
-        ("finetune-after-probe", "head=register", "head is register, but the head is the probe's"),
         ("attentive", "dropout=0.1", "dropout is 0.1, but the encoder is frozen"),
         ("attentive", "head=register", "head is register, but this protocol has no other head"),
         ("attentive", "steps=[", r"--set steps: not readable as YAML"),
@@ -270,6 +269,31 @@ def test_settings_of_the_probe_before_a_fine_tuning():
     for protocol in ("finetune", "attentive"):
         with pytest.raises(ConfigError, match=r"runs no probe first; found probe\.steps=7"):
             request_protocol(protocol, ["probe.steps=7"])
+
+
+def test_a_fine_tuning_with_another_head_begins_as_a_probe_with_that_head(
+    probed, ptb_xl, cache, tmp_path
+):
+    request = request_protocol("finetune-after-probe", ["head=pooled", "probe.steps=7"])
+    assert (request.probe.settings.head, request.probe.settings.steps) == ("pooled", 7)
+    assert load_rival("finetune-after-probe", ["head=pooled"], num_registers=1).head == "pooled"
+    # An attentive probe lies there, which is not one of this head. Nothing is learned after it.
+    still = ["learning_rate=1e-9", "final_learning_rate=1e-9"]
+    result = ecgjepa.finetune(
+        probed.path,
+        {"ptb-xl": ptb_xl},
+        tmp_path / "f",
+        task=TASK,
+        overrides=[*TINY, *still, *(f"probe.{item}" for item in TINY), "head=pooled"],
+        from_scratch=False,
+        cache=cache,
+    )
+    config = json.loads((result.path / "model/config.json").read_text())
+    assert config["head"]["kind"] == "pooled"
+    probe = json.loads((result.path / "probe/results.json").read_text())
+    assert probe["models"]["pre-trained"]["settings"]["head"] == "pooled"
+    frozen = predictions_of(result._replace(path=result.path / "probe"), "pre-trained")
+    np.testing.assert_allclose(predictions_of(result, "pre-trained"), frozen, atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def finetune_cohort(
     with writing_results(folder, model, asked) as finished:
         if finished is not None:
             return finished
-        given = None if request.probe is None else _find_probe(model, cohort)
+        given = None if request.probe is None else _find_probe(model, cohort, request.probe)
         with open_unseen(
             data, encoder.config, cohort, cache=work.cache, progress=work.progress
         ) as records:
@@ -161,7 +161,7 @@ def finetune_cohort(
                     if finished is None:
                         _announce_probe(cohort.task, request)
                         probe_records(encoder, records, place, request.probe, work)
-                given = _find_probe(place, cohort)
+                given = _find_probe(place, cohort, request.probe)
             start = None
             if given is not None:
                 start, config = given
@@ -187,8 +187,10 @@ def tuning_settings(request: ProtocolRequest, *, from_scratch: bool) -> dict[str
     return {**settings, "from_scratch": from_scratch}
 
 
-def _find_probe(path: str | Path, cohort: Cohort) -> tuple[Classifier, ModelConfig] | None:
-    """Return the classifier of an attentive probe of the task, if ``path`` leads to one.
+def _find_probe(
+    path: str | Path, cohort: Cohort, asked: ProtocolRequest
+) -> tuple[Classifier, ModelConfig] | None:
+    """Return the classifier of a probe of the task with the head asked for, if ``path`` has one.
 
     Raises:
         TaskError: If it is a probe of another task.
@@ -199,7 +201,8 @@ def _find_probe(path: str | Path, cohort: Cohort) -> tuple[Classifier, ModelConf
     model, config = load_model_folder(folder)
     if not isinstance(model, Classifier) or config.head is None or config.task is None:
         return None
-    if config.head.kind != "attentive":
+    assert asked.settings is not None
+    if config.head.kind != asked.settings.head or config.head.bias:
         return None
     if config.task.name != cohort.task_name:
         raise TaskError(

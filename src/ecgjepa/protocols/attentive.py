@@ -1,4 +1,7 @@
-"""Protocol ``attentive``: the paper's head with one learned query, trained on frozen tokens."""
+"""Protocol ``attentive``: the paper's head with one learned query, trained on frozen tokens.
+
+Before a fine-tuning with another head, that head is trained in the same way.
+"""
 
 import copy
 from collections.abc import Callable
@@ -9,7 +12,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
-from ecgjepa.model.heads import AttentiveHead, Classifier, HeadConfig, build_head, tokens_of_layers
+from ecgjepa.model.heads import (
+    AttentiveHead,
+    Classifier,
+    HeadConfig,
+    LinearHead,
+    build_head,
+    tokens_of_layers,
+)
 from ecgjepa.protocols.features import Features, random_crops
 from ecgjepa.protocols.fit import Examples, fit
 from ecgjepa.protocols.frozen import Frozen
@@ -20,10 +30,10 @@ from ecgjepa.protocols.settings import ProtocolConfig
 def read_attentive(
     frozen: Frozen, settings: ProtocolConfig, seed: int, device: torch.device
 ) -> ProbeResult:
-    """Train the paper's attentive head on stored windows, or on random crops encoded anew."""
+    """Train a head on stored windows, or on random crops encoded anew."""
     records, parts = frozen.records, frozen.records.parts
     head_config = HeadConfig(
-        kind="attentive",
+        kind=settings.head,
         num_labels=len(records.task.labels),
         layers=frozen.reading.layers,
         beside=frozen.reading.beside,
@@ -31,7 +41,6 @@ def read_attentive(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = build_head(head_config, frozen.encoder).to(device)
-    assert isinstance(head, AttentiveHead)
     examples = Examples(
         inputs=_token_source(frozen, settings, device),
         targets=records.scaled_targets(parts.train),
@@ -92,7 +101,10 @@ def _token_source(
 
 @torch.inference_mode()
 def _score_head(
-    head: AttentiveHead, frozen: Frozen, part: Int64[np.ndarray, " part"], device: torch.device
+    head: AttentiveHead | LinearHead,
+    frozen: Frozen,
+    part: Int64[np.ndarray, " part"],
+    device: torch.device,
 ) -> np.ndarray:
     """Return probabilities or values of some records: logits averaged over their windows."""
     tokens, windows = frozen.features.tokens, frozen.features.windows

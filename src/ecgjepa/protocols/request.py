@@ -181,6 +181,10 @@ def request_protocol(
     if protocol == "finetune-after-probe":
         probe_overrides = (*probe_overrides, *of_probe)
         probe_settings = load_protocol("attentive", probe_overrides)
+        if settings is not None and settings.head != probe_settings.head:
+            # A probe by itself has the paper's head; before a fine-tuning it has the same head.
+            probe_settings = probe_settings.model_copy(update={"head": settings.head})
+            probe_overrides = (*probe_overrides, f"head={settings.head}")
         probe = ProtocolRequest(
             "attentive",
             probe_settings,

@@ -142,10 +142,7 @@ _FIXED: dict[str, dict[str, tuple[object, str]]] = {
         ),
         **dict.fromkeys(_OF_WHOLE_NETWORKS, (0.0, _FROZEN)),
     },
-    "finetune-after-probe": {
-        "head": ("attentive", "the head is the probe's; protocol finetune takes another"),
-        "random_crops": (None, _CROPS),
-    },
+    "finetune-after-probe": {"random_crops": (None, _CROPS)},
     "finetune": {"random_crops": (None, _CROPS)},
     "supervised": {
         "head": (None, "a residual network has a head of its own"),
@@ -214,12 +211,14 @@ def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) 
     For ``finetune`` they are the same in everything. ``finetune-after-probe`` has a learning
     rate and a weight decay for an encoder that is good already, and begins with a trained head; its
     rival has those of ``finetune``, in as many steps and in the same batches, with a warm-up of at
-    most a tenth of the steps unless ``warmup_steps`` is among the overrides.
+    most a tenth of the steps and the head of ``finetune`` unless ``warmup_steps`` and ``head`` are
+    among the overrides.
 
     Args:
         name: Protocol of the fine-tuned encoder.
         overrides: ``key=value`` items of that protocol.
-        num_registers: Register tokens of the encoder; without any, the rival's head is attentive.
+        num_registers: Register tokens of the encoder; without any, the rival's head is attentive if
+            the overrides name none.
 
     Raises:
         ConfigError: If the name, a key or a value is wrong.
@@ -229,13 +228,14 @@ def load_rival(name: str, overrides: Sequence[str] = (), *, num_registers: int) 
         return beside
     own = PROTOCOLS["finetune"]
     shared = {key: getattr(beside, key) for key in _SHARED_WITH_RIVAL}
+    given = _parse(overrides)
     shared["warmup_steps"] = (
         beside.warmup_steps
-        if "warmup_steps" in _parse(overrides)
+        if "warmup_steps" in given
         else min(own.warmup_steps, beside.steps // 10)
     )
-    head = own.head if num_registers else "attentive"
-    return own.model_copy(update={**shared, "head": head})
+    usual = own.head if num_registers else "attentive"
+    return own.model_copy(update={**shared, "head": beside.head if "head" in given else usual})
 
 
 def _unknown(key: str) -> str:
