@@ -1,6 +1,7 @@
 """What encoder_search.py compares: arms, recipes, and a plan that is fair and committed."""
 
 import hashlib
+import json
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -81,16 +82,22 @@ class Plan(Section):
             for recipe in self.recipes[arm.kind]:
                 yield arm, recipe
 
+    def digest(self, arm: Arm, recipe: Recipe) -> str:
+        """Return what tells one trial from all others, in whatever plan they are."""
+        content = [arm.model_dump(), recipe.model_dump(), self.task]
+        if not recipe.from_labels:
+            content.append(self.teraflop)
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
-def read_plan(path: Path) -> tuple[Plan, str]:
-    """Return a plan and its hash; refuse one that is unfair, or wrong before anything is spent.
+
+def read_plan(path: Path) -> Plan:
+    """Return a plan; refuse one that is unfair, or wrong before anything is spent.
 
     Raises:
         SystemExit: If arms have different numbers of trials, or a name comes twice.
         ConfigError: If a setting is unknown or not usable.
     """
-    text = path.read_text(encoding="utf-8")
-    plan = Plan.model_validate(parse_yaml(text, source=str(path)))
+    plan = Plan.model_validate(parse_yaml(path.read_text(encoding="utf-8"), source=str(path)))
     counts = {kind: len(recipes) for kind, recipes in plan.recipes.items()}
     if len(set(counts.values())) > 1:
         raise SystemExit(f"{path}: arms have different numbers of trials: {counts}")
@@ -104,7 +111,7 @@ def read_plan(path: Path) -> tuple[Plan, str]:
         )
         if asked.settings is not None and recipe.protocol != "supervised":
             check_head(asked.settings.head, config.encoder.num_registers)
-    return plan, hashlib.sha256(text.encode()).hexdigest()[:12]
+    return plan
 
 
 def check_committed(path: Path) -> None:

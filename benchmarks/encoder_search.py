@@ -10,8 +10,8 @@ turn; their best step is chosen on it, too, so a score here is for comparison al
 are never opened.
 
 The log gets one line of JSON for each trial and fold, whatever came of it; what is in the log is
-not done again, and an interrupted pre-training resumes. Several processes may be given the same
-command: each takes the arms that no other is at work on.
+not done again, even if the plan around it changes, and an interrupted pre-training resumes. Several
+processes may be given the same command: each takes the arms that no other is at work on.
 """
 
 import argparse
@@ -107,25 +107,17 @@ def judge(
         }
 
 
-def read_log(log: Path, digest: str) -> list[dict[str, Any]]:
-    """Return the lines of a log, all of the same plan.
-
-    Raises:
-        SystemExit: If some are of another plan.
-    """
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    lines = [{"seed": 0, **line} for line in lines]  # the first lines had none
-    if others := {line["plan"] for line in lines} - {digest}:
-        raise SystemExit(f"{log} has trials of another plan ({', '.join(others)}): name another")
-    return lines
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log, of whatever plans."""
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def table(lines: list[dict[str, Any]], plan: Plan) -> str:
     """Return the trials with their folds and mean over seeds, as Markdown."""
     shown = ["| arm | recipe | fold 6 | fold 7 | fold 8 | mean |", "|---|---|---|---|---|---|"]
     for arm, recipe in plan.trials():
-        trial = (arm.name, recipe.name)
-        own = [line for line in lines if (line["arm"], line["recipe"]) == trial]
+        digest = plan.digest(arm, recipe)
+        own = [one for one in lines if one["trial"] == digest and one["seed"] in plan.seeds]
         if not own:
             continue
         scores = [
@@ -134,7 +126,7 @@ def table(lines: list[dict[str, Any]], plan: Plan) -> str:
         cells = [_mean(found, len(plan.seeds)) for found in scores]
         every = [line.get("score") for line in own]
         together = _mean(every, len(plan.seeds) * len(CHOOSING_FOLDS))
-        shown.append(f"| {' | '.join([*trial, *cells, together])} |")
+        shown.append(f"| {' | '.join([arm.name, recipe.name, *cells, together])} |")
     return "\n".join(shown)
 
 
@@ -145,19 +137,17 @@ def _mean(scores: list[float | None], expected: int) -> str:
     return f"{sum(scores) / expected:.3f}" if len(scores) == expected else "-"
 
 
-def run_trial(
-    arm: Arm, recipe: Recipe, plan: Plan, options: argparse.Namespace, digest: str
-) -> None:
+def run_trial(arm: Arm, recipe: Recipe, plan: Plan, options: argparse.Namespace) -> None:
     """Run what the log lacks of a trial, and write it there, failures too."""
     for seed, held in itertools.product(plan.seeds, CHOOSING_FOLDS):
         line = {
-            "plan": digest,
+            "trial": plan.digest(arm, recipe),
             "arm": arm.name,
             "recipe": recipe.name,
             "seed": seed,
             "fold": held,
         }
-        if any(line.items() <= done.items() for done in read_log(options.log, digest)):
+        if any(line.items() <= done.items() for done in read_log(options.log)):
             continue
         line["date"] = datetime.date.today().isoformat()
         try:
@@ -179,7 +169,7 @@ def main() -> None:
     parser.add_argument("--budget-minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     check_committed(options.plan.resolve())
-    plan, digest = read_plan(options.plan)
+    plan = read_plan(options.plan)
     begin = time.monotonic()
     with holding(options.out / "store.lock", wait=True):
         preprocessing = ecgjepa.PreprocessingConfig(sampling_rate=100.0)
@@ -191,8 +181,8 @@ def main() -> None:
         with holding(options.out / "locks" / arm.name.replace(" ", "-")) as is_mine:
             for recipe in plan.recipes[arm.kind] if is_mine else ():
                 if time.monotonic() - begin < 60 * options.budget_minutes:
-                    run_trial(arm, recipe, plan, options, digest)
-    print(table(read_log(options.log, digest), plan))
+                    run_trial(arm, recipe, plan, options)
+    print(table(read_log(options.log), plan))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ arms: [{name: a, kind: one}, {name: b, kind: two}]
 
 
 def test_the_plan_has_as_many_trials_for_every_arm_and_all_can_run():
-    plan, _ = search.read_plan(search.PLAN)
+    plan = search.read_plan(search.PLAN)
     arms = [arm.name for arm, _ in plan.trials()]
     assert {arms.count(arm) for arm in arms} == {3}
     assert not set(search.KEPT_FOLDS) & {*search.PRETRAINING_FOLDS, *search.CHOOSING_FOLDS}
@@ -48,21 +48,22 @@ def test_a_plan_that_is_not_committed_does_not_run(tmp_path):
         search.check_committed(path)
 
 
-def test_the_log_of_another_plan_is_not_continued_and_failures_are_shown(tmp_path):
-    plan, digest = search.read_plan(search.PLAN)
-    arm, recipe = next(plan.trials())
-    trial = {"plan": digest, "arm": arm.name, "recipe": recipe.name}
+def test_the_table_has_what_the_log_has_of_the_plan_and_failures_are_shown(tmp_path):
+    plan = search.read_plan(search.PLAN)
+    (arm, recipe), (_, other) = list(plan.trials())[:2]
+    trial = {"trial": plan.digest(arm, recipe), "seed": 0}
     lines = [{**trial, "fold": fold, "score": 0.9} for fold in (6, 7)] + [
-        {**trial, "fold": 8, "failed": "DivergenceError: …"}
+        {**trial, "fold": 8, "failed": "DivergenceError: …"},
+        {**trial, "trial": "of another plan", "fold": 6, "score": 0.1},
     ]
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert search.read_log(log, digest) == [{"seed": 0, **line} for line in lines]
-    assert f"| {arm.name} | {recipe.name} | 0.900 | 0.900 | failed | failed |" in search.table(
-        lines, plan
-    )
+    assert search.read_log(log) == lines
+    shown = f"| {arm.name} | {recipe.name} | 0.900 | 0.900 | failed | failed |"
+    assert search.table(lines, plan).splitlines()[2:] == [shown]
     several = plan.model_copy(update={"seed": (0, 1)})
     twice = [{**trial, "seed": n, "fold": 6, "score": 0.8 + n / 10} for n in (0, 1)]
     assert f"| {arm.name} | {recipe.name} | 0.850 | - | - | - |" in search.table(twice, several)
-    with pytest.raises(SystemExit, match="has trials of another plan"):
-        search.read_log(log, "0" * 12)
+    assert plan.digest(arm, recipe) != plan.digest(arm, other)
+    longer = plan.model_copy(update={"teraflop": 60})
+    assert plan.digest(arm, recipe) == longer.digest(arm, recipe)  # from the labels alone
