@@ -84,7 +84,7 @@ class Plan(Section):
 
     def digest(self, arm: Arm, recipe: Recipe) -> str:
         """Return what tells one trial from all others, in whatever plan they are."""
-        content = [arm.model_dump(), recipe.model_dump(), self.task]
+        content: list[object] = [arm.model_dump(), recipe.model_dump(), self.task]
         if not recipe.from_labels:
             content.append(self.teraflop)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

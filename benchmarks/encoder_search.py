@@ -132,9 +132,10 @@ def table(lines: list[dict[str, Any]], plan: Plan) -> str:
 
 def _mean(scores: list[float | None], expected: int) -> str:
     """Return the mean of what is expected, or what it lacks."""
-    if None in scores:
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
         return "failed"
-    return f"{sum(scores) / expected:.3f}" if len(scores) == expected else "-"
+    return f"{sum(known) / expected:.3f}" if len(known) == expected else "-"
 
 
 def run_trial(arm: Arm, recipe: Recipe, plan: Plan, options: argparse.Namespace) -> None:

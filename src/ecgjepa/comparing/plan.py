@@ -147,9 +147,8 @@ class ComparisonPlan(Section):
         read = [(protocol.name, protocol.reading) for protocol in self.protocols]
         if len(set(read)) < len(read):
             raise ValueError("a protocol comes twice; give it several label_fractions")
-        for name, reading in read:
-            if name == "supervised" and reading != "paper":
-                raise ValueError("protocol supervised: a residual network has no other reading")
+        if any(name == "supervised" and reading != "paper" for name, reading in read):
+            raise ValueError("protocol supervised: a residual network has no other reading")
         if {"finetune", "scratch"} <= set(names):
             raise ValueError("protocol finetune trains baselines from scratch too; leave scratch")
         _check_different("seeds", self.seeds)
