@@ -6,7 +6,7 @@ import pytest
 
 from ecgjepa.errors import TaskError
 from ecgjepa.tasks.described import Known, describe
-from ecgjepa.tasks.label_table import read_task_table, task_of
+from ecgjepa.tasks.label_table import labels_of_table, read_task_table, task_of
 
 INDEX = pd.DataFrame({"database": ["a"] * 4, "record_id": ["r1", "r2", "r3", "r4"]})
 GONE = ("a", "gone")
@@ -32,7 +32,8 @@ def test_columns_of_zero_and_one(tmp_path):
     assert task.num_unlabelled == 2
     assert task.notices == (
         "labels come from column af; mi",
-        "1 records with an empty cell are left out",
+        "1 record without a row in labels.csv: left out",
+        "1 record with an empty cell: left out",
     )
 
 
@@ -41,7 +42,7 @@ def test_words_between_semicolons(tmp_path):
     assert task.labels == ("af", "mi")
     assert task.rows.tolist() == [0, 3]  # An empty cell is unknown, not "none of them".
     assert task.targets.tolist() == [[True, True], [True, False]]
-    assert task.notices[-1] == "1 records with an empty cell are left out"
+    assert task.notices[-1] == "1 record with an empty cell: left out"
 
 
 def test_classes(tmp_path):
@@ -54,6 +55,43 @@ def test_numbers(tmp_path):
     task = build(tmp_path, "ecg_id,qt,pr\nr2,400,1.5e2\nr1,380,160\nr3,,1\n", "regression")
     assert task.labels == ("qt", "pr")
     np.testing.assert_array_equal(task.targets, [[380, 160], [400, 150]])
+
+
+DECIMAL_COMMAS = "record;QT-Zeit [ms]\nr1;380,5\nr2;401,25\nr3;420,0\n"
+
+
+def test_numbers_with_decimal_commas_are_reported_as_numbers(tmp_path):
+    """As a list of labels, `380,5` would be two; of a measured time, none is a date."""
+    task = build(tmp_path, DECIMAL_COMMAS, "regression")
+    assert task.targets[:, 0].tolist() == [380.5, 401.25, 420]
+    assert "numbers come from column QT-Zeit [ms] (380.5 to 420)" in task.notices
+    assert not any("several labels" in notice for notice in task.notices)
+
+
+def test_numbers_that_are_taken_for_labels_are_questioned(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text(DECIMAL_COMMAS)
+    described = describe(read_task_table(f"{path}:QT-Zeit [ms]"), INDEX, Known())
+    task = task_of(f"{path}:QT-Zeit [ms]", "multi-label", described, len(INDEX))
+    assert (
+        "column QT-Zeit [ms] holds numbers such as '380,5', each taken for a label here; probe "
+        "--kind regression predicts numbers"
+    ) in task.notices
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("multi-label", "record,dx,sees\nr1,mi; af,a\nr2,af,b\nr3,,a\n"),
+        ("multi-label", "record,af,mi\nr1,1,0\nr2,0,1\n"),
+        ("single-label", "record,dx\nr1,mi\nr2,af\n"),
+        ("single-label", "record,dx\nr1,yes\nr2,no\n"),
+        ("regression", "record,qt\nr1,380\nr2,400\n"),
+    ],
+)
+def test_the_labels_of_a_table_are_known_before_its_records(tmp_path, kind, text):
+    task = build(tmp_path, text, kind)
+    assert sorted(labels_of_table(str(tmp_path / "labels.csv"), kind)) == sorted(task.labels)
 
 
 def test_databases_are_told_apart(tmp_path):

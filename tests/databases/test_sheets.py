@@ -439,3 +439,20 @@ def test_no_record_of_another_folder_is_taken():
 def test_names_decomposed_as_on_a_mac():
     places = Places([("Mu\u0308ller", "Mu\u0308ller", "Mu\u0308ller.hea")])
     assert places.find("M\u00fcller.hea") == ["Mu\u0308ller"]
+
+
+def test_the_columns_of_a_german_table_are_known(folder, tmp_path):
+    """Its column names are, as its cells are: `männlich` was read before `Geschlecht` was."""
+    path = tmp_path / "Befunde.csv"
+    cells = enumerate(zip(PATIENTS, NAMES, DIAGNOSES, strict=True))
+    rows = [
+        f'{patient};X:\\EKG\\{name}.hea;"{dx}";6{number},5;männlich;Gerät {number % 2};38{number},0'
+        for number, (patient, name, dx) in cells
+    ]
+    head = "Patienten-Nr.;Datei;Diagnose (endgültig);Alter;Geschlecht;Gerät;QT-Zeit [ms]"
+    path.write_text("\n".join([head, *rows]), encoding="cp1252")
+    listing = list_records("clinic", folder, path)
+    assert list(listing.label_columns) == ["Diagnose (endgültig)"]
+    first = next(iter(listing.entries()))
+    assert (first.patient_id, first.age, first.sex) == ("Müller-0", 60.5, "male")
+    assert "not labels: Gerät (a device), QT-Zeit [ms] (numbers)" in "\n".join(listing.notices)

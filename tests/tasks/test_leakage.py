@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 from conftest import copy_as_challenge, write_ptb_xl
 from small_encoders import describe, save_encoder, small_encoder
+from tiny_model import save_tiny_model
 
 import ecgjepa
 from ecgjepa.errors import TaskError
+from ecgjepa.judging import records as judged
+from ecgjepa.model.folder import read_model_config
 from ecgjepa.protocols.run import run_protocol
 from ecgjepa.tasks.cohort import Cohort
-from ecgjepa.tasks.leakage import open_unseen, refuse_leak, refuse_seen
+from ecgjepa.tasks.folds import other_name
+from ecgjepa.tasks.leakage import open_unseen, refuse_early, refuse_leak, refuse_seen
 from ecgjepa.tasks.opening import open_data
 
 ORIGINAL, COPY, TABLE = "ptb-xl", "challenge-ptb-xl", "ptbxl_database.csv"
@@ -170,3 +174,30 @@ def test_a_transfer_does_not_test_patients_it_trained_on(source, copies, cache, 
     opened = open_data(data, describe(), transfer, cache=cache)
     other = ORIGINAL if tested == COPY else COPY
     assert (opened.trained, opened.tested) == ((other,), (tested,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Nummer;Diagnose\n1;MI\n", "expected one column that names the record"),
+        ("record;Diagnose\n1;X\n", r"none of its labels \(X\) is one of the model's \(A, B, C\)"),
+    ],
+)
+def test_a_table_that_fits_nothing_is_refused_before_any_record_is_read(tmp_path, text, message):
+    """The folder of the records is not there: nobody has looked for it."""
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    task, data = f"{table}:Diagnose", {"clinic": tmp_path / "nowhere"}
+    config = read_model_config(save_tiny_model(tmp_path / "model"))
+    with pytest.raises(TaskError, match=message):
+        judged.refuse_early(config, data, judged.Choice(task))
+    if "record" in message:
+        with pytest.raises(TaskError, match=message):
+            refuse_early(data, config, Cohort(task=task))
+
+
+def test_an_archive_under_another_name_is_recognised_by_its_copies():
+    advice = "give --data clinic=DIR: folds made by hash depend on the name"
+    assert advice in other_name(["klinik"], {"clinic": (1,)}, ["clinic", "clinic"])
+    assert not other_name(["clinic"], {"clinic": (1,)}, ["clinic"])
+    assert not other_name(["a", "b"], {"clinic": (1,)}, ["clinic"])

@@ -112,7 +112,7 @@ def compare(
             f"--data {chosen.database}=DIR"
         )
     for task in chosen.tasks:
-        check_databases(data, task)
+        check_databases(data, task, chosen.kind)
     refuse_leaking_store(chosen, store)
     _claim(out, chosen, _describe_data(chosen, store, data, cache))
     where = str(choose_device(device))

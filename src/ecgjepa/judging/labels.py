@@ -52,22 +52,7 @@ def match_labels(task: Task, model: TaskConfig, mapping: Mapping[str, str]) -> M
             f"task {task.name!r} is {task.kind}; the model predicts a {model.kind} task, "
             f"{model.name!r}"
         )
-    _check_mapping(task, model, mapping)
-    names = {label: mapping.get(label, label) for label in model.labels}
-    taken = set(mapping.values())
-    # A name that the mapping gives to another label is not this one's, too.
-    place = {name: column for column, name in enumerate(task.labels)}
-    found = {
-        label: place[name]
-        for label, name in names.items()
-        if name in place and (label in mapping or name not in taken)
-    }
-    if not found:
-        raise TaskError(
-            f"task {task.name!r}: none of its labels ({_some(task.labels)}) is one of the model's "
-            f"({_some(model.labels)}); name those that mean the same with --map MODEL=TABLE, e.g. "
-            f"--map {model.labels[0]}={task.labels[0]}"
-        )
+    found = find_labels(task.name, task.labels, model, mapping)
     lacking = tuple(label for label in model.labels if label not in found)
     used = set(found.values())
     unknown = tuple(name for column, name in enumerate(task.labels) if column not in used)
@@ -93,16 +78,51 @@ def match_labels(task: Task, model: TaskConfig, mapping: Mapping[str, str]) -> M
     return Matched(matched, columns, lacking, unknown, dict(mapping), int((~kept).sum()))
 
 
-def _check_mapping(task: Task, model: TaskConfig, mapping: Mapping[str, str]) -> None:
+def find_labels(
+    name: str, labels: tuple[str, ...], model: TaskConfig, mapping: Mapping[str, str]
+) -> dict[str, int]:
+    """Return the labels of a classifier that a task has, and the place of each among its labels.
+
+    Args:
+        name: Name of the task.
+        labels: Of the task, or all that its table may give.
+        model: See `match_labels`.
+        mapping: See `match_labels`.
+
+    Raises:
+        TaskError: If a name of the mapping does not exist or is meant twice, or no label fits.
+    """
+    _check_mapping(name, labels, model, mapping)
+    names = {label: mapping.get(label, label) for label in model.labels}
+    taken = set(mapping.values())
+    # A name that the mapping gives to another label is not this one's, too.
+    place = {one: column for column, one in enumerate(labels)}
+    found = {
+        label: place[one]
+        for label, one in names.items()
+        if one in place and (label in mapping or one not in taken)
+    }
+    if not found:
+        raise TaskError(
+            f"task {name!r}: none of its labels ({_some(labels)}) is one of the model's "
+            f"({_some(model.labels)}); name those that mean the same with --map MODEL=TABLE, e.g. "
+            f"--map {model.labels[0]}={labels[0]}"
+        )
+    return found
+
+
+def _check_mapping(
+    task_name: str, labels: tuple[str, ...], model: TaskConfig, mapping: Mapping[str, str]
+) -> None:
     if wrong := [label for label in mapping if label not in model.labels]:
         raise TaskError(
             f"--map {wrong[0]}={mapping[wrong[0]]}: the model has no label {wrong[0]!r}; it has "
             f"{_some(model.labels)}"
         )
-    if wrong := [label for label, name in mapping.items() if name not in task.labels]:
+    if wrong := [label for label, name in mapping.items() if name not in labels]:
         raise TaskError(
-            f"--map {wrong[0]}={mapping[wrong[0]]}: task {task.name!r} has no label "
-            f"{mapping[wrong[0]]!r}; it has {_some(task.labels)}"
+            f"--map {wrong[0]}={mapping[wrong[0]]}: task {task_name!r} has no label "
+            f"{mapping[wrong[0]]!r}; it has {_some(labels)}"
         )
     names = list(mapping.values())
     if twice := [name for name in names if names.count(name) > 1]:

@@ -11,16 +11,17 @@ from jaxtyping import Bool
 
 from ecgjepa.errors import TaskError
 from ecgjepa.inference.predict import Model
-from ecgjepa.judging.labels import Matched, match_labels
+from ecgjepa.judging.labels import Matched, find_labels, match_labels
 from ecgjepa.metrics.bootstrap import patient_ids
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.label_table import labels_of_table
 from ecgjepa.tasks.leakage import refuse_copies, refuse_other_folds, refuse_seen
 from ecgjepa.tasks.opening import Data, Labelled, check_databases, names_of, open_labels
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split, SplitTask, check_share, part_of_patients, without_copies
-from ecgjepa.tasks.task import is_known
+from ecgjepa.tasks.task import is_known, is_table, task_name
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,9 @@ def refuse_early(config: ModelConfig, data: Data, choice: Choice) -> None:
             "it; give --task TABLE.csv:COLUMN"
         )
     check_databases(data, choice.task)
+    if is_table(choice.task) and config.task is not None:
+        labels = labels_of_table(choice.task, config.task.kind)
+        find_labels(task_name(choice.task), labels, config.task, choice.mapping)
     if choice.folds:
         refuse_seen(config, names_of(data), _cohort(config, choice, choice.folds, choice.fit_folds))
 

@@ -270,7 +270,7 @@ def _unknown(
 
 
 def _some(keys: list[Key]) -> str:
-    return ", ".join(repr(name) for _, name in keys[:_EXAMPLES]) + " …" * (len(keys) > _EXAMPLES)
+    return ", ".join(f"'{name}'" for _, name in keys[:_EXAMPLES]) + " …" * (len(keys) > _EXAMPLES)
 
 
 def _form(name: str) -> frozenset[str]:

@@ -4,14 +4,22 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from ecgjepa.databases.folds import hashed_fold, hashed_folds
 
-__all__ = ["described", "hash_of", "hashed_fold", "is_published", "tell_the_same", "with_folds"]
+__all__ = [
+    "described",
+    "hash_of",
+    "hashed_fold",
+    "is_published",
+    "other_name",
+    "tell_the_same",
+    "with_folds",
+]
 
 
 def is_published(origin: str) -> bool:
@@ -76,3 +84,21 @@ def with_folds(
             origin[name] += "; a record without a known patient counts as one patient"
     whole = fold.notna().all()
     return table.assign(fold=fold.astype(np.int64) if whole else fold), origin
+
+
+def other_name(here: Iterable[str], known: Iterable[str], copied: Iterable[str]) -> str:
+    """Return advice if an archive seems to be one that the encoder knows by another name.
+
+    Args:
+        here: Names of the databases that are evaluated.
+        known: Names of those that the encoder was pre-trained on.
+        copied: Which of these hold the same records.
+    """
+    now, then = set(here), set(copied)
+    if len(now) != 1 or len(then) != 1 or now & set(known):
+        return ""
+    name = then.pop()
+    return (
+        f". If {now.pop()} is the archive that was called {name} there, give --data {name}=DIR: "
+        "folds made by hash depend on the name"
+    )

@@ -21,6 +21,7 @@ from ecgjepa.databases.sheets.table import LabelTable, read_label_table
 from ecgjepa.databases.sheets.words import UNKNOWN, LabelColumn, read_column
 from ecgjepa.errors import DatabaseError, TaskError
 from ecgjepa.files import sha256_of_file
+from ecgjepa.io.content import counted
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.tasks.described import Described
 from ecgjepa.tasks.task import Task, columns_of, sheet_options_of, table_of, task_name
@@ -59,9 +60,16 @@ def task_of(task: str, kind: TaskKind, described: Described, num_records: int) -
     order = np.argsort(described.rows, kind="stable")
     rows, kept = described.rows[order], described.kept[order]
     empty = _are_empty(columns)[kept]
-    notices = [*described.notices, *table.notices, *table.label_notices(columns)]
+    taken = table.label_notices(columns, as_numbers=kind == "regression")
+    notices = [*described.notices, *table.notices, *taken]
+    if without := num_records - len(rows):
+        notices.append(
+            f"{counted(without, 'record', 'records')} without a row in {table.path.name}: left out"
+        )
     if empty.any():
-        notices.append(f"{int(empty.sum()):,} records with an empty cell are left out")
+        notices.append(
+            f"{counted(int(empty.sum()), 'record', 'records')} with an empty cell: left out"
+        )
     rows, kept = rows[~empty], kept[~empty]
     if not rows.size:
         raise TaskError(f"{table.path}: no record of the store has a label in it")
@@ -76,6 +84,32 @@ def task_of(task: str, kind: TaskKind, described: Described, num_records: int) -
         num_unlabelled=num_records - len(rows),
         notices=tuple(notices),
     )
+
+
+def labels_of_table(task: str, kind: TaskKind) -> tuple[str, ...]:
+    """Return the labels of a table, whatever records there are: `task_of` gives no others.
+
+    Args:
+        task: See `task_of`.
+        kind: What its columns hold.
+
+    Raises:
+        TaskError: If the table is not readable, or has no column of the kind.
+    """
+    columns = _columns(read_task_table(task), kind, task)
+    if kind == "regression":
+        return tuple(column.name for column in columns)
+    if kind == "single-label" and columns[0].is_flag:
+        return tuple(sorted({cell for cell in columns[0].cells if cell.lower() not in UNKNOWN}))
+    with_names = _need_names(columns)
+    words = [
+        column.code(word) if with_names else word
+        for column in columns
+        for word in column.vocabulary
+    ]
+    if not words:
+        raise _no_label(table_of(task), columns)
+    return tuple(dict.fromkeys(words))
 
 
 def digest_of_table(task: str | Path) -> str:
@@ -144,7 +178,7 @@ def _targets(
         return tuple(column.name for column in columns), np.column_stack(values)
     if kind == "single-label":
         return _classes(path, columns[0], kept)
-    with_names = sum(not column.is_anonymous for column in columns) > 1
+    with_names = _need_names(columns)
     found: dict[str, np.ndarray] = {}
     for column in columns:
         words = [column.words[row] or () for row in kept]
@@ -154,8 +188,17 @@ def _targets(
             has = np.array([word in each for each in words], np.bool_)
             found[name] = found[name] | has if name in found else has
     if not found:
-        raise TaskError(f"{path}: column {columns[0].name} holds no label")
+        raise _no_label(path, columns)
     return tuple(found), np.column_stack(list(found.values()))
+
+
+def _no_label(path: Path, columns: tuple[LabelColumn, ...]) -> TaskError:
+    return TaskError(f"{path}: column {columns[0].name} holds no label")
+
+
+def _need_names(columns: tuple[LabelColumn, ...]) -> bool:
+    """Return whether labels need their column's name: words of several columns may be the same."""
+    return sum(not column.is_anonymous for column in columns) > 1
 
 
 def _numbers(path: Path, column: LabelColumn, kept: np.ndarray) -> Shaped[np.ndarray, " records"]:

@@ -14,7 +14,7 @@ from ecgjepa.errors import TaskError
 from ecgjepa.files import sha256_of_file
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.tasks.cohort import Cohort
-from ecgjepa.tasks.folds import described, hash_of, is_published, tell_the_same
+from ecgjepa.tasks.folds import described, hash_of, is_published, other_name, tell_the_same
 from ecgjepa.tasks.opening import Data, check_databases, names_of, open_data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split
@@ -64,13 +64,13 @@ def open_unseen(
 
 
 def refuse_early(data: Data, config: ModelConfig, cohort: Cohort) -> None:
-    """Refuse what can be refused before any table or record is read.
+    """Refuse what can be refused before any record is read.
 
     Raises:
         TaskError: See `refuse_seen` and `ecgjepa.tasks.opening.check_databases`.
     """
     refuse_seen(config, names_of(data), cohort)
-    check_databases(data, cohort.task)
+    check_databases(data, cohort.task, cohort.kind)
 
 
 def unseen_records(
@@ -237,8 +237,7 @@ def refuse_copies(
         )
     judged = np.concatenate([records.parts.validation, records.parts.test])
     rows = np.unique(records.rows(judged))
-    found = list(find_seen(seen, records.store, rows))
-    if not found:
+    if not (found := list(find_seen(seen, records.store, rows))):
         return
     ids = records.table[["database", "record_id"]]
     some = ", ".join(
@@ -256,6 +255,7 @@ def refuse_copies(
         f"{words}; to pre-train without them, prepare the store together with "
         f"{' '.join(f'{name}=DIR' for name in records.databases)}, whose held-out records are then "
         "refused under any name; or allow it with --allow-seen"
+        + other_name(records.databases, config.pretraining.folds, {name for _, name in found})
     )
 
 
@@ -265,7 +265,7 @@ def _or_pretrain(folds: tuple[int, ...]) -> str:
 
 
 def relation(name: str, database: str) -> str:
-    """Return why a database counts as another one, as a remark; nothing if it is the same."""
+    """Return why a database counts as another one, as a remark."""
     return "" if name == database else f" (which shares patients and folds with {database})"
 
 

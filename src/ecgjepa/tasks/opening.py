@@ -13,6 +13,7 @@ from ecgjepa.errors import TaskError
 from ecgjepa.files import default_cache
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.normalisation import NormalisationConfig
+from ecgjepa.model.outputs import TaskKind
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.manifest import read_manifest, store_fingerprint
 from ecgjepa.store.prepare import prepare_cached
@@ -22,9 +23,9 @@ from ecgjepa.tasks.column_tasks import build_column_task, label_columns
 from ecgjepa.tasks.described import Described, describe_store, with_patients_and_folds
 from ecgjepa.tasks.folds import with_folds
 from ecgjepa.tasks.index_tasks import build_index_task
-from ecgjepa.tasks.label_table import read_task_table, task_of
+from ecgjepa.tasks.label_table import labels_of_table, read_task_table, task_of
 from ecgjepa.tasks.ptb_xl import build_task
-from ecgjepa.tasks.records import EvaluationData, check_learnable
+from ecgjepa.tasks.records import EvaluationData, check_learnable, report_skipped
 from ecgjepa.tasks.split import SplitTask, check_selectable, split_task, without_copies
 from ecgjepa.tasks.task import INDEX_TASKS, Task, check_task, is_known, is_table
 from ecgjepa.tasks.treatment import check_treatment, one_treatment
@@ -146,6 +147,7 @@ def open_labels(
     read = read_task_table(cohort.task) if is_table(cohort.task) else None
     with ExitStack() as opened:
         store = opened.enter_context(_open_store(data, treatment, cache, progress))
+        report_skipped(store)
         summaries = store.manifest.databases
         hashed = {name: one.hashed_folds for name, one in summaries.items() if one.hashed_folds}
         table = store.table()
@@ -175,14 +177,18 @@ def _check_scorable(records: EvaluationData) -> None:
         check_selectable(records.targets(getattr(records.parts, part)), part)
 
 
-def check_databases(data: Data, task: str) -> None:
-    """Refuse, before anything is read, databases that cannot have the task.
+def check_databases(data: Data, task: str, kind: TaskKind | None = None) -> None:
+    """Refuse, before any record is read, databases or a table that cannot have the task.
+
+    What the columns of a table hold is the ``kind``; without it the table is not looked at.
 
     Raises:
         TaskError: If they cannot.
     """
     if isinstance(data, Mapping) and not data:
         raise TaskError("no labelled records are given: found nothing. Use --data NAME=DIR")
+    if is_table(task) and kind is not None:
+        labels_of_table(task, kind)
     if task in INDEX_TASKS or is_table(task):
         return
     if not isinstance(data, Mapping):
@@ -259,7 +265,6 @@ def _open_store(
     cache: str | Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> Store:
-    """Return the records' store, all of which got the treatment."""
     if isinstance(data, Mapping):
         return Store(_prepare(data, treatment, cache, progress))
     store = Store(data)

@@ -1,5 +1,6 @@
 """Labelled records, divided for training, selection and test: what every protocol works on."""
 
+import logging
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.split import Split, SplitTask, check_share, part_of_patients
 from ecgjepa.tasks.task import Task
 from ecgjepa.tasks.treatment import check_treatment, one_treatment
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationData(NamedTuple):
@@ -162,6 +165,15 @@ class EvaluationData(NamedTuple):
         smaller = self._replace(parts=self.whole._replace(train=chosen), cohort=cohort)
         check_learnable(smaller)
         return smaller
+
+
+def report_skipped(store: Store) -> None:
+    """Log how many records of each database cannot be used, and why: no part holds them."""
+    for name, summary in store.manifest.databases.items():
+        reasons = [f"{count:,} {one.replace('_', ' ')}" for one, count in summary.skipped.items()]
+        if reasons:
+            number = f"{sum(summary.skipped.values()):,} of {summary.listed:,}"
+            logger.warning("%s: %s records cannot be used: %s", name, number, ", ".join(reasons))
 
 
 def check_learnable(records: EvaluationData) -> None:

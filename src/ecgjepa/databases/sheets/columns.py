@@ -9,7 +9,10 @@ from ecgjepa.errors import DatabaseError
 
 # What a column is for, and names that mean it: in any case, with spaces, hyphens or underscores.
 _NAMES = {
-    "file": ("file", "filename", "path", "filepath"),
+    "file": (
+        *("file", "filename", "path", "filepath"),
+        *("datei", "dateiname", "pfad", "dateipfad"),
+    ),
     "record": ("record", "recordid", "recordname", "ecgid", "ecg"),
     "database": ("database",),
     "patient": (
@@ -19,22 +22,28 @@ _NAMES = {
         *("mrn", "pid"),
     ),
     "fold": ("fold", "stratfold", "split", "partition", "subset"),
-    "age": ("age", "patientage", "ageyears"),
-    "sex": ("sex", "gender", "patientsex"),
+    "age": ("age", "patientage", "ageyears", "alter"),
+    "sex": ("sex", "gender", "patientsex", "geschlecht"),
 }
 _ROLE_OF = {name: role for role, names in _NAMES.items() for name in names}
+# A measured time, such as `QT-Zeit [ms]`, is no date: its name ends in a unit.
+_A_DATE = "a date or time"
+_WITH_UNIT = re.compile(
+    r".*[\s_(\[](ms|msec|msek|s|sec|sek|min|h|bpm|/min)[)\]]?\s*", re.IGNORECASE
+)
 # Words in the name of a column that is not a label unless `--labels` says so, and what it is then.
 _WORDS = {
-    "a date or time": "date time datetime datum zeit timestamp year month day recorded acquired "
-    "born birth birthdate birthday dob dod admission discharge",
+    _A_DATE: "date time datetime datum zeit timestamp year month day recorded acquired "
+    "born birth birthdate birthday dob dod admission discharge geburtsdatum uhrzeit",
     "a place": "ward station unit department dept site hospital clinic clinics room location bed "
-    "centre center institution country city",
+    "centre center institution country city klinik abteilung zimmer",
     "a person": "name surname firstname lastname doctor physician operator technician nurse user "
-    "author cardiologist reviewer reader validated",
-    "a device": "device machine recorder cart model manufacturer serial software",
-    "an identifier": "id uid uuid guid number nr accession visit encounter order case study",
+    "author cardiologist reviewer reader validated vorname nachname arzt",
+    "a device": "device machine recorder cart model manufacturer serial software gerät",
+    "an identifier": "id uid uuid guid number nr accession visit encounter order case study "
+    "nummer fallnummer",
     "free text": "comment comments note notes remark remarks text report reports description "
-    "findings history",
+    "findings history kommentar bemerkung bemerkungen",
     "a split": "split set fold dataset",
 }
 _MEANING = {word: meaning for meaning, words in _WORDS.items() for word in words.split()}
@@ -162,11 +171,12 @@ def meaning_of(name: str, cells: Iterable[str]) -> str | None:
         return "an identifier"
     spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     for word in re.findall(r"[^\W_]+", spaced.lower()):
-        if word in _MEANING:
-            return _MEANING[word]
+        meaning = _MEANING.get(word)
+        if meaning is not None and not (meaning == _A_DATE and _WITH_UNIT.fullmatch(name)):
+            return meaning
     found = [cell for cell in cells if cell]
     if found and sum(bool(_DATE.fullmatch(cell)) for cell in found) >= 0.9 * len(found):
-        return "a date or time"
+        return _A_DATE
     if {cell.lower() for cell in found} <= SPLIT_WORDS.keys() and found:
         return "a split"
     return None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecgjepa.databases.sheets.column_words import labels_in, measured, range_of
 from ecgjepa.databases.sheets.columns import (
     AS_FOUND,
     SOURCES,
@@ -29,7 +30,6 @@ _SEX |= {"w": "female", "woman": "female", "männlich": "male", "weiblich": "fem
 _MISSING = UNKNOWN | {"unknown", "none", "?", "-"}
 # The largest fold number that a store's index can hold.
 _LAST_FOLD = 32_767
-_EXAMPLES = 12
 NO_PATIENTS = (
     "no column patient: every record counts as a patient of its own, in folds and intervals"
 )
@@ -93,11 +93,19 @@ class LabelTable:
                 own.update(dict.fromkeys(map(column.code, words or ()), 100.0))
         return [dict(sorted(own.items())) for own in rows]
 
-    def label_notices(self, taken: Sequence[LabelColumn]) -> list[str]:
-        """Return which columns were taken for labels and which were not, in sentences."""
+    def label_notices(self, taken: Sequence[LabelColumn], *, as_numbers: bool = False) -> list[str]:
+        """Return which columns were taken and which were not, in sentences.
+
+        Args:
+            taken: Columns of labels.
+            as_numbers: Whether their cells are numbers to predict, and no words.
+        """
         notices = []
-        if taken:
-            notices.append(f"labels come from column {'; '.join(map(_described, taken))}")
+        if taken and as_numbers:
+            notices.append(f"numbers come from column {'; '.join(map(range_of, taken))}")
+        elif taken:
+            notices.append(f"labels come from column {'; '.join(map(labels_in, taken))}")
+            notices += filter(None, map(measured, taken))
         others = {name: reason for name, reason in self.left.items() if name not in _names(taken)}
         others |= dict.fromkeys(_names(self.labels) - _names(taken), "not of this kind")
         if others:
@@ -197,29 +205,6 @@ def _sort_out(
 
 def _names(columns: Sequence[LabelColumn]) -> set[str]:
     return {column.name for column in columns}
-
-
-def _described(column: LabelColumn) -> str:
-    """Return a column with its labels, and at what its cells were divided."""
-    if column.is_flag:
-        return column.name
-    words = column.vocabulary
-    more = len(words) - _EXAMPLES
-    some = ", ".join(words[:_EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
-    text = f"{column.name} ({len(words):,}: {some}"
-    if column.num_divided:
-        signs = " ".join("line ends" if sign == "\n" else f"'{sign}'" for sign in column.separators)
-        number = column.num_divided
-        cells = (
-            "1 cell with several labels is"
-            if number == 1
-            else f"{number:,} cells with several labels are"
-        )
-        text += f"; {cells} divided at {signs}"
-        text += f", such as {column.example!r}"
-    if whole := [word for word in words if "," in word]:
-        text += f"; not divided at the comma: {whole[0]!r}, whose parts do not all occur alone"
-    return f"{text})"
 
 
 def _patients(cells: list[str] | None) -> list[str | None] | None:
