@@ -53,6 +53,7 @@ from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import read_predictions
 from ecgjepa.results.reading import read_results
 from ecgjepa.sharing.box import box_folder
+from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.leakage import open_unseen
@@ -65,7 +66,6 @@ SEED = 0
 FIRST_FOLDS, CHOOSING_FOLDS = (1, 2, 3, 4, 5), (8, 7, 6)
 FINAL_SPLIT = Split((1, 2, 3, 4, 5, 6, 7), (8,), (9, 10))
 LEAST_TRAINING_RECORDS = 40
-NUM_LEADS = 12
 BOXES = {"box-superdiagnostic": "superdiagnostic", "box-statements": "all"}
 # Of the package, which the weights are a part of; the records are under a licence of their own.
 LICENCE = "apache-2.0"
@@ -112,11 +112,11 @@ RECIPES = {
 }
 
 
-def fresh_model(recipe: Recipe) -> DescribedEncoder:
-    """Return the recipe's encoder with random weights, and its description."""
+def fresh_model(recipe: Recipe, leads: tuple[str, ...] = LEADS) -> DescribedEncoder:
+    """Return the recipe's encoder of some leads with random weights, and its description."""
     encoder = EncoderConfig(
         architecture="s4d",
-        num_leads=NUM_LEADS,
+        num_leads=len(leads),
         patch_size=recipe.patch_size,
         dim=96,
         depth=4,
@@ -124,9 +124,9 @@ def fresh_model(recipe: Recipe) -> DescribedEncoder:
     )
     config = ModelConfig(
         encoder=encoder,
-        preprocessing=PreprocessingConfig(sampling_rate=100),
+        preprocessing=PreprocessingConfig(sampling_rate=100, leads=leads),
         # The constants of the training records take their place.
-        normalisation=NormalisationConfig(mean=(0.0,) * NUM_LEADS, std=(1.0,) * NUM_LEADS),
+        normalisation=NormalisationConfig(mean=(0.0,) * len(leads), std=(1.0,) * len(leads)),
         window=WindowConfig(),
         pretraining=PretrainingFacts(
             objective="none", steps=0, seed=SEED, store="", folds={}, records={}

@@ -107,7 +107,7 @@ def seconds_per_step(
             inputs=timed,
             targets=targets,
             kind="multi-label",
-            validate=lambda: rng.random(judged.shape),
+            validate=lambda: [rng.random(judged.shape)],
             validation_targets=judged,
         ),
         seed=0,

@@ -154,7 +154,7 @@ def examples_of(model, targets, kind="multi-label"):
 
     def validate():
         seen.append(model.weight.detach().clone())
-        return model(inputs).detach().numpy()
+        return [model(inputs).detach().numpy()]
 
     return Examples(lambda chosen, _: inputs[chosen], targets, kind, validate, targets), seen
 

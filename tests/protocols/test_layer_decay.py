@@ -79,7 +79,7 @@ def test_the_first_step_of_a_fit_moves_each_layer_by_its_own_rate():
             inputs=lambda chosen, _: signal[chosen],
             targets=targets,
             kind="multi-label",
-            validate=lambda: rng.random((16, 2)),
+            validate=lambda: [rng.random((16, 2))],
             validation_targets=targets,
         ),
         seed=0,

@@ -45,7 +45,7 @@ def read_attentive(
         inputs=_token_source(frozen, settings, device),
         targets=records.scaled_targets(parts.train),
         kind=records.task.kind,
-        validate=lambda: _score_head(head, frozen, parts.validation, device),
+        validate=lambda: [_score_head(head, frozen, parts.validation, device)],
         validation_targets=records.targets(parts.validation),
     )
     result = fit(head, settings, examples, seed=seed)

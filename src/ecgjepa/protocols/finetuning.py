@@ -4,11 +4,14 @@
 same encoder untrained, and ``supervised`` a residual network.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
+from ecgjepa.errors import ConfigError
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
 from ecgjepa.model.compute import without_old_garbage
 from ecgjepa.model.encoders.build import build_encoder
@@ -20,10 +23,11 @@ from ecgjepa.model.xresnet import build_xresnet
 from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.features import Windows, grid_windows, random_crops
 from ecgjepa.protocols.fit import Examples, fit
-from ecgjepa.protocols.outcome import Outcome, ProbeResult
+from ecgjepa.protocols.outcome import LeadSetOutcome, Outcome, ProbeResult
 from ecgjepa.protocols.request import ProtocolRequest
 from ecgjepa.protocols.settings import ProtocolConfig
-from ecgjepa.sampling.jitter import jitter
+from ecgjepa.sampling.jitter import hide_leads, jitter, keep_sets
+from ecgjepa.signals.leads import leads_of_set
 from ecgjepa.tasks.records import EvaluationData
 
 
@@ -113,12 +117,16 @@ def train_classifier(
     """
     classifier.to(device)
     normaliser = records.normalisation.build().to(device)
-    size, stride = window_size(config)
+    size, _ = window_size(config)
     train_rows = records.rows(records.parts.train)
+    all_leads = records.preprocessing.leads
+    sets = _lead_sets(settings.lead_sets, all_leads)
+    kept = np.array([[lead in leads for lead in all_leads] for leads in sets], np.bool_)
+    kept = kept.reshape(len(sets), len(all_leads))  # also without a set
 
     def crops(chosen: Int64[np.ndarray, " batch"], rng: np.random.Generator) -> Tensor:
         signal = normaliser(random_crops(records, train_rows[chosen], size, rng).to(device))
-        return jitter(
+        changed = jitter(
             signal,
             rng,
             amplitude=settings.amplitude_jitter,
@@ -126,18 +134,16 @@ def train_classifier(
             lead_dropout=settings.lead_dropout,
             sampling_rate=records.store.sampling_rate,
         )
+        return keep_sets(changed, rng, kept, settings.lead_set_share)
 
-    def score(part: Int64[np.ndarray, " part"]) -> np.ndarray:
-        if not part.size:  # a search that only validates has no test records
-            return np.empty((0, len(records.task.labels)), np.float32)
-        windows = grid_windows(records.store, records.rows(part), size=size, stride=stride)
-        return _score(classifier, windows, records, device)
+    def score(part: Int64[np.ndarray, " part"], leads: Sequence[str] = all_leads) -> np.ndarray:
+        return score_from_leads(classifier, records, config, part, leads, device)
 
     examples = Examples(
         inputs=crops,
         targets=records.scaled_targets(records.parts.train),
         kind=records.task.kind,
-        validate=lambda: score(records.parts.validation),
+        validate=lambda: [score(records.parts.validation, leads) for leads in (all_leads, *sets)],
         validation_targets=records.targets(records.parts.validation),
     )
     with torch.random.fork_rng(), without_old_garbage():
@@ -148,17 +154,68 @@ def train_classifier(
         test=score(records.parts.test),
         fit=result,
         selected=f"step {result.best_step:,}",
+        lead_sets=tuple(
+            LeadSetOutcome(
+                leads, score(records.parts.validation, leads), score(records.parts.test, leads)
+            )
+            for leads in sets
+        ),
     )
+
+
+def _lead_sets(names: Sequence[str], leads: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the leads of each set by which a model is trained, among those that it has."""
+    found = [leads_of_set(name) for name in names]
+    for name, wanted in zip(names, found, strict=True):
+        if missing := [lead for lead in name.split("+") if lead not in leads]:
+            raise ConfigError(
+                f"lead_sets: {name} needs {', '.join(missing)}, but the model has "
+                f"{', '.join(leads)}"
+            )
+        if set(leads) <= set(wanted):
+            raise ConfigError(f"lead_sets: {name} has all leads of the model; leave it out")
+    return [tuple(lead for lead in leads if lead in wanted) for wanted in found]
+
+
+def score_from_leads(
+    classifier: nn.Module,
+    records: EvaluationData,
+    config: ModelConfig,
+    part: Int64[np.ndarray, " part"],
+    leads: Sequence[str],
+    device: torch.device,
+) -> np.ndarray:
+    """Return probabilities or values of some records; leads that are not named are 0.
+
+    Args:
+        classifier: Gives logits of normalised windows.
+        records: Records and labels.
+        config: Description of the model, which has the window.
+        part: Places of the records among the labelled ones; there may be none.
+        leads: Leads that the classifier sees.
+        device: Where to compute.
+    """
+    if not part.size:  # a search that only validates has no test records
+        return np.empty((0, len(records.task.labels)), np.float32)
+    size, stride = window_size(config)
+    windows = grid_windows(records.store, records.rows(part), size=size, stride=stride)
+    hidden = ~np.isin(records.preprocessing.leads, leads)[None]
+    return _score(classifier, windows, records, hidden, device)
 
 
 @torch.inference_mode()
 def _score(
-    classifier: nn.Module, windows: Windows, records: EvaluationData, device: torch.device
+    classifier: nn.Module,
+    windows: Windows,
+    records: EvaluationData,
+    hidden: Bool[np.ndarray, "1 leads"],
+    device: torch.device,
 ) -> np.ndarray:
     """Return probabilities or values: logits averaged over each record's windows."""
     normaliser = records.normalisation.build().to(device)
     logits = [
-        classifier(normaliser(windows.read(chunk).to(device))).cpu() for chunk in windows.chunks()
+        classifier(hide_leads(normaliser(windows.read(chunk).to(device)), hidden)).cpu()
+        for chunk in windows.chunks()
     ]
     averaged = average_over_windows(
         torch.cat(logits),

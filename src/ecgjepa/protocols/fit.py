@@ -3,7 +3,7 @@
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,14 +38,15 @@ class Examples(NamedTuple):
         targets: Labels of the training records; of a regression, values of mean 0 and spread 1.
         kind: Chooses the loss: binary cross-entropy of each label, cross-entropy over the labels,
             or squared error; and the score, macro AUROC or mean R².
-        validate: Returns the validation records' scores of the model as it is.
+        validate: Returns the validation records' scores of the model as it is, once or for each set
+            of leads; their mean score selects the step.
         validation_targets: Labels of the validation records.
     """
 
     inputs: Callable[[Int64[np.ndarray, " batch"], np.random.Generator], Tensor]
     targets: Shaped[np.ndarray, "train labels"]
     kind: TaskKind
-    validate: Callable[[], Float[np.ndarray, "validation labels"]]
+    validate: Callable[[], Sequence[Float[np.ndarray, "validation labels"]]]
     validation_targets: Shaped[np.ndarray, "validation labels"]
 
 
@@ -91,9 +92,11 @@ def fit(
             continue
         model.eval()
         with average.in_place():
-            scores = examples.validate()
+            found = examples.validate()
             validated = copy.deepcopy(model.state_dict())
-        score = selection_score(examples.kind, examples.validation_targets, scores)
+        targets = examples.validation_targets
+        scores = [selection_score(examples.kind, targets, values) for values in found]
+        score = sum(scores) / len(scores)
         model.train()
         history.append(Validation(done, _finite(torch.stack(losses).mean(), done), score))
         losses = []

@@ -39,6 +39,20 @@ class FitResult(NamedTuple):
     history: list[Validation]
 
 
+class LeadSetOutcome(NamedTuple):
+    """What a model predicts for the validation and test records from some of their leads.
+
+    Attributes:
+        leads: The leads; the others were 0.
+        validation: Probabilities or values, one row per validation record.
+        test: Probabilities or values, one row per test record.
+    """
+
+    leads: tuple[str, ...]
+    validation: Float[np.ndarray, "validation labels"]
+    test: Float[np.ndarray, "test labels"]
+
+
 class Outcome(NamedTuple):
     """What one trained model predicts for the validation and test records.
 
@@ -47,12 +61,14 @@ class Outcome(NamedTuple):
         test: Probabilities or values, one row per test record.
         fit: How the training went; None for a closed-form or convex fit.
         selected: What was selected by the score on the validation records, for people.
+        lead_sets: The same for each set of leads that the model was trained for beside all leads.
     """
 
     validation: Float[np.ndarray, "validation labels"]
     test: Float[np.ndarray, "test labels"]
     fit: FitResult | None
     selected: str
+    lead_sets: tuple[LeadSetOutcome, ...] = ()
 
     def history(self, measure: str) -> list[dict[str, float]]:
         """Return the training's history as JSON content, empty for a fit in closed form.

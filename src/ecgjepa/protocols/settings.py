@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from ecgjepa.config import Section, describe_validation_error, parse_yaml, short_repr
 from ecgjepa.errors import ConfigError, did_you_mean
+from ecgjepa.signals.leads import leads_of_set, name_of_set
 
 # Protocols that read labels from frozen features; ``attentive`` is the paper's "linear".
 FrozenProtocol = Literal["attentive", "linear", "knn"]
@@ -52,6 +53,12 @@ class ProtocolConfig(Section):
         baseline_wander (standard deviations): Greatest height of a slow wave that is added to each
             lead of a window.
         lead_dropout (probability): Probability that one lead of a window is set to 0.
+        lead_sets (names): Sets of leads, such as ``[I, II, I+II]``, of which some windows keep one,
+            so that records with these leads alone can be answered; limb leads that follow from the
+            named ones are kept with them. The step is selected by the mean score over all leads
+            and each set, when a whole network is trained.
+        lead_set_share (probability): Probability that a window keeps one of ``lead_sets`` alone,
+            each as likely as the others; the other leads are set to 0.
         validate_every (steps): Steps between validations; the best is kept.
         patience (steps): Steps without improvement after which training stops.
         random_crops: Train a frozen encoder's head on crops at any sample, encoded anew at each
@@ -75,9 +82,20 @@ class ProtocolConfig(Section):
     amplitude_jitter: float = Field(0.0, ge=0, le=0.2)
     baseline_wander: float = Field(0.0, ge=0, le=5)
     lead_dropout: float = Field(0.0, ge=0, lt=1)
+    lead_sets: tuple[str, ...] = ()
+    lead_set_share: float = Field(0.5, gt=0, lt=1)
     validate_every: int = Field(100, ge=1)
     patience: int = Field(ge=1)
     random_crops: bool = False
+
+    @field_validator("lead_sets")
+    @classmethod
+    def _sets_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Give every set the one name that it has in a model folder."""
+        found = tuple(name_of_set(leads_of_set(name)) for name in names)
+        if doubled := next((name for name in found if found.count(name) > 1), None):
+            raise ValueError(f"{doubled} comes more than once")
+        return found
 
 
 # Paper, section 4.3: the configurations "linear", "finetune_after_linear" and "finetune".
@@ -141,6 +159,7 @@ _FIXED: dict[str, dict[str, tuple[object, str]]] = {
             "finetune-after-probe",
         ),
         **dict.fromkeys(_OF_WHOLE_NETWORKS, (0.0, _FROZEN)),
+        "lead_sets": ((), _FROZEN),
     },
     "finetune-after-probe": {"random_crops": (None, _CROPS)},
     "finetune": {"random_crops": (None, _CROPS)},
@@ -158,7 +177,7 @@ _FIXED: dict[str, dict[str, tuple[object, str]]] = {
 # any fine-tuning.
 _SHARED_WITH_RIVAL = (
     *("steps", "batch_size", "validate_every", "patience"),
-    *(*_OF_WHOLE_NETWORKS, "weight_average", "label_smoothing"),
+    *(*_OF_WHOLE_NETWORKS, "lead_sets", "lead_set_share", "weight_average", "label_smoothing"),
 )
 
 

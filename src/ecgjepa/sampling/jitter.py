@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 # Frequency of a wandering baseline, in Hz: breathing.
@@ -45,8 +45,38 @@ def jitter(
     if lead_dropout:
         lost = rng.integers(leads, size=(batch, 1)) == np.arange(leads)
         lost &= rng.random((batch, 1)) < lead_dropout
-        signal = signal.masked_fill(torch.from_numpy(lost).to(signal.device).unsqueeze(2), 0.0)
+        signal = hide_leads(signal, lost)
     return signal
+
+
+def keep_sets(
+    signal: Float[Tensor, "batch leads samples"],
+    rng: np.random.Generator,
+    sets: Bool[np.ndarray, "sets leads"],
+    share: float,
+) -> Float[Tensor, "batch leads samples"]:
+    """Return signals of which some keep one set of their leads, and are 0 in all others.
+
+    A lead that a prediction hides is 0 too, because the normalisation makes invalid samples 0.
+
+    Args:
+        signal: Normalised amplitudes.
+        rng: Source of what is drawn; nothing is drawn without a set.
+        sets: Which leads each set has.
+        share: Probability of a record that it keeps one set alone, each as likely as the others.
+    """
+    if not len(sets):
+        return signal
+    chosen = rng.integers(len(sets), size=len(signal))
+    hidden = ~sets[chosen] & (rng.random((len(signal), 1)) < share)
+    return hide_leads(signal, hidden)
+
+
+def hide_leads(
+    signal: Float[Tensor, "batch leads samples"], hidden: Bool[np.ndarray, "#batch leads"]
+) -> Float[Tensor, "batch leads samples"]:
+    """Return normalised signals that are 0 in the hidden leads."""
+    return signal.masked_fill(torch.from_numpy(hidden).to(signal.device).unsqueeze(2), 0.0)
 
 
 def _tensor(values: np.ndarray, like: Tensor) -> Tensor:

@@ -100,6 +100,36 @@ def derive_limb_lead(
     return np.float32(weight_i) * lead_i + np.float32(weight_ii) * lead_ii
 
 
+def with_derived(leads: Sequence[str]) -> tuple[str, ...]:
+    """Return standard leads and those that follow from them, in the standard order."""
+    derived = set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(leads) else set()
+    return tuple(lead for lead in LEADS if lead in leads or lead in derived)
+
+
+def leads_of_set(name: str) -> tuple[str, ...]:
+    """Return the leads that a set's name stands for, and those that follow from them.
+
+    ``I+II`` stands for the six limb leads.
+
+    Raises:
+        LeadError: If a part of the name is not one of the twelve leads.
+    """
+    named = [part.strip() for part in name.split("+")]
+    for part in named:
+        if part not in LEADS:
+            raise LeadError(
+                f"{name[:80]!r}: {part[:40]!r} is not one of {', '.join(LEADS)}; a set of leads is "
+                "named as I or I+II"
+            )
+    return with_derived(named)
+
+
+def name_of_set(leads: Sequence[str]) -> str:
+    """Return the name of a set of leads: those from which the others follow, as ``I+II``."""
+    derived = set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(leads) else set()
+    return "+".join(lead for lead in leads if lead not in derived)
+
+
 @lru_cache(maxsize=64)
 def column_order(names: tuple[str, ...], leads: tuple[str, ...]) -> tuple[int, ...] | None:
     """Return the columns of ``leads``, or None unless the file holds just these, none negated."""
