@@ -68,6 +68,28 @@ class RecordFormatError(RecordError):
     """An ECG file is damaged, lies about itself, or is of no known format."""
 
 
+class FewLeadsError(RecordFormatError):
+    """A record has too few usable leads for what is asked of it.
+
+    Attributes:
+        leads: Leads that it has, without those that are flat.
+    """
+
+    reason = "too_few_leads"
+
+    def __init__(self, message: str, *, leads: Iterable[str], reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.leads = tuple(leads)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what it is made of, so that another process can raise it again."""
+        return _few_leads, (str(self), self.leads, self.reason)
+
+
+def _few_leads(message: str, leads: tuple[str, ...], reason: str) -> FewLeadsError:
+    return FewLeadsError(message, leads=leads, reason=reason)
+
+
 class UnitError(RecordError):
     """An amplitude unit is not a voltage, or not known."""
 

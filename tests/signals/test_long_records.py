@@ -43,9 +43,9 @@ def test_too_few_names_are_refused_as_too_few_leads_are(record, names, leads, mo
         record, signal=record.signal[:, columns], valid=record.valid[:, columns], leads=names
     )
     config = PreprocessingConfig(sampling_rate=100.0)
-    ((_, expected),) = prepare_each([("x", few)], config, leads)
+    ((_, expected),) = prepare_each([("x", few)], config, [leads])
     monkeypatch.setattr(acceptance, "_LONG_SAMPLES", 1)
-    ((_, found),) = prepare_each([("x", few)], config, leads)
+    ((_, found),) = prepare_each([("x", few)], config, [leads])
     assert isinstance(found, RecordError) == isinstance(expected, RecordError)
     if isinstance(expected, RecordError):
         assert (str(found), found.reason) == (str(expected), expected.reason)

@@ -201,7 +201,10 @@ def _print_predictions(
 ) -> None:
     from ecgjepa.inference.schema import PredictionSchema
 
-    usable = found.usable(loaded.config.preprocessing, on_bad=on_bad, description=describe)
+    config = loaded.config
+    usable = found.usable(
+        config.preprocessing, sets=config.sets_of_leads, on_bad=on_bad, description=describe
+    )
     failed = 0
     if as_json:
         schema = PredictionSchema(loaded.task)

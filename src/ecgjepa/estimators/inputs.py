@@ -65,13 +65,14 @@ class Reading(NamedTuple):
             )
 
     def usable(
-        self, X: object, config: PreprocessingConfig
+        self, X: object, config: PreprocessingConfig, sets: Sequence[tuple[str, ...]] = ()
     ) -> Iterator[tuple[str, Usable | RecordError]]:
         """Yield each ECG as a model needs it, or why it cannot be used: one per row, in order.
 
         Args:
             X: ECGs, see `num_rows`.
             config: Preprocessing of the model.
+            sets: Sets of leads, of which the first that an ECG has is used; all by default.
 
         Raises:
             InputError: If X is not a collection of ECGs.
@@ -79,7 +80,7 @@ class Reading(NamedTuple):
             RecordError: If all records of an array of three axes are at fault.
         """
         self.check()
-        return self._telling(prepare_each(self._sources(_rows(X)), config))
+        return self._telling(prepare_each(self._sources(_rows(X)), config, sets))
 
     def _telling(
         self, found: Iterator[tuple[str, Usable | RecordError]]

@@ -160,7 +160,8 @@ class ECGModelClassifier(ClassifierMixin, EcgInputs):  # type: ignore[misc]
         if self.is_single_label_:
             return classes[self._table([each.probabilities for each in answers]).argmax(axis=1)]
         decided = [each.decisions or {} for each in answers]
-        if missing := [label for label in classes.tolist() if label not in decided[0]]:
+        named = classes.tolist()
+        if missing := [one for one in named if any(one not in row for row in decided)]:
             raise ModelFolderError(
                 f"{self.model}: has no threshold for {', '.join(missing)[:300]}, so it says "
                 "neither yes nor no; use predict_proba"
@@ -173,7 +174,8 @@ class ECGModelClassifier(ClassifierMixin, EcgInputs):  # type: ignore[misc]
 
     def _answers(self, X: object) -> list[Prediction]:
         model = self._load()
-        usable = self._reading().usable(X, model.config.preprocessing)
+        config = model.config
+        usable = self._reading().usable(X, config.preprocessing, config.sets_of_leads)
         answers = list(model.answers(usable, "raise" if self.on_bad == "raise" else "skip"))
         errors = {row: each.error for row, each in enumerate(answers) if each.error is not None}
         self._keep_errors(errors, len(answers), "Their probabilities are NaN")

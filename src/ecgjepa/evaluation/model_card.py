@@ -45,6 +45,7 @@ def model_card(config: ModelConfig, results: dict[str, Any]) -> str:
         *_answers(config.answers or AnswersConfig(), task),
         _trust(config),
         _limits(detection),
+        *_lead_sets(config, words, (value, low, high)),
         "Labels, in the order of the outputs:",
         "\n".join(
             f"- {_cell(label)}: {_cell(text)}"
@@ -88,6 +89,25 @@ def _answers(answers: AnswersConfig, task: TaskConfig) -> Iterator[str]:
             )
         if sets is not None:
             yield _sets_in_words(sets, task)
+
+
+def _lead_sets(config: ModelConfig, words: str, score: tuple[float, float, float]) -> Iterator[str]:
+    """Yield how a model does from the sets of leads that it was trained for."""
+    if not config.lead_sets:
+        return
+    yield "## From fewer leads"
+    yield (
+        "A record that lacks leads is answered by the largest of these sets that it has; limb "
+        "leads that follow from I and II count as there. Calibration, thresholds and sets of "
+        "labels are fitted to each set of leads, on the validation folds; the scores are of the "
+        "same test records, with the other leads hidden."
+    )
+    rows = [["all", str(len(config.preprocessing.leads)), _at([score], 0)]]
+    rows += [
+        [one.name, str(len(one.leads)), _at([one.score], 0)]
+        for one in sorted(config.lead_sets, key=lambda one: -len(one.leads))
+    ]
+    yield table(["leads", "number with those that follow", words], rows)
 
 
 def _labels_table(answers: AnswersConfig, thresholds: Thresholds, task: TaskConfig) -> str:

@@ -25,6 +25,9 @@ from ecgjepa.model.outputs import BEST_F1, CalibrationConfig, DecisionRule
 from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.tasks.records import EvaluationData
 
+# What `results.json` has of a set of leads; the rest is of all leads alone.
+_SCORES = ("macro_auroc", "validation_macro_auroc", "r2", "validation_r2")
+_OF_LEAD_SETS = (*_SCORES, "calibration", "answers")
 # What `results.json` says of one model, and its score in every resample.
 Described = tuple[dict[str, Any], Float[np.ndarray, " resamples"]]
 
@@ -168,6 +171,22 @@ def score_classification(
         "subgroups": score_subgroups(*test, data.patients(data.parts.test), subgroups(metadata)),
     }
     return content, scored.resampled
+
+
+def score_lead_sets(
+    data: EvaluationData, outcome: Outcome, bootstrap: PatientBootstrap, rule: DecisionRule
+) -> list[dict[str, Any]]:
+    """Return what ``results.json`` says of a model's answers from each set of leads."""
+    rows = []
+    for found in outcome.lead_sets:
+        one = Outcome(found.validation, found.test, None, outcome.selected)
+        if data.task.kind == "regression":
+            content, _ = score_regression(data, one, bootstrap)
+        else:
+            content, _ = score_classification(data, one, bootstrap, rule)
+        kept = {name: content[name] for name in _OF_LEAD_SETS if name in content}
+        rows.append({"leads": found.leads, **kept})
+    return rows
 
 
 def label_rows(

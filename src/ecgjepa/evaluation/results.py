@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ecgjepa.evaluation.model_scores import (
     differences_between,
     score_classification,
+    score_lead_sets,
     score_regression,
 )
 from ecgjepa.evaluation.predictions import predictions_table
@@ -149,6 +150,9 @@ def write_evaluation(
     models = {
         name: {**trained[name]._asdict(), **content} for name, (content, _) in described.items()
     }
+    for name, outcome in outcomes.items():
+        if outcome.lead_sets:
+            models[name]["lead_sets"] = score_lead_sets(data, outcome, bootstrap, decision)
     first = trained[next(iter(outcomes))]
     differences = differences_between(measure, described)
     results = as_json(

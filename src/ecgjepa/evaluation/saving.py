@@ -12,7 +12,7 @@ from ecgjepa.evaluation.requests import claim_request, finish_request
 from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.locks import working_in
-from ecgjepa.model.answers import AnswersConfig
+from ecgjepa.model.answers import AnswersConfig, LeadSetConfig
 from ecgjepa.model.folder import MODEL_FOLDER, ModelConfig, save_model
 from ecgjepa.model.outputs import CalibrationConfig
 from ecgjepa.protocols.encoders import DescribedEncoder
@@ -138,10 +138,17 @@ def _save_classifier(
             "task": records.task_config(),
             "preprocessing": records.preprocessing,
             "normalisation": records.normalisation,
-            "calibration": None
-            if records.task.kind == "regression"
-            else CalibrationConfig.model_validate(scores["calibration"]["applied"]),
+            "calibration": _calibration(scores),
             "answers": AnswersConfig.model_validate(scores["answers"]),
+            "lead_sets": tuple(
+                LeadSetConfig(
+                    leads=one["leads"],
+                    calibration=_calibration(one),
+                    answers=one["answers"],
+                    score=None if None in one[measure] else one[measure],
+                )
+                for one in scores.get("lead_sets", ())
+            ),
             "distribution": detector.config,
             "training": {
                 "protocol": result.results["protocol"],
@@ -163,3 +170,9 @@ def _save_classifier(
         model_card(described, result.results),
         distribution=detector.distribution,
     )
+
+
+def _calibration(scores: Mapping[str, Any]) -> CalibrationConfig | None:
+    """Return the correction of probabilities that was fitted; None of a regression."""
+    found = scores.get("calibration")
+    return None if found is None else CalibrationConfig.model_validate(found["applied"])

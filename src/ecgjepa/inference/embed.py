@@ -71,7 +71,7 @@ def embed(
     usable = usable_each(
         files,
         loaded.config.preprocessing,
-        leads=leads,
+        sets=() if leads is None else (tuple(leads),),
         on_bad=on_bad,
         description=description,
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ecgjepa.errors import ConfigError, RecordError
 from ecgjepa.inference.explanation import Explanation
+from ecgjepa.inference.lead_sets import advised
 from ecgjepa.inference.predict import Model, load_model
 from ecgjepa.inference.sources import read_source
 from ecgjepa.inference.windows import (
@@ -91,10 +92,11 @@ def explain(
             f"stretch_seconds {stretch_seconds:g}: expected {patch / rate:g} or more, a patch of "
             "this model"
         )
-    ((_, usable),) = prepare_each([(name, source)], config.preprocessing)
+    ((_, usable),) = prepare_each([(name, source)], config.preprocessing, config.sets_of_leads)
     if isinstance(usable, RecordError):
-        raise usable
-    windows, _ = windows_of(usable.prepared, config)
+        raise advised(usable, config)
+    windows, _ = windows_of(usable.prepared, config, usable.leads)
+    loaded = loaded._replace(config=config.for_leads(usable.leads))
     length = max(step, len(usable.prepared.samples))
     firsts = np.arange(0, length, step)
     return _explain(loaded, name, windows, np.append(firsts, length))
@@ -153,7 +155,7 @@ def _overlaps(cells: list[tuple[int, int, int]], windows: RecordWindows) -> Iter
 def _occluded(windows: RecordWindows, some: list[_Hidden]) -> Int16[Tensor, "_ size leads"]:
     """Return windows with the hidden samples marked as missing."""
     starts = [windows.starts[each.window] for each in some]
-    cut = np.stack([windows.samples[start : start + windows.size] for start in starts])
+    cut = np.stack([windows.at(start) for start in starts])
     for row, each in zip(cut, some, strict=True):
         row[each.first : each.last, each.lead] = INVALID_MICROVOLT
     return torch.from_numpy(cut)

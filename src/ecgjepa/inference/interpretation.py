@@ -1,5 +1,6 @@
 """What a model gives for a record becomes a prediction: calibrated, decided, and compared."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,9 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from ecgjepa.errors import ConfigError, ModelFolderError
+from ecgjepa.errors import ConfigError, ModelFolderError, RecordError
+from ecgjepa.inference.lead_sets import advised, note_of_leads
 from ecgjepa.inference.prediction import Prediction
-from ecgjepa.inference.windows import outputs_of_logits
+from ecgjepa.inference.windows import RecordWindows, outputs_of_logits, windows_of
 from ecgjepa.model.answers import AnswersConfig
 from ecgjepa.model.distribution import DistributionConfig, FeatureDistribution
 from ecgjepa.model.folder import ModelConfig
@@ -18,26 +20,45 @@ from ecgjepa.signals.record import Issue
 
 
 class Facts(NamedTuple):
-    """What a prediction says of its file, beside what the model gives."""
+    """What a prediction says of its file, beside what the model gives.
+
+    Attributes:
+        record: Name of the record.
+        duration: Seconds of signal.
+        sampling_rate: Of the file, in Hz.
+        quality_score: From 0 (useless) to 1 (clean).
+        findings: What was noticed about it, until it was cut into windows.
+        leads: Leads that the model sees; none for all.
+    """
 
     record: str
     duration: float
     sampling_rate: float
     quality_score: float
     findings: tuple[Issue, ...]
+    leads: tuple[str, ...]
 
 
-def facts_of(usable: Usable, findings: tuple[Issue, ...]) -> Facts:
-    """Return what is known about a record without the model.
+def with_windows(
+    usable: Iterable[tuple[str, Usable | RecordError]], config: ModelConfig
+) -> Iterator[tuple[tuple[str, Facts | RecordError], RecordWindows | None]]:
+    """Yield the windows of each record, with its file and what is known of it without the model.
+
+    A record that cannot be used has no windows; its error tells what would answer it.
 
     Args:
-        usable: The record.
-        findings: What was noticed about it, until it was cut into windows.
+        usable: Records, each with its file.
+        config: Of the model.
     """
-    source = usable.source
-    return Facts(
-        source.record_id, source.duration, source.sampling_rate, usable.prepared.quality, findings
-    )
+    for file, found in usable:
+        if isinstance(found, RecordError):
+            yield (file, advised(found, config)), None
+            continue
+        windows, findings = windows_of(found.prepared, config, found.leads)
+        findings += note_of_leads(found, config)
+        source, quality = found.source, found.prepared.quality
+        known = (source.record_id, source.duration, source.sampling_rate)
+        yield (file, Facts(*known, quality, findings, found.leads)), windows
 
 
 def as_asked(
@@ -57,7 +78,10 @@ def as_asked(
     """
     assert config.task is not None, "an encoder alone predicts nothing"
     if not calibrated and config.task.kind != "regression":
-        config = config.model_copy(update={"calibration": None, "answers": None})
+        bare = {"calibration": None, "answers": AnswersConfig()}
+        sets = tuple(each.model_copy(update=bare) for each in config.lead_sets)
+        changed = {"calibration": None, "answers": None, "lead_sets": sets}
+        config = config.model_copy(update=changed)
     if decision is None:
         return config
     answers = config.answers
@@ -66,8 +90,18 @@ def as_asked(
         raise ConfigError(
             f"{folder}: holds no thresholds{why}, so nothing is decided by {decision[:80]!r}"
         )
-    chosen = answers.model_copy(update={"decisions": answers.decisions.choose(decision)})
-    return config.model_copy(update={"answers": chosen})
+    sets = tuple(
+        each.model_copy(update={"answers": _decided_by(each.answers, decision)})
+        for each in config.lead_sets
+    )
+    changed = {"answers": _decided_by(answers, decision), "lead_sets": sets}
+    return config.model_copy(update=changed)
+
+
+def _decided_by(answers: AnswersConfig, decision: str) -> AnswersConfig:
+    if answers.decisions is None:
+        return answers
+    return answers.model_copy(update={"decisions": answers.decisions.choose(decision)})
 
 
 def rule_of(config: ModelConfig) -> str | None:
@@ -105,9 +139,11 @@ def interpret(
         logits: Mean over the record's windows.
         features: Mean over windows and patches.
         config: Of the model.
-        distribution: Distribution of the training records' features, if the model folder has it.
+        distribution: Distribution of the training records' features, if the model folder has it;
+            of features from all leads, so that fewer leads have no distance.
     """
     assert config.task is not None, "an encoder alone predicts nothing"
+    config = config.for_leads(facts.leads)
     values = outputs_of_logits(torch.from_numpy(logits)[None], config.task).numpy()
     if config.calibration is not None:
         values = config.calibration.apply(values)
@@ -131,6 +167,7 @@ def interpret(
         sampling_rate=facts.sampling_rate,
         quality_score=facts.quality_score,
         distance=distance,
+        leads=facts.leads or config.preprocessing.leads,
     )
 
 

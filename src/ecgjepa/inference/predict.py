@@ -16,15 +16,14 @@ from ecgjepa.inference.inputs.arrays import records_of_array
 from ecgjepa.inference.inputs.named import usable_each
 from ecgjepa.inference.inputs.records import warn_of_errors
 from ecgjepa.inference.interpretation import (
-    Facts,
     as_asked,
-    facts_of,
     in_one_line,
     interpret,
+    with_windows,
     without_head,
 )
 from ecgjepa.inference.prediction import Prediction
-from ecgjepa.inference.windows import RecordWindows, chunk_size, windows_of
+from ecgjepa.inference.windows import chunk_size
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.distribution import FeatureDistribution
 from ecgjepa.model.folder import ModelConfig, load_distribution, load_model_folder
@@ -90,9 +89,8 @@ class Model(NamedTuple):
 
         Files are read some ahead, so the last ones before an error may come late; none is lost.
         """
-        found = usable_each(
-            files, self.config.preprocessing, on_bad=on_bad, description=description
-        )
+        known, sets = self.config.preprocessing, self.config.sets_of_leads
+        found = usable_each(files, known, sets=sets, on_bad=on_bad, description=description)
         yield from self.answers(found, on_bad)
 
     def answers(
@@ -175,7 +173,7 @@ class Model(NamedTuple):
         if np.ndim(signal) == 2:
             return self.predict_record(next(records))
         named = ((record.record_id, record) for record in records)
-        return list(self.answers(prepare_each(named, self.config.preprocessing)))
+        return list(self.answers(self._prepared(named)))
 
     def predict_record(self, record: Record) -> Prediction:
         """Return the prediction for a record in memory.
@@ -187,16 +185,21 @@ class Model(NamedTuple):
             ScoreError: If the model gives features that are not finite.
         """
         named = [(record.source or record.record_id, record)]
-        ((_, found),) = self._predictions(prepare_each(named, self.config.preprocessing))
+        ((_, found),) = self._predictions(self._prepared(named))
         if isinstance(found, RecordError):
             raise found
         return found
+
+    def _prepared(
+        self, named: Iterable[tuple[str, Record]]
+    ) -> Iterator[tuple[str, Usable | RecordError]]:
+        return prepare_each(named, self.config.preprocessing, self.config.sets_of_leads)
 
     def _predictions(
         self, usable: Iterable[tuple[str, Usable | RecordError]]
     ) -> Iterator[tuple[str, Prediction | RecordError]]:
         """Yield the prediction of each record, or why there is none."""
-        records, count = self._with_windows(usable), chunk_size(self.device)
+        records, count = with_windows(usable, self.config), chunk_size(self.device)
         known = self.config, self.distribution
         for (file, found), means in mean_outputs(records, self.outputs, count):
             if isinstance(found, RecordError):
@@ -207,16 +210,6 @@ class Model(NamedTuple):
                 assert means is not None, "whatever has windows has outputs"
                 logits, features = means
                 yield file, interpret(file, found, logits, features, *known)
-
-    def _with_windows(
-        self, usable: Iterable[tuple[str, Usable | RecordError]]
-    ) -> Iterator[tuple[tuple[str, Facts | RecordError], RecordWindows | None]]:
-        for file, found in usable:
-            if isinstance(found, RecordError):
-                yield (file, found), None
-            else:
-                windows, findings = windows_of(found.prepared, self.config)
-                yield (file, facts_of(found, findings)), windows
 
     @torch.inference_mode()
     def outputs(self, windows: Int16[Tensor, "windows size leads"]) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,8 @@ class Prediction:
         distance: How far its features are from those of the training records, whose mean square is
             about 1; most are nearer, and the model's threshold says what is far: see
             `ecgjepa.model.distribution`. None if the model folder does not know them.
+        leads: Set of leads that the answer was made by, all of the model's by default; those of
+            them that are masked are gaps.
         error: Why there is no prediction, or None.
         reason: The same as a short code, for counting.
     """
@@ -47,6 +49,7 @@ class Prediction:
     sampling_rate: float | None = None
     quality_score: float | None = None
     distance: float | None = None
+    leads: tuple[str, ...] = ()
     error: str | None = None
     reason: str | None = None
 
@@ -64,6 +67,12 @@ class Prediction:
     def masked_leads(self) -> tuple[str, ...]:
         """Leads that are missing, or of which more than a fifth is invalid: the model sees gaps."""
         return self._leads("missing_lead", "invalid_lead")
+
+    @property
+    def used_leads(self) -> tuple[str, ...]:
+        """Leads that the answer rests on."""
+        masked = self.masked_leads
+        return tuple(lead for lead in self.leads if lead not in masked)
 
     @property
     def quality(self) -> QualityWord | None:

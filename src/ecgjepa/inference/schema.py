@@ -51,6 +51,7 @@ ABOUT_INPUT = (
     Column("findings", "string", "codes of what was noticed about the input, joined with ;"),
     Column("derived_leads", "string", "leads computed from others, joined with ;"),
     Column("masked_leads", "string", "leads missing or mostly unusable, joined with ;"),
+    Column("used_leads", "string", "leads that the answer rests on, joined with ;"),
     Column("duration", "float64", "duration of the recording", "s"),
     Column("sampling_rate", "float64", "sampling rate of the file", "Hz"),
 )
@@ -154,6 +155,7 @@ class PredictionSchema:
             "findings": _join(codes),
             "derived_leads": _join(prediction.derived_leads),
             "masked_leads": _join(prediction.masked_leads),
+            "used_leads": _join(prediction.used_leads),
             "duration": _finite(prediction.duration),
             "sampling_rate": _finite(prediction.sampling_rate),
         }
@@ -189,6 +191,7 @@ class PredictionSchema:
             ],
             "derived_leads": [_clean(lead) for lead in prediction.derived_leads],
             "masked_leads": [_clean(lead) for lead in prediction.masked_leads],
+            "used_leads": [_clean(lead) for lead in prediction.used_leads],
             "duration": _finite(prediction.duration),
             "sampling_rate": _finite(prediction.sampling_rate),
         }

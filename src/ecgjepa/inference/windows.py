@@ -35,11 +35,13 @@ class RecordWindows(NamedTuple):
             when they are used.
         starts: First sample of each window.
         size: Samples of a window.
+        hidden: Columns of leads that the model is not to see.
     """
 
     samples: Samples
     starts: list[int]
     size: int
+    hidden: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -48,14 +50,21 @@ class RecordWindows(NamedTuple):
     def cut(self) -> Iterator[Int16[np.ndarray, "size leads"]]:
         """Yield the windows in their order."""
         for start in self.starts:
-            yield self.samples[start : start + self.size]
+            yield self.at(start)
+
+    def at(self, start: int) -> Int16[np.ndarray, "size leads"]:
+        """Return the window that begins at a sample; hidden leads are invalid."""
+        window = self.samples[start : start + self.size]
+        if self.hidden:
+            window = window.copy()
+            window[:, self.hidden] = INVALID_MICROVOLT
+        return window
 
     def chunks(self, count: int = CHUNK) -> Iterator[Int16[Tensor, "_ size leads"]]:
         """Yield the windows, at most ``count`` at a time, in their order."""
         for first in range(0, len(self.starts), count):
             starts = self.starts[first : first + count]
-            cut = [self.samples[start : start + self.size] for start in starts]
-            yield torch.from_numpy(np.stack(cut))
+            yield torch.from_numpy(np.stack([self.at(start) for start in starts]))
 
 
 def record_windows(
@@ -80,8 +89,16 @@ def record_windows(
     return windows_of(prepared, config)
 
 
-def windows_of(prepared: Prepared, config: ModelConfig) -> tuple[RecordWindows, tuple[Issue, ...]]:
-    """Find a model's windows in a prepared record; see `record_windows`."""
+def windows_of(
+    prepared: Prepared, config: ModelConfig, leads: tuple[str, ...] = ()
+) -> tuple[RecordWindows, tuple[Issue, ...]]:
+    """Find a model's windows in a prepared record; see `record_windows`.
+
+    Args:
+        prepared: The record.
+        config: Of the model.
+        leads: Leads that the model is to see; none for all.
+    """
     findings = prepared.issues
     size, stride = window_size(config)
     if (length := len(prepared.samples)) < size:
@@ -93,7 +110,10 @@ def windows_of(prepared: Prepared, config: ModelConfig) -> tuple[RecordWindows, 
                 f"{size / rate:.2f} s; the rest is treated as missing",
             ),
         )
-    return find_windows(prepared.samples, size=size, stride=stride), findings
+    found = find_windows(prepared.samples, size=size, stride=stride)
+    known = config.preprocessing.leads
+    hidden = tuple(column for column, lead in enumerate(known) if leads and lead not in leads)
+    return RecordWindows(found.samples, found.starts, found.size, hidden), findings
 
 
 def cut_windows(

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, model
 
 from ecgjepa.config import Section
 from ecgjepa.model.outputs import (
+    CalibrationConfig,
     DecisionConfig,
     Measured,
     Share,
@@ -17,6 +18,7 @@ from ecgjepa.model.outputs import (
     TaskKind,
     check_count,
 )
+from ecgjepa.signals.leads import name_of_set
 
 
 class LabelSetConfig(Section):
@@ -173,6 +175,47 @@ class AnswersConfig(Section):
                 check_count(
                     f"answers.tested.{name}", len(getattr(self.tested, name)), count, or_none=True
                 )
+
+
+class LeadSetConfig(Section):
+    """A set of leads that a model was trained for beside all of its leads.
+
+    Probabilities from fewer leads are on a scale of their own, so that correction, thresholds and
+    label sets are fitted to each set.
+
+    Attributes:
+        leads: Leads that the model sees, in its order; the others are 0.
+        calibration: Correction of the probabilities, or None.
+        answers: Thresholds, label sets and test scores.
+        score: Score on the test records, with the bounds of its 95 % interval over patients: macro
+            AUROC, or the mean R² of a regression.
+    """
+
+    leads: tuple[str, ...] = Field(min_length=1)
+    calibration: CalibrationConfig | None = None
+    answers: AnswersConfig = AnswersConfig()
+    score: tuple[FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the set, such as ``I+II``."""
+        return name_of_set(self.leads)
+
+    def check(self, task: TaskConfig, leads: tuple[str, ...]) -> None:
+        """Refuse what fits neither the task nor the leads of the model.
+
+        Raises:
+            ValueError: If a lead is unknown or out of place, or the numbers of labels differ.
+        """
+        ordered = tuple(lead for lead in leads if lead in self.leads)
+        if ordered != self.leads or ordered == leads:
+            raise ValueError(
+                f"lead_sets: found {', '.join(self.leads)[:80]}; expected some of "
+                f"{', '.join(leads)}, in this order"
+            )
+        if self.calibration is not None:
+            self.calibration.check(task)
+        self.answers.check(task)
 
 
 def with_older_decisions(content: Any) -> Any:  # noqa: ANN401

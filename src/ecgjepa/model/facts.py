@@ -15,6 +15,22 @@ class WindowConfig(Section):
     stride_seconds: float = Field(1.25, ge=0.01, le=MOST_WINDOW_SECONDS)
 
 
+def with_single_databases(training: dict[str, Any]) -> dict[str, Any]:
+    """Give every database a stage of its own; older folders joined their names by plus signs.
+
+    The leak guard compares whole names, and no database has a plus sign in its name.
+    """
+    stages = training.get("seen", ())
+    if not all(isinstance(stage, dict) and "database" in stage for stage in stages):
+        return training
+    apart = [
+        {**stage, "database": name}
+        for stage in stages
+        for name in str(stage["database"]).split("+")
+    ]
+    return {**training, "seen": apart} if apart else training
+
+
 class PretrainingFacts(Section):
     """Where an encoder's weights come from.
 

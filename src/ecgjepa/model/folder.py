@@ -7,21 +7,17 @@ classifier also has ``distribution.safetensors``: what its training records' fea
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 from safetensors import SafetensorError
 
-from ecgjepa.config import (
-    EncoderConfig,
-    Section,
-    describe_validation_error,
-)
+from ecgjepa.config import EncoderConfig, Section, describe_validation_error
 from ecgjepa.config.networks import MOST_WINDOW_SAMPLES
 from ecgjepa.errors import ModelFolderError
 from ecgjepa.files import read_versioned, replacing_folder, sha256_of_file, write_json, write_text
-from ecgjepa.model.answers import AnswersConfig, with_older_decisions
+from ecgjepa.model.answers import AnswersConfig, LeadSetConfig, with_older_decisions
 from ecgjepa.model.distribution import (
     DISTRIBUTION_FILE,
     DistributionConfig,
@@ -33,6 +29,7 @@ from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.facts import PretrainingFacts as PretrainingFacts
 from ecgjepa.model.facts import WindowConfig as WindowConfig
+from ecgjepa.model.facts import with_single_databases
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig, check_count
@@ -40,8 +37,8 @@ from ecgjepa.model.weights import first_difference, halved, load_finite, read_sh
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
-# 2: has ``answers``; 1 had at most ``decisions``, without test scores.
-FORMAT_VERSION, _READABLE_VERSIONS = 2, {1, 2}
+# 3: may have ``lead_sets``; 1 had no ``answers``, but at most ``decisions`` without test scores.
+FORMAT_VERSION, _READABLE_VERSIONS = 3, {1, 2, 3}
 # Name of the model folder within the folder of a run, probe or fine-tuning.
 MODEL_FOLDER = "model"
 CONFIG_FILE = "config.json"
@@ -51,6 +48,8 @@ CARD_FILE = "README.md"
 SEEN_FILE = "seen.parquet"
 # Of config.json: a task of 10,000 labels has 1 MB.
 _MOST_CONFIG_BYTES = 16_000_000
+
+Training = Annotated[dict[str, Any], AfterValidator(with_single_databases)]
 
 
 class ModelConfig(Section):
@@ -68,6 +67,7 @@ class ModelConfig(Section):
         calibration: Correction of the probabilities, or None.
         answers: Thresholds, label sets and test scores; None for an encoder alone, and in folders
             of version 1 that have no thresholds.
+        lead_sets: Sets of leads that the classifier was trained for beside all leads.
         distribution: Distribution of the training records' features, or None.
         pretraining: Origin of the encoder.
         training: Origin of the head: protocol, folds, selection.
@@ -84,11 +84,26 @@ class ModelConfig(Section):
     task: TaskConfig | None = None
     calibration: CalibrationConfig | None = None
     answers: AnswersConfig | None = None
+    lead_sets: tuple[LeadSetConfig, ...] = ()
     distribution: DistributionConfig | None = None
     pretraining: PretrainingFacts
-    training: dict[str, Any] = Field(default_factory=dict)
+    training: Training = Field(default_factory=dict)
     weights_sha256: str = ""
     _seen_file: Path | None = PrivateAttr(None)
+
+    @property
+    def sets_of_leads(self) -> tuple[tuple[str, ...], ...]:
+        """Sets of leads that records are answered by: all leads, then the other sets by size."""
+        others = sorted((each.leads for each in self.lead_sets), key=len, reverse=True)
+        return (self.preprocessing.leads, *others)
+
+    def for_leads(self, leads: tuple[str, ...]) -> "ModelConfig":
+        """Return the same with calibration and answers of a set of leads, if it is one."""
+        found = next((each for each in self.lead_sets if each.leads == leads), None)
+        if found is None:
+            return self
+        given = {"calibration": found.calibration, "answers": found.answers, "distribution": None}
+        return self.model_copy(update=given)
 
     @property
     def seen_file(self) -> Path | None:
@@ -105,23 +120,6 @@ class ModelConfig(Section):
     @classmethod
     def _from_older(cls, content: Any) -> Any:  # noqa: ANN401
         return with_older_decisions(content)
-
-    @field_validator("training")
-    @classmethod
-    def _split_names(cls, training: dict[str, Any]) -> dict[str, Any]:
-        """Give every database a stage of its own; older folders joined their names by plus signs.
-
-        The leak guard compares whole names, and no database has a plus sign in its name.
-        """
-        stages = training.get("seen", ())
-        if not all(isinstance(stage, dict) and "database" in stage for stage in stages):
-            return training
-        apart = [
-            {**stage, "database": name}
-            for stage in stages
-            for name in str(stage["database"]).split("+")
-        ]
-        return {**training, "seen": apart} if apart else training
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ModelConfig":
@@ -148,9 +146,11 @@ class ModelConfig(Section):
     def _check_outputs(self) -> None:
         """Refuse a head, task, calibration and answers that speak of different labels."""
         if self.task is None:
-            if self.calibration is not None or self.answers is not None:
+            if self.calibration is not None or self.answers is not None or self.lead_sets:
                 raise ValueError("calibration and answers: there is no task that they belong to")
             return
+        for each in self.lead_sets:
+            each.check(self.task, self.preprocessing.leads)
         if self.head is not None:
             check_count("head.num_labels", self.head.num_labels, len(self.task.labels))
         if self.calibration is not None:

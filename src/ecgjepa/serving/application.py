@@ -61,7 +61,9 @@ class Service:
     def __init__(self, model: ServedModel, limits: Limits, num_readers: int) -> None:
         self.model, self.limits = model, limits
         self.counters = Counters()
-        self.readers = Readers(num_readers, model.config.preprocessing, limits)
+        self.readers = Readers(
+            num_readers, model.config.preprocessing, limits, model.config.sets_of_leads
+        )
         self._root = Path()
         task = model.config.task
         self._schema = None if task is None else PredictionSchema(task)
@@ -145,6 +147,7 @@ class Service:
             ],
             rule=rule_of(config),
             leads=list(config.preprocessing.leads),
+            lead_sets=[list(leads) for leads in config.sets_of_leads],
             sampling_rate=config.preprocessing.sampling_rate,
             window_seconds=config.window.seconds,
             weights_sha256=config.weights_sha256,

@@ -43,6 +43,7 @@ class PredictionContent(_Content):
     findings: list[FindingContent] = Field(description="What was noticed about the input.")
     derived_leads: list[str] = Field(description="Leads computed from others.")
     masked_leads: list[str] = Field(description="Leads that are missing or mostly unusable.")
+    used_leads: list[str] = Field(description="Leads that the answer rests on.")
     duration: float | None = Field(description="Duration in seconds.")
     sampling_rate: float | None = Field(description="Sampling rate of the file, in Hz.")
 
@@ -92,6 +93,9 @@ class ModelContent(_Content):
     labels: list[LabelContent]
     rule: str | None = Field(description="Rule of the thresholds.")
     leads: list[str]
+    lead_sets: list[list[str]] = Field(
+        description="Sets of leads, any of which a record is answered by; the first is all leads."
+    )
     sampling_rate: float = Field(description="Rate to which records are resampled, in Hz.")
     window_seconds: float
     weights_sha256: str

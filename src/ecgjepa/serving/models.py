@@ -110,7 +110,7 @@ def _usable(name: str, found: ReadRecord | RecordError) -> tuple[str, Usable | R
     # No model looks at the measures, which the judgement of quality rests on.
     measures = cast(object, None)
     prepared = Prepared(found.samples, found.issues, measures, found.quality)  # type: ignore[arg-type]
-    return name, Usable(raw, prepared)
+    return name, Usable(raw, prepared, found.leads)
 
 
 def _card(folder: Path) -> str:

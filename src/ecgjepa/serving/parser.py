@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ecgjepa.errors import EcgjepaError, RecordError, RecordFormatError
+from ecgjepa.errors import EcgjepaError, FewLeadsError, RecordError, RecordFormatError
 from ecgjepa.inference.inputs.named import find_inputs
 from ecgjepa.inference.sources import read_source
 from ecgjepa.io.folders import find_files
@@ -38,6 +38,7 @@ def main() -> None:
     if settings is None:
         return
     config = PreprocessingConfig.model_validate(settings["preprocessing"])
+    settings["lead_sets"] = [tuple(leads) for leads in settings["lead_sets"]]
     _limit_memory(settings["memory_bytes"])
     _send(answers, packed({"ready": True}))
     while (request := read_message(asked)) is not None:
@@ -107,7 +108,7 @@ def _read(
             f"{settings['signal_seconds']:,.0f} s; use the command predict",
             reason="too_long",
         )
-    ((_, found),) = prepare_each([(name, source)], config)
+    ((_, found),) = prepare_each([(name, source)], config, settings["lead_sets"])
     if isinstance(found, RecordError):
         return _refused(found), None
     rows = len(found.prepared.samples)
@@ -125,17 +126,19 @@ def _read(
 def _refused(error: RecordError) -> dict[str, Any]:
     if isinstance(error.__cause__, MemoryError):
         return {"error": "takes more memory than the service gives", "reason": MEMORY_REASON}
-    return {"error": str(error), "reason": error.reason}
+    told: dict[str, Any] = {"error": str(error), "reason": error.reason}
+    return told | ({"leads": error.leads} if isinstance(error, FewLeadsError) else {})
 
 
 def _described(found: Usable) -> dict[str, Any]:
-    source, prepared = found
+    source, prepared, leads = found
     return {
         "record": source.record_id,
         "num_samples": source.num_samples,
         "sampling_rate": source.sampling_rate,
         "quality": prepared.quality,
         "issues": [list(issue) for issue in prepared.issues],
+        "leads": leads,
     }
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int16
 
-from ecgjepa.errors import RecordError, RecordFormatError, ServiceError
+from ecgjepa.errors import FewLeadsError, RecordError, RecordFormatError, ServiceError
 from ecgjepa.serving.frames import LENGTHS, check_lengths, packed, unpacked
 from ecgjepa.serving.limits import Limits
 from ecgjepa.signals.preprocessing import PreprocessingConfig
@@ -46,6 +47,7 @@ class ReadRecord:
         quality: Quality of the recording, from 0 to 1.
         issues: What was noticed.
         samples: Amplitudes in µV as the model needs them.
+        leads: Leads by which the model can use it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ReadRecord:
     quality: float
     issues: tuple[Issue, ...]
     samples: Int16[np.ndarray, "samples leads"]
+    leads: tuple[str, ...] = ()
 
 
 @dataclass
@@ -121,11 +124,18 @@ class Readers:
         ended: How many processes ended before their time, by cause.
     """
 
-    def __init__(self, count: int, config: PreprocessingConfig, limits: Limits) -> None:
+    def __init__(
+        self,
+        count: int,
+        config: PreprocessingConfig,
+        limits: Limits,
+        sets: Sequence[tuple[str, ...]] = (),
+    ) -> None:
         self._count, self._limits = count, limits
         self._settings = {
             **asdict(limits),
             "preprocessing": config.model_dump(mode="json"),
+            "lead_sets": [list(leads) for leads in sets],
         }
         self._idle: asyncio.Queue[_Reader | None] = asyncio.Queue()
         self.ended: Counter[str] = Counter()
@@ -237,7 +247,10 @@ def _as_record(
     name: str, head: dict[str, Any], samples: np.ndarray | None
 ) -> ReadRecord | RecordError:
     if samples is None:
-        return RecordFormatError(str(head["error"]), reason=str(head["reason"]))
+        words, reason = str(head["error"]), str(head["reason"])
+        if "leads" in head:
+            return FewLeadsError(words, leads=map(str, head["leads"]), reason=reason)
+        return RecordFormatError(words, reason=reason)
     return ReadRecord(
         name=name,
         record=str(head["record"]),
@@ -246,4 +259,5 @@ def _as_record(
         quality=float(head["quality"]),
         issues=tuple(Issue(*each) for each in head["issues"]),
         samples=samples,
+        leads=tuple(map(str, head["leads"])),
     )

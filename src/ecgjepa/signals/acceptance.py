@@ -5,8 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, TypeVar, get_args
 
-from ecgjepa.errors import EcgjepaError, LeadError, RecordError, RecordFormatError
-from ecgjepa.signals.leads import LIMB_LEAD_WEIGHTS, lead_positions
+from ecgjepa.errors import (
+    EcgjepaError,
+    FewLeadsError,
+    LeadError,
+    RecordError,
+    RecordFormatError,
+)
+from ecgjepa.signals.leads import LEADS, lead_positions, with_derived
 from ecgjepa.signals.long.preparing import prepare_long
 from ecgjepa.signals.preprocessing import (
     Prepared,
@@ -52,34 +58,68 @@ def refuse_unusable(prepared: Prepared, source: str, leads: Sequence[str]) -> No
         leads: Those that are needed.
 
     Raises:
-        RecordFormatError: If it cannot be used (``too_few_leads``, ``flat_record``); the message
-            names the leads and the causes.
+        FewLeadsError: If fewer leads can be used; the message names the leads and the causes.
+        RecordFormatError: If every lead is flat (``flat_record``).
     """
     issues = [issue for issue in prepared.issues if issue.lead in leads]
     unusable = _leads_with(issues, "missing_lead", "invalid_lead")
     num_usable = len(leads) - len(unusable)
     if num_usable < min(MIN_USABLE_LEADS, len(leads)):
         causes = "; ".join(_describe(issues, leads))
-        raise RecordFormatError(
+        lost = _leads_with(prepared.issues, "missing_lead", "invalid_lead", "flat_lead")
+        raise FewLeadsError(
             f"{source}: only {num_usable} of {len(leads)} leads are usable: {causes}",
-            reason="too_few_leads",
+            leads=[lead for lead in LEADS if lead not in lost],
         )
     if len(_leads_with(issues, "flat_lead") | unusable) == len(leads):
         others = "".join(f"; {cause}" for cause in _describe(issues, leads))
         raise RecordFormatError(f"{source}: every lead is flat{others}", reason="flat_record")
 
 
+def usable_leads(
+    prepared: Prepared, source: str, sets: Sequence[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Return the first of several sets of leads that a record can be used by.
+
+    Files of devices with few leads may hold flat lines for the others; a set without a flat lead is
+    therefore preferred.
+
+    Args:
+        prepared: The record.
+        source: Its file, for the message.
+        sets: Sets of leads, any of which is enough.
+
+    Raises:
+        RecordFormatError: As `refuse_unusable` for the first of them.
+    """
+    if len(sets) > 1:
+        lost = _leads_with(prepared.issues, "missing_lead", "invalid_lead", "flat_lead")
+        for leads in sets:
+            left = sum(lead not in lost for lead in leads)
+            if left >= min(MIN_USABLE_LEADS, len(leads)):
+                return leads
+    refuse_unusable(prepared, source, sets[0])
+    return sets[0]
+
+
 class Usable(NamedTuple):
-    """A record that can be used, as it was read and as it is prepared."""
+    """A record that can be used.
+
+    Attributes:
+        source: The record as it was read.
+        prepared: The record as it is prepared.
+        leads: Leads by which it can be used; none where nothing else than all were asked for.
+    """
 
     source: Source
     prepared: Prepared
+    leads: tuple[str, ...] = ()
 
 
 def prepare_each(
     sources: Iterable[tuple[Key, Source | RecordError]],
     config: PreprocessingConfig,
-    leads: Sequence[str] | None = None,
+    sets: Sequence[tuple[str, ...]] = (),
 ) -> Iterator[tuple[Key, Usable | RecordError]]:
     """Prepare records one after the other, or say why one cannot be used; a few are read ahead.
 
@@ -88,50 +128,52 @@ def prepare_each(
     Args:
         sources: Records, each with whatever tells it from others; errors are passed on.
         config: What is done to them.
-        leads: Those that are needed, all of ``config`` by default.
+        sets: Sets of leads, of which the first that a record has is used; all of ``config`` by
+            default.
 
     Yields:
         For each, in order: what told it, and the record or why it cannot be used.
     """
-    needed = config.leads if leads is None else leads
+    sets = sets or (config.leads,)
     waiting: list[tuple[Key, Source | RecordError]] = []
     size = 0
     for key, source in sources:
         if not isinstance(source, RecordError) and source.num_samples >= _LONG_SAMPLES:
-            source = _without_enough_names(source, needed) or source
+            source = _without_enough_names(source, sets) or source
         waiting.append((key, source))
         size += 0 if isinstance(source, RecordError) else source.num_samples
         if size >= _SAMPLES_TOGETHER or len(waiting) == _RECORDS_TOGETHER:
-            yield from _prepare_waiting(waiting, config, needed)
+            yield from _prepare_waiting(waiting, config, sets)
             waiting, size = [], 0
-    yield from _prepare_waiting(waiting, config, needed)
+    yield from _prepare_waiting(waiting, config, sets)
 
 
-def _without_enough_names(source: Source, leads: Sequence[str]) -> RecordFormatError | None:
+def _without_enough_names(
+    source: Source, sets: Sequence[tuple[str, ...]]
+) -> RecordFormatError | None:
     """Return the refusal of a record whose file names too few leads.
 
     A long record would take minutes and gigabytes before `refuse_unusable` says the same.
     """
     try:
-        found = lead_positions(source.leads)
+        found = with_derived(tuple(lead_positions(source.leads)))
     except LeadError:
         return None  # Preparing it will tell.
-    derived = set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(found) else set()
-    missing = [lead for lead in leads if lead not in found and lead not in derived]
-    num_usable = len(leads) - len(missing)
-    if num_usable >= min(MIN_USABLE_LEADS, len(leads)):
-        return None
-    return RecordFormatError(
-        f"{source.source or source.record_id}: only {num_usable} of {len(leads)} leads are usable: "
-        f"{', '.join(missing)}: {_CAUSES['missing_lead']}",
-        reason="too_few_leads",
+    for leads in sets:
+        if len(set(leads) & set(found)) >= min(MIN_USABLE_LEADS, len(leads)):
+            return None
+    missing = [lead for lead in sets[0] if lead not in found]
+    return FewLeadsError(
+        f"{source.source or source.record_id}: only {len(sets[0]) - len(missing)} of "
+        f"{len(sets[0])} leads are usable: {', '.join(missing)}: {_CAUSES['missing_lead']}",
+        leads=found,
     )
 
 
 def _prepare_waiting(
     waiting: list[tuple[Key, Source | RecordError]],
     config: PreprocessingConfig,
-    leads: Sequence[str],
+    sets: Sequence[tuple[str, ...]],
 ) -> Iterator[tuple[Key, Usable | RecordError]]:
     sources = [source for _, source in waiting if isinstance(source, Record | MicrovoltRecord)]
     try:
@@ -150,8 +192,7 @@ def _prepare_waiting(
                     prepared = prepare_long(source, config)
                 else:
                     prepared = next(together) if together else prepare_record(source, config)
-                refuse_unusable(prepared, name, leads)
-                found = Usable(source, prepared)
+                found = Usable(source, prepared, usable_leads(prepared, name, sets))
         except RecordError as error:
             found = error
         yield key, found

@@ -39,6 +39,7 @@ IssueCode = Literal[
     "resampled",
     "short_record",
     "unlike_training_records",
+    "lead_set",
 ]
 
 

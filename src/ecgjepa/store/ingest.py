@@ -141,7 +141,7 @@ def _with_row(
     facts: dict[str, Any],
     config: PreprocessingConfig,
 ) -> Ingested:
-    source, prepared = found
+    source, prepared, _ = found
     row = (
         _facts(prepared, config.sampling_rate)
         | facts

@@ -80,7 +80,7 @@ def usable_each(
     files: Iterable[str | Path] | str | Path,
     config: PreprocessingConfig,
     *,
-    leads: Sequence[str] | None = None,
+    sets: Sequence[tuple[str, ...]] = (),
     on_bad: OnBad = "skip",
     description: str | Path | None = None,
 ) -> Iterator[tuple[str, Usable | RecordError]]:
@@ -94,11 +94,11 @@ def usable_each(
     several = (files,) if isinstance(files, str | os.PathLike) else files
     for stored, group in itertools.groupby(_spread(several, description), key=_as_stored):
         if stored is not None:
-            yield from stored.usable(config, 0, leads)
+            yield from stored.usable(config, 0, sets)
             continue
         names = (name for name in group if isinstance(name, str))
         sources = ((name, read_source(Path(name), on_bad, description)) for name in names)
-        yield from prepare_each(sources, config, leads)
+        yield from prepare_each(sources, config, sets)
 
 
 def _spread(

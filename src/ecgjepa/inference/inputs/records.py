@@ -46,7 +46,7 @@ class Inputs:
         config: PreprocessingConfig,
         *,
         first: int = 0,
-        leads: Sequence[str] | None = None,
+        sets: Sequence[tuple[str, ...]] = (),
         on_bad: OnBad = "skip",
         description: str | Path | None = None,
     ) -> Iterator[tuple[str, Usable | RecordError]]:
@@ -55,7 +55,8 @@ class Inputs:
         Args:
             config: Preprocessing of the model.
             first: Records to leave out at the beginning.
-            leads: Leads that are needed, by default all of ``config``.
+            sets: Sets of leads, of which the first that a record has is used; by default all of
+                ``config``.
             on_bad: ``mask`` marks damaged leads and missing ends invalid where that is enough.
             description: File that describes arrays and tables; None for those beside them.
 
@@ -67,11 +68,11 @@ class Inputs:
             if skipped >= len(section.names):
                 continue
             if isinstance(section, StoredRecords):
-                yield from section.usable(config, skipped, leads)
+                yield from section.usable(config, skipped, sets)
                 continue
             files = section.names[skipped:]
             sources = ((file, read_source(file, on_bad, description)) for file in files)
-            yield from prepare_each(sources, config, leads)
+            yield from prepare_each(sources, config, sets)
 
 
 def warn_of_errors(errors: Mapping[str, str], total: int) -> None:

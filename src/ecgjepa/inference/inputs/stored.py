@@ -71,7 +71,7 @@ class StoredRecords:
         return [f"{self.path}#{database}/{record}" for database, record in records]
 
     def usable(
-        self, config: PreprocessingConfig, first: int, leads: Sequence[str] | None
+        self, config: PreprocessingConfig, first: int, sets: Sequence[tuple[str, ...]]
     ) -> Iterator[tuple[str, Usable | RecordError]]:
         """Yield the records from the first on, prepared as the model needs them.
 
@@ -85,7 +85,7 @@ class StoredRecords:
             _refuse_other_preparation(self.path, store.manifest, config)
             # The rest was done when the store was prepared, and would be done twice.
             rest = config.model_copy(update={"highpass_hz": None, "max_gap_seconds": 0.0})
-            yield from prepare_each(self._records(store, first), rest, leads)
+            yield from prepare_each(self._records(store, first), rest, sets)
 
     def _records(self, store: "Store", first: int) -> Iterator[tuple[str, Record]]:
         noted = store.table()["issues"].tolist()

@@ -157,7 +157,7 @@ class _Encoder(NamedTuple):
         on_bad = self.options.on_bad
         usable = inputs.usable(
             loaded.config.preprocessing,
-            leads=self.wanted.leads,
+            sets=() if self.wanted.leads is None else (self.wanted.leads,),
             on_bad=on_bad,
             description=self.options.description,
         )

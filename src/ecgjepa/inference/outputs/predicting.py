@@ -130,7 +130,10 @@ class _Predictor(NamedTuple):
         """Predict some records."""
         loaded = _loaded(self.model, self.sha256, self.device, self.decision)
         usable = inputs.usable(
-            loaded.config.preprocessing, on_bad=self.on_bad, description=self.description
+            loaded.config.preprocessing,
+            sets=loaded.config.sets_of_leads,
+            on_bad=self.on_bad,
+            description=self.description,
         )
         rows = telling(loaded.answers(usable, self.on_bad), how.tell)
         first = how.first
