@@ -1,4 +1,4 @@
-"""Make the models of the box from PTB-XL records: choose a recipe, then train both boxes by it.
+"""Make the models of the box from PTB-XL records: choose a recipe, then train the boxes by it.
 
     python benchmarks/make_boxes.py choose --data PTB-XL --work WORK
     python benchmarks/make_boxes.py make --data PTB-XL --work WORK --recipe NAME
@@ -21,7 +21,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,7 +66,25 @@ SEED = 0
 FIRST_FOLDS, CHOOSING_FOLDS = (1, 2, 3, 4, 5), (8, 7, 6)
 FINAL_SPLIT = Split((1, 2, 3, 4, 5, 6, 7), (8,), (9, 10))
 LEAST_TRAINING_RECORDS = 40
-BOXES = {"box-superdiagnostic": "superdiagnostic", "box-statements": "all"}
+
+
+class Box(NamedTuple):
+    """A model of the box.
+
+    Attributes:
+        task: Task that it is trained for.
+        settings: Items of protocol ``finetune`` that are added to the recipe's.
+    """
+
+    task: str
+    settings: tuple[str, ...] = ()
+
+
+BOXES = {
+    "box-superdiagnostic": Box("superdiagnostic"),
+    "box-statements": Box("all"),
+    "box-superdiagnostic-leads": Box("superdiagnostic", ("lead_sets=[I, II, I+II]",)),
+}
 # Of the package, which the weights are a part of; the records are under a licence of their own.
 LICENCE = "apache-2.0"
 LIMITS = (
@@ -169,8 +187,8 @@ def choose(data: Path, work: Path) -> None:
                 stream.write(json.dumps(row) + "\n")
 
 
-def _request(recipe: Recipe) -> ProtocolRequest:
-    return request_protocol("finetune", recipe.settings, seed=SEED)
+def _request(recipe: Recipe, more: tuple[str, ...] = ()) -> ProtocolRequest:
+    return request_protocol("finetune", (*recipe.settings, *more), seed=SEED)
 
 
 def _workspace(work: Path) -> Workspace:
@@ -192,17 +210,18 @@ def statements(records: EvaluationData) -> EvaluationData:
 
 
 def make(data: Path, work: Path, recipe: Recipe) -> None:
-    """Train both boxes and write their evaluations, with the model folders in them."""
-    for box, task in BOXES.items():
+    """Train the boxes and write their evaluations, with the model folders in them."""
+    for box, (task, more) in BOXES.items():
         out = work / box
         if (out / MODEL_FOLDER).is_dir():
             continue
+        request = _request(recipe, more)
         model = fresh_model(recipe)
         cohort = Cohort(task=task, split=FINAL_SPLIT)
         workspace = _workspace(work)
         with open_unseen({"ptb-xl": data}, model.config, cohort, cache=workspace.cache) as found:
             records = statements(found) if task == "all" else found
-            result = _trained(work / f"{box}.pt", model, records, recipe, workspace)
+            result = _trained(work / f"{box}.pt", model, records, request, workspace)
             written = save_evaluation(out, model.config, {PRE_TRAINED: result}, workspace)
         logger.info("%s: %s", box, written.score())
 
@@ -211,11 +230,10 @@ def _trained(
     path: Path,
     model: DescribedEncoder,
     records: EvaluationData,
-    recipe: Recipe,
+    request: ProtocolRequest,
     workspace: Workspace,
 ) -> EvaluationResult:
     """Train a classifier, or read it from a file of an interrupted run."""
-    request = _request(recipe)
     if not path.is_file():
         result = run(model, records, request, workspace)
         torch.save((result.outcome, result.classifier, result.head), path)
