@@ -160,7 +160,8 @@ def read_versioned(
     except (ValueError, KeyError, TypeError, RecursionError):
         raise error(f"{path}: damaged: expected JSON with a format_version") from None
     if type(version) is not int or version not in versions:
-        known = " and ".join(map(str, sorted(versions)))
+        *first, last = map(str, sorted(versions))
+        known = f"{', '.join(first)} and {last}" if first else last
         raise error(
             f"{path}: format version {str(version)[:40]}; this ecgjepa reads version {known}"
             + (f". {remedy}" if remedy else "")

@@ -51,6 +51,7 @@ def full(**changes):
             "sampling_rate": 500.0,
             "quality_score": 0.9,
             "distance": 1.25,
+            "leads": ("I", "II", "III", "aVR", "V6"),
         }
         | changes
     )
@@ -75,6 +76,7 @@ def test_a_row_has_every_column_in_order():
         "findings": "derived_lead;missing_lead;resampled",
         "derived_leads": "III;aVR",
         "masked_leads": "V6",
+        "used_leads": "I;II;III;aVR",
         "duration": 10.0,
         "sampling_rate": 500.0,
         "rule": "best-f1",

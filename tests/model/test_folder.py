@@ -104,7 +104,7 @@ def test_weights_of_another_architecture_are_refused(folder):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"format_version": 9}, "format version 9; this ecgjepa reads version 1 and 2"),
+        ({"format_version": 9}, "format version 9; this ecgjepa reads version 1, 2 and 3"),
         ({"surprise": 1}, "surprise: no such key"),
         ({"encoder": {"dim": 8}}, "encoder.depth"),
     ],
