@@ -78,8 +78,10 @@ def as_asked(
     """
     assert config.task is not None, "an encoder alone predicts nothing"
     if not calibrated and config.task.kind != "regression":
-        bare = {"calibration": None, "answers": AnswersConfig()}
-        sets = tuple(each.model_copy(update=bare) for each in config.lead_sets)
+        sets = tuple(
+            each.model_copy(update={"calibration": None, "answers": AnswersConfig()})
+            for each in config.lead_sets
+        )
         changed = {"calibration": None, "answers": None, "lead_sets": sets}
         config = config.model_copy(update=changed)
     if decision is None:
@@ -142,8 +144,8 @@ def interpret(
         distribution: Distribution of the training records' features, if the model folder has it;
             of features from all leads, so that fewer leads have no distance.
     """
-    assert config.task is not None, "an encoder alone predicts nothing"
     config = config.for_leads(facts.leads)
+    assert config.task is not None, "an encoder alone predicts nothing"
     values = outputs_of_logits(torch.from_numpy(logits)[None], config.task).numpy()
     if config.calibration is not None:
         values = config.calibration.apply(values)

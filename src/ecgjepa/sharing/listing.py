@@ -59,6 +59,7 @@ class KnownModel(NamedTuple):
         task: Name of the task; empty for an encoder alone.
         labels: Labels of the task, in the order of the outputs.
         leads: Leads it was trained on.
+        lead_sets: Sets of leads that it answers by; the first is all of its leads.
         sampling_rate: Rate in Hz to which records are resampled for it.
         score: How it did on its test records, where the folder tells.
         licence: Licence of the weights; empty where the folder does not tell.
@@ -74,6 +75,7 @@ class KnownModel(NamedTuple):
     task: str = ""
     labels: tuple[str, ...] = ()
     leads: tuple[str, ...] = ()
+    lead_sets: tuple[tuple[str, ...], ...] = ()
     sampling_rate: float = 0.0
     score: Score | None = None
     licence: str = ""
@@ -138,6 +140,7 @@ def _described(name: str, folder: Path, source: str) -> KnownModel:
         task="" if config.task is None else config.task.name,
         labels=() if config.task is None else config.task.labels,
         leads=config.preprocessing.leads,
+        lead_sets=config.sets_of_leads,
         sampling_rate=config.preprocessing.sampling_rate,
         score=score_of(config),
         licence=_licence(folder / CARD_FILE),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ecgjepa.sharing.listing import KnownModel
+from ecgjepa.signals.leads import name_of_set
 from ecgjepa.terminal.screen import as_bytes, print_line, print_wrapped
 
 _SHOWN = 8
@@ -21,6 +22,7 @@ def print_models(found: list[KnownModel]) -> None:
         else:
             print_wrapped("  task", "none: an encoder, for embed, probe and finetune")
         leads = f"{len(model.leads)} leads" if len(model.leads) > 3 else ", ".join(model.leads)
+        leads += "".join(f" or {name_of_set(each)}" for each in model.lead_sets[1:])
         print_wrapped("  input", f"{leads} at {model.sampling_rate:g} Hz; others are resampled")
         print_wrapped("  tested", "not told" if model.score is None else model.score.in_words())
         print_wrapped("  licence", _licence(model))
@@ -44,6 +46,7 @@ def model_as_json(model: KnownModel) -> dict[str, Any]:
         "task": model.task or None,
         "labels": list(model.labels),
         "leads": list(model.leads),
+        "lead_sets": [list(leads) for leads in model.lead_sets],
         "sampling_rate": model.sampling_rate,
         "score": None if score is None else {**score._asdict(), "databases": list(score.databases)},
         "licence": model.licence or None,
