@@ -1,47 +1,41 @@
-"""Are sets of leads worth training for? One model trained for them against one of twelve leads.
+"""Do sets of leads help records with fewer leads? Models of the box on the same records.
 
-    python benchmarks/fewer_leads.py --data PTB-XL --work WORK --out RESULT.json [--only NAME ...]
+    python benchmarks/fewer_leads.py --data PTB-XL --work WORK --out RESULT.json [--final]
+        [--models box-superdiagnostic box-superdiagnostic-leads]
 
-Trains by the recipe of the models in the box (superdiagnostic) on folds 1 to 5 and 7 alone. The
-step is selected on fold 8 and the model scored on fold 6, then the
-other way round. Folds 9 and 10 are neither scored nor looked at. Every model is scored on the same
-records from which leads were taken away: III, aVR, aVL and aVF are computed where I and II are
-left, and what is missing is 0 after normalisation. A training that is done is not done again.
+Both models are of one recipe, trained on folds 1 to 7 and selected on fold 8. They are scored on
+fold 8, by which sets of leads are judged, or with ``--final`` on folds 9 and 10, which choose
+nothing. Leads are taken away from the records: III, aVR, aVL and aVF are computed where I and II
+are left, and what is missing is 0 after normalisation. benchmarks/lead_set_training.py trains
+models of its own.
 """
 
 import argparse
-import json
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int16
+from jaxtyping import Bool, Float, Int16, Int64
 from machine import report
-from make_boxes import RECIPES, SEED, fresh_model
+from make_boxes import FINAL_SPLIT, RECIPES, fresh_model
 
+from ecgjepa.inference.predict import load_model
 from ecgjepa.inference.windows import average_over_windows, outputs_of_logits, window_size
 from ecgjepa.metrics.bootstrap import PatientBootstrap, interval
-from ecgjepa.metrics.classification import macro, ranking_scores
-from ecgjepa.model.compute import choose_device
+from ecgjepa.metrics.classification import calibration_errors, macro, ranking_scores
+from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
+from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.protocols.features import grid_windows
-from ecgjepa.protocols.request import Workspace, request_protocol
-from ecgjepa.protocols.run import run
 from ecgjepa.signals.leads import LEADS, LIMB_LEAD_WEIGHTS, with_derived
 from ecgjepa.signals.units import INVALID_MICROVOLT
 from ecgjepa.tasks.cohort import Cohort
 from ecgjepa.tasks.leakage import open_unseen
 from ecgjepa.tasks.records import EvaluationData
-from ecgjepa.tasks.split import Split
 
-logger = logging.getLogger(__name__)
-
-TRAIN_FOLDS, JUDGING_FOLDS = (1, 2, 3, 4, 5, 7), (6, 8)
+BOXES = ("box-superdiagnostic", "box-superdiagnostic-leads")
+INTERVAL = "95 %, percentile bootstrap over patients, 1,000 resamples"
 RECIPE = RECIPES["s4d-50ms"]
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 LIMB = ("I", "II", "III", "aVR", "aVL", "aVF")
@@ -56,59 +50,7 @@ GIVEN = {
 }
 
 
-class Trained(NamedTuple):
-    """How one of the models is trained.
-
-    Attributes:
-        leads: Leads that it has.
-        settings: What is added to the recipe.
-    """
-
-    leads: tuple[str, ...] = LEADS
-    settings: tuple[str, ...] = ()
-
-
-MODELS = {
-    "12 leads": Trained(),
-    "sets": Trained(settings=("lead_sets=[I, II, I+II]",)),
-    "I alone": Trained(leads=("I",)),
-}
 Resampled = Float[np.ndarray, " resamples"]
-
-
-@contextmanager
-def open_records(
-    data: Path, work: Path, leads: tuple[str, ...], judged: int
-) -> Iterator[EvaluationData]:
-    """Open the records: the step is selected on one judging fold, and the other is scored."""
-    (selecting,) = set(JUDGING_FOLDS) - {judged}
-    cohort = Cohort(task="superdiagnostic", split=Split(TRAIN_FOLDS, (selecting,), (judged,)))
-    config = fresh_model(RECIPE, leads).config
-    with open_unseen({"ptb-xl": data}, config, cohort, cache=work / "cache") as records:
-        yield records
-
-
-def classifier_of(
-    name: str, records: EvaluationData, work: Path, judged: int
-) -> tuple[Classifier, dict[str, Any]]:
-    """Train a model, or read it from a file of an interrupted run; with facts of the training."""
-    path = work / f"{name.replace(' ', '-')}-{judged}.pt"
-    trained = MODELS[name]
-    if not path.is_file():
-        begin, begin_cpu = time.monotonic(), time.process_time()
-        request = request_protocol("finetune", (*RECIPE.settings, *trained.settings), seed=SEED)
-        workspace = Workspace(choose_device("cpu"), work / "cache")
-        found = run(fresh_model(RECIPE, trained.leads), records, request, workspace)
-        facts = {
-            "selected": found.outcome.selected,
-            "seconds": round(time.monotonic() - begin),
-            "cpu_seconds": round(time.process_time() - begin_cpu),
-        }
-        part = path.with_suffix(".part")
-        torch.save((found.classifier, facts), part)
-        part.replace(path)
-    classifier, facts = torch.load(path, weights_only=False)
-    return classifier.eval(), facts
 
 
 def as_given(
@@ -132,13 +74,17 @@ def as_given(
 
 @torch.inference_mode()
 def probabilities(
-    classifier: Classifier, records: EvaluationData, given: tuple[str, ...]
+    classifier: Classifier,
+    normalisation: NormalisationConfig,
+    records: EvaluationData,
+    part: Int64[np.ndarray, " part"],
+    given: tuple[str, ...],
 ) -> Float[np.ndarray, "records labels"]:
-    """Return the probabilities of the scored records from the given leads alone."""
+    """Return the probabilities of some records from the given leads alone, not calibrated."""
     size, stride = window_size(fresh_model(RECIPE, records.preprocessing.leads).config)
-    rows = records.rows(records.parts.test)
+    rows = records.rows(part)
     windows = grid_windows(records.store, rows, size=size, stride=stride)
-    normaliser = records.normalisation.build()
+    normaliser = normalisation.build()
     leads = records.preprocessing.leads
     logits = [
         classifier(normaliser(as_given(windows.read(chunk), leads, given)))
@@ -149,42 +95,21 @@ def probabilities(
     return outputs_of_logits(averaged, records.task_config()).numpy()
 
 
-def scores(
-    data: Path, work: Path, name: str, judged: int
-) -> tuple[dict[str, tuple[float, Resampled]], dict[str, Any]]:
-    """Return a model's macro AUROC on a fold from each set of leads that it can see."""
-    leads = MODELS[name].leads
-    with open_records(data, work, leads, judged) as records:
-        classifier, facts = classifier_of(name, records, work, judged)
-        targets = records.targets(records.parts.test)
-        bootstrap = PatientBootstrap(records.patients(records.parts.test))
-        found = {}
-        for words, given in GIVEN.items():
-            if not set(leads) <= set(with_derived(given)) and leads != LEADS:
-                continue
-            values = probabilities(classifier, records, given)
-            ones = np.ones((len(targets), 1))
-            point = float(macro(ranking_scores(targets, values, ones).auroc)[0])
-            drawn = macro(ranking_scores(targets, values, bootstrap.weights).auroc)
-            found[words] = (point, drawn)
-        facts |= {"records": len(targets), "patients": bootstrap.num_patients}
-    return found, facts
+def scored(
+    targets: Bool[np.ndarray, "records labels"],
+    values: Float[np.ndarray, "records labels"],
+    bootstrap: PatientBootstrap,
+) -> tuple[float, Resampled]:
+    """Return the macro AUROC, and that of every resample."""
+    ones = np.ones((len(targets), 1))
+    point = float(macro(ranking_scores(targets, values, ones).auroc)[0])
+    return point, macro(ranking_scores(targets, values, bootstrap.weights).auroc)
 
 
-def summary(found: dict[tuple[str, int], dict[str, tuple[float, Resampled]]]) -> dict[str, Any]:
-    """Return the mean over folds of each model's scores, and of their differences."""
-    means: dict[str, dict[str, tuple[float, Resampled]]] = {}
-    for name in MODELS:
-        folds = [scored for (model, _), scored in found.items() if model == name]
-        if len(folds) == len(JUDGING_FOLDS):
-            means[name] = {
-                given: (
-                    float(np.mean([fold[given][0] for fold in folds])),
-                    np.mean([fold[given][1] for fold in folds], axis=0),
-                )
-                for given in folds[0]
-            }
-    pairs = [(a, b) for a in means for b in means if list(MODELS).index(a) > list(MODELS).index(b)]
+def described(means: dict[str, dict[str, tuple[float, Resampled]]]) -> dict[str, Any]:
+    """Return scores with intervals, and the differences of each model from each one before it."""
+    names = list(means)
+    pairs = [(b, a) for place, a in enumerate(names) for b in names[place + 1 :]]
     return {
         "macro_auroc": {
             name: {given: _rounded(interval(*one)) for given, one in of.items()}
@@ -206,48 +131,63 @@ def summary(found: dict[tuple[str, int], dict[str, tuple[float, Resampled]]]) ->
     }
 
 
+def compare(data: Path, work: Path, models: list[str], *, final: bool) -> dict[str, Any]:
+    """Score models of twelve leads on the fold that they were selected by, or on the test folds."""
+    cohort = Cohort(task="superdiagnostic", split=FINAL_SPLIT)
+    fresh = fresh_model(RECIPE).config
+    means: dict[str, dict[str, tuple[float, Resampled]]] = {}
+    errors: dict[str, dict[str, dict[str, float]]] = {}
+    with open_unseen({"ptb-xl": data}, fresh, cohort, cache=work / "cache") as records:
+        part = records.parts.test if final else records.parts.validation
+        targets, bootstrap = records.targets(part), PatientBootstrap(records.patients(part))
+        for name in models:
+            model = load_model(name, device="cpu")
+            config = model.config
+            means[name], errors[name] = {}, {}
+            for words, given in GIVEN.items():
+                values = probabilities(model.classifier, config.normalisation, records, part, given)
+                means[name][words] = scored(targets, values, bootstrap)
+                errors[name][words] = {
+                    which: round(_calibration_error(targets, values, known), 4)
+                    for which, known in (
+                        ("by all leads", config),
+                        ("by the set", config.for_leads(with_derived(given))),
+                    )
+                }
+    return {
+        "folds": FINAL_SPLIT.test if final else FINAL_SPLIT.validation,
+        "records": len(targets),
+        "patients": bootstrap.num_patients,
+        **described(means),
+        "calibration_error": errors,
+    }
+
+
+def _calibration_error(
+    targets: Bool[np.ndarray, "records labels"],
+    values: Float[np.ndarray, "records labels"],
+    config: ModelConfig,
+) -> float:
+    """Return the mean over labels of the expected calibration error."""
+    assert config.calibration is not None
+    return float(calibration_errors(targets, config.calibration.apply(values)).mean())
+
+
 def _rounded(values: tuple[float, ...]) -> list[float]:
     return [round(value, 4) for value in values]
 
 
 def main() -> None:
-    """Train what is not trained yet, score it, and write the table."""
+    """Score the models and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a PTB-XL folder")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is computed")
     parser.add_argument("--out", type=Path, help="file for the table")
-    parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--folds", nargs="+", type=int, choices=JUDGING_FOLDS)
+    parser.add_argument("--models", nargs="+", default=list(BOXES))
+    parser.add_argument("--final", action="store_true", help="score folds 9 and 10, not fold 8")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    options.work.mkdir(parents=True, exist_ok=True)
-    found, runs = {}, []
-    for judged in options.folds or JUDGING_FOLDS:
-        for name in options.only:
-            found[name, judged], facts = scores(options.data, options.work, name, judged)
-            row = {
-                "model": name,
-                "fold": judged,
-                "macro_auroc": {
-                    given: round(v, 4) for given, (v, _) in found[name, judged].items()
-                },
-                **facts,
-            }
-            logger.info("%s", json.dumps(row))
-            runs.append(row)
-    report(
-        options.out,
-        {
-            "task": "superdiagnostic",
-            "train_folds": TRAIN_FOLDS,
-            "judging_folds": JUDGING_FOLDS,
-            "settings": {name: [*RECIPE.settings, *of.settings] for name, of in MODELS.items()},
-            "seed": SEED,
-            "interval": "95 %, percentile bootstrap over patients, 1,000 resamples of each fold",
-            **summary(found),
-            "runs": runs,
-        },
-    )
+    found = compare(options.data, options.work, options.models, final=options.final)
+    report(options.out, {"task": "superdiagnostic", "interval": INTERVAL, **found})
 
 
 if __name__ == "__main__":
