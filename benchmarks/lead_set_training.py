@@ -155,8 +155,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what is computed")
     parser.add_argument("--out", type=Path, help="file for the table")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
-    folds = {"nargs": "+", "type": int, "choices": JUDGING_FOLDS, "default": list(JUDGING_FOLDS)}
-    parser.add_argument("--folds", **folds)
+    parser.add_argument("--folds", nargs="+", type=int, choices=JUDGING_FOLDS, default=[6, 8])
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.work.mkdir(parents=True, exist_ok=True)

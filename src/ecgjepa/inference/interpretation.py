@@ -96,8 +96,7 @@ def as_asked(
         each.model_copy(update={"answers": _decided_by(each.answers, decision)})
         for each in config.lead_sets
     )
-    changed = {"answers": _decided_by(answers, decision), "lead_sets": sets}
-    return config.model_copy(update=changed)
+    return config.model_copy(update={"answers": _decided_by(answers, decision), "lead_sets": sets})
 
 
 def _decided_by(answers: AnswersConfig, decision: str) -> AnswersConfig:
