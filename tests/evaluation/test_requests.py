@@ -10,7 +10,7 @@ from conftest import write_ptb_xl, write_wfdb
 from small_encoders import save_encoder
 
 import ecgjepa
-from ecgjepa.errors import ConfigError, ModelFolderError
+from ecgjepa.errors import ConfigError, ModelFolderError, TaskError
 from ecgjepa.evaluation import finetune, probe
 from ecgjepa.tasks.split import Split
 
@@ -56,7 +56,7 @@ def test_the_same_again_is_read(ask, encoder, done, never, tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"task": "form"}, r'task \("superdiagnostic" there, "form" asked for\)'),
+        ({"task": "diagnostic"}, r'task \("superdiagnostic" there, "diagnostic" asked for\)'),
         ({"protocol": "linear"}, r'protocol \("knn" there, "linear" asked for\)'),
         ({"protocol": "attentive", "overrides": ("steps=3",)}, r"overrides \(\[\] there"),
         ({"split": Split((1, 2, 3), (9,), (10,))}, r"split\.train \(\[1, 2, 3, 4, 5, 6, 7, 8\]"),
@@ -94,6 +94,60 @@ def test_another_model_other_records_and_other_labels_are_refused(ask, ptb_xl, d
     table.assign(even=ids % 2).to_csv(elsewhere / "labels.csv", index=False)
     with pytest.raises(ConfigError, match=r"differs in labels \("):
         ask(tmp_path / "r", task=str(elsewhere / "labels.csv"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"split": Split((1, 2), (9,), (12,))}, TaskError, "no record with a label is in the test"),
+        ({"task": "{table}"}, TaskError, "none of the 1 labels has both positive and negative"),
+        ({"task": "{table}.csv"}, TaskError, "no table of labels at"),
+        ({"test_on": ("mimic-iv-ecg",)}, TaskError, "cannot test on mimic-iv-ecg; found ptb-xl"),
+    ],
+)
+def test_what_is_refused_costs_and_leaves_nothing(
+    encoder, ptb_xl, options, error, message, tmp_path
+):
+    """A probe, a fine-tuning and repeats prepare nothing and write nothing before they refuse."""
+    table = tmp_path / "all.csv"
+    ids = pd.read_csv(ptb_xl / "ptbxl_database.csv")["ecg_id"]
+    pd.DataFrame({"record": ids, "yes": 1}).to_csv(table, index=False)
+    if "task" in options:
+        options = {"task": options["task"].format(table=table)}
+    asked = {"task": "superdiagnostic", "cache": tmp_path / "cache"} | options
+    for verb in (ecgjepa.probe, ecgjepa.finetune, ecgjepa.repeat):
+        with pytest.raises(error, match=message):
+            verb(encoder, {"ptb-xl": ptb_xl}, tmp_path / "out", **asked)
+        assert [path.name for path in tmp_path.iterdir()] == ["all.csv"], verb
+
+
+def test_a_folder_that_is_taken_is_refused_before_records_are_prepared(ask, done, never, tmp_path):
+    """Which records they are, is then of no matter."""
+    others = write_ptb_xl(tmp_path / "ptb-xl", records=30, seed=9)
+    cache = tmp_path / "cache"
+    for options in ({"protocol": "linear"}, {"seed": 3}):
+        with pytest.raises(ConfigError, match="holds another evaluation"):
+            ask(done.path, data={"ptb-xl": others}, cache=cache, **options)
+    with pytest.raises(ConfigError, match="holds an evaluation; choose another --out"):
+        ecgjepa.repeat(
+            save_encoder(tmp_path / "other", seed=1), {"ptb-xl": others}, done.path, cache=cache
+        )
+    assert not cache.exists()
+
+
+def test_a_refused_request_leaves_what_an_interrupted_one_had_done(ask, tmp_path, monkeypatch):
+    folder = tmp_path / "r"
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            probe, "write_embeddings", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            ask(folder, protocol="linear")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert folder / "model/config.json" in before
+    with pytest.raises(TaskError, match="no record with a label is in the test folds"):
+        ask(folder, split=Split((1, 2), (9,), (12,)))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_an_interrupted_evaluation_leaves_the_folder_free(ask, tmp_path, monkeypatch):

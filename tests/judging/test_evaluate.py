@@ -224,7 +224,30 @@ def test_records_that_were_seen_are_refused(probed, ptb_xl, table, cache, tmp_pa
             fit_calibration=True,
             **asked,
         )
-    assert not (tmp_path / "r/results.json").exists()
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (None, {}, r"model was trained on folds .* choose others with --test-folds 10$"),
+        (None, {"folds": (12,)}, "no labelled record is left to score"),
+        (None, {"folds": (10,), "mapping": {"NORM": "normal"}}, "has no label 'normal'"),
+        (lambda table: table.assign(record=0), {}, "record '0' comes twice"),
+        (lambda table: table.rename(columns={"record": "name"}), {}, "column"),
+        (lambda table: table.add_prefix("x").rename(columns={"xrecord": "record"}), {}, "none of"),
+    ],
+)
+def test_what_is_refused_costs_and_leaves_nothing(
+    probed, ptb_xl, table, change, options, message, tmp_path
+):
+    """Refused by lists and tables alone: no record is prepared, and no folder is made."""
+    theirs = tmp_path / "theirs.csv"
+    (change or pd.DataFrame.copy)(pd.read_csv(table)).to_csv(theirs, index=False)
+    asked = {"task": str(theirs), "cache": tmp_path / "cache"} | options
+    with pytest.raises(TaskError, match=message):
+        evaluate(probed.path, {"ptb-xl": ptb_xl}, tmp_path / "out", **asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.csv"]
 
 
 def test_the_same_again_is_read_and_another_is_refused(elsewhere):
@@ -318,11 +341,12 @@ def test_values_of_a_regression(encoder, ptb_xl, clinic, cache, tmp_path):
 
 def test_a_model_of_a_table_asks_for_the_table(probed, tmp_path):
     """The table is not kept with the model: its name is no task."""
-    config = load_model(probed.path).config
-    task = config.task.model_copy(update={"name": "diagnoses-diagnosis"})
+    model = load_model(probed.path)
+    task = model.config.task.model_copy(update={"name": "diagnoses-diagnosis"})
     choice = Choice(task=task.name)
+    config = model.config.model_copy(update={"task": task})
     with pytest.raises(TaskError, match=r"trained on a table .* give --task TABLE\.csv:COLUMN"):
-        refuse_early(config.model_copy(update={"task": task}), {"clinic": tmp_path}, choice)
+        refuse_early(config, {"clinic": tmp_path}, choice)
 
 
 def test_evaluate_takes_columns_of_a_table_and_of_nothing_else(tmp_path):

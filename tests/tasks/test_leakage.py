@@ -15,8 +15,9 @@ from ecgjepa.judging import records as judged
 from ecgjepa.model.folder import read_model_config
 from ecgjepa.protocols.run import run_protocol
 from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.early.refusing import refuse_early
 from ecgjepa.tasks.folds import other_name
-from ecgjepa.tasks.leakage import open_unseen, refuse_early, refuse_leak, refuse_seen
+from ecgjepa.tasks.leakage import open_unseen, refuse_leak, refuse_seen
 from ecgjepa.tasks.opening import open_data
 
 ORIGINAL, COPY, TABLE = "ptb-xl", "challenge-ptb-xl", "ptbxl_database.csv"

@@ -1,11 +1,12 @@
 """The verb: run what a plan names, step by step, and write one table."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgjepa.claims import claim
+from ecgjepa.claims import claim, differences
 from ecgjepa.comparing.figure import draw_comparison
 from ecgjepa.comparing.plan import ComparisonPlan, load_plan
 from ecgjepa.comparing.table import (
@@ -32,9 +33,11 @@ from ecgjepa.results.layout import (
     COMPARISON_TABLE,
 )
 from ecgjepa.store.manifest import read_manifest
+from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.early.refusing import refuse_without_labels
 from ecgjepa.tasks.label_table import digest_of_table
 from ecgjepa.tasks.leakage import relation
-from ecgjepa.tasks.opening import check_databases, fingerprint_of
+from ecgjepa.tasks.opening import fingerprint_of
 from ecgjepa.tasks.task import is_table
 from ecgjepa.tasks.treatment import one_treatment
 
@@ -111,9 +114,10 @@ def compare(
             f"plan {plan} evaluates {chosen.database}; found {', '.join(data) or 'no data'}. Use "
             f"--data {chosen.database}=DIR"
         )
-    for task in chosen.tasks:
-        check_databases(data, task, chosen.kind)
+    _refuse_other_plan(out, chosen)
     refuse_leaking_store(chosen, store)
+    for task in chosen.tasks:
+        refuse_without_labels(data, Cohort(task=task, kind=chosen.kind, split=chosen.split))
     _claim(out, chosen, _describe_data(chosen, store, data, cache))
     where = str(choose_device(device))
     do_all(Comparison(chosen, store, data, out, where, cache), workers)
@@ -183,9 +187,25 @@ def _claim(out: Path, plan: ComparisonPlan, data: Mapping[str, object]) -> None:
     Raises:
         ConfigError: If the folder holds another comparison, or something else.
     """
-    refuse_foreign(out, A_COMPARISON)
     with holding(out / "locks" / "claim", wait=True):
         differing = claim(out / COMPARISON_PLAN, {"plan": plan.as_json(), **data})
+    _refuse_other(out, differing)
+
+
+def _refuse_other_plan(out: Path, plan: ComparisonPlan) -> None:
+    """Refuse a folder of another plan, or of something else, before records are prepared.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    refuse_foreign(out, A_COMPARISON)
+    path = out / COMPARISON_PLAN
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8")).get("plan")
+        _refuse_other(out, differences({"plan": there}, {"plan": plan.as_json()}))
+
+
+def _refuse_other(out: Path, differing: list[str]) -> None:
     if differing:
         raise ConfigError(
             f"{out}: holds a comparison of another plan, store or records: "

@@ -22,7 +22,8 @@ from ecgjepa.protocols.settings import TUNING, TuningProtocol, check_protocol
 from ecgjepa.results.layout import FROM_SCRATCH, PRE_TRAINED, PROBE_FOLDER
 from ecgjepa.sharing.references import find_model
 from ecgjepa.tasks.cohort import Cohort, database_names
-from ecgjepa.tasks.leakage import open_unseen, refuse_early
+from ecgjepa.tasks.early.refusing import refuse_early
+from ecgjepa.tasks.leakage import open_unseen
 from ecgjepa.tasks.opening import Data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
@@ -144,28 +145,31 @@ def finetune_cohort(
     request.check_encoder(encoder.config)
     rival = request.rival(encoder.config)
     refuse_early(data, encoder.config, cohort)
+    given = None if request.probe is None else _find_probe(model, cohort, request.probe)
     settings = tuning_settings(request, from_scratch=from_scratch)
-    asked = describe_request(model, encoder.config, data, cohort, settings, work)
-    with writing_results(folder, model, asked) as finished:
-        if finished is not None:
-            return finished
-        given = None if request.probe is None else _find_probe(model, cohort, request.probe)
+    asked = describe_request(model, encoder.config, data, cohort, settings, work, folder=folder)
+    with writing_results(folder, model, asked) as place:
+        if place.finished is not None:
+            return place.finished
         with open_unseen(
             data, encoder.config, cohort, cache=work.cache, progress=work.progress
         ) as records:
+            if given is not None:
+                _check_fits(model, given[1], records)
+            place.begin()
             if request.probe is not None and given is None:
-                place = folder / PROBE_FOLDER
-                settings = request.probe.as_request()
+                inner, asked_first = folder / PROBE_FOLDER, request.probe
+                settings = asked_first.as_request()
                 asked = describe_request(model, encoder.config, data, cohort, settings, work)
-                with writing_results(place, model, asked) as finished:
-                    if finished is None:
+                with writing_results(inner, model, asked) as probing:
+                    if probing.finished is None:
+                        probing.begin()
                         _announce_probe(cohort.task, request)
-                        probe_records(encoder, records, place, request.probe, work)
-                given = _find_probe(place, cohort, request.probe)
+                        probe_records(encoder, records, inner, asked_first, work)
+                given = _find_probe(inner, cohort, request.probe)
             start = None
             if given is not None:
-                start, config = given
-                _check_fits(model, config, records)
+                start = given[0]
                 request = replace(request, **_as_read(start, encoder.config))
             logger.info("fine-tuning the pre-trained encoder")
             results = {PRE_TRAINED: run(encoder, records, request, work, start=start)}

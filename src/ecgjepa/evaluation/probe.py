@@ -20,7 +20,8 @@ from ecgjepa.protocols.run import run
 from ecgjepa.protocols.settings import FROZEN, FrozenProtocol, check_protocol
 from ecgjepa.results.layout import PRE_TRAINED, RAW_SIGNAL
 from ecgjepa.tasks.cohort import Cohort, database_names
-from ecgjepa.tasks.leakage import open_unseen, refuse_early
+from ecgjepa.tasks.early.refusing import refuse_early
+from ecgjepa.tasks.leakage import open_unseen
 from ecgjepa.tasks.opening import Data
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
@@ -125,13 +126,16 @@ def probe_cohort(
     encoder = load_encoder(model)
     request.check_encoder(encoder.config)
     refuse_early(data, encoder.config, cohort)
-    asked = describe_request(model, encoder.config, data, cohort, request.as_request(), work)
-    with writing_results(folder, model, asked) as finished:
-        if finished is not None:
-            return finished
+    asked = describe_request(
+        model, encoder.config, data, cohort, request.as_request(), work, folder=folder
+    )
+    with writing_results(folder, model, asked) as place:
+        if place.finished is not None:
+            return place.finished
         with open_unseen(
             data, encoder.config, cohort, cache=work.cache, progress=work.progress
         ) as records:
+            place.begin()
             return probe_records(encoder, records, folder, request, work)
 
 

@@ -18,7 +18,7 @@ from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.cases import CASE_FILE, Case, claim_folder, describe_cases, list_cases
 from ecgjepa.evaluation.finetune import finetune_cohort, tuning_settings
 from ecgjepa.evaluation.probe import probe_cohort
-from ecgjepa.evaluation.requests import describe_request
+from ecgjepa.evaluation.requests import REPEATS, describe_request, refuse_foreign
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder
 from ecgjepa.files import as_json, write_json
@@ -39,6 +39,7 @@ from ecgjepa.protocols.settings import (
 from ecgjepa.results.layout import SUMMARY_FILE, SUMMARY_VERSION
 from ecgjepa.results.reading import read_results
 from ecgjepa.tasks.cohort import Cohort, database_names
+from ecgjepa.tasks.early.refusing import refuse_early
 from ecgjepa.tasks.opening import Data, names_of
 from ecgjepa.tasks.split import PAPER_SPLIT, Split
 from ecgjepa.version import __version__
@@ -163,6 +164,9 @@ def repeat(
     if protocol in TUNING:
         refuse_training(encoder, protocol)
     config = encoder.config
+    refuse_foreign(folder, REPEATS)
+    for target in targets:
+        refuse_early(data, config, replace(cohort, test_on=target))
     asked = describe_request(model, config, data, cohort, settings, work)
     asked |= describe_cases(cases)
 

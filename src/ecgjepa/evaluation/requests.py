@@ -28,7 +28,7 @@ from ecgjepa.results.layout import (
     RESULTS_FILE,
     SPLIT_FILE,
 )
-from ecgjepa.sharing.references import find_model
+from ecgjepa.sharing.references import find_model, resolve
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.tasks.cohort import Cohort
@@ -51,6 +51,8 @@ _WRITTEN = (
     PROBE_FOLDER,
 )
 _MOST_SHOWN = 6
+# The field that is known only when the records are prepared.
+_RECORDS = "records"
 _REMEDY = "choose another --out, or delete the folder to evaluate anew"
 AN_EVALUATION, REPEATS, A_COMPARISON = "an evaluation", "repeats of an evaluation", "a comparison"
 # What a folder holds, by a file of it; the first that fits.
@@ -74,10 +76,12 @@ def describe_request(
     work: Workspace,
     *,
     treatment: PreprocessingConfig | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Return all that decides the numbers of an evaluation, as JSON content.
 
-    Records of databases are prepared for it: their samples are part of the request.
+    Records of databases are prepared for it: their samples are part of the request. What can be
+    refused without them is refused first.
 
     Neither the paths of the model, of the table of labels and of the records, nor the device or
     the cache are part of it.
@@ -90,17 +94,25 @@ def describe_request(
         settings: Protocol, seed and what differs from the protocol's settings.
         work: Tells where prepared records are kept.
         treatment: What is done to every record; by default what `open_data` does.
+        folder: Where the results go, unless what it may hold is looked at elsewhere.
+
+    Raises:
+        ConfigError: If the folder holds the answer to another request, whatever the records.
     """
-    treatment = treatment or one_treatment(config.preprocessing, names_of(data))
-    return {
+    known = {
         "software_version": __version__,
         "model": _digest_of_model(model),
-        "records": fingerprint_of(data, treatment, cache=work.cache, progress=work.progress),
         "labels": digest_of_table(cohort.task) if is_table(cohort.task) else None,
         **cohort.as_request(),
         "task": cohort.task_name,
         **settings,
     }
+    if folder is not None:
+        refuse_model_itself(folder, model)
+        is_answered(folder, known)
+    treatment = treatment or one_treatment(config.preprocessing, names_of(data))
+    records = fingerprint_of(data, treatment, cache=work.cache, progress=work.progress)
+    return {**known, _RECORDS: records}
 
 
 def _digest_of_model(model: str | Path | DescribedEncoder) -> dict[str, str]:
@@ -114,6 +126,17 @@ def _digest_of_model(model: str | Path | DescribedEncoder) -> dict[str, str]:
     folder = find_model(model)
     files = [*folder.glob("*.safetensors"), *folder.glob(CONFIG_FILE)]
     return {file.name: sha256_of_file(file) for file in sorted(files)}
+
+
+def refuse_model_itself(folder: Path, model: str | Path | DescribedEncoder) -> None:
+    """Refuse a folder for results that is the model's own.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    places = (folder.resolve(), (folder / MODEL_FOLDER).resolve())
+    if not isinstance(model, DescribedEncoder) and resolve(model).resolve() in places:
+        raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
 
 
 def refuse_foreign(folder: Path, allowed: str) -> None:
@@ -131,14 +154,13 @@ def refuse_foreign(folder: Path, allowed: str) -> None:
         raise ConfigError(f"{folder}: holds {there}; choose another --out")
 
 
-def claim_request(folder: Path, request: Mapping[str, Any]) -> bool:
-    """Write down what a folder answers, and return whether this very request is answered there.
-
-    What an interrupted evaluation of another request left behind is removed.
+def is_answered(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds the answer to a request.
 
     Args:
-        folder: The folder, in which no other process is at work.
-        request: What is asked; see `describe_request`.
+        folder: The folder, which need not exist.
+        request: What is asked; see `describe_request`. If it does not tell the records, they may
+            be any.
 
     Raises:
         ConfigError: If the folder holds the answer to another request, or something else.
@@ -151,24 +173,43 @@ def claim_request(folder: Path, request: Mapping[str, Any]) -> bool:
                 f"{folder}: holds an evaluation, and no {REQUEST_FILE} tells of what (an older "
                 f"ecgjepa wrote none); {_REMEDY}"
             )
-    else:
-        content, _ = read_versioned(path, (_VERSION,), ScoreError, remedy=_REMEDY.capitalize())
-        differing = differences(content.get("request"), request)
-        if content.get("is_finished") and (folder / RESULTS_FILE).is_file():
-            if differing:
-                raise ConfigError(_describe(folder, differing))
-            logger.info("%s: this evaluation is finished, so it is read and not run again", folder)
-            return True
-        if differing:
-            for name in _WRITTEN:
-                remove(folder / name)
+        return False
+    content, differing = _read(path, request)
+    if not (content.get("is_finished") and (folder / RESULTS_FILE).is_file()):
+        return False
+    if differing:
+        raise ConfigError(_describe(folder, differing))
+    return True
+
+
+def begin_request(folder: Path, request: Mapping[str, Any]) -> None:
+    """Write down what a folder is going to answer.
+
+    What an interrupted evaluation of another request left behind is removed.
+
+    Args:
+        folder: The folder, in which no other process is at work, and which holds no answer.
+        request: What is asked; see `describe_request`.
+    """
+    path = folder / REQUEST_FILE
+    if path.is_file() and _read(path, request)[1]:
+        for name in _WRITTEN:
+            remove(folder / name)
     _write(path, request, is_finished=False)
-    return False
 
 
 def finish_request(folder: Path, request: Mapping[str, Any]) -> None:
     """Write down that everything a request asks is in its folder."""
     _write(folder / REQUEST_FILE, request, is_finished=True)
+
+
+def _read(path: Path, request: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the content of a request's file, and in what the request differs from another."""
+    content, _ = read_versioned(path, (_VERSION,), ScoreError, remedy=_REMEDY.capitalize())
+    there = content.get("request")
+    if isinstance(there, dict) and _RECORDS not in request:
+        there = {name: value for name, value in there.items() if name != _RECORDS}
+    return content, differences(there, request)
 
 
 def _write(path: Path, request: Mapping[str, Any], *, is_finished: bool) -> None:

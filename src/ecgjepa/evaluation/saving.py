@@ -1,14 +1,21 @@
 """What probing and fine-tuning write: results, predictions and the classifier's folder."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ecgjepa.errors import ConfigError
 from ecgjepa.evaluation.model_card import model_card
 from ecgjepa.evaluation.out_of_distribution import OutlierDetector, fit_outlier_detector
-from ecgjepa.evaluation.requests import claim_request, finish_request
+from ecgjepa.evaluation.requests import (
+    begin_request,
+    finish_request,
+    is_answered,
+    refuse_model_itself,
+)
 from ecgjepa.evaluation.results import Evaluation, TrainingRecipe, write_evaluation
 from ecgjepa.evaluation.spoiled import evaluate_spoiled
 from ecgjepa.locks import working_in
@@ -21,8 +28,10 @@ from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.reading import read_results
-from ecgjepa.sharing.references import name_of, resolve
+from ecgjepa.sharing.references import name_of
 from ecgjepa.tasks.folds import is_published
+
+logger = logging.getLogger(__name__)
 
 
 def result_folder(
@@ -40,11 +49,35 @@ def result_folder(
     return path.with_name(f"{path.name}-{Path(task).stem}-{protocol}")
 
 
+@dataclass
+class Place:
+    """A folder for results in which no other process is at work.
+
+    Attributes:
+        folder: The folder.
+        request: See `ecgjepa.evaluation.requests.describe_request`.
+        finished: The evaluation, if the folder holds the finished one of this very request already.
+        is_begun: Whether the folder says that this request is worked on.
+    """
+
+    folder: Path
+    request: Mapping[str, Any]
+    finished: Evaluation | None
+    is_begun: bool = False
+
+    def begin(self) -> None:
+        """Write down what is worked on, once nothing can be refused any more."""
+        begin_request(self.folder, self.request)
+        self.is_begun = True
+
+
 @contextmanager
 def writing_results(
     folder: Path, model: str | Path | DescribedEncoder, request: Mapping[str, Any]
-) -> Iterator[Evaluation | None]:
+) -> Iterator[Place]:
     """Keep other processes out of a folder for results while the block fills it.
+
+    Nothing is written before the block begins, so a request that is refused leaves nothing.
 
     Args:
         folder: The folder.
@@ -52,21 +85,20 @@ def writing_results(
         request: See `ecgjepa.evaluation.requests.describe_request`.
 
     Yields:
-        The evaluation, if the folder holds the finished one of this very request already; then the
-        block has nothing to do.
+        The place. If it has the finished evaluation, the block has nothing to do.
 
     Raises:
         ConfigError: If the folder holds the model, the answer to another request or another kind of
             result, or if another process is at work in it.
     """
-    places = (folder.resolve(), (folder / MODEL_FOLDER).resolve())
-    if not isinstance(model, DescribedEncoder) and resolve(model).resolve() in places:
-        raise ConfigError(f"{folder}: holds the model that is evaluated; choose another --out")
+    refuse_model_itself(folder, model)
     with working_in(folder, ConfigError, "another evaluation"):
-        if claim_request(folder, request):
-            yield Evaluation(folder, read_results(folder))
+        if is_answered(folder, request):
+            logger.info("%s: this evaluation is finished, so it is read and not run again", folder)
+            yield Place(folder, request, Evaluation(folder, read_results(folder)))
             return
-        yield None
+        yield (place := Place(folder, request, None))
+        assert place.is_begun, "results were written into a folder that does not tell of what"
         finish_request(folder, request)
 
 

@@ -147,7 +147,7 @@ class _Request:
             fitted = {"thresholds": rule, "calibration": fit.calibrates}
         return {**self.choice.as_request(), "fit": fitted}
 
-    def describe(self, work: Workspace) -> dict[str, Any]:
+    def describe(self, work: Workspace, folder: Path) -> dict[str, Any]:
         """Return all that decides the numbers, as JSON content."""
         choice = self.choice
         cohort = Cohort(
@@ -167,17 +167,19 @@ class _Request:
             settings,
             work,
             treatment=config.preprocessing,
+            folder=folder,
         )
 
 
 def _evaluate(request: _Request, out: str | Path | None, work: Workspace) -> Evaluation:
     folder = result_folder(request.path, out, request.choice.task, JUDGED)
     refuse_early(request.model.config, request.data, request.choice)
-    with writing_results(folder, request.path, request.describe(work)) as finished:
-        if finished is not None:
-            return finished
+    with writing_results(folder, request.path, request.describe(work, folder)) as place:
+        if place.finished is not None:
+            return place.finished
         opened = open_judged(request.model, request.data, request.choice, work)
         with opened.records as records:
+            place.begin()
             parts = records.parts
             outputs = [
                 outputs_of(request.model, records.store, records.rows(part), work.progress)

@@ -16,9 +16,10 @@ from ecgjepa.metrics.bootstrap import patient_ids
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.tasks.cohort import Cohort
+from ecgjepa.tasks.early.listed import list_labels
 from ecgjepa.tasks.label_table import labels_of_table
 from ecgjepa.tasks.leakage import refuse_copies, refuse_other_folds, refuse_seen
-from ecgjepa.tasks.opening import Data, Labelled, check_databases, names_of, open_labels
+from ecgjepa.tasks.opening import Data, check_databases, names_of, open_labels
 from ecgjepa.tasks.records import EvaluationData
 from ecgjepa.tasks.split import Split, SplitTask, check_share, part_of_patients, without_copies
 from ecgjepa.tasks.task import is_known, is_table, task_name
@@ -106,9 +107,7 @@ def open_judged(model: Model, data: Data, choice: Choice, work: Workspace) -> Ju
     )
     try:
         matched = match_labels(labelled.task, model.task, choice.mapping)
-        parts, present = _divide(labelled, matched, choice)
-        cohort = _cohort(config, choice, present[1], present[0])
-        refuse_seen(config, labelled.databases, cohort)
+        parts, cohort = _divide_unseen(config, labelled.table, matched, choice)
         parts, num_copies = without_copies(matched.task, parts, labelled.table["sha256"])
         for notice in matched.task.notices:
             logger.warning("task %s: %s", matched.task.name, notice)
@@ -135,10 +134,10 @@ def open_judged(model: Model, data: Data, choice: Choice, work: Workspace) -> Ju
 
 
 def refuse_early(config: ModelConfig, data: Data, choice: Choice) -> None:
-    """Refuse folds that the classifier has seen, where they are named, before anything is prepared.
+    """Refuse folds that the classifier has seen, and labels that do not fit, by lists alone.
 
     Raises:
-        TaskError: If it has seen some, or the databases cannot have the task.
+        EcgjepaError: As `open_judged`; what depends on samples is refused there alone.
     """
     is_own = config.task is not None and choice.task == config.task.name
     if is_own and isinstance(data, Mapping) and not is_known(choice.task):
@@ -152,6 +151,13 @@ def refuse_early(config: ModelConfig, data: Data, choice: Choice) -> None:
         find_labels(task_name(choice.task), labels, config.task, choice.mapping)
     if choice.folds:
         refuse_seen(config, names_of(data), _cohort(config, choice, choice.folds, choice.fit_folds))
+    if isinstance(data, Mapping):  # Of a store, nothing is prepared: opening it is as quick.
+        cohort = _cohort(config, choice, choice.folds or (1,), choice.fit_folds)
+        table, folds, task = list_labels(data, cohort)
+        assert config.task is not None
+        matched = match_labels(task, config.task, choice.mapping)
+        _divide_unseen(config, table, matched, choice)
+        refuse_other_folds(config, folds, allow_seen=choice.allow_seen)
 
 
 def _cohort(
@@ -167,11 +173,25 @@ def _cohort(
     )
 
 
+def _divide_unseen(
+    config: ModelConfig, table: pd.DataFrame, matched: Matched, choice: Choice
+) -> tuple[SplitTask, Cohort]:
+    """Return the records to fit to and to score, and what is asked of their folds.
+
+    Raises:
+        TaskError: If none is left, or the classifier has seen the folds.
+    """
+    parts, present = _divide(table, matched, choice)
+    cohort = _cohort(config, choice, present[1], present[0])
+    refuse_seen(config, sorted(set(table["database"])), cohort)
+    return parts, cohort
+
+
 def _divide(
-    labelled: Labelled, matched: Matched, choice: Choice
+    table: pd.DataFrame, matched: Matched, choice: Choice
 ) -> tuple[SplitTask, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Return the records to fit to and to score, and the folds of each."""
-    rows = labelled.table.iloc[matched.task.rows]
+    rows = table.iloc[matched.task.rows]
     folds = rows["fold"]
     patients = patient_ids(rows["patient_id"])
     scored = folds.notna().to_numpy()

@@ -52,7 +52,8 @@ def open_unseen(
     Raises:
         TaskError: See `refuse_seen`, `open_data` and `EvaluationData.with_labels`.
     """
-    refuse_early(data, config, cohort)
+    refuse_seen(config, names_of(data), cohort)
+    check_databases(data, cohort.task, cohort.kind)
     records = open_data(data, config, cohort, cache=cache, progress=progress)
     try:
         refuse_other_folds(config, records.folds, allow_seen=cohort.allow_seen)
@@ -61,16 +62,6 @@ def open_unseen(
         records.close()
         raise
     return records
-
-
-def refuse_early(data: Data, config: ModelConfig, cohort: Cohort) -> None:
-    """Refuse what can be refused before any record is read.
-
-    Raises:
-        TaskError: See `refuse_seen` and `ecgjepa.tasks.opening.check_databases`.
-    """
-    refuse_seen(config, names_of(data), cohort)
-    check_databases(data, cohort.task, cohort.kind)
 
 
 def unseen_records(

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from ecgjepa.databases import original, ptb_xl
+from ecgjepa.databases.listing import Listing
 from ecgjepa.errors import TaskError
 from ecgjepa.files import default_cache
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import TaskKind
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store.manifest import read_manifest, store_fingerprint
+from ecgjepa.store.manifest import TableFacts, read_manifest, store_fingerprint
 from ecgjepa.store.prepare import prepare_cached
 from ecgjepa.store.reading import Store
 from ecgjepa.tasks.cohort import Cohort, check_test_on
@@ -25,10 +26,15 @@ from ecgjepa.tasks.folds import with_folds
 from ecgjepa.tasks.index_tasks import build_index_task
 from ecgjepa.tasks.label_table import labels_of_table, read_task_table, task_of
 from ecgjepa.tasks.ptb_xl import build_task
-from ecgjepa.tasks.records import EvaluationData, check_learnable, report_skipped
+from ecgjepa.tasks.records import (
+    EvaluationData,
+    check_learnable,
+    report_skipped,
+    with_recorders,
+)
 from ecgjepa.tasks.split import SplitTask, check_selectable, split_task, without_copies
 from ecgjepa.tasks.task import INDEX_TASKS, Task, check_task, is_known, is_table
-from ecgjepa.tasks.treatment import check_treatment, one_treatment
+from ecgjepa.tasks.treatment import check_folds, check_treatment, one_treatment
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +95,7 @@ def open_data(
         TaskError: If the databases lack the task, or the split leaves nothing to train, select or
             test on that is not a copy.
     """
-    _check_folds(data, cohort)
+    check_folds(data, cohort)
     treatment = one_treatment(config.preprocessing, names_of(data))
     with ExitStack() as opened:
         labelled = open_labels(data, treatment, cohort, cache=cache, progress=progress)
@@ -97,7 +103,7 @@ def open_data(
         opened.enter_context(store)
         databases = labelled.databases
         check_test_on(cohort.test_on, databases)
-        parts, num_copies = _divide(task, table, cohort)
+        parts, num_copies = without_copies(task, divide(task, table, cohort), table["sha256"])
         statistics = store.statistics(task.rows[parts.train])
         records = EvaluationData(
             cohort=cohort,
@@ -148,26 +154,45 @@ def open_labels(
     with ExitStack() as opened:
         store = opened.enter_context(_open_store(data, treatment, cache, progress))
         report_skipped(store)
-        summaries = store.manifest.databases
-        hashed = {name: one.hashed_folds for name, one in summaries.items() if one.hashed_folds}
         table = store.table()
         described = None if read is None else describe_store(read, table, store, data)
-        if described is not None:
-            table = with_patients_and_folds(table, described)
-        table, folds = with_folds(table, hashed)
-        if table["database"].nunique() > 1:
-            table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
-        table = _with_recorders(table, data)
-        task = _build(data, cohort, table, store, described)
+        summaries = store.manifest.databases
+        table, folds, task = label_index(data, cohort, table, described, summaries)
         opened.pop_all()
-        return Labelled(store, table, folds, task)
+        return Labelled(store, with_recorders(table, data), folds, task)
 
 
-def _divide(task: Task, table: pd.DataFrame, cohort: Cohort) -> tuple[SplitTask, dict[str, int]]:
-    """Return the records of each part, and how many copies were left out of them."""
+def label_index(
+    data: Data,
+    cohort: Cohort,
+    table: pd.DataFrame,
+    described: Described | None,
+    known: Mapping[str, TableFacts | Listing],
+) -> tuple[pd.DataFrame, dict[str, str], Task]:
+    """Return an index with every patient and fold, where the folds are from, and the labels.
+
+    The index is that of a store, or of one that will be; ``known`` tells of each database.
+
+    Raises:
+        TaskError: If the databases lack the task.
+    """
+    if described is not None:
+        table = with_patients_and_folds(table, described)
+    hashed = {name: one.hashed_folds for name, one in known.items() if one.hashed_folds}
+    table, folds = with_folds(table, hashed)
+    if table["database"].nunique() > 1:
+        table["patient_id"] = table["database"].map(original) + "/" + table["patient_id"]
+    return table, folds, _build(data, cohort, table, known, described)
+
+
+def divide(task: Task, table: pd.DataFrame, cohort: Cohort) -> SplitTask:
+    """Return the records of each part.
+
+    Raises:
+        TaskError: See `ecgjepa.tasks.split.split_task`.
+    """
     tested = table["database"].isin(cohort.test_on).to_numpy() if cohort.test_on else None
-    parts = split_task(task, table["fold"], table["patient_id"], cohort.split, tested=tested)
-    return without_copies(task, parts, table["sha256"])
+    return split_task(task, table["fold"], table["patient_id"], cohort.split, tested=tested)
 
 
 def _check_scorable(records: EvaluationData) -> None:
@@ -240,25 +265,6 @@ def _prepare(
     )
 
 
-def _check_folds(data: Data, cohort: Cohort) -> None:
-    """Refuse a store for pre-training, which lacks the folds that select and test.
-
-    Raises:
-        TaskError: If it is one.
-    """
-    if isinstance(data, Mapping):
-        return
-    stored = [one.folds for one in read_manifest(Path(data)).databases.values() if one.stored]
-    found = {fold for folds in stored for fold in folds or ()}
-    judged = {*cohort.split.validation, *cohort.split.test}
-    if None not in stored and not found & judged:
-        raise TaskError(
-            f"{data}: holds folds {sorted(found)} alone, and this evaluation selects and tests on "
-            f"{sorted(judged)}; give the files with --data NAME=DIR, or prepare a store for "
-            "evaluation with --folds all"
-        )
-
-
 def _open_store(
     data: Data,
     treatment: PreprocessingConfig,
@@ -277,24 +283,18 @@ def _open_store(
 
 
 def _build(
-    data: Data, cohort: Cohort, table: pd.DataFrame, store: Store, described: Described | None
+    data: Data,
+    cohort: Cohort,
+    table: pd.DataFrame,
+    known: Mapping[str, TableFacts | Listing],
+    described: Described | None,
 ) -> Task:
     task = cohort.task
     if described is not None:
         return task_of(task, cohort.kind, described, len(table))
-    columns = {name: one.label_columns for name, one in store.manifest.databases.items()}
+    columns = {name: one.label_columns for name, one in known.items()}
     if task in INDEX_TASKS:
         return build_index_task(task, table, columns)
     if not isinstance(data, Mapping):
         return build_column_task(task, cohort.kind, table, columns)
     return build_task(task, table["labels"], ptb_xl.read_statements(Path(data[ptb_xl.NAME])))
-
-
-def _with_recorders(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return the table with the site and device of PTB-XL's records, where its folder is given."""
-    if not isinstance(data, Mapping) or ptb_xl.NAME not in data:
-        return table
-    found = ptb_xl.read_recorders(Path(data[ptb_xl.NAME]))
-    joined = table.join(found, on="record_id")
-    others = table["database"] != ptb_xl.NAME
-    return joined.assign(**{str(name): joined[name].mask(others) for name in found})

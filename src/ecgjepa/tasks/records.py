@@ -1,13 +1,16 @@
 """Labelled records, divided for training, selection and test: what every protocol works on."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int64, Shaped
 
+from ecgjepa.databases import ptb_xl
 from ecgjepa.errors import TaskError
 from ecgjepa.metrics.bootstrap import patient_ids
 from ecgjepa.model.folder import ModelConfig
@@ -189,3 +192,15 @@ def check_learnable(records: EvaluationData) -> None:
             f"task {records.task.name!r}: the {len(targets):,} training records all have the same "
             "labels, so nothing can be learned; use more of them, or other folds"
         )
+
+
+def with_recorders(
+    table: pd.DataFrame, data: Mapping[str, str | Path] | str | Path
+) -> pd.DataFrame:
+    """Return the table with the site and device of PTB-XL's records, where its folder is given."""
+    if not isinstance(data, Mapping) or ptb_xl.NAME not in data:
+        return table
+    found = ptb_xl.read_recorders(Path(data[ptb_xl.NAME]))
+    joined = table.join(found, on="record_id")
+    others = table["database"] != ptb_xl.NAME
+    return joined.assign(**{str(name): joined[name].mask(others) for name in found})

@@ -12,7 +12,8 @@ from pathlib import Path
 from ecgjepa.databases import highpass_of
 from ecgjepa.errors import TaskError
 from ecgjepa.signals.preprocessing import PreprocessingConfig
-from ecgjepa.store.manifest import Manifest
+from ecgjepa.store.manifest import Manifest, read_manifest
+from ecgjepa.tasks.cohort import Cohort
 
 
 def one_treatment(encoder: PreprocessingConfig, databases: Iterable[str]) -> PreprocessingConfig:
@@ -64,3 +65,22 @@ def _cutoff(cutoff: float | None) -> str:
 
 def _remedy(cutoff: float | None) -> str:
     return "without --highpass" if cutoff is None else f"with --highpass {cutoff:g}"
+
+
+def check_folds(data: Mapping[str, str | Path] | str | Path, cohort: Cohort) -> None:
+    """Refuse a store for pre-training, which lacks the folds that select and test.
+
+    Raises:
+        TaskError: If it is one.
+    """
+    if isinstance(data, Mapping):
+        return
+    stored = [one.folds for one in read_manifest(Path(data)).databases.values() if one.stored]
+    found = {fold for folds in stored for fold in folds or ()}
+    judged = {*cohort.split.validation, *cohort.split.test}
+    if None not in stored and not found & judged:
+        raise TaskError(
+            f"{data}: holds folds {sorted(found)} alone, and this evaluation selects and tests on "
+            f"{sorted(judged)}; give the files with --data NAME=DIR, or prepare a store for "
+            "evaluation with --folds all"
+        )
