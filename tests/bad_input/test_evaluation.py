@@ -225,9 +225,11 @@ def test_what_copies_leave_must_still_select(encoder, tmp_path):
     positive = folds.index[::2].difference(of_fold(folds, 9)).union([selected["ecg_id"]])
     with pytest.raises(TaskError, match=r"none of the 1 labels .* validation records"):
         probe(write(tmp_path / "one.csv", folds, x=positive))
-    kept = folds[(folds != 9) | (folds.index == selected["ecg_id"])]
-    with pytest.raises(TaskError, match="all 1 records of the validation folds are copies of test"):
-        probe(write(tmp_path / "all.csv", kept, x=folds.index[::2]))
+    other = first_of_fold(root, 9, 1)
+    overwrite(root, other, tested)
+    kept = folds[(folds != 9) | folds.index.isin([selected["ecg_id"], other["ecg_id"]])]
+    with pytest.raises(TaskError, match="all 2 records of the validation folds are copies of test"):
+        probe(write(tmp_path / "all.csv", kept, x=positive))
 
 
 def test_typos_do_not_pass_for_records_that_a_copy_lacks(encoder, tmp_path):

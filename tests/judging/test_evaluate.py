@@ -14,8 +14,10 @@ from ecgjepa.cli import app
 from ecgjepa.errors import ConfigError, ModelFolderError, TaskError
 from ecgjepa.judging.records import Choice, refuse_early
 from ecgjepa.model.outputs import CalibrationConfig
+from ecgjepa.protocols.encoders import load_encoder
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import read_predictions
+from ecgjepa.sharing.references import find_model
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,25 @@ def test_a_fine_tuned_model_has_its_own_scores_to_the_digit(
     ours, theirs = read_predictions(judged.path), read_predictions(tuned.path)
     assert np.allclose(ours.outputs, theirs.outputs, atol=1e-6)
     assert scores(judged)["macro_auroc"] == scores(tuned)["macro_auroc"]
+    again = probe(tuned.path, {"ptb-xl": ptb_xl}, tmp_path / "p", protocol="linear", **asked)
+    assert again.results["encoder_trained_with_labels"]  # whatever head is put on it
+    assert load_encoder(again.path).config.training["encoder_trained_with_labels"]
+    assert not tuned.results["encoder_trained_with_labels"]
+
+
+def test_results_tell_the_model_by_name_and_hash(probed, encoder, on_test_fold, elsewhere):
+    """Its name is no path; what a probe was of is the encoder, what is judged the probe."""
+    for found, model, name in (
+        (probed, encoder, f"{encoder.parent.name}/model"),
+        (on_test_fold, probed.path, "probe"),
+        (elsewhere(), probed.path, "probe"),
+    ):
+        config = json.loads((find_model(model) / "config.json").read_text())
+        told = found.results["model"]
+        assert told["weights_sha256"] == config["weights_sha256"]
+        assert told["name"].endswith(name.rpartition("/")[2])
+        assert str(probed.path.parent) not in told["name"]
+    assert not probed.results["encoder_trained_with_labels"]
 
 
 def test_outputs_and_calls_are_those_of_predictions(probed, elsewhere, clinic):

@@ -191,6 +191,59 @@ def test_evaluations_of_several_tasks_are_told_apart(page_text, evaluation, tmp_
     assert "validation records are copies" not in page_text([evaluation, other])
 
 
+def copy_of(evaluation, folder, **changes):
+    shutil.copytree(evaluation, folder)
+    results = json.loads((folder / "results.json").read_text()) | changes
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def test_evaluations_of_several_models_are_told_apart(page_text, evaluation, tmp_path):
+    """By name; by hash where two are called the same; by seed; by folder where nothing is told."""
+    models = [("a", "1" * 64), ("b", "2" * 64), ("b", "3" * 64), ("b", "3" * 64)]
+    folders = [
+        copy_of(
+            evaluation,
+            tmp_path / f"m{number}",
+            model={"name": name, "weights_sha256": digest},
+            protocol="evaluate",
+            seed=number // 3,
+        )
+        for number, (name, digest) in enumerate(models)
+    ]
+    text = page_text(folders)
+    names = ["a", "b (22222222)", "b (33333333), seed 0", "b (33333333), seed 1"]
+    for name in names:
+        assert f"existing classifier, {name} pre-trained 0.812" in text
+        assert f"Existing classifier, {name}: per label" in text
+    assert (
+        "Existing classifier, a: model a, SHA-256 of its weights 1111111111111111…, seed 0" in text
+    )
+    older = [copy_of(evaluation, tmp_path / name / "probe") for name in ("x", "y")]
+    text = page_text([*older, evaluation])
+    for name in ("x/probe", "y/probe", f"{tmp_path.name}/evaluation"):
+        assert f"frozen, linear probe, {name} pre-trained" in text
+    assert "SHA-256 of" not in text
+    assert "probe, evaluation" not in page_text([evaluation])  # nothing to tell it from
+
+
+def test_what_labels_had_taught_is_not_called_gained_by_pre_training(
+    page_text, evaluation, tmp_path
+):
+    assert "gained by pre-training" in page_text([evaluation])
+    facts = {"encoder_trained_with_labels": True, "pretraining": {"objective": "jepa"}}
+    text = page_text([copy_of(evaluation, tmp_path / "tuned", **facts)])
+    assert "gained by pre-training" not in text
+    assert "pre-trained and then fine-tuned with labels" in text
+
+
+def test_an_interval_stands_below_its_value_in_a_table(evaluation, tmp_path):
+    """Side by side, seven columns of them are wider than a page."""
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    assert "td .bounds { display: block" in page
+    assert '+0.050 <span class="bounds">(+0.010 to +0.090)</span>' in page
+
+
 @pytest.fixture
 def regression(evaluation, rng):
     path = evaluation / "results.json"

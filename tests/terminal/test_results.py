@@ -8,13 +8,17 @@ from ecgjepa.terminal.results import print_evaluations
 
 
 @pytest.mark.parametrize(
-    ("objective", "expected"),
+    ("objective", "is_tuned", "expected"),
     [
-        ("jepa", ["gained by pre-training"]),
-        ("none", ["gained over it", "pre-trained: here the encoder of a classifier that was"]),
+        ("jepa", False, ["gained by pre-training"]),
+        ("jepa", True, ["gained over it", "pre-trained: here an encoder that was pre-trained and"]),
+        ("none", False, ["gained over it", "pre-trained: here the encoder of a classifier that"]),
+        ("none", True, ["gained over it", "pre-trained: here the encoder of a classifier that"]),
     ],
 )
-def test_a_gain_from_labels_is_not_called_one_from_pre_training(objective, expected, capsys):
+def test_a_gain_from_labels_is_not_called_one_from_pre_training(
+    objective, is_tuned, expected, capsys
+):
     model = {"macro_auroc": [0.8, 0.7, 0.9], "undefined_labels": []}
     results = {
         "task": {"name": "rhythm"},
@@ -23,6 +27,7 @@ def test_a_gain_from_labels_is_not_called_one_from_pre_training(objective, expec
         "split": {"test": [10]},
         "counts": {"test": 100, "test_patients": 100},
         "pretraining": {"objective": objective},
+        "encoder_trained_with_labels": is_tuned,
         "models": {"pre-trained": model, "untrained": model},
         "differences": {"pre-trained - untrained": [0.0, -0.1, 0.1]},
     }
@@ -30,5 +35,6 @@ def test_a_gain_from_labels_is_not_called_one_from_pre_training(objective, expec
     text = capsys.readouterr().out
     for words in expected:
         assert words in text
-    assert ("gained by pre-training" in text) == (objective == "jepa")
+    assert ("gained by pre-training" in text) == (objective == "jepa" and not is_tuned)
+    assert text.count("pre-trained: here") == (0 if len(expected) == 1 else 1)
     assert max(map(len, text.splitlines())) <= 80

@@ -8,7 +8,7 @@ from typing import Any
 
 from ecgjepa.errors import ConfigError, TaskError
 from ecgjepa.evaluation.probe import probe_records
-from ecgjepa.evaluation.requests import describe_request
+from ecgjepa.evaluation.requests import describe_model, describe_request
 from ecgjepa.evaluation.results import Evaluation
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
@@ -157,6 +157,7 @@ def finetune_cohort(
             if given is not None:
                 _check_fits(model, given[1], records)
             place.begin()
+            named = describe_model(model, encoder.config)
             if request.probe is not None and given is None:
                 inner, asked_first = folder / PROBE_FOLDER, request.probe
                 settings = asked_first.as_request()
@@ -165,7 +166,7 @@ def finetune_cohort(
                     if probing.finished is None:
                         probing.begin()
                         _announce_probe(cohort.task, request)
-                        probe_records(encoder, records, inner, asked_first, work)
+                        probe_records(encoder, records, inner, asked_first, work, named)
                 given = _find_probe(inner, cohort, request.probe)
             start = None
             if given is not None:
@@ -176,7 +177,7 @@ def finetune_cohort(
             if from_scratch:
                 logger.info("training the same encoder from scratch")
                 results[FROM_SCRATCH] = run(encoder, records, rival, work)
-            return save_evaluation(folder, encoder.config, results, work)
+            return save_evaluation(folder, encoder.config, results, work, named)
 
 
 def tuning_settings(request: ProtocolRequest, *, from_scratch: bool) -> dict[str, Any]:

@@ -5,11 +5,12 @@ is a strong feature extractor, and a score says little without its score.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ecgjepa.evaluation.requests import describe_request
+from ecgjepa.evaluation.requests import describe_model, describe_request
 from ecgjepa.evaluation.results import Evaluation, write_embeddings
 from ecgjepa.evaluation.saving import result_folder, save_evaluation, writing_results
 from ecgjepa.model.compute import choose_device
@@ -136,7 +137,8 @@ def probe_cohort(
             data, encoder.config, cohort, cache=work.cache, progress=work.progress
         ) as records:
             place.begin()
-            return probe_records(encoder, records, folder, request, work)
+            named = describe_model(model, encoder.config)
+            return probe_records(encoder, records, folder, request, work, named)
 
 
 def probe_records(
@@ -145,6 +147,7 @@ def probe_records(
     out: Path,
     request: ProtocolRequest,
     work: Workspace,
+    model: Mapping[str, Any],
 ) -> Evaluation:
     """Probe an encoder and the untrained one on open records, and write what came of it."""
     results = {}
@@ -153,7 +156,7 @@ def probe_records(
         logger.info("%s probe of %s", request.protocol, words)
         one = replace(request, untrained=name != PRE_TRAINED)
         results[name] = run(encoder, records, one, work)
-    written = save_evaluation(out, encoder.config, results, work)
+    written = save_evaluation(out, encoder.config, results, work, model)
     embeddings = {
         name: item.embeddings for name, item in results.items() if item.embeddings is not None
     }

@@ -4,6 +4,7 @@
 when everything is written, so a folder is known to be free, begun or finished.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
@@ -28,7 +29,7 @@ from ecgjepa.results.layout import (
     RESULTS_FILE,
     SPLIT_FILE,
 )
-from ecgjepa.sharing.references import find_model, resolve
+from ecgjepa.sharing.references import find_model, resolve, title_of
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.manifest import MANIFEST_FILE
 from ecgjepa.tasks.cohort import Cohort
@@ -113,6 +114,24 @@ def describe_request(
     treatment = treatment or one_treatment(config.preprocessing, names_of(data))
     records = fingerprint_of(data, treatment, cache=work.cache, progress=work.progress)
     return {**known, _RECORDS: records}
+
+
+def describe_model(model: str | Path | DescribedEncoder, config: ModelConfig) -> dict[str, str]:
+    """Return what results say of which model they are of: its name, and a hash of its weights.
+
+    The name is no path, for results may be given to others.
+
+    Args:
+        model: Run, checkpoint or model folder, or an encoder that was made elsewhere.
+        config: Its description.
+    """
+    digest = config.weights_sha256
+    if not digest:  # a checkpoint, or weights in memory
+        digest = sha256(json.dumps(_digest_of_model(model)).encode()).hexdigest()
+    if not isinstance(model, DescribedEncoder):
+        return {"name": title_of(model), "weights_sha256": digest}
+    source = config.encoder.architecture if model.foreign is None else model.foreign.source
+    return {"name": Path(source).name, "weights_sha256": digest}
 
 
 def _digest_of_model(model: str | Path | DescribedEncoder) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Score models on the test records and write what was found."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from ecgjepa.metrics.scoring import criteria
 from ecgjepa.metrics.subgroups import MIN_PATIENTS
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.outputs import BEST_F1, DecisionRule, TaskConfig
+from ecgjepa.protocols.encoders import was_trained_with_labels
 from ecgjepa.protocols.outcome import Outcome
 from ecgjepa.results.layout import (
     EMBEDDINGS_FILE,
@@ -30,6 +32,7 @@ from ecgjepa.results.layout import (
     RESULTS_FILE,
     RESULTS_VERSION,
     SPLIT_FILE,
+    TRAINED_WITH_LABELS,
 )
 from ecgjepa.results.predictions import write_table
 from ecgjepa.store.manifest import remember_store
@@ -124,6 +127,7 @@ def write_evaluation(
     seed: int,
     out_of_distribution: dict[str, Any] | None = None,
     decision: DecisionRule = BEST_F1,
+    model: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Score the outcomes on the test records, write results and predictions, return them.
 
@@ -137,6 +141,7 @@ def write_evaluation(
         out_of_distribution: How well records unlike the training ones are told by the saved model's
             features.
         decision: Rule of the thresholds that predictions follow.
+        model: What was evaluated; see `ecgjepa.evaluation.requests.describe_model`.
     """
     test = data.parts.test
     for outcome in outcomes.values():
@@ -163,6 +168,7 @@ def write_evaluation(
             "settings": first.settings,
             "seed": seed,
             "measure": measure,
+            "model": model,
             **describe_data(data, config, data.task_config()),
             "models": models,
             "differences": {name: found for name, (found, _) in differences.items()},
@@ -198,6 +204,7 @@ def describe_data(data: EvaluationData, config: ModelConfig, task: TaskConfig) -
         },
         "encoder": config.encoder.model_dump(mode="json"),
         "pretraining": config.pretraining.model_dump(mode="json"),
+        TRAINED_WITH_LABELS: was_trained_with_labels(config),
         "database": described[data.tested[0]],
         "databases": described,
         "store_fingerprint": data.store.fingerprint,

@@ -26,7 +26,7 @@ from ecgjepa.protocols.encoders import DescribedEncoder
 from ecgjepa.protocols.features import encode_parts
 from ecgjepa.protocols.outcome import EvaluationResult
 from ecgjepa.protocols.request import Workspace
-from ecgjepa.results.layout import PRE_TRAINED
+from ecgjepa.results.layout import PRE_TRAINED, TRAINED_WITH_LABELS
 from ecgjepa.results.reading import read_results
 from ecgjepa.sharing.references import name_of
 from ecgjepa.tasks.folds import is_published
@@ -103,7 +103,11 @@ def writing_results(
 
 
 def save_evaluation(
-    out: Path, config: ModelConfig, results: Mapping[str, EvaluationResult], work: Workspace
+    out: Path,
+    config: ModelConfig,
+    results: Mapping[str, EvaluationResult],
+    work: Workspace,
+    model: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Score what a protocol made of each model, and write results, predictions and the classifier.
 
@@ -113,6 +117,7 @@ def save_evaluation(
         results: By model name, `PRE_TRAINED` first: it is compared with each other one, and its
             classifier is kept.
         work: Where its features are computed, to know records unlike the training ones.
+        model: What was evaluated; see `ecgjepa.evaluation.requests.describe_model`.
     """
     first = results[PRE_TRAINED]
     records, classifier = first.records, first.classifier
@@ -135,6 +140,7 @@ def save_evaluation(
         seed=first.request.seed,
         out_of_distribution=detection,
         decision=first.request.decision,
+        model=model,
     )
     if detector is not None:
         _save_classifier(first, config, written, detector)
@@ -188,6 +194,7 @@ def _save_classifier(
                 "databases": list(records.trained),
                 "label_fraction": records.cohort.label_fraction,
                 "label_draw": records.cohort.label_draw,
+                **{key: True for key in (TRAINED_WITH_LABELS,) if config.training.get(key)},
                 "split": {name: list(folds) for name, folds in records.split._asdict().items()},
                 "selected": scores["selected"],
                 "seen": [*config.training.get("seen", []), *stages],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecgjepa.errors import ConfigError
-from ecgjepa.evaluation.requests import describe_request
+from ecgjepa.evaluation.requests import describe_model, describe_request
 from ecgjepa.evaluation.results import INTERVAL, Evaluation, describe_data, write_files
 from ecgjepa.evaluation.saving import result_folder, writing_results
 from ecgjepa.files import as_json
@@ -160,15 +160,9 @@ class _Request:
         settings = {"protocol": JUDGED, "split": None, **self.settings}
         config = self.model.config
         return describe_request(
-            self.path,
-            config,
-            self.data,
-            cohort,
-            settings,
-            work,
-            treatment=config.preprocessing,
-            folder=folder,
-        )
+            self.path, config, self.data, cohort, settings, work,
+            treatment=config.preprocessing, folder=folder,
+        )  # fmt: skip
 
 
 def _evaluate(request: _Request, out: str | Path | None, work: Workspace) -> Evaluation:
@@ -266,6 +260,7 @@ def _results(
             "settings": {},
             "seed": request.choice.seed,
             "measure": "r2" if is_regression else "macro_auroc",
+            "model": describe_model(request.path, model.config),
             **described,
             "judged": {**describe_judged(model, matched), "request": request.settings},
             "models": {PRE_TRAINED: {"protocol": JUDGED, "settings": {}, **judged.content}},

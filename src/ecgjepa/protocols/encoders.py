@@ -17,7 +17,8 @@ from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.objectives.build import objective_class
 from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weights
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder
-from ecgjepa.results.layout import UNTRAINED
+from ecgjepa.protocols.settings import FROM_SCRATCH_PROTOCOLS, TUNING
+from ecgjepa.results.layout import TRAINED_WITH_LABELS, UNTRAINED
 from ecgjepa.sharing.references import resolve
 
 
@@ -117,9 +118,21 @@ def load_encoder(path: str | Path | DescribedEncoder) -> DescribedEncoder:
     encoder = model.encoder if isinstance(model, Classifier) else model
     # What the weights have seen stays known: see `ecgjepa.tasks.leakage`.
     training = {"seen": config.training["seen"]} if "seen" in config.training else {}
+    if was_trained_with_labels(config):
+        training[TRAINED_WITH_LABELS] = True
     dropped = dict.fromkeys(("head", "task", "calibration", "distribution"))
     described = config.model_copy(update={**dropped, "training": training})
     return DescribedEncoder(encoder, described)
+
+
+def was_trained_with_labels(config: ModelConfig) -> bool:
+    """Return whether labels have trained a model's encoder, and not only a head on it.
+
+    Of a head on a fine-tuned encoder, folders of older versions do not tell.
+    """
+    training = config.training
+    is_tuned = training.get("protocol") in (*TUNING, *FROM_SCRATCH_PROTOCOLS)
+    return is_tuned or bool(training.get(TRAINED_WITH_LABELS))
 
 
 def untrained_encoder(config: ModelConfig) -> Encoder:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from ecgjepa.reporting.score_figures import (
     draw_reliability,
     draw_roc,
 )
-from ecgjepa.results.layout import EMBEDDINGS_FILE, JUDGED, PRE_TRAINED
+from ecgjepa.results.layout import EMBEDDINGS_FILE, JUDGED, PRE_TRAINED, TRAINED_WITH_LABELS
 from ecgjepa.results.predictions import PROBABILITY, TARGET, VALUE, columns, read_table
 from ecgjepa.results.reading import read_results
 
@@ -40,7 +40,7 @@ class EvaluationSection:
     Attributes:
         path: Its folder.
         results: Content of ``results.json``.
-        name: Protocol, and what of it is not the usual.
+        name: Protocol, what of it is not the usual, and what tells it from others on the page.
         predictions: Predictions of the validation and test records.
         curves: ROC curves; of a regression, predicted against true values.
         reliability: Reliability curves, where there are any.
@@ -59,6 +59,14 @@ class EvaluationSection:
     def labels(self) -> list[str]:
         """Names of the labels."""
         return self.results["task"]["labels"]
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether labels had trained the pre-trained encoder before it was evaluated."""
+        results = self.results
+        is_pretrained = results.get("pretraining", {}).get("objective") != "none"
+        is_trained_here = results["protocol"] != JUDGED
+        return is_pretrained and is_trained_here and bool(results.get(TRAINED_WITH_LABELS))
 
     @property
     def is_regression(self) -> bool:
@@ -99,13 +107,64 @@ def describe_evaluation(path: Path) -> EvaluationSection:
     )
 
 
+def tell_apart(evaluations: Sequence[EvaluationSection]) -> list[EvaluationSection]:
+    """Return the evaluations with names that differ.
+
+    Where protocol and task are the same, what differs is added: the model, the seed, the folder.
+    """
+    tasks = [section.results["task"]["name"] for section in evaluations]
+    names = [section.name for section in evaluations]
+    if len(set(tasks)) > 1:
+        names = [f"{name}, {task}" for name, task in zip(names, tasks, strict=True)]
+    names = _with_differing(names, _models(evaluations))
+    names = _with_differing(names, [f"seed {one.results['seed']}" for one in evaluations])
+    names = _with_differing(names, _folders([section.path for section in evaluations]))
+    return [replace(one, name=name) for one, name in zip(evaluations, names, strict=True)]
+
+
+def _with_differing(names: Sequence[str], additions: Sequence[str]) -> list[str]:
+    """Return names with an addition where several are the same and their additions are not."""
+    found: dict[str, set[str]] = {}
+    for name, addition in zip(names, additions, strict=True):
+        found.setdefault(name, set()).add(addition)
+    return [
+        f"{name}, {addition}" if addition and len(found[name]) > 1 else name
+        for name, addition in zip(names, additions, strict=True)
+    ]
+
+
+def _models(evaluations: Sequence[EvaluationSection]) -> list[str]:
+    """Return the model of each evaluation, with its hash where others are called the same.
+
+    Results of older versions do not tell it.
+    """
+    known = [section.results.get("model") or {} for section in evaluations]
+    hashes: dict[str, set[str]] = {}
+    for one in known:
+        hashes.setdefault(one.get("name", ""), set()).add(one.get("weights_sha256", ""))
+    return [
+        f"{one['name']} ({one['weights_sha256'][:8]})"
+        if one and len(hashes[one["name"]]) > 1
+        else one.get("name", "")
+        for one in known
+    ]
+
+
+def _folders(paths: Sequence[Path]) -> list[str]:
+    """Return the ends of paths, as long as they must be to differ; equal ones cannot."""
+    whole = [path.absolute().parts for path in paths]
+    for length in range(1, max(map(len, whole), default=0) + 1):
+        ends = ["/".join(parts[-length:]) for parts in whole]
+        if len(set(ends)) == len(set(whole)):
+            return ends
+    return [str(path) for path in paths]
+
+
 def group_results(evaluations: Sequence[EvaluationSection]) -> list[ResultGroup]:
     """Return one row per evaluation and model, apart by measure."""
-    tasks = {section.results["task"]["name"] for section in evaluations}
     rows: dict[str, list[dict[str, Any]]] = {}
     for number, section in enumerate(evaluations):
-        task = f", {section.results['task']['name']}" if len(tasks) > 1 else ""
-        for row in _rows(section, section.name + task):
+        for row in _rows(section, section.name):
             rows.setdefault(section.measure, []).append({"evaluation": number, **row})
     return [
         ResultGroup(MEASURES[key], found, as_data_uri(draw_intervals(found, MEASURES[key])))

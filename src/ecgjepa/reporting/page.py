@@ -14,6 +14,7 @@ from ecgjepa.reporting.evaluation_section import (
     describe_evaluation,
     distinct_data,
     group_results,
+    tell_apart,
 )
 from ecgjepa.reporting.examples import draw_example_ecgs, draw_hidden
 from ecgjepa.reporting.tables import describe_comparison, describe_repeats
@@ -49,7 +50,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
     """
     folders = [folder for run in runs for folder in _reported(Path(run))]
     pretraining = [describe_pretraining(path) for path in _having(METRICS_FILE, folders)]
-    evaluations = [describe_evaluation(path) for path in _having(RESULTS_FILE, folders)]
+    evaluations = tell_apart([describe_evaluation(path) for path in _having(RESULTS_FILE, folders)])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ecgjepa.reporting", ""),
         autoescape=True,

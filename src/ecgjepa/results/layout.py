@@ -46,5 +46,12 @@ LABELLED = (
     "here the encoder of a classifier that was trained with labels and not pre-trained. What it "
     "gained over an untrained one, it gained from labels."
 )
+# Field of ``training`` in a model folder, and of results: labels trained the encoder itself.
+TRAINED_WITH_LABELS = "encoder_trained_with_labels"
+# What is printed below an evaluation of such an encoder that was pre-trained before.
+FINE_TUNED = (
+    "here an encoder that was pre-trained and then fine-tuned with labels. What it gained over an "
+    "untrained one, it gained from both."
+)
 # Protocol of an evaluation in which nothing was trained: a classifier was judged as it is.
 JUDGED = "evaluate"

@@ -6,6 +6,7 @@ has the same names everywhere.
 
 import difflib
 import logging
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 HUB_PREFIX = "hf:"
 # ``owner/name``, as the Hub spells a model.
+# Folders that a run or an evaluation makes in its own.
+_WITHIN_A_RUN = re.compile(r"model|best|probe|checkpoints|step-\d+", re.ASCII)
 _LIKE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 # Folders beside the one that was typed which are compared with it.
 _MOST_BESIDE = 1_000
@@ -93,6 +96,24 @@ def name_of(reference: str | Path) -> Path:
     if text.startswith(HUB_PREFIX) and not Path(reference).exists():
         return Path(re.sub(r"[^\w.-]+", "-", text.removeprefix(HUB_PREFIX)))
     return Path(reference)
+
+
+def title_of(reference: str | Path) -> str:
+    """Return what a model is called in results and reports: a name without the folders above it.
+
+    Args:
+        reference: See `find_model`. A folder in a run, such as a checkpoint, has the run's name
+            before it.
+    """
+    text = str(reference)
+    if text.startswith(HUB_PREFIX) or text in box_names():
+        return text
+    path = Path(os.path.abspath(reference))  # noqa: PTH100 - a link keeps its own name
+    names = [path.name]
+    while _WITHIN_A_RUN.fullmatch(names[0]) and path.parent.name:
+        path = path.parent
+        names.insert(0, path.name)
+    return "/".join(names)
 
 
 def _from_hub(text: str) -> Path:

@@ -2,7 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecgjepa.results.layout import LABELLED, PRE_TRAINED, RAW_SIGNAL
+from ecgjepa.results.layout import (
+    FINE_TUNED,
+    LABELLED,
+    PRE_TRAINED,
+    RAW_SIGNAL,
+    TRAINED_WITH_LABELS,
+)
 from ecgjepa.terminal.screen import as_folds, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
@@ -62,7 +68,9 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
     short = MEASURES[measure].split()[1]
     is_raw = any(RAW_SIGNAL in item.results["models"] for item in evaluations)
     is_labelled = first.get("pretraining", {}).get("objective") == "none"
-    gained = "gained over it" if is_raw or is_labelled else "gained by pre-training"
+    is_tuned = bool(first.get(TRAINED_WITH_LABELS)) and not is_labelled
+    is_mixed = is_raw or is_labelled or is_tuned
+    gained = "gained over it" if is_mixed else "gained by pre-training"
     print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}{gained}")
     for item in evaluations:
         for name, model in item.results["models"].items():
@@ -80,6 +88,8 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
         )
     if is_labelled:
         print_wrapped(PRE_TRAINED, LABELLED)
+    if is_tuned:
+        print_wrapped(PRE_TRAINED, FINE_TUNED)
     print_caution(first["counts"]["test_patients"], above="\n")
     for item in evaluations:
         _print_whether_trained(item.results)
