@@ -11,6 +11,7 @@ from tiny_model import save_tiny_model
 
 import ecgjepa
 from ecgjepa.errors import OutputError
+from ecgjepa.inference.encoding import LoadedEncoder
 from ecgjepa.inference.outputs import parts
 from ecgjepa.inference.predict import Model
 
@@ -96,6 +97,69 @@ def test_a_killed_run_over_new_files_resumes(folder, model, tmp_path, predicted,
     assert ecgjepa.predict_table(folder, model, out).num_rows == 5
     assert predicted == []
     assert out.read_text().startswith(before)
+
+
+def features(out, pool):
+    """Return the rows of an output as a frame."""
+    ids = ["file", "start"] if pool == "window" else ["file"]
+    if out.suffix == ".parquet":
+        return pd.read_parquet(out).set_index(ids)
+    if out.suffix == ".npy":
+        index = pd.read_csv(out.with_name(f"{out.stem}.ids.csv")).set_index(ids).index
+        return pd.DataFrame(np.load(out), index)
+    with np.load(out) as content:
+        frame = pd.DataFrame(content["features"])
+        frame["file"] = content["file"][content["record"]]
+        if pool == "window":
+            frame["start"] = content["start"]
+    return frame.set_index(ids)
+
+
+@pytest.mark.parametrize("pool", ["record", "window"])
+@pytest.mark.parametrize("kind", ["parquet", "npz", "npy"])
+def test_features_grow_as_predictions_do(kind, pool, folder, model, tmp_path, monkeypatch):
+    """Twice, with a file in the middle that cannot be used; only what is new is encoded."""
+    seen, encode = [], LoadedEncoder.encode
+
+    def encoded(self, usable):
+        for file, found in encode(self, usable):
+            seen.append(Path(file).name)
+            yield file, found
+
+    monkeypatch.setattr(LoadedEncoder, "encode", encoded)
+    out, asked = tmp_path / f"features.{kind}", {"pool": pool, "dtype": "float16"}
+    ecgjepa.embed_table(folder, model, out, **asked)
+    for new in (["a", "e"], ["c"]):
+        add(folder, *new)
+        seen.clear()
+        written = ecgjepa.embed_table(folder, model, out, **asked)
+        assert seen == [f"{name}.hea" for name in new]
+        assert [Path(failure.file).name for failure in written.failures] == ["d.hea"]
+    found = features(out, pool)
+    names = found.index.get_level_values("file")
+    assert [Path(name).stem for name in dict.fromkeys(names)] == ["b", "f", "a", "e", "c"]
+    whole = ecgjepa.embed_table(folder, model, tmp_path / f"whole.{kind}", **asked)
+    expected = features(whole.path, pool)
+    assert (written.num_rows, written.num_inputs) == (len(expected), whole.num_inputs)
+    rows = list(dict.fromkeys(names))
+    pd.testing.assert_frame_equal(found, expected.loc[rows])
+    seen.clear()
+    assert ecgjepa.embed_table(folder, model, out, **asked).num_resumed == 6
+    assert seen == []
+    add(folder, "b")
+    with pytest.raises(OutputError, match="changed"):
+        ecgjepa.embed_table(folder, model, out, **asked)
+
+
+def test_features_of_another_kind_or_half_lost_do_not_grow(folder, model, tmp_path):
+    out = tmp_path / "features.npy"
+    ecgjepa.embed_table(folder, model, out)
+    add(folder, "a")
+    with pytest.raises(OutputError, match=r"differs in .*pool"):
+        ecgjepa.embed_table(folder, model, out, pool="window")
+    (tmp_path / "features.ids.csv").unlink()
+    with pytest.raises(OutputError, match="--overwrite"):
+        ecgjepa.embed_table(folder, model, out)
 
 
 @pytest.mark.parametrize("change", ["file", "fewer", "table", "option"])

@@ -18,7 +18,9 @@ def written_as_json(written: "Written") -> dict[str, Any]:
         "with_result": written.num_used,
         "resumed": written.num_resumed,
         "failed": written.reasons,
-        "failures": [vars(failure) for failure in written.failures],
+        "failures": [
+            {"file": one.file, "reason": one.reason, "error": one.error} for one in written.failures
+        ],
         "notices": list(written.notices),
     }
 

@@ -22,7 +22,8 @@ from ecgjepa.inference.encoding import Encoded
 from ecgjepa.inference.outputs.parts import ids_file
 
 SUFFIXES = (".parquet", ".npz", ".npy")
-_VALUES, _IDS = "values.npy", "ids.npz"
+# Files of a part.
+VALUES, _IDS = "values.npy", "ids.npz"
 _COPIED = 1 << 20
 
 
@@ -76,18 +77,22 @@ def write_part(some: Sequence[tuple[str, Encoded]], layout: Layout, folder: Path
             f"a feature of {np.abs(values).max():.3g} is too large for {layout.dtype}; write "
             "float32"
         )
-    np.save(folder / _VALUES, kept)
-    # A name may hold bytes that are not UTF-8, which text of NumPy cannot.
-    names = "\0".join(_clean(file) for file, _ in some).encode()
-    arrays: dict[str, np.ndarray] = {
-        "files": np.frombuffer(names, np.uint8),
-        "counts": np.array([len(each.values) for _, each in some], np.int64),
-    }
+    np.save(folder / VALUES, kept)
+    levels = {}
     if "start" in layout.levels:
-        arrays["start"] = _joined([each.starts for _, each in some])
+        levels["start"] = _joined([each.starts for _, each in some])
     if "token" in layout.levels:
-        arrays["token"] = _joined([each.tokens for _, each in some])
-    np.savez(folder / _IDS, allow_pickle=False, **arrays)
+        levels["token"] = _joined([each.tokens for _, each in some])
+    counts = np.array([len(each.values) for _, each in some], np.int64)
+    write_ids(Ids([file for file, _ in some], counts, levels), folder)
+
+
+def write_ids(ids: Ids, folder: Path) -> None:
+    """Write into the folder of a part what its rows are of."""
+    # A name may hold bytes that are not UTF-8, which text of NumPy cannot.
+    names = "\0".join(map(_clean, ids.files)).encode()
+    files = np.frombuffer(names, np.uint8)
+    np.savez(folder / _IDS, allow_pickle=False, files=files, counts=ids.counts, **ids.levels)
 
 
 def _joined(levels: Sequence[np.ndarray | None]) -> np.ndarray:
@@ -114,7 +119,7 @@ def _merge_parquet(stream: IO[bytes], parts: Sequence[Path], layout: Layout) -> 
     schema = pa.schema([*fields, *((name, value_type) for name in layout.names)])
     with pq.ParquetWriter(stream, schema) as writer:
         for part in parts:
-            ids, values = _read_ids(part, layout), np.load(part / _VALUES)
+            ids, values = _read_ids(part, layout), np.load(part / VALUES)
             columns = [pa.array(np.repeat(np.array(ids.files, object), ids.counts), pa.string())]
             columns += [pa.array(ids.levels[name], types[name]) for name in layout.levels[1:]]
             columns += [pa.array(np.ascontiguousarray(column)) for column in values.T]
@@ -160,9 +165,11 @@ def _write_array(stream: _Writable, parts: Sequence[Path], layout: Layout) -> No
     }
     np.lib.format.write_array_header_2_0(stream, head)
     for part in parts:
-        with (part / _VALUES).open("rb") as values:
-            np.lib.format.read_magic(values)
-            np.lib.format.read_array_header_1_0(values)
+        with (part / VALUES).open("rb") as values:
+            if np.lib.format.read_magic(values) == (1, 0):
+                np.lib.format.read_array_header_1_0(values)
+            else:  # A finished array that became a part has a head of its own.
+                np.lib.format.read_array_header_2_0(values)
             shutil.copyfileobj(values, stream, _COPIED)
 
 

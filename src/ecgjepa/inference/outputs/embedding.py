@@ -7,10 +7,12 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ecgjepa.errors import ConfigError, RecordError
+from ecgjepa.errors import ConfigError, OutputError, RecordError
 from ecgjepa.inference.encoding import Encoded, Layer, LoadedEncoder, Pool, Wanted, load_encoder
 from ecgjepa.inference.inputs.records import Inputs
 from ecgjepa.inference.outputs.arrays import SUFFIXES, Layout, merge, write_part
+from ecgjepa.inference.outputs.finished import failures_of, number_of_inputs
+from ecgjepa.inference.outputs.growing import grown
 from ecgjepa.inference.outputs.parts import own_files
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
@@ -21,6 +23,7 @@ from ecgjepa.inference.outputs.requests import (
     hash_of_description,
     in_parts,
 )
+from ecgjepa.inference.outputs.reusing import read_ids, reuse
 from ecgjepa.inference.outputs.working import Course, Making, fulfil, telling
 from ecgjepa.inference.outputs.written import Failure, Written
 from ecgjepa.sharing.references import find_model
@@ -51,6 +54,7 @@ def embed_table(
 ) -> Written:
     """Write an encoder's features of every record; a killed run resumes.
 
+    As a table of predictions, a finished output grows by the records that are new among the inputs.
     Records that cannot be used have no row; the summary beside the output lists each with its
     reason. See `ecgjepa.predict_table` for parts and resuming, `ecgjepa.inference.outputs.arrays`
     for the formats.
@@ -96,6 +100,8 @@ def embed_table(
     found = as_inputs(inputs, own_files(out), description)
     wanted = Wanted(pool, layer, None if leads is None else tuple(leads))
     loaded = load_encoder(model, wanted, device=device)
+    layout = _layout(loaded, dtype)
+    found, start = grown(out, found, partial(_names_in, out, layout), partial(reuse, out, layout))
     request = describe_request(
         "embed",
         find_model(model),
@@ -105,7 +111,6 @@ def embed_table(
         on_bad=on_bad,
         description=hash_of_description(description),
     )
-    layout = _layout(loaded, dtype)
     options = _Options(dtype, on_bad, description)
     try:
         return fulfil(
@@ -115,9 +120,24 @@ def embed_table(
             _Encoder(find_model(model), request["model_sha256"], wanted, device, options).make,
             Course(restart, overwrite, part_inputs, workers, progress),
             lambda parts: parts.finish(partial(merge, out=out, layout=layout), found.notices),
+            start,
         )
     finally:
         _loaded.cache_clear()
+
+
+def _names_in(out: Path, layout: Layout) -> list[str]:
+    """Return the inputs of a finished output in their order, those without a row among them.
+
+    None are returned if that is not known, as of older versions.
+    """
+    try:
+        failed = {failure.place: failure.file for failure in failures_of(out)}
+        used, total = iter(read_ids(out, layout).files), number_of_inputs(out)
+    except (OutputError, KeyError, TypeError):
+        return []  # That the output is another one, or damaged, is found when it is looked at.
+    names = [failed[place] if place in failed else next(used, None) for place in range(total)]
+    return [name for name in names if name is not None] if next(used, None) is None else []
 
 
 def _layout(loaded: LoadedEncoder, dtype: DataType) -> Layout:
@@ -166,8 +186,8 @@ class _Encoder(NamedTuple):
         for some in in_parts(rows, _num_bytes, how.most, how.seconds):
             good = [(file, each) for file, each in some if not isinstance(each, RecordError)]
             failures = [
-                Failure(file, each.reason, str(each))
-                for file, each in some
+                Failure(file, each.reason, str(each), place)
+                for place, (file, each) in enumerate(some, start=first)
                 if isinstance(each, RecordError)
             ]
             num_rows = sum(len(each.values) for _, each in good)

@@ -45,6 +45,20 @@ def is_unchanged(out: Path) -> bool:
     return out.is_file() and content.get("sha256") == sha256_of_file(out)
 
 
+def failures_of(out: Path) -> list[Failure]:
+    """Return the inputs of a finished output without a result."""
+    return [Failure(**each) for each in _summary_of(out)["failures"]]
+
+
+def number_of_inputs(out: Path) -> int:
+    """Return the number of inputs of a finished output."""
+    return int(_summary_of(out)["inputs"])
+
+
+def _summary_of(out: Path) -> dict[str, Any]:
+    return read_versioned(summary_file(out), (FORMAT_VERSION,), OutputError, remedy=_REMEDY)[0]
+
+
 def finished(out: Path, request: Mapping[str, Any], newer: Newer, is_anew: bool) -> Written | None:
     """Return what a finished output holds, or None if it is to be written.
 
@@ -102,14 +116,27 @@ def write_summary(written: Written, request: Mapping[str, Any]) -> None:
     write_json(summary_file(written.path), content)
 
 
-def beginning(out: Path, request: Mapping[str, Any], start: Start | None) -> list[Failure] | None:
-    """Return the failures of a finished output that is the beginning of another, or None."""
+class Beginning(NamedTuple):
+    """What is known of a finished output with which another one begins.
+
+    Attributes:
+        num_rows: Its rows.
+        failures: Its inputs without a result.
+    """
+
+    num_rows: int
+    failures: list[Failure]
+
+
+def beginning(out: Path, request: Mapping[str, Any], start: Start | None) -> Beginning | None:
+    """Return what is known of a finished output that is the beginning of another, or None."""
     if start is None or not summary_file(out).is_file():
         return None
     content, _ = read_versioned(summary_file(out), (FORMAT_VERSION,), OutputError, remedy=_REMEDY)
     try:
         same = content["request"] == json.loads(json.dumps({**request, "inputs": start.inputs}))
         failures = [Failure(**each) for each in content["failures"]]
-        return failures if same and content["sha256"] == sha256_of_file(out) else None
+        found = Beginning(int(content["rows"]), failures)
+        return found if same and content["sha256"] == sha256_of_file(out) else None
     except (KeyError, TypeError):
-        return None  # `_finished` says that it is damaged.
+        return None  # `finished` says that it is damaged.

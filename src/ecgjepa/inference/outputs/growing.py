@@ -1,62 +1,63 @@
-"""A finished table of predictions grows: of more inputs, only the new ones are predicted.
+"""A finished output grows: of more inputs, only the new ones are predicted, or encoded.
 
-The rows of the finished table come first, in their order, and those of the new inputs behind them.
+The rows of the finished output come first, in their order, and those of the new inputs behind them.
 It grows only if nothing but the inputs differs, none of its inputs is missing among the new ones,
 and none of their files has changed.
 """
 
 import csv
 import json
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Files, Inputs
-from ecgjepa.inference.outputs.finished import Start, is_unchanged
+from ecgjepa.inference.outputs.finished import Start, Write, is_unchanged
 from ecgjepa.inference.outputs.requests import describe_inputs
-from ecgjepa.inference.outputs.tables import TableFormat
 
 
 class Grown(NamedTuple):
     """Inputs in the order of their rows, and what is there of them.
 
     Attributes:
-        inputs: Those of the finished table, then the others.
-        start: The finished table as a part; None if there is nothing to begin with.
+        inputs: Those of the finished output, then the others.
+        start: The finished output as a part; None if there is nothing to begin with.
     """
 
     inputs: Inputs
     start: Start | None
 
 
-def grown(out: Path, inputs: Inputs, layout: TableFormat) -> Grown:
-    """Return inputs as they continue a finished table, if they do.
+def grown(
+    out: Path, inputs: Inputs, names_there: Callable[[], Iterable[str]], write: Write
+) -> Grown:
+    """Return inputs as they continue a finished output, if they do.
 
     Args:
-        out: The table.
+        out: The output.
         inputs: All that are named.
-        layout: How the table is written.
+        names_there: Returns the inputs of the finished output, in their order.
+        write: Writes its rows into the folder of a part.
     """
     nothing = Grown(inputs, None)
     if not is_unchanged(out):
         return nothing  # Whatever else lies there need not be a table.
     if not all(isinstance(section, Files) for section in inputs.sections):
         return nothing  # The records of a store have the order of the store.
-    there, named = list(_names_in(out)), inputs.names()
+    there, named = list(names_there()), inputs.names()
     known = set(there)
-    if len(known) < len(there) or not known <= set(named):
+    if not there or len(known) < len(there) or not known <= set(named):
         return nothing
     earlier = Inputs((Files(there),))
     names = [*there, *(name for name in named if name not in known)]
     ordered = Inputs((Files(names),), inputs.notices)
     if len(names) == len(there):
         return Grown(ordered, None)
-    return Grown(ordered, Start(describe_inputs(earlier), partial(layout.reuse, out)))
+    return Grown(ordered, Start(describe_inputs(earlier), write))
 
 
-def _names_in(out: Path) -> Iterator[str]:
-    """Yield the file of each row of a table."""
+def names_in(out: Path) -> Iterator[str]:
+    """Yield the file of each row of a table of predictions."""
     match out.suffix.lower():
         case ".csv":
             with out.open(encoding="utf-8", newline="") as stream:

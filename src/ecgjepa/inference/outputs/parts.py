@@ -184,8 +184,8 @@ def writing(
         raise OutputError(f"{out}: is a folder; expected the name of a file to write")
     with working_in(folder, OutputError, "another run"):
         try:
-            failures = None if restart or overwrite else beginning(out, request, start)
-            if not (folder / _REQUEST).is_file() and failures is None:
+            begun = None if restart or overwrite else beginning(out, request, start)
+            if not (folder / _REQUEST).is_file() and begun is None:
                 done = None if overwrite else finished(out, request, newer, restart)
                 if done is not None:
                     yield done
@@ -202,9 +202,9 @@ def writing(
                     f"{'; '.join(found)}. Finish it with the command that began it, or begin anew "
                     "with --restart"
                 )
-            if failures is not None and start is not None and not any(folder.glob("part-*")):
+            if begun is not None and start is not None and not any(folder.glob("part-*")):
                 number = start.inputs["number"]
-                Parts(out, request).add(0, number, number, failures, start.write)
+                Parts(out, request).add(0, number, begun.num_rows, begun.failures, start.write)
             yield Parts(out, request)
         finally:
             if not any(folder.glob("part-*")):

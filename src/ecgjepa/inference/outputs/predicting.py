@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ecgjepa.inference.inputs.records import Inputs
 from ecgjepa.inference.interpretation import as_asked, rule_of, undecided, without_head
-from ecgjepa.inference.outputs.growing import grown
+from ecgjepa.inference.outputs.growing import grown, names_in
 from ecgjepa.inference.outputs.parts import own_files
 from ecgjepa.inference.outputs.requests import (
     PART_INPUTS,
@@ -91,7 +91,7 @@ def predict_table(
     if config.task is None:
         raise without_head(folder)
     layout = table_format(out, PredictionSchema(config.task))
-    found, start = grown(out, found, layout)
+    found, start = grown(out, found, partial(names_in, out), partial(layout.reuse, out))
     asked = as_asked(config, folder, calibrated=True, decision=decision)
     request = describe_request(
         "predict",
@@ -140,8 +140,8 @@ class _Predictor(NamedTuple):
         write = table_format(how.parts.out, PredictionSchema(loaded.task)).write
         for some in in_parts(rows, most=how.most, seconds=how.seconds):
             failures = [
-                Failure(each.file, each.reason or "", each.error)
-                for each in some
+                Failure(each.file, each.reason or "", each.error, place)
+                for place, each in enumerate(some, start=first)
                 if each.error is not None
             ]
             how.parts.add(first, len(some), len(some), failures, partial(write, some))

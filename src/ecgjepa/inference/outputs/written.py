@@ -13,11 +13,13 @@ class Failure:
         file: Its name.
         reason: A short code, for counting.
         error: Why it could not be used.
+        place: Its place among the inputs, from 0; None in summaries of older versions.
     """
 
     file: str
     reason: str
     error: str
+    place: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
