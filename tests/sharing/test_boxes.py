@@ -23,6 +23,7 @@ from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.outputs import TaskConfig
 from ecgjepa.model.weights import KEPT_SINGLE, halved
 from ecgjepa.sharing.box import DEFAULT_MODEL, box_folder, box_names
+from ecgjepa.signals.leads import LEADS
 
 PACKAGE = Path(ecgjepa.__file__).parent
 # Runs a command line where every connection fails.
@@ -50,7 +51,7 @@ def offline(*arguments, folder):
 
 
 def test_the_default_model_is_in_the_box():
-    assert box_names() == ("box-statements", "box-superdiagnostic")
+    assert box_names() == ("box-statements", "box-superdiagnostic", "box-superdiagnostic-leads")
     assert DEFAULT_MODEL in box_names()
 
 
@@ -141,6 +142,49 @@ def test_a_real_record_gets_the_answer_that_it_got_when_the_box_was_made(real_da
     record = real_data / "ptb-xl/records500/00000/00001_hr.hea"
     [found] = ecgjepa.predict(record)
     assert found.probabilities["NORM"] == pytest.approx(0.97799, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("leads", "answering", "used"),
+    [
+        (LEADS[:6], "I+II", LEADS[:6]),
+        (("I", "II"), "I+II", LEADS[:6]),
+        (("I", "II", "V2"), "I+II", LEADS[:6]),
+        (("I",), "I", ("I",)),
+        (("II",), "II", ("II",)),
+        (("V2",), None, ()),
+    ],
+)
+def test_few_leads_are_refused_with_the_name_of_the_box_that_answers(
+    tmp_path, leads, answering, used
+):
+    ecg = toy_ecg(np.random.default_rng(0))[:, [LEADS.index(lead) for lead in leads]]
+    file = write_wfdb(tmp_path / "few.hea", ecg, leads=leads)
+    for name in ("box-superdiagnostic", "box-statements"):
+        [refused] = ecgjepa.predict(file, name)
+        assert (refused.reason, refused.probabilities) == ("too_few_leads", {})
+        assert "The model needs at least 8 of its 12 leads; limb leads that follow" in refused.error
+        told = refused.error.partition(". What answers this record: ")[2]
+        wanted = (
+            "" if answering is None else f"--model box-superdiagnostic-leads (from {answering})"
+        )
+        assert told == wanted
+    [found] = ecgjepa.predict(file, "box-superdiagnostic-leads")
+    assert found.used_leads == used
+    assert (found.error is None) == bool(used)
+    if not used:
+        assert "at least 8 of its 12 leads, or I+II, or I, or II; limb leads" in found.error
+
+
+def test_the_scores_of_every_set_are_those_of_the_committed_benchmark():
+    config = load_model_folder(box_folder("box-superdiagnostic-leads"))[1]
+    results = PACKAGE.parents[1] / "benchmarks/results/2026-11-30-fewer-leads.json"
+    final = json.loads(results.read_text())["runs"][1]
+    assert final["folds"] == [9, 10]
+    measured = final["macro_auroc"]["box-superdiagnostic-leads"]
+    assert config.training["test_macro_auroc"][0] == pytest.approx(measured["12"][0], abs=5e-4)
+    for one in config.lead_sets:
+        assert one.score == pytest.approx(measured[one.name], abs=1e-3)
 
 
 def test_half_precision_changes_no_answer_and_keeps_what_a_recurrence_is_made_of(tmp_path):

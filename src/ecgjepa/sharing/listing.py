@@ -93,7 +93,7 @@ def models() -> list[KnownModel]:
     Example:
         >>> import ecgjepa
         >>> [model.name for model in ecgjepa.models() if model.source == "box"]
-        ['box-statements', 'box-superdiagnostic']
+        ['box-statements', 'box-superdiagnostic', 'box-superdiagnostic-leads']
     """
     return [_described(*found) for found in _places()]
 
