@@ -145,8 +145,14 @@ def test_other_files_are_named_errors(tmp_path):
         ("page.xml", b"<page/>", "root element is 'page'; expected AnnotatedECG, restingecgdata"),
         ("login.dcm", b"<!doctype html><p>", "is a web page, which is not read: the download"),
         ("broken.xml", b"<AnnotatedECG>", "not readable as XML: ParseError"),
-        ("empty.dcm", b"", "format not recognised"),
-        ("table.csv", b"I,II\n1,2\n", "sampling rate, unit and leads are not told"),
+        ("empty.dcm", b"", "empty.dcm: is empty$"),
+        ("note.dcm", b"he did not come", "not recognised by its content; .* lists what is read$"),
+        (
+            "x.dat",
+            b"\x01\x02",
+            "lists what is read; if it holds signals of WFDB, x.hea is missing$",
+        ),
+        ("table.csv", b"I,II\n1,2\n", "its sampling rate and unit are not told"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RecordFormatError, match=match):

@@ -10,6 +10,7 @@ from ecg_files import describe
 
 from ecgjepa import read_record
 from ecgjepa.errors import LeadError, RecordFormatError, UnitError
+from ecgjepa.io.folders import find_files
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.record import standardise_leads
 
@@ -163,7 +164,7 @@ def test_tables_without_names_need_as_many_leads(tmp_path, mv):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("", "no row of numbers"),
+        ("", "x.csv: is empty"),
         ("hello\nworld\n", "no row of numbers"),
         ("I,II\n1,2\n3\n", "Expected 2 columns, got 1"),
         ("I,II\n1,2\n3,x\n4,5\n", "after line 1: .*'x'"),
@@ -225,3 +226,44 @@ def test_quoted_cells_with_decimal_commas(tmp_path, mv):
     rows = [[f'"{value}"' for value in row] for row in cells(mv)]
     path = table(tmp_path / "x.csv", LEADS, rows, decimal=",")
     same(read_record(path), mv)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_that_tells_everything_needs_no_description(tmp_path, mv, ending):
+    """As a spreadsheet of another country writes it: decimal commas and a column `Zeit`."""
+    frame = pd.DataFrame(mv, columns=[f"{lead} [mV]" for lead in LEADS])
+    frame.insert(0, "Zeit [s]", np.arange(len(mv)) / 500)
+    path = tmp_path / f"x.{ending}"
+    if ending == "csv":
+        frame.to_csv(path, sep=";", decimal=",", index=False, encoding="cp1252")
+        assert find_files(tmp_path)[0] == ["x.csv"]
+    else:
+        frame.to_parquet(path)
+    assert same(read_record(path), mv).sampling_rate == 500
+
+
+@pytest.mark.parametrize(
+    ("first", "lacking"),
+    [
+        ("Zeit [s];I;II;V1", "its unit is not told"),
+        ("n;I [mV];II [mV];V1 [mV]", "its sampling rate is not told"),
+        ("Zeit;I;II;V1", "its sampling rate and unit are not told"),
+        ("a;b;c;d", "its sampling rate, unit and leads are not told"),
+    ],
+)
+def test_what_a_table_does_not_tell_is_named(tmp_path, first, lacking):
+    path = tmp_path / "x.csv"
+    path.write_text(f"{first}\n0,000;1;2;3\n0,002;2;3;4\n0,004;3;4;5\n")
+    assert find_files(tmp_path) == ([], ["x.csv"])
+    with pytest.raises(RecordFormatError, match=lacking) as refused:
+        read_record(path)
+    assert refused.value.reason == "not_described"
+
+
+def test_a_time_with_a_gap_tells_no_rate(tmp_path, mv):
+    times = np.arange(len(mv)) / 500
+    times[100:] += 3
+    rows = [[f"{time:.3f}", *row] for time, row in zip(times, cells(mv), strict=True)]
+    path = table(tmp_path / "x.csv", ["time [s]", *LEADS], rows, rate=None)
+    with pytest.raises(RecordFormatError, match=r"'time .s.' does not grow evenly"):
+        read_record(path)

@@ -58,7 +58,7 @@ def test_a_name_is_needed_only_where_the_content_does_not_tell(tmp_path, signal,
     [
         (b"x 12 500 5000\n", "a/x.hea", "^x.hea: is the header of a WFDB record.*into one folder"),
         (b"nothing", None, "^upload: format not recognised"),
-        (b"", "../../etc/passwd", "^passwd: format not recognised"),
+        (b"", "../../etc/passwd", "^passwd: is empty"),
         (b"\xff\xd8\xff", "x\x1b.jpg", "^x_.jpg: is JPEG, which is not read"),
         (b"<RestingECG>", "..x.xml", "^x.xml: "),
     ],

@@ -81,6 +81,17 @@ def test_a_left_out_record_that_cannot_be_read_is_named(source, tmp_path, caplog
     assert f"left-out record {lost} of ptb-xl" in said[0]
 
 
+def test_left_out_records_that_share_a_reason_are_one_line(source, tmp_path, caplog):
+    """An archive has thousands of arrays that nobody has described yet."""
+    lost = of_fold(source, 9)[:4]
+    for number in lost:
+        (source / f"records500/00000/{number:05d}_hr.dat").unlink()
+    prepare({"ptb-xl": source}, tmp_path / "store")
+    (said,) = [text for text in caplog.messages if "left-out records" in text and "read" in text]
+    assert said.startswith(f"{len(lost)} left-out records of ptb-xl cannot be read, so copies of ")
+    assert f": {', '.join(map(str, lost[:3]))} …; the first: " in said
+
+
 def test_raise_does_not_stop_at_a_copy(source, tmp_path):
     """A copy is not damage: it is always left out."""
     copies = copy_as_challenge(source, of_fold(source, 9)[:1] + of_fold(source, 1), tmp_path / "c")

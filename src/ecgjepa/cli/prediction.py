@@ -239,9 +239,14 @@ def _explain(
     from ecgjepa.inference.explain import explain
     from ecgjepa.inference.predict import load_model
     from ecgjepa.io import read_record
-    from ecgjepa.reporting.explanation_figure import save_explanation
+    from ecgjepa.reporting.explanation_figure import check_label, save_explanation
+    from ecgjepa.reporting.figures import check_picture
 
-    found = explain(file, load_model(model, device=device), description=describe)
+    check_picture(picture)
+    loaded = load_model(model, device=device)
+    if label:
+        check_label(loaded.task.labels, label)
+    found = explain(file, loaded, description=describe)
     shown = label or found.labels[int(found.scores.argmax())]
     path = save_explanation(read_record(file, description=describe), found, shown, picture)
     if as_json:

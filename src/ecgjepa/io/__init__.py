@@ -201,6 +201,8 @@ def _wfdb_header(path: Path) -> Path | None:
 def _recognise(path: Path, damaged: Damaged, place: Path | None) -> tuple[str, _Reader]:
     """Return a file's format and its reader; ``place`` is the description that was given."""
     head, own = read_head(path), ending(path.name)
+    if not head:
+        raise RecordFormatError(f"{path}: is empty")
     if found := _described(head, own, place):
         return found
     if place is not None:
@@ -221,9 +223,10 @@ def _recognise(path: Path, damaged: Damaged, place: Path | None) -> tuple[str, _
         return "XML", read_xml
     if header := _wfdb_header(path):  # an annotation file, whose ending is another format's
         return "WFDB", lambda _: read_wfdb_exact(header, damaged=damaged)
+    header_lacks = f"; if it holds signals of WFDB, {path.with_suffix('.hea').name} is missing"
     raise RecordFormatError(
-        f"{path}: format not recognised; expected {EXPECTED}; a WFDB header "
-        f"{path.with_suffix('.hea').name} should lie beside its signal file"
+        f"{path}: format not recognised by its content; 'ecgjepa formats' lists what is read"
+        + ("" if own in PACKAGES and own != _MAYBE_SIGNALS else header_lacks)
     )
 
 

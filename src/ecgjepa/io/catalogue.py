@@ -176,7 +176,8 @@ FORMATS = (
         _TOLD, _TOLD, _TOLD, _NOTHING, "what is not finite is invalid",
     ),
     Format(
-        "Table of text", (".csv", ".tsv", ".txt"), "its ending, and a description", None,
+        "Table of text", (".csv", ".tsv", ".txt"),
+        "a description, or its columns", None,
         "names of its columns, as in I [mV], else the description",
         "names of its columns, else the description",
         "the description, else a column of time with a unit",

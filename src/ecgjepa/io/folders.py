@@ -7,11 +7,17 @@ headers, and what its name alone does not tell, is opened.
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ecgjepa.errors import RecordError
-from ecgjepa.io.arrays.description import EXAMPLE, FOLDER_DESCRIPTIONS, is_described
+from ecgjepa.io.arrays.columns import choose_columns
+from ecgjepa.io.arrays.description import (
+    EXAMPLE,
+    FOLDER_DESCRIPTIONS,
+    Description,
+    is_described,
+)
 from ecgjepa.io.catalogue import DESCRIBED_ONLY, not_read, packages
 from ecgjepa.io.devices import is_fhir, recognise_device
 from ecgjepa.io.dicom import is_dicom
@@ -93,18 +99,40 @@ def begins_as_recording(path: Path) -> bool:
 
 def names_leads(path: Path) -> bool:
     """Return whether the first line of a table of text names at least three standard leads."""
+    return any(map(_has_leads, _first_cells(path)))
+
+
+def _tells_itself(path: Path) -> bool:
+    """Return whether the first line of a table of text tells leads, unit and a time's unit."""
+    for names in filter(_has_leads, _first_cells(path)):
+        try:
+            if not choose_columns(path, names, Description(path)).lacking:
+                return True
+        except RecordError:
+            continue
+    return False
+
+
+def _first_cells(path: Path) -> Iterator[list[str]]:
+    """Yield the cells of the first line of a table of text, divided in each way."""
     if ending(path.name) not in _TEXT_TABLES or not is_regular(path):
-        return False
+        return
     try:
         head = read_head(path)
     except RecordError:
-        return False
-    first = head.decode("utf-8-sig", errors="replace").lstrip("\r\n").partition("\n")[0]
+        return
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError:  # Also where the head ends within a letter.
+        text = head.decode("latin-1")
+    first = text.lstrip("\r\n").partition("\n")[0]
     for delimiter in (",", ";", "\t", None):
-        cells = (_UNIT.sub("", cell.strip(" \"'\r")) for cell in first.split(delimiter))
-        if len({found.name for cell in cells if (found := parse_lead(cell))}) >= _FEWEST_LEADS:
-            return True
-    return False
+        yield [cell.strip(" \"'\r") for cell in first.split(delimiter)]
+
+
+def _has_leads(cells: list[str]) -> bool:
+    found = {lead.name for cell in cells if (lead := parse_lead(_UNIT.sub("", cell)))}
+    return len(found) >= _FEWEST_LEADS
 
 
 def how_to_describe(others: list[str]) -> str:
@@ -163,7 +191,7 @@ def _is_ecg(folder: Path, name: str, own: str, headers: set[str], told: Collecti
     if own in _WFDB_ENDINGS and f"{without_ending(name)}.hea" in headers:
         return False
     if own in DESCRIBED_ONLY:
-        return own in told or is_described(folder / name)
+        return own in told or is_described(folder / name) or _tells_itself(folder / name)
     if own == ".json":
         return is_fhir(folder / name)
     # Annotations of WFDB records may have any ending: some databases chose .ecg.

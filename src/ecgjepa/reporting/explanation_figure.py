@@ -59,6 +59,16 @@ class _Behind(NamedTuple):
             )
 
 
+def check_label(labels: tuple[str, ...], label: str) -> None:
+    """Refuse a label that a model does not have.
+
+    Raises:
+        ConfigError: If it is none of the labels.
+    """
+    if label not in labels:
+        raise ConfigError(f"no label {label!r}: expected one of {', '.join(labels)}")
+
+
 def draw_explanation(record: Record, explanation: Explanation, label: str) -> Figure:
     """Return an ECG with what speaks for and against a label behind its leads.
 
@@ -74,8 +84,7 @@ def draw_explanation(record: Record, explanation: Explanation, label: str) -> Fi
     Raises:
         ConfigError: If the model has no such label.
     """
-    if label not in explanation.labels:
-        raise ConfigError(f"no label {label!r}: expected one of {', '.join(explanation.labels)}")
+    check_label(explanation.labels, label)
     effects = explanation.effects[explanation.labels.index(label)]
     lead, stretch = np.unravel_index(np.abs(effects).argmax(), effects.shape)
     first, last = explanation.edges[stretch : stretch + 2]

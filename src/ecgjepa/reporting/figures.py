@@ -73,6 +73,15 @@ def as_data_uri(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(_render(figure, "svg", 100)).decode()
 
 
+def check_picture(path: Path) -> None:
+    """Refuse a picture of a format that is not written, before anything is computed for it.
+
+    Raises:
+        ConfigError: If its name ends in another format.
+    """
+    _format_of(path)
+
+
 def _format_of(path: Path) -> str:
     ending = path.suffix.lower().removeprefix(".")
     if ending not in _FORMATS:

@@ -48,6 +48,7 @@ MAX_DISTANCE = 16
 # changed copies (PTB-XL at 100 Hz, at gain 200, high-passed), at most 0.902 among 3.7 million pairs
 # of different records, where two regular rhythms happen to agree (docs/log.md).
 MIN_LIKENESS = 0.94
+_EXAMPLES = 3
 
 
 class Fingerprints(NamedTuple):
@@ -144,24 +145,40 @@ def write_held_out(
 ) -> pa.Table:
     """Read all left-out records, write what they look like, and return what their files look like.
 
-    One that cannot be read is reported: a copy of it would not be recognised.
+    Those that cannot be read are reported: copies of them would not be recognised.
     """
     rows: list[dict[str, Any]] = []
     notes = Notes()
     with threadpool_limits(1):
         for listing in left_out:
+            bad: dict[str, list[tuple[str, str]]] = {}
             for entry, found in ingest(listing, listing.entries(), config, notes):
                 if isinstance(found, Bad):
-                    logger.warning(
-                        "left-out record %s of %s cannot be read, so copies of it would not be "
-                        "recognised: %s",
-                        entry.record_id,
-                        listing.database,
-                        found.error,
-                    )
+                    error = found.error
+                    bad.setdefault(error.reason, []).append((entry.record_id, str(error)))
                     continue
                 row = found.row | {"bends": bends(found.measures).tobytes()}
                 rows.append({name: row[name] for name in SCHEMA.names})
+            for alike in bad.values():
+                logger.warning("%s", _unreadable(listing.database, alike))
     with replacing(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), stream, compression="zstd")
     return notes.table()
+
+
+def _unreadable(database: str, bad: list[tuple[str, str]]) -> str:
+    """Return that left-out records cannot be read, for a reason that they share.
+
+    Args:
+        database: Where they are from.
+        bad: Name and error of each.
+    """
+    name, error = bad[0]
+    if len(bad) == 1:
+        subject = f"left-out record {name} of {database} cannot be read, so copies of it"
+        return f"{subject} would not be recognised: {error}"
+    some = ", ".join(one for one, _ in bad[:_EXAMPLES]) + " …" * (len(bad) > _EXAMPLES)
+    return (
+        f"{len(bad):,} left-out records of {database} cannot be read, so copies of them would not "
+        f"be recognised: {some}; the first: {error}"
+    )

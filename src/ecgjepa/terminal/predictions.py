@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
     from ecgjepa.inference.prediction import Prediction
     from ecgjepa.model.answers import AnswersConfig, LabelSetConfig
     from ecgjepa.model.folder import ModelConfig
+    from ecgjepa.model.outputs import Thresholds
     from ecgjepa.signals.record import Issue
 
 # A column of labels is at most so wide; a longer label is shown whole, and moves its own row.
@@ -105,9 +106,7 @@ def print_notes(config: "ModelConfig") -> None:
     if answers.decisions is not None:
         thresholds, folds = answers.decisions.thresholds, as_folds(answers.decisions.folds)
         print(f"yes: at or above the label's threshold by {thresholds.rule} ({folds})")
-        if thresholds.remarks:
-            remarks = ", ".join(f"{name} ({why})" for name, why in thresholds.remarks.items())
-            print_wrapped("no threshold, or one in doubt", remarks)
+        _print_remarks(config.task.labels, thresholds)
     if answers.label_sets is not None:
         print_wrapped("set", _words_of_sets(answers.label_sets))
     if (score := score_of(config)) is not None:
@@ -115,6 +114,19 @@ def print_notes(config: "ModelConfig") -> None:
     if lacking := answers.lacking(config.task.kind):
         words = f"{', '.join(lacking)}: an older ecgjepa wrote it. Probe or fine-tune again"
         print_wrapped("this model folder holds no", words)
+
+
+def _print_remarks(labels: tuple[str, ...], thresholds: "Thresholds") -> None:
+    """Print which labels have no threshold and whose is in doubt, each with the reason."""
+    without = {name for name, one in zip(labels, thresholds.values, strict=True) if one is None}
+    for words, has_none in (("no threshold, so no decision", True), ("threshold in doubt", False)):
+        named = [
+            f"{name} ({why})"
+            for name, why in thresholds.remarks.items()
+            if (name in without) == has_none
+        ]
+        if named:
+            print_wrapped(words, ", ".join(named))
 
 
 def print_notes_of(model: "str | Path", decision: str | None) -> None:

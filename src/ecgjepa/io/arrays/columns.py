@@ -16,8 +16,10 @@ from ecgjepa.signals.record import Issue
 _NAME_AND_UNIT = re.compile(r"(.*?)[\s_/,;]*[\[({]\s*([^\])}]*?)\s*[\])}]?\s*")
 _NAME_UNIT = re.compile(r"(.*?)[\s_/,;]+([mµμun]?V)", re.IGNORECASE)
 _TIMES = {"time", "t", "seconds", "second", "sec", "s", "ms", "timestamp", "elapsed time", "us"}
+_TIMES |= {"zeit", "zeitpunkt", "sekunden", "sek", "temps", "tiempo", "tempo"}
 _INDICES = {"", "index", "sample", "samples", "n", "no", "nr", "i", "unnamed: 0", "sample number"}
 _PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "msec": 1e3, "us": 1e6, "µs": 1e6}
+_PER_SECOND |= {"second": 1.0, "sek": 1.0, "sekunden": 1.0, "msek": 1e3}
 # A time column rounded to a millisecond may be off by half of one in each step.
 _TOLERANCE = 0.02
 _SHOWN = 20
@@ -57,6 +59,13 @@ class Choice(NamedTuple):
     unit: str | None
     time: Column | None
     others: list[Column]
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the names do not tell of a record, in words; none if no description is needed."""
+        has_rate = self.time is not None and _unit_of(self.time) in _PER_SECOND
+        told = {"sampling rate": has_rate, "unit": self.unit is not None}
+        return tuple(words for words, is_told in told.items() if not is_told)
 
     def issues(self) -> list[Issue]:
         """Return a note on each column that is not used."""
@@ -103,12 +112,18 @@ def rate_of_time(
     """Return the rate in Hz that a column of time tells, or None if its unit is not known.
 
     Raises:
-        RecordFormatError: If it contradicts the rate that the description tells.
+        RecordFormatError: If it contradicts the rate that the description tells, or tells the rate
+            alone and grows unevenly.
     """
-    unit = (column.unit or column.bare).strip().casefold().replace("μ", "µ")
+    unit = _unit_of(column)
     steps = np.diff(times)
     if unit not in _PER_SECOND or not len(steps) or not np.isfinite(steps).all():
         return None
+    if told is None and not is_counted(times):
+        raise RecordFormatError(
+            f"{path}: its column {column.name!r} does not grow evenly, so it tells no sampling "
+            "rate; a description may tell it"
+        )
     step = float(times[-1] - times[0]) / len(steps)
     rate = _PER_SECOND[unit] / step if step > 0 else 0.0
     if told is None:
@@ -150,6 +165,11 @@ def _lead(column: Column, described: Description) -> str | None:
 def _key(name: str) -> object:
     """Return what two names of the same lead have in common."""
     return parse_lead(name) or name.strip()
+
+
+def _unit_of(time: Column) -> str:
+    """Return the unit of a column of time, which may be all that its name holds."""
+    return (time.unit or time.bare).strip().casefold().replace("μ", "µ")
 
 
 def _is_time(column: Column) -> bool:

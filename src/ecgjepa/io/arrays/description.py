@@ -7,6 +7,8 @@ tables of its folder that have no description of their own::
 
 Nothing is guessed: a wrong rate, unit or order of leads would go unnoticed. What may be told:
 
+A table whose column names tell leads and unit, and whose time column has a unit, needs none.
+
 - ``sampling_rate`` in Hz. A table whose time column has a unit may do without.
 - ``unit``: a voltage, or one with a number, as in ``4.88 uV`` or ``1e-4 V`` for a step of so much.
   Columns whose names end in a unit, as in ``I [mV]``, may do without.
@@ -151,12 +153,24 @@ def read_description(path: Path, place: Path | None = None, key: str | None = No
     """
     found = find_description(path, place)
     if found is None:
-        raise RecordFormatError(
-            f"{path}: its sampling rate, unit and leads are not told; write them to "
-            f"{path.name}.json, or to {FOLDER_DESCRIPTIONS[0]} for the whole folder, as {EXAMPLE}",
-            reason="not_described",
-        )
+        raise not_described(path)
     return found._replace(key=key)
+
+
+def not_described(path: Path, *lacking: str) -> RecordFormatError:
+    """Return the error of a file that neither tells what a record needs nor is described.
+
+    Args:
+        path: The file.
+        lacking: What it does not tell, in words; none for all that a description tells.
+    """
+    *most, last = lacking or ("sampling rate", "unit", "leads")
+    words = f"{', '.join(most)} and {last} are" if most else f"{last} is"
+    return RecordFormatError(
+        f"{path}: its {words} not told; write this to {path.name}.json, or to "
+        f"{FOLDER_DESCRIPTIONS[0]} for the whole folder, as {EXAMPLE}",
+        reason="not_described",
+    )
 
 
 def find_description(path: Path, place: Path | None = None) -> Description | None:

@@ -1,15 +1,16 @@
 """Tables with a column a lead: text (``.csv``, ``.tsv``, ``.txt``) and Parquet."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from ecgjepa.errors import LeadError, RecordFormatError
+from ecgjepa.errors import LeadError, RecordError, RecordFormatError
 from ecgjepa.io.arrays.columns import Choice, choose_columns, is_counted, rate_of_time
-from ecgjepa.io.arrays.description import Description, read_description
+from ecgjepa.io.arrays.description import Description, find_description, not_described
 from ecgjepa.io.arrays.layout import record_of_columns
 from ecgjepa.io.arrays.text import MISSING, Layout, decode, find_layout
 from ecgjepa.io.content import accept_size
@@ -29,7 +30,8 @@ def read_text(path: Path, place: Path | None = None) -> Record:
 
     Args:
         path: The file.
-        place: Its description; None for the one beside it.
+        place: Its description; None for the one beside it, or for none if the names of its
+            columns tell all.
 
     Returns:
         The leads in mV; cells that hold no finite number are invalid.
@@ -39,15 +41,22 @@ def read_text(path: Path, place: Path | None = None) -> Record:
         LeadError: If a lead has no column, or no column is a lead.
         UnitError: If the unit is not a voltage.
     """
-    described = read_description(path, place)
+    described = find_description(path, place)
     content = read_bytes(path, _MOST_TEXT)
-    text = decode(path, content)
-    layout = find_layout(path, text)
+    try:
+        text = decode(path, content)
+        layout = find_layout(path, text)
+    except RecordError:
+        if described is None:  # It may be any file: nothing says that it is an ECG.
+            raise not_described(path) from None
+        raise
     body = _body(content, text, layout)
     del content, text
     if layout.names is None:
+        if described is None:
+            raise not_described(path)
         return _without_names(path, body, layout, described)
-    choice = choose_columns(path, layout.names, described)
+    choice, described = _choose(path, layout.names, described)
     wanted = {*choice.positions, *([choice.time.position] if choice.time else [])}
     columns = _parse(path, body, layout, wanted)
     return _from_columns(path, columns, choice, described)
@@ -58,7 +67,7 @@ def read_parquet(path: Path, place: Path | None = None) -> Record:
     import pyarrow as pa
     from pyarrow import parquet
 
-    described = read_description(path, place)
+    described = find_description(path, place)
     # From memory, and by one thread, twice as fast; only large files are worth anything else.
     is_small = path.stat().st_size <= _SMALL_PARQUET
     with (
@@ -66,7 +75,7 @@ def read_parquet(path: Path, place: Path | None = None) -> Record:
         parquet.ParquetFile(stream, pre_buffer=not is_small) as file,
     ):
         schema, num_rows = file.schema_arrow, file.metadata.num_rows
-        choice = choose_columns(path, schema.names, described)
+        choice, described = _choose(path, schema.names, described)
         wanted = [*choice.positions, *([choice.time.position] if choice.time else [])]
         # Runs of equal values take no room in the file.
         accept_size(path, num_rows, len(wanted))
@@ -77,6 +86,28 @@ def read_parquet(path: Path, place: Path | None = None) -> Record:
         table = file.read(columns=names, use_threads=not is_small)
     columns = {each: _numbers(table.column(schema.names[each])) for each in wanted}
     return _from_columns(path, columns, choice, described)
+
+
+def _choose(
+    path: Path, names: Sequence[str], described: Description | None
+) -> tuple[Choice, Description]:
+    """Return the columns that are used, and what describes them: at least their own names.
+
+    Raises:
+        RecordFormatError: If nothing describes the file, and its names do not tell all.
+        LeadError: As `choose_columns`.
+        UnitError: As `choose_columns`.
+    """
+    if described is not None:
+        return choose_columns(path, names, described), described
+    nothing = Description(path)
+    try:
+        choice = choose_columns(path, names, nothing)
+    except LeadError:
+        raise not_described(path) from None
+    if choice.lacking:
+        raise not_described(path, *choice.lacking)
+    return choice, nothing
 
 
 def _from_columns(
