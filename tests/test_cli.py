@@ -148,7 +148,7 @@ def test_the_whole_way(ecgjepa, source, tmp_path):
         "--second-model", "from scratch",
     )  # fmt: skip
     assert code == 0
-    assert text.startswith("macro auroc on ")
+    assert text.startswith("macro AUROC on ")
     assert "too few to tell" in " ".join(text.split())
     pair = ["compare-predictions", tmp_path / "tuned", tmp_path / "tuned"]
     assert ecgjepa(*pair, "--second-model", "from scratch")[:2] == (0, text)

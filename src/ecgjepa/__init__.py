@@ -11,7 +11,7 @@ from ecgjepa.version import __version__
 
 _HOMES = {
     "compare": "ecgjepa.comparing.compare",
-    "compare_predictions": "ecgjepa.evaluation.predictions",
+    "compare_predictions": "ecgjepa.results.compared",
     "convert": "ecgjepa.official.convert",
     "demo": "ecgjepa.demonstration",
     "describe": "ecgjepa.databases.catalogue",
@@ -126,7 +126,6 @@ if TYPE_CHECKING:
     from ecgjepa.estimators.scoring import macro_auroc_scorer as macro_auroc_scorer
     from ecgjepa.evaluation.finetune import finetune as finetune
     from ecgjepa.evaluation.online import online_probe as online_probe
-    from ecgjepa.evaluation.predictions import compare_predictions as compare_predictions
     from ecgjepa.evaluation.probe import probe as probe
     from ecgjepa.evaluation.repeats import repeat as repeat
     from ecgjepa.exporting.export import export_onnx as export_onnx
@@ -150,6 +149,7 @@ if TYPE_CHECKING:
     from ecgjepa.protocols.run import run_protocol as run_protocol
     from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
+    from ecgjepa.results.compared import compare_predictions as compare_predictions
     from ecgjepa.serving.serve import serve as serve
     from ecgjepa.sharing.hub import push as push
     from ecgjepa.sharing.listing import models as models

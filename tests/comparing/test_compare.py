@@ -17,11 +17,11 @@ from ecgjepa.comparing.compare import compare, refuse_leaking_store
 from ecgjepa.comparing.plan import ComparisonPlan, affordable_steps, load_plan, plan_names
 from ecgjepa.config import load_preset
 from ecgjepa.errors import ConfigError, EcgjepaError, ScoreError
-from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.locks import holding
 from ecgjepa.metrics.bootstrap import PatientBootstrap
 from ecgjepa.metrics.classification import macro_auroc
 from ecgjepa.planning.costs import count_flops
+from ecgjepa.results.compared import compare_predictions
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store.prepare import prepare
 

@@ -214,7 +214,7 @@ def test_what_8_bits_cost_is_measured_and_written(traced, folder, tmp_path, monk
         assert any(name.startswith(part) for name in whole), part
     assert {prop.key: prop.value for prop in written.metadata_props} == small.metadata
     monkeypatch.setattr("ecgjepa.exporting.export.MOST_LOSS", -1.0)
-    with pytest.raises(ExportError, match="8 bits cost too much: macro auroc"):
+    with pytest.raises(ExportError, match="8 bits cost too much: macro AUROC"):
         ecgjepa.export_onnx(
             folder,
             tmp_path / "other.onnx",

@@ -239,7 +239,7 @@ def compare_predictions(
 
     Both were tested on the same records; the difference is taken patient by patient.
     """
-    from ecgjepa.evaluation.predictions import compare_predictions as run
+    from ecgjepa.results.compared import compare_predictions as run
 
     if not against:
         if len(first) != 2:
@@ -251,7 +251,8 @@ def compare_predictions(
     if as_json:
         print_json(comparison.as_dict())
     else:
-        print_comparison(comparison, first, against)
+        print_comparison(comparison, first, against, (model, second_model or model))
+        print_next("ecgjepa", "report", *first, *against, "--out", "report.html")
 
 
 def _evaluate(

@@ -9,11 +9,11 @@ import numpy as np
 from ecgjepa.comparing import published
 from ecgjepa.comparing.cells import Cell, list_cells, read_cell
 from ecgjepa.comparing.plan import ComparisonPlan
-from ecgjepa.evaluation.predictions import compare_predictions
 from ecgjepa.files import as_json
 from ecgjepa.metrics.bootstrap import Interval
 from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.protocols.request import ReadingName
+from ecgjepa.results.compared import compare_predictions
 
 
 class TableRow(NamedTuple):

@@ -20,7 +20,7 @@ from ecgjepa.exporting.graph import RecordGraph
 from ecgjepa.inference.predict import Model
 from ecgjepa.judging.records import Choice, JudgedRecords, open_judged, refuse_early
 from ecgjepa.metrics.bootstrap import PatientBootstrap
-from ecgjepa.metrics.paired import Comparison, compare_models
+from ecgjepa.metrics.paired import METRIC_WORDS, Comparison, compare_models
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
@@ -66,7 +66,7 @@ class Measured(NamedTuple):
             "measured_on": list(self.databases),
             "records": found.records,
             "patients": found.patients,
-            "score": f"macro {found.metric}",
+            "score": METRIC_WORDS[found.metric],
             **{name: round(value, 4) for name, value in named.items()},
             "difference": [round(value, 4) for value in found.difference],
             "mean_difference": float(f"{self.mean_difference:.3g}"),

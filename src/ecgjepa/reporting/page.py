@@ -17,6 +17,7 @@ from ecgjepa.reporting.evaluation_section import (
     tell_apart,
 )
 from ecgjepa.reporting.examples import draw_example_ecgs, draw_hidden
+from ecgjepa.reporting.paired_section import compare_evaluations
 from ecgjepa.reporting.tables import describe_comparison, describe_repeats
 from ecgjepa.reporting.training_section import PretrainingSection, describe_pretraining
 from ecgjepa.results.layout import COMPARISON_FILE, METRICS_FILE, RESULTS_FILE, SUMMARY_FILE
@@ -66,6 +67,7 @@ def report(runs: Sequence[str | Path], out: str | Path, *, title: str = "") -> P
         evaluations=evaluations,
         data=distinct_data(evaluations),
         groups=group_results(evaluations),
+        paired=compare_evaluations(evaluations),
         repeats=[describe_repeats(path) for path in _having(SUMMARY_FILE, folders)],
         comparisons=[describe_comparison(path) for path in _having(COMPARISON_FILE, folders)],
         hidden=[draw_hidden(run, evaluations[0]) if evaluations else None for run in pretraining],

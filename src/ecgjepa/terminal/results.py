@@ -21,7 +21,10 @@ if TYPE_CHECKING:  # the terminal must not import torch just to print
 
 
 def print_comparison(
-    comparison: "Comparison", first: "Sequence[Path]", second: "Sequence[Path]"
+    comparison: "Comparison",
+    first: "Sequence[Path]",
+    second: "Sequence[Path]",
+    models: tuple[str, str],
 ) -> None:
     """Print two models' macro scores, their difference and its p-value.
 
@@ -29,9 +32,12 @@ def print_comparison(
         comparison: The two models, compared.
         first: Evaluation folders of the first.
         second: Evaluation folders of the second.
+        models: Which model of these folders the first and the second are.
     """
+    from ecgjepa.metrics.paired import METRIC_WORDS
+
     print(
-        f"macro {comparison.metric} on {comparison.records:,} records of "
+        f"{METRIC_WORDS[comparison.metric]} on {comparison.records:,} records of "
         f"{comparison.patients:,} patients, 95 % intervals over patients"
     )
     for name, model in (("first", comparison.first), ("second", comparison.second)):
@@ -40,13 +46,24 @@ def print_comparison(
         print(f"  {name:<12}{as_interval(model.score)}  {runs}")
     print(f"  {'difference':<12}{as_interval(comparison.difference)}  p = {comparison.p_value:.3g}")
     print_caution(comparison.patients)
-    for side, folders in (("first", first), ("second", second)):
-        print_wrapped(f"  {side}", ", ".join(map(str, folders)))
-    print("  difference: first less second")
+    for side, folders, name in (("first", first, models[0]), ("second", second, models[1])):
+        print_wrapped(f"  {side}", f"{', '.join(map(str, folders))} ({name})")
     if comparison.less_is_better:
         print("  less is better: below 0, the difference speaks for the first")
+    print_wrapped("  difference", f"first minus second; {_verdict(comparison)}")
     if comparison.undefined_labels:
         print_wrapped("  not scored", ", ".join(comparison.undefined_labels))
+
+
+def _verdict(comparison: "Comparison") -> str:
+    """Return what the interval of the difference says."""
+    low, high = comparison.difference.low, comparison.difference.high
+    if low <= 0 <= high:
+        return "its interval holds 0, so neither is shown to be better"
+    if not (low > 0 or high < 0):
+        return "it is not defined, so neither is shown to be better"
+    is_first = (low > 0) != comparison.less_is_better
+    return f"its interval excludes 0: the {'first' if is_first else 'second'} is better"
 
 
 def as_interval(interval: "Interval") -> str:
