@@ -243,9 +243,8 @@ def compare_predictions(
 
     if not against:
         if len(first) != 2:
-            raise typer.BadParameter(
-                "expected two evaluation folders, one of each model, or --against RUN"
-            )
+            words = "expected two evaluation folders, one of each model, or --against RUN"
+            raise typer.BadParameter(words)
         first, against = first[:1], first[1:]
     comparison = run(first, against, model=model, second_model=second_model, metric=metric)
     if as_json:

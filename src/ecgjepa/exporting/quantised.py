@@ -20,10 +20,11 @@ from ecgjepa.exporting.graph import RecordGraph
 from ecgjepa.inference.predict import Model
 from ecgjepa.judging.records import Choice, JudgedRecords, open_judged, refuse_early
 from ecgjepa.metrics.bootstrap import PatientBootstrap
-from ecgjepa.metrics.paired import METRIC_WORDS, Comparison, compare_models
+from ecgjepa.metrics.paired import Comparison, compare_models
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
+from ecgjepa.model.outputs import METRIC_WORDS
 from ecgjepa.protocols.request import Workspace
 from ecgjepa.tasks.opening import Data
 

@@ -39,6 +39,7 @@ from ecgjepa.metrics.classification import (
 )
 from ecgjepa.metrics.jackknife import left_out_scores
 from ecgjepa.metrics.regression import label_scores
+from ecgjepa.model.outputs import METRIC_WORDS
 
 # By kind of task; the first is the one that is compared if none is named.
 _OF_LABELS: dict[str, Callable[[Any, Scores, Weights], PerLabel]] = {
@@ -50,14 +51,6 @@ _OF_LABELS: dict[str, Callable[[Any, Scores, Weights], PerLabel]] = {
 _OF_VALUES: dict[str, Callable[[Any, Scores, Weights], PerLabel]] = {
     "r2": lambda *given: label_scores(*given)["r2"],
     "mean_absolute_error": lambda *given: label_scores(*given)["mae"],
-}
-METRIC_WORDS = {
-    "auroc": "macro AUROC",
-    "average_precision": "mean average precision",
-    "brier": "mean Brier score",
-    "log_loss": "mean log-loss",
-    "r2": "mean R²",
-    "mean_absolute_error": "mean absolute error",
 }
 _LESS_IS_BETTER = ("brier", "log_loss", "mean_absolute_error")
 
@@ -115,9 +108,8 @@ class Comparison(NamedTuple):
         """Return scores, difference and p-value on one line, without those of each label."""
         low, high = self.difference.low, self.difference.high
         return (
-            f"Comparison({METRIC_WORDS[self.metric]}, {self.records} records of "
-            f"{self.patients} patients: "
-            f"{self.first.score.value:.4f} and {self.second.score.value:.4f}, difference "
+            f"Comparison({METRIC_WORDS[self.metric]}, {self.records} records of {self.patients} "
+            f"patients: {self.first.score.value:.4f} and {self.second.score.value:.4f}, difference "
             f"{self.difference.value:+.4f} ({low:+.4f} to {high:+.4f}), p={self.p_value:.3g})"
         )
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ecgjepa.errors import ScoreError
-from ecgjepa.metrics.paired import METRIC_WORDS, Comparison
+from ecgjepa.metrics.paired import Comparison
+from ecgjepa.model.outputs import METRIC_WORDS
 from ecgjepa.reporting.evaluation_section import EvaluationSection
 from ecgjepa.results.compared import compare_predictions
 
