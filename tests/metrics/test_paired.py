@@ -262,7 +262,7 @@ def test_files_in_any_order_compare(table, tmp_path):
     )
     assert found.as_dict() == same.as_dict()
     assert (found.records, found.patients) == (30, 16)
-    assert repr(found).startswith("Comparison(macro AUROC, 30 records of 16 patients: 0.")
+    assert repr(found).startswith("Comparison(macro auroc, 30 records of 16 patients: 0.")
     assert len(repr(found)) < 160
     assert found.as_dict()["labels"][2]["difference"] == [None, None, None]
     assert found.as_dict()["first"]["std_over_runs"] is None

@@ -24,8 +24,8 @@ from ecgjepa.metrics.paired import Comparison, compare_models
 from ecgjepa.model.compute import choose_device
 from ecgjepa.model.folder import ModelConfig
 from ecgjepa.model.heads import Classifier
-from ecgjepa.model.outputs import METRIC_WORDS
 from ecgjepa.protocols.request import Workspace
+from ecgjepa.results.compared import METRIC_WORDS
 from ecgjepa.tasks.opening import Data
 
 if TYPE_CHECKING:

@@ -39,7 +39,6 @@ from ecgjepa.metrics.classification import (
 )
 from ecgjepa.metrics.jackknife import left_out_scores
 from ecgjepa.metrics.regression import label_scores
-from ecgjepa.model.outputs import METRIC_WORDS
 
 # By kind of task; the first is the one that is compared if none is named.
 _OF_LABELS: dict[str, Callable[[Any, Scores, Weights], PerLabel]] = {
@@ -108,7 +107,7 @@ class Comparison(NamedTuple):
         """Return scores, difference and p-value on one line, without those of each label."""
         low, high = self.difference.low, self.difference.high
         return (
-            f"Comparison({METRIC_WORDS[self.metric]}, {self.records} records of {self.patients} "
+            f"Comparison(macro {self.metric}, {self.records} records of {self.patients} "
             f"patients: {self.first.score.value:.4f} and {self.second.score.value:.4f}, difference "
             f"{self.difference.value:+.4f} ({low:+.4f} to {high:+.4f}), p={self.p_value:.3g})"
         )

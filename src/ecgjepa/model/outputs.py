@@ -19,15 +19,6 @@ _RULE = re.compile(r"(best-f1)|(sensitivity|specificity)>?=(0?\.[0-9]{1,6})")
 
 # What models are judged and compared by, and its name for people.
 MEASURES = {"macro_auroc": "macro AUROC", "r2": "mean R²"}
-# What two models are compared by, as the mean over the labels or values.
-METRIC_WORDS = {
-    "auroc": "macro AUROC",
-    "average_precision": "mean average precision",
-    "brier": "mean Brier score",
-    "log_loss": "mean log-loss",
-    "r2": "mean R²",
-    "mean_absolute_error": "mean absolute error",
-}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # A value with the bounds of its 95 % interval.

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 from ecgjepa.errors import ScoreError
 from ecgjepa.metrics.paired import Comparison
-from ecgjepa.model.outputs import METRIC_WORDS
 from ecgjepa.reporting.evaluation_section import EvaluationSection
-from ecgjepa.results.compared import compare_predictions
+from ecgjepa.results.compared import METRIC_WORDS, compare_predictions
 
 
 class PairedRow(NamedTuple):

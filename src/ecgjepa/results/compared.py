@@ -14,6 +14,16 @@ from ecgjepa.metrics.paired import Comparison, choose_metric, compare_models
 from ecgjepa.results.layout import PRE_TRAINED
 from ecgjepa.results.predictions import Predictions, read_predictions
 
+# What two models are compared by, as the mean over the labels or values.
+METRIC_WORDS = {
+    "auroc": "macro AUROC",
+    "average_precision": "mean average precision",
+    "brier": "mean Brier score",
+    "log_loss": "mean log-loss",
+    "r2": "mean R²",
+    "mean_absolute_error": "mean absolute error",
+}
+
 
 def compare_predictions(
     first: str | Path | Sequence[str | Path],

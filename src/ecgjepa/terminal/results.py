@@ -34,7 +34,7 @@ def print_comparison(
         second: Evaluation folders of the second.
         models: Which model of these folders the first and the second are.
     """
-    from ecgjepa.model.outputs import METRIC_WORDS
+    from ecgjepa.results.compared import METRIC_WORDS
 
     print(
         f"{METRIC_WORDS[comparison.metric]} on {comparison.records:,} records of "
