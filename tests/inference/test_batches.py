@@ -1,5 +1,6 @@
 """Many records at once are what they are one at a time, in order."""
 
+import logging
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from scipy.linalg import cho_solve
 from scipy.special import expit, logit, softmax
 
 from ecgjepa.config import EncoderConfig
+from ecgjepa.inference import batches
 from ecgjepa.inference.batches import mean_outputs
 from ecgjepa.inference.predict import load_model
 from ecgjepa.inference.windows import find_windows
@@ -95,6 +97,15 @@ def test_few_records_are_held_at_a_time():
 
     for number, _ in mean_outputs(records(), outputs, 10):
         assert len(taken) - number <= 31
+
+
+def test_a_long_recording_is_heard_of(monkeypatch, caplog):
+    """A day takes minutes, and is one record of one: the bar would stand still."""
+    monkeypatch.setattr(batches, "SILENT_SECONDS", -1.0)
+    caplog.set_level(logging.INFO, "ecgjepa")
+    windows = find_windows(np.ones((200 + SIZE - 1, 2), np.int16), size=SIZE, stride=1)
+    list(mean_outputs([(0, windows)], outputs, 10))
+    assert caplog.messages == [f"a long recording: {n} of 200 windows" for n in (64, 128, 192)]
 
 
 def test_an_error_of_the_model_is_not_swallowed():

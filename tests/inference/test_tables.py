@@ -178,6 +178,8 @@ def test_a_finished_table_is_kept(clinic, tmp_path):
     assert again.num_resumed == again.num_inputs == 31
     assert len(again.failures) == 4
     assert (out.read_bytes(), out.stat().st_mtime_ns) == before
+    with pytest.raises(OutputError, match=r"differs in inputs \(31 records there, 1 asked for\)\."):
+        ecgjepa.predict_table(files / "00.hea", model, out)
     with pytest.raises(OutputError, match=r"is there already, and differs in options\.on_bad"):
         ecgjepa.predict_table(files, model, out, on_bad="mask")
     out.write_text("mine")

@@ -4,6 +4,8 @@ A record has a few windows, and a model takes hardly longer for many: so the win
 filled up with those of the next ones. Memory is that of two batches and of one record.
 """
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +20,14 @@ from torch import Tensor
 from ecgjepa.errors import RecordError
 from ecgjepa.inference.windows import RecordWindows
 
+logger = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 Means = tuple[Float64[np.ndarray, " _"], ...]
 Outputs = list[Float64[np.ndarray, "windows _"]]
+# A day's recording takes minutes: as long nothing is heard of it, and so often the clock is read.
+SILENT_SECONDS = 15.0
+_LOOK_AT_CLOCK = 64
 Model = Callable[[Int16[Tensor, "windows size leads"]], Sequence[Tensor]]
 
 
@@ -86,11 +93,15 @@ class _Waiting(Generic[Item]):
 
     def cut(self, windows: RecordWindows | None) -> Iterator[Int16[np.ndarray, "size leads"]]:
         """Yield the windows, or those before the one that cannot be read."""
-        number = 0
+        number, told = 0, time.monotonic()
         try:
             for window in () if windows is None else windows.cut():
                 yield window
                 number += 1
+                if number % _LOOK_AT_CLOCK == 0 and time.monotonic() - told > SILENT_SECONDS:
+                    told = time.monotonic()
+                    words = f"{number:,} of {self.num_windows:,} windows"
+                    logger.info("a long recording: %s", words)
         except RecordError as error:
             self.error, self.num_windows = error, number
 

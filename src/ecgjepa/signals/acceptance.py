@@ -189,6 +189,8 @@ def _prepare_waiting(
         try:
             with one_record(name):
                 if isinstance(source, LongRecord):
+                    hours = f"{source.duration / 3600:.1f} h"
+                    logger.info("%s: %s, which are read in pieces and take a while", name, hours)
                     prepared = prepare_long(source, config)
                 else:
                     prepared = next(together) if together else prepare_record(source, config)

@@ -85,8 +85,22 @@ def finished(out: Path, request: Mapping[str, Any], newer: Newer, is_anew: bool)
         return Written(out, total, rows, failures, notices, num_resumed=total)
     if words:
         raise OutputError(f"{out}: {words} it was written; --overwrite makes it anew")
-    words = "was changed since it was written" if is_changed else f"differs in {'; '.join(found)}"
+    words = "was changed since it was written" if is_changed else _other(found, there, request)
     raise OutputError(f"{out}: is there already, and {words}. {_REMEDY}")
+
+
+def _other(found: list[str], there: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    """Return in what an output differs from a request; of the inputs, their number is enough."""
+    before, now = (one.get("inputs") for one in (there, request))
+    if not isinstance(before, dict) or not isinstance(now, Mapping):
+        return f"differs in {'; '.join(found)}"
+    others = [line for line in found if not line.startswith("inputs.")]
+    numbers = [one.get("number") for one in (before, now)]
+    if len(others) < len(found) and numbers[0] != numbers[1]:
+        others.append(f"inputs ({numbers[0]:,} records there, {numbers[1]:,} asked for)")
+    elif len(others) < len(found):
+        others.append(f"inputs ({numbers[0]:,} records in both, but not the same)")
+    return f"differs in {'; '.join(others)}"
 
 
 def changed_files(found: list[str], place: Path, newer: Newer) -> str:
