@@ -10,6 +10,7 @@ from typed import run
 
 PAGE = (Path(__file__).parents[2] / "docs/your-archive.md").read_text()
 SMALLER = {
+    "evaluate": ("--labels", "--test-folds 9-10 --labels"),
     "prepare": ("--store", "--workers 1 --store"),
     "plan": ("--measure", ""),
     "pretrain": (
@@ -45,7 +46,7 @@ def hospital(tmp_path_factory):
 
 def test_every_command_leaves_what_the_page_says(hospital):
     names = ("00000.png", "store/manifest.json", "runs/jepa/model/config.json", "report.html")
-    for name in (*names, "runs/probe/model/model.safetensors"):
+    for name in (*names, "runs/judged/results.json", "runs/probe/model/model.safetensors"):
         assert (hospital / name).is_file(), name
 
 

@@ -161,8 +161,11 @@ def test_a_finished_store_is_left_alone_or_refused(source, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").iterdir()}
     assert prepare({"ptb-xl": source}, tmp_path / "store") == first
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "store").iterdir()}
-    with pytest.raises(StoreError, match="finished store of other records or settings"):
+    with pytest.raises(StoreError, match=r"other records or settings, which differs in records of"):
         prepare({"ptb-xl": source}, tmp_path / "store", folds="all")
+    slower = PreprocessingConfig(sampling_rate=100)
+    with pytest.raises(StoreError, match=r"in sampling rate \(500.0 there, 100.0 asked for\); cho"):
+        prepare({"ptb-xl": source}, tmp_path / "store", preprocessing=slower)
 
 
 def test_another_half_done_request_is_refused(source, tmp_path):

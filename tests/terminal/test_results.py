@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ecgjepa.terminal.judging import unchecked
 from ecgjepa.terminal.results import print_evaluations
 
 
@@ -38,3 +39,10 @@ def test_a_gain_from_labels_is_not_called_one_from_pre_training(
     assert ("gained by pre-training" in text) == (objective == "jepa" and not is_tuned)
     assert text.count("pre-trained: here") == (0 if len(expected) == 1 else 1)
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_trained_a_head_is_not_known_by_other_names():
+    """Records of PTB-XL in an archive gave its own model an AUROC of 0.97, without a word."""
+    elsewhere = {"trained_on": ["ptb-xl"], "tested_on": ["clinic"]}
+    assert unchecked(elsewhere).startswith("whether some of these records are of ptb-xl, on which")
+    assert unchecked({**elsewhere, "tested_on": ["ptb-xl"]}) == ""

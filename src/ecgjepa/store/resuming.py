@@ -6,7 +6,13 @@ from pathlib import Path
 
 from ecgjepa.errors import StoreError
 from ecgjepa.files import remove_partial, write_json
-from ecgjepa.store.manifest import HELD_OUT_FILE, SOURCE_FILES, SkippedRecord, read_manifest
+from ecgjepa.store.manifest import (
+    HELD_OUT_FILE,
+    SOURCE_FILES,
+    Manifest,
+    SkippedRecord,
+    read_manifest,
+)
 from ecgjepa.store.merge import (
     PLAN_FILE,
     DatabaseFacts,
@@ -43,12 +49,35 @@ def check_finished(store: Path, plan: ShardPlan) -> None:
     manifest = read_manifest(store)
     if not plan.answers(manifest.plan, manifest.software_version):
         raise StoreError(
-            f"{store}: holds a finished store of other records or settings; choose another folder "
-            "or remove this one"
+            f"{store}: holds a finished store of other records or "
+            f"settings{_how_other(manifest, plan)}; choose another folder or remove this one"
         )
     _report_version(store, manifest.software_version)
     if words := outdated(store, plan):
         raise StoreError(f"{words}; choose another folder, or remove this one and prepare it again")
+
+
+def _how_other(manifest: Manifest, plan: ShardPlan) -> str:
+    """Return in what a finished store differs from a request, as far as its manifest tells."""
+    asked = plan.settings
+    before, now = manifest.preprocessing.model_dump(), asked.preprocessing.model_dump()
+    pairs = {name.replace("_", " "): (before[name], now[name]) for name in now}
+    pairs["codec"] = (manifest.codec, asked.codec)
+    listings = {listing.database: listing for listing in plan.listings}
+    pairs["databases"] = (", ".join(sorted(manifest.databases)), ", ".join(sorted(listings)))
+    for name in listings.keys() & manifest.databases.keys():
+        summary, listing = manifest.databases[name], listings[name]
+        pairs[f"records of {name}"] = (summary.listed, len(listing))
+        pairs[f"labels of {name}"] = (
+            ", ".join(summary.label_columns),
+            ", ".join(listing.label_columns),
+        )
+    found = [
+        f"{name} ({there or 'none'} there, {here or 'none'} asked for)"
+        for name, (there, here) in pairs.items()
+        if there != here
+    ]
+    return f", which differs in {'; '.join(found)}" if found else ""
 
 
 def outdated(store: Path, plan: ShardPlan) -> str:

@@ -65,6 +65,8 @@ def _print_notes(results: dict[str, Any], model: dict[str, Any]) -> None:
     judged = results["judged"]
     print_caution(results["counts"]["test_patients"])
     print_wrapped("fitted", model["selected"])
+    if words := unchecked(results["data"]):
+        print_wrapped("not checked", words)
     if lacking := judged["labels_of_model_not_in_table"]:
         print_wrapped("not scored, for the table lacks them", ", ".join(lacking))
     if unknown := judged["labels_of_table_not_in_model"]:
@@ -80,6 +82,23 @@ def _print_notes(results: dict[str, Any], model: dict[str, Any]) -> None:
         )
     if quality := results["input"]:
         print(f"low signal quality: {100 * quality['share_of_low_quality']:.1f} % of the records")
+
+
+def unchecked(data: dict[str, Any]) -> str:
+    """Return what nobody can tell of records elsewhere, or no words where folds tell it.
+
+    A model folder keeps which folds trained its head, and nothing of the records themselves.
+
+    Args:
+        data: The section of ``results.json``.
+    """
+    trained = [name for name in data["trained_on"] if name not in data["tested_on"]]
+    if not trained:
+        return ""
+    return (
+        f"whether some of these records are of {' or '.join(trained)}, on which the model was "
+        "trained, under other names; the scores are too good then"
+    )
 
 
 def _interval(values: list[float | None], form: str = "{:.3f}") -> str:
