@@ -18,6 +18,7 @@ from ecgjepa.databases import list_all
 from ecgjepa.errors import StoreError
 from ecgjepa.files import write_json
 from ecgjepa.io import read_record
+from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.store import resuming, source_files
 from ecgjepa.store.manifest import SOURCE_FILES
@@ -298,3 +299,20 @@ def test_a_store_that_may_not_be_written_is_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr(resuming, "write_notes", refuse)
     assert prepare({"clinic": clinic}, tmp_path / "store") == manifest
+
+
+def test_a_description_that_comes_counts_as_a_change(tmp_path):
+    """`prepare` asks for it: the same command must not give the old store again."""
+    clinic = archive(tmp_path / "clinic")
+    np.save(clinic / "array.npy", toy_ecg(np.random.default_rng(9), num_samples=1000))
+    cached = {"folds": "all", "preprocessing": CONFIG}
+    manifest = prepare({"clinic": clinic}, tmp_path / "store")
+    before = prepare_cached({"clinic": clinic}, tmp_path / "cache", **cached)
+    assert manifest.databases["clinic"].skipped == {"not_described": 1}
+    assert len(Store(before).table()) == 6
+    assert prepare({"clinic": clinic}, tmp_path / "store") == manifest
+    told = {"sampling_rate": 500, "unit": "uV", "leads": list(LEADS)}
+    write_json(clinic / "ecg.json", told)
+    with pytest.raises(StoreError, match=r"have changed since: 1 file \(ecg.json of clinic\)"):
+        prepare({"clinic": clinic}, tmp_path / "store")
+    assert len(Store(prepare_cached({"clinic": clinic}, tmp_path / "cache", **cached)).table()) == 7

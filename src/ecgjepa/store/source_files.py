@@ -19,7 +19,8 @@ import pyarrow as pa
 from ecgjepa.databases.listing import Entry, Listing
 from ecgjepa.errors import RecordFormatError
 from ecgjepa.io.arrays.description import description_names
-from ecgjepa.io.opening import Seen, file_and_key, read_once, time_of, watching
+from ecgjepa.io.catalogue import DESCRIBABLE
+from ecgjepa.io.opening import Seen, ending, file_and_key, read_once, time_of, watching
 
 # A row per file; size and time are -1 where there was no file.
 SCHEMA = pa.schema(
@@ -148,7 +149,8 @@ def files_of(root: Path, path: str) -> list[str]:
     """Return the files that a record lies in, relative to ``root``, as far as they can be told.
 
     Those of a WFDB record are its header and what the header names, those of an array or table the
-    file and its descriptions, whether they are there or not. Of ``exams.hdf5#3`` it is the HDF5.
+    file and its descriptions or, where there is none, all that there could be. Of ``exams.hdf5#3``
+    it is the HDF5.
     """
     if "#" in path:
         path = file_and_key(root / path)[0].relative_to(root).as_posix()
@@ -156,7 +158,10 @@ def files_of(root: Path, path: str) -> list[str]:
         return list(dict.fromkeys((path, *_named_in_header(root, path))))
     folder, slash, name = path.rpartition("/")
     beside = [f"{folder}{slash}{other}" for other in description_names(name)]
-    return [path, *(other for other in beside if (root / other).is_file())]
+    there = [other for other in beside if (root / other).is_file()]
+    if not there and ending(name) in DESCRIBABLE:
+        there = beside  # One that comes later explains what could not be read before.
+    return [path, *there]
 
 
 def find_changes(
