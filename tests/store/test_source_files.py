@@ -301,15 +301,17 @@ def test_a_store_that_may_not_be_written_is_used(tmp_path, monkeypatch):
     assert prepare({"clinic": clinic}, tmp_path / "store") == manifest
 
 
-def test_a_description_that_comes_counts_as_a_change(tmp_path):
+def test_a_description_that_comes_counts_as_a_change(tmp_path, caplog):
     """`prepare` asks for it: the same command must not give the old store again."""
     clinic = archive(tmp_path / "clinic")
     np.save(clinic / "array.npy", toy_ecg(np.random.default_rng(9), num_samples=1000))
     cached = {"folds": "all", "preprocessing": CONFIG}
+    caplog.set_level("INFO", "ecgjepa")
     manifest = prepare({"clinic": clinic}, tmp_path / "store")
     before = prepare_cached({"clinic": clinic}, tmp_path / "cache", **cached)
     assert manifest.databases["clinic"].skipped == {"not_described": 1}
     assert len(Store(before).table()) == 6
+    assert caplog.messages.count("preparing 7 records of clinic, once") == 1
     assert prepare({"clinic": clinic}, tmp_path / "store") == manifest
     told = {"sampling_rate": 500, "unit": "uV", "leads": list(LEADS)}
     write_json(clinic / "ecg.json", told)

@@ -220,6 +220,9 @@ def prepare_cached(
             # In one step: half a store must not stay if this process is killed.
             old = store.replace(store.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{store.name}"))
             shutil.rmtree(old)
+        if not (store / MANIFEST_FILE).is_file():
+            names = ", ".join(sorted(databases))
+            logger.info("preparing %s records of %s, once", f"{plan.num_records:,}", names)
         with _working_on(store, (1, 1)):
             _write(plan, store, (1, 1), None, progress)
             finish(store)
