@@ -31,7 +31,7 @@ _HOMES = {
     "online_probe": "ecgjepa.evaluation.online",
     "own_encoder": "ecgjepa.protocols.encoders",
     "plan": "ecgjepa.planning.plan",
-    "plot": "ecgjepa.reporting.ecg_paper",
+    "plot": "ecgjepa.reporting.plotting",
     "predict": "ecgjepa.inference.predict",
     "predict_table": "ecgjepa.inference.outputs.predicting",
     "prepare": "ecgjepa.store.prepare",
@@ -147,7 +147,6 @@ if TYPE_CHECKING:
     from ecgjepa.pretraining.loop import pretrain as pretrain
     from ecgjepa.protocols.encoders import own_encoder as own_encoder
     from ecgjepa.protocols.run import run_protocol as run_protocol
-    from ecgjepa.reporting.ecg_paper import plot as plot
     from ecgjepa.reporting.page import report as report
     from ecgjepa.results.compared import compare_predictions as compare_predictions
     from ecgjepa.serving.serve import serve as serve

@@ -30,7 +30,7 @@ import ecgjepa
 from ecgjepa.databases import list_records
 from ecgjepa.errors import RecordError
 from ecgjepa.io.folders import find_files
-from ecgjepa.reporting.ecg_paper import plot_with_findings
+from ecgjepa.reporting.plotting import plot_with_findings
 from ecgjepa.store.source_files import files_of
 
 FORMATS = {

@@ -1,5 +1,7 @@
 """Long recordings, which are read in pieces, give what whole ones give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import toy_ecg, write_wfdb
@@ -8,13 +10,14 @@ from ecg_files import describe, write_edf, write_npy
 from tiny_model import save_tiny_model
 
 import ecgjepa
-from ecgjepa.errors import RecordFormatError
+from ecgjepa.errors import ConfigError, RecordFormatError
 from ecgjepa.inference import windows
 from ecgjepa.io import open_record, pieces, read_exact
 from ecgjepa.io.long import opening
+from ecgjepa.reporting import plotting
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.long import preparing, survey
-from ecgjepa.signals.record import LongRecord
+from ecgjepa.signals.record import LongRecord, Record
 from ecgjepa.signals.stretches.samples import LongSamples
 
 
@@ -77,6 +80,36 @@ def wfdb_short(folder, digital):
     return path
 
 
+def pack_12(digital):
+    """Return samples of 12 bits, two in three bytes; the last alone takes two."""
+    low = digital.reshape(-1).astype(np.int64) & 0xFFF
+    pairs = np.append(low, np.zeros(len(low) % 2, np.int64)).reshape(-1, 2)
+    middle = pairs[:, 0] >> 8 | pairs[:, 1] >> 4 & 0xF0
+    content = np.stack([pairs[:, 0] & 0xFF, middle, pairs[:, 1] & 0xFF], axis=1)
+    packed = content.astype(np.uint8).tobytes()
+    return packed[:-1] if len(low) % 2 else packed
+
+
+def wfdb_packed(folder, digital, columns=12):
+    """Format 212, with samples of which none is known."""
+    twelve = np.clip(digital, -2047, 2047)[:, :columns]
+    twelve[6000:6500, 4], twelve[12_000:12_500] = -2048, -2048
+    path = write_wfdb(folder / "x.hea", twelve, leads=LEADS[:columns], storage="212")
+    path.with_suffix(".dat").write_bytes(pack_12(twelve))
+    return path
+
+
+def wfdb_packed_odd(folder, digital):
+    """A sample of an odd number of signals may begin in the middle of a byte."""
+    return wfdb_packed(folder, digital[:23_999], columns=11)
+
+
+def wfdb_packed_short(folder, digital):
+    path = wfdb_packed(folder, digital)
+    path.with_suffix(".dat").write_bytes(path.with_suffix(".dat").read_bytes()[:-7])
+    return path
+
+
 def edf_plain(folder, digital):
     return write_edf(folder / "x.edf", digital)
 
@@ -118,10 +151,23 @@ def array_across(folder, digital):
     return folder / "x.npy"
 
 
-WHOLE = [wfdb_twice, array_across]
+def array_of_fortran(folder, digital):
+    np.save(folder / "x.npy", np.asfortranarray(digital))
+    describe(folder / "x.npy")
+    return folder / "x.npy"
+
+
+def array_across_of_fortran(folder, digital):
+    np.save(folder / "x.npy", np.asfortranarray(digital.T))
+    describe(folder / "x.npy")
+    return folder / "x.npy"
+
+
+WHOLE = [wfdb_twice]
 WRITERS = [wfdb_plain, wfdb_coarse, wfdb_with_gaps, wfdb_with_others, wfdb_damaged, wfdb_short]
 WRITERS += [edf_plain, edf_with_tail, ishne_plain, ishne_with_other, ishne_short]
-WRITERS += [array_plain, array_of_floats, *WHOLE]
+WRITERS += [array_plain, array_of_floats, array_across, array_of_fortran, *WHOLE]
+WRITERS += [array_across_of_fortran, wfdb_packed, wfdb_packed_odd]
 
 
 DAMAGED = [wfdb_damaged, wfdb_short, ishne_short]
@@ -154,6 +200,64 @@ def test_what_a_record_in_pieces_reads_is_what_the_whole_holds(tmp_path, digital
     np.testing.assert_array_equal(part.signal, whole.signal[5000:5100])
     assert (long.num_samples, long.leads, long.issues) == (24_000, LEADS, whole.issues)
     assert (long.duration, long.record_id, long.source) == (48.0, "x", str(path))
+
+
+@pytest.mark.parametrize("write", [wfdb_packed, wfdb_packed_odd, array_across, array_of_fortran])
+def test_any_part_of_it_is_that_of_the_whole(write, tmp_path, digital, in_pieces, rng):
+    path = write(tmp_path, digital)
+    whole, long = ecgjepa.read_record(path), open_record(path)
+    assert (long.num_samples, long.issues) == (whole.num_samples, whole.issues)
+    for start, length in [
+        (0, 1),
+        (1, 1),
+        (whole.num_samples - 1, 1),
+        *rng.integers(1, 9999, (9, 2)),
+    ]:
+        stop = min(start + length, whole.num_samples)
+        part = long.read(int(start), int(stop))
+        part = part if isinstance(part, Record) else part.as_record()
+        np.testing.assert_array_equal(part.signal, whole.signal[start:stop])
+        np.testing.assert_array_equal(part.valid, whole.valid[start:stop])
+
+
+def test_a_packed_file_that_is_too_short_is_refused_as_a_whole_one_is(tmp_path, digital, in_pieces):
+    path = wfdb_packed_short(tmp_path, digital)
+    with pytest.raises(RecordFormatError) as whole:
+        read_exact(path)
+    with pytest.raises(RecordFormatError) as long:
+        open_record(path)
+    assert str(long.value) == str(whole.value)
+
+
+@pytest.mark.parametrize("write", [wfdb_plain, wfdb_packed])
+def test_a_page_of_a_long_recording_is_drawn_from_what_it_shows(
+    write, tmp_path, digital, in_pieces, monkeypatch
+):
+    path, read = write(tmp_path, digital), []
+    real, drawn = plotting.open_record, []
+
+    def opened(*args, **options):
+        found = real(*args, **options)
+        return replace(found, read=lambda a, b: read.append((a, b)) or found.read(a, b))
+
+    monkeypatch.setattr(plotting, "open_record", opened)
+    draw = plotting.draw_ecg
+    monkeypatch.setattr(
+        plotting,
+        "draw_ecg",
+        lambda record, **options: drawn.append(record) or draw(record, **options),
+    )
+    ecgjepa.plot(path, tmp_path / "a.svg")
+    ecgjepa.plot(path, tmp_path / "b.svg", start=20.5, duration=4)
+    ecgjepa.plot(path, tmp_path / "c.svg", start=47)
+    assert read == [(0, 5000), (10_250, 12_250), (23_500, 24_000)]
+    whole = ecgjepa.read_record(path).signal
+    for record, (first, stop) in zip(drawn, read, strict=True):
+        np.testing.assert_array_equal(record.signal, whole[first:stop])
+    for options in ({"start": 48}, {"start": -1}, {"duration": 0}, {"duration": 11}):
+        with pytest.raises(ConfigError, match=r"lasts 48 s|holds up to 10 s"):
+            ecgjepa.plot(path, tmp_path / "d.svg", **options)
+    assert "4 s from 20.5 s of 48 s" in (tmp_path / "b.svg").read_text()
 
 
 def test_a_file_that_changes_meanwhile_is_an_error_of_that_file(tmp_path, digital, in_pieces):

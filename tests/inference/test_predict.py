@@ -18,7 +18,7 @@ from ecgjepa.model.folder import ModelConfig, PretrainingFacts, save_model
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig
-from ecgjepa.reporting.ecg_paper import plot_with_findings
+from ecgjepa.reporting.plotting import plot_with_findings
 from ecgjepa.signals.leads import LEADS
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 

@@ -6,12 +6,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ecgjepa.errors import ConfigError, LeadError
-from ecgjepa.reporting.ecg_paper import draw_ecg, plot
+from ecgjepa.reporting.ecg_paper import draw_ecg
 from ecgjepa.reporting.figures import (
     as_data_uri,
     draw_embeddings,
     save_figure,
 )
+from ecgjepa.reporting.plotting import plot
 from ecgjepa.reporting.score_figures import (
     draw_agreement,
     draw_intervals,

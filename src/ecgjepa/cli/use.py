@@ -53,15 +53,23 @@ def plot(
             "--out", help="Picture: .png, .svg or .pdf [default: the file's name, here, as .png]."
         ),
     ] = None,
+    start: Annotated[
+        float, typer.Option("--start", metavar="S", help="Second at which the picture begins.")
+    ] = 0.0,
+    duration: Annotated[
+        float, typer.Option("--duration", metavar="S", help="Seconds drawn: up to 10, a page.")
+    ] = 10.0,
     describe: DescribeOption = None,
 ) -> None:
     """Draw a 12-lead ECG on paper, true to size.
 
-    What is noticed about the record is printed, and marked on the picture.
+    Of a long recording, no more than a page is read and drawn. What is noticed about the record is
+    printed, and marked on the picture.
     """
-    from ecgjepa.reporting.ecg_paper import in_words, plot_with_findings
+    from ecgjepa.reporting.ecg_paper import in_words
+    from ecgjepa.reporting.plotting import plot_with_findings
 
-    plotted = plot_with_findings(file, out, description=describe)
+    plotted = plot_with_findings(file, out, start=start, duration=duration, description=describe)
     print_line(str(plotted.path))
     for issue in plotted.findings:
         print_wrapped("  input", in_words(issue))

@@ -28,8 +28,8 @@ MAX_VALUES = MAX_BYTES // 8
 RATE_LIMITS = (25.0, 50_000.0)
 # What can be done with a record that is larger.
 CUT_IT = (
-    "Cut the recording into parts; or, for predict and embed, write it as WFDB of format 16 in one "
-    "file, EDF, ISHNE or a .npy of (samples, leads), which these read in pieces"
+    "Cut the recording into parts; or, for predict and embed, write it as WFDB of format 16 or 212 "
+    "in one file, EDF, ISHNE or .npy, which these read in pieces"
 )
 Recorded = TypeVar("Recorded", bound=Record | MicrovoltRecord)
 # From this many of the twelve on, the others follow by algebra or are few.

@@ -6,6 +6,7 @@ are read in pieces: `ecgjepa.io.open_record` returns a `LongRecord` for them.
 
 import os
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,14 +56,64 @@ class Rows(NamedTuple):
         """
         rows = np.empty((stop - start, self.num_columns), self.dtype)
         with open_regular(self.path) as stream:
-            found = os.fstat(stream.fileno())
-            stream.seek(self.offset + start * self.num_columns * rows.itemsize)
-            content = rows.data.cast("B")
-            while content and (count := stream.readinto(content)):
-                content = content[count:]
-        if content or (found.st_size, time_of(found)) != (self.size, self.time_ns):
-            raise RecordFormatError(f"{self.path}: was changed while it was read")
+            place = self.offset + start * self.num_columns * rows.itemsize
+            is_whole = _read_at(stream, place, rows)
+            self.check_unchanged(stream, is_whole)
         return rows
+
+    def check_unchanged(self, stream: FileIO, is_whole: bool) -> None:
+        """Refuse a file that was changed since it was opened first.
+
+        Args:
+            stream: The file.
+            is_whole: Whether it held all that was to be read.
+
+        Raises:
+            RecordFormatError: If it was.
+        """
+        found = os.fstat(stream.fileno())
+        if not is_whole or (found.st_size, time_of(found)) != (self.size, self.time_ns):
+            raise RecordFormatError(f"{self.path}: was changed while it was read")
+
+
+class Columns(NamedTuple):
+    """Samples of all channels, one channel after the other.
+
+    Attributes:
+        rows: The same file as if each row were a channel.
+    """
+
+    rows: Rows
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.rows.path
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return the samples of all channels, channels last, from one to before another.
+
+        Raises:
+            RecordFormatError: If the file was changed since it was opened first.
+        """
+        rows = self.rows
+        found = np.empty((rows.num_rows, stop - start), rows.dtype)
+        is_whole = True
+        with open_regular(rows.path) as stream:
+            for number, channel in enumerate(found):
+                place = rows.offset + (number * rows.num_columns + start) * found.itemsize
+                is_whole &= _read_at(stream, place, channel)
+            rows.check_unchanged(stream, is_whole)
+        return found.T
+
+
+def _read_at(stream: FileIO, place: int, array: np.ndarray) -> bool:
+    """Fill an array with what lies at a place of a file, and return whether it lies there."""
+    stream.seek(place)
+    content = array.data.cast("B")
+    while content and (count := stream.readinto(content)):
+        content = content[count:]
+    return not content
 
 
 def rows_of(path: Path, offset: int, dtype: str, num_columns: int, num_rows: int) -> Rows:

@@ -4,10 +4,8 @@ Three rows of four leads, 2.5 s each, above a rhythm strip of lead II, with a ca
 One inch of the figure is one inch of paper at ``dpi`` dots.
 """
 
-import logging
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
@@ -17,21 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ecgjepa.errors import LeadError, RecordFormatError
-from ecgjepa.io import read_record
-from ecgjepa.reporting.figures import STYLE, save_as_new, save_figure
-from ecgjepa.signals.acceptance import one_record, refuse_unusable
-from ecgjepa.signals.leads import LEADS
-from ecgjepa.signals.preprocessing import PreprocessingConfig, prepare_record
-from ecgjepa.signals.record import Issue, Record, standardise_leads
-
-logger = logging.getLogger(__name__)
+from ecgjepa.errors import LeadError
+from ecgjepa.reporting.figures import STYLE
+from ecgjepa.signals.record import (
+    Issue,
+    Record,
+    standardise_leads,
+)
 
 _SPEED = 25.0  # mm per second
 _GAIN = 10.0  # mm per mV
 _LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 _RHYTHM = "II"
 _COLUMN_SECONDS = 2.5
+PAGE_SECONDS = 4 * _COLUMN_SECONDS
 _ROW_MM = 25.0
 _MARGIN_MM = 6.0
 _PULSE_MM = 7.0
@@ -39,77 +36,6 @@ _LINE_MM = 3.2
 _MOST_LINES, _MOST_LETTERS = 12, 170
 _FINE, _COARSE, _TRACE, _INVALID = "#f6d5d5", "#e9a8a8", "#10202f", "#c65a11"
 _MM_PER_INCH = 25.4
-
-
-class Plotted(NamedTuple):
-    """A picture of an ECG, and what was noticed about the file.
-
-    Attributes:
-        path: The picture.
-        findings: All that was noticed.
-        refusal: Why `ecgjepa.prepare` and `ecgjepa.predict` would not use the record, or None.
-    """
-
-    path: Path
-    findings: tuple[Issue, ...]
-    refusal: str | None
-
-
-def plot(file: str | Path, out: str | Path | None = None) -> Path:
-    """Draw an ECG file on paper and write the picture (``.png``, ``.svg`` or ``.pdf``).
-
-    What is noticed about the record is marked on the picture and logged as warnings.
-
-    Args:
-        file: The ECG.
-        out: The picture. By default it is named for the file and lies in the working folder; where
-            another picture has that name, a number is added.
-
-    Raises:
-        RecordError: If the file cannot be read or is not a 12-lead ECG.
-        ConfigError: If the picture's format is not known.
-
-    Example:
-        >>> import ecgjepa
-        >>> ecgjepa.plot("data/ptb-xl/records500/00000/00001_hr.hea", "ecg.png")
-        PosixPath('ecg.png')
-    """
-    plotted = plot_with_findings(file, out)
-    for issue in plotted.findings:
-        logger.warning("%s: %s", file, in_words(issue))
-    if plotted.refusal is not None:
-        logger.warning("not usable: %s", plotted.refusal)
-    return plotted.path
-
-
-def plot_with_findings(
-    file: str | Path, out: str | Path | None = None, *, description: str | Path | None = None
-) -> Plotted:
-    """Draw an ECG file as `plot` does, and return what was noticed about it.
-
-    Args:
-        file: The ECG.
-        out: The picture; see `plot`.
-        description: File that describes an array or a table; None for the one beside it.
-
-    Raises:
-        RecordError: See `plot`.
-        ConfigError: See `plot`.
-    """
-    record = read_record(file, description=description)
-    with one_record(str(file)):
-        prepared = prepare_record(record, PreprocessingConfig())
-    refusal = None
-    try:
-        refuse_unusable(prepared, str(file), LEADS)
-    except RecordFormatError as error:
-        refusal = str(error)
-    figure = draw_ecg(record, title=record.record_id, findings=prepared.issues)
-    if out is None:
-        path = save_as_new(figure, f"{Path(file).stem}.png")
-    else:
-        path = save_figure(figure, Path(out))
-    return Plotted(path, prepared.issues, refusal)
 
 
 def in_words(issue: Issue) -> str:

@@ -1,4 +1,4 @@
-"""Long WFDB records of 16-bit samples, read in pieces."""
+"""Long WFDB records of 16-bit and 12-bit samples, read in pieces."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,20 @@ from ecgjepa.io.wfdb.calibration import (
 )
 from ecgjepa.io.wfdb.header import Header, read_header
 from ecgjepa.io.wfdb.records import not_readable, read_described, record_of, verify, voltages
-from ecgjepa.io.wfdb.samples import Damaged, has_fast_path, rows_of_16
+from ecgjepa.io.wfdb.samples import (
+    Damaged,
+    Rows212,
+    has_fast_path,
+    is_packed_212,
+    rows_of_16,
+    rows_of_212,
+)
 from ecgjepa.signals.passes import column_extremes, fold_rows
 from ecgjepa.signals.record import Issue, LongRecord, MicrovoltRecord, Record
 
 # Values that are looked at together before any is used.
 _VALUES_AT_ONCE = 4_000_000
+_INVALID_12 = -2048
 
 
 def open_wfdb(
@@ -37,20 +45,30 @@ def open_wfdb(
     header = read_header(header_path)
     names = [spec.lead for spec in header.signals]
     # Of leads that are there twice, whole ones are compared.
-    is_apart = has_fast_path(header) and len(set(names)) == len(names) and not header.is_layout
+    is_packed = is_packed_212(header)
+    is_read = is_packed or has_fast_path(header)
+    is_apart = is_read and len(set(names)) == len(names) and not header.is_layout
     told = header.num_samples
     if not is_apart or (told is not None and not is_long(told, len(names))):
         return read_described(header, damaged)
     try:
-        rows, issues = rows_of_16(header, damaged=damaged)
-        if not is_long(rows.num_rows, rows.num_columns):
-            return read_described(header, damaged)
+        rows, issues = _rows_of(header, damaged, is_packed=is_packed)
+        if rows is None or not is_long(rows.num_rows, rows.num_columns):
+            return read_described(header, damaged)  # It tells what is wrong, too.
         return _opened(header, rows, issues, damaged)
     except OSError as error:
         raise not_readable(header, error) from None
 
 
-def _opened(header: Header, rows: Rows, issues: list[Issue], damaged: Damaged) -> LongRecord:
+def _rows_of(
+    header: Header, damaged: Damaged, *, is_packed: bool
+) -> tuple[Rows | Rows212 | None, list[Issue]]:
+    return (rows_of_212(header), []) if is_packed else rows_of_16(header, damaged=damaged)
+
+
+def _opened(
+    header: Header, rows: Rows | Rows212, issues: list[Issue], damaged: Damaged
+) -> LongRecord:
     kept, others = voltages(header)
     accept_rate(header.path, header.sampling_rate)
     found = _look(rows)
@@ -80,7 +98,7 @@ class _Look(NamedTuple):
     high: Int16[np.ndarray, " signals"]
 
 
-def _look(rows: Rows) -> _Look:
+def _look(rows: Rows | Rows212) -> _Look:
     step = max(1, _VALUES_AT_ONCE // rows.num_columns)
     sums = np.zeros(rows.num_columns, np.uint16)
     extremes = []
@@ -88,17 +106,26 @@ def _look(rows: Rows) -> _Look:
         part = rows.read(start, min(start + step, rows.num_rows)).astype(np.int16, copy=False)
         # Sums modulo 2**16 do not care about overflow.
         sums += fold_rows(part.view(np.uint16), 1, np.add)[0]
-        extremes.append(column_extremes(part))
+        extremes.append(column_extremes(_marked(part, rows)))
     low = np.min([each for each, _ in extremes], axis=0)
     high = np.max([each for _, each in extremes], axis=0)
     return _Look(rows.read(0, 1)[0].astype(np.int16), sums.tolist(), low, high)
+
+
+def _marked(
+    part: Int16[np.ndarray, "samples signals"], rows: Rows | Rows212
+) -> Int16[np.ndarray, "samples signals"]:
+    """Return samples in which what is invalid is marked as in format 16."""
+    if isinstance(rows, Rows212):
+        return np.where(part == _INVALID_12, np.int16(INVALID_16), part)
+    return part
 
 
 class _Reader(NamedTuple):
     """Reads some samples of the voltages of a record."""
 
     header: Header
-    rows: Rows
+    rows: Rows | Rows212
     kept: list[int]
     issues: list[Issue]
     steps: list[int] | None
@@ -106,7 +133,7 @@ class _Reader(NamedTuple):
 
     def read(self, start: int, stop: int) -> Record | MicrovoltRecord:
         header = self.header
-        digital = self.rows.read(start, stop).astype(np.int16, copy=False)
+        digital = _marked(self.rows.read(start, stop).astype(np.int16, copy=False), self.rows)
         if len(self.kept) < self.rows.num_columns:
             digital = np.ascontiguousarray(digital[:, self.kept])
         if self.steps is not None:

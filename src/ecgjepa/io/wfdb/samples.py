@@ -2,15 +2,16 @@
 
 import os
 import stat
+from collections.abc import Collection
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Int16
 
 from ecgjepa.errors import RecordFormatError
-from ecgjepa.io.content import MAX_VALUES, accept_size
+from ecgjepa.io.content import CUT_IT, MAX_VALUES, accept_size
 from ecgjepa.io.opening import note_whole, open_regular
 from ecgjepa.io.pieces import Rows, rows_of
 from ecgjepa.io.wfdb.header import Header, SignalSpec
@@ -31,8 +32,17 @@ _FLAC_FRAME_BYTES, _FLAC_CHANNEL_BYTES = 8, 2
 
 def has_fast_path(header: Header) -> bool:
     """Return whether the signals lie interleaved in one file of 16-bit samples."""
+    return _is_interleaved(header, _WHOLE_16)
+
+
+def is_packed_212(header: Header) -> bool:
+    """Return whether the signals lie interleaved in one file of 12-bit samples."""
+    return _is_interleaved(header, ("212",))
+
+
+def _is_interleaved(header: Header, storages: Collection[str]) -> bool:
     first = header.signals[0] if header.signals else None
-    if first is None or first.storage not in _WHOLE_16:
+    if first is None or first.storage not in storages:
         return False
     return all(
         spec.storage == first.storage
@@ -76,6 +86,57 @@ def rows_of_16(header: Header, *, damaged: Damaged) -> tuple[Rows, list[Issue]]:
     num_samples, issues = _usable_samples(path, header, available, damaged)
     dtype = _WHOLE_16[spec.storage]
     return rows_of(path, spec.byte_offset, dtype, num_signals, num_samples), issues
+
+
+class Rows212(NamedTuple):
+    """Samples of 12 bits, two in three bytes, as rows of a file that is read in pieces.
+
+    Attributes:
+        content: The bytes, one a row.
+        num_columns: Signals.
+        num_rows: Samples of each.
+    """
+
+    content: Rows
+    num_columns: int
+    num_rows: int
+
+    def read(self, start: int, stop: int) -> Int16[np.ndarray, "samples leads"]:
+        """Return rows from one to before another; what is invalid is -2048.
+
+        Raises:
+            RecordFormatError: If the file was changed since it was opened first.
+        """
+        first, last = start * self.num_columns, stop * self.num_columns
+        begin, end = first // 2 * 3, min(-(-last // 2) * 3, self.content.num_rows)
+        packed = np.zeros(-(-last // 2) * 3 - begin, np.uint8)
+        packed[: end - begin] = self.content.read(begin, end)[:, 0]
+        groups = packed.reshape(-1, 3).astype(np.int16)
+        pairs = np.empty((len(groups), 2), np.int16)
+        # To the left end and back, which repeats the sign.
+        pairs[:, 0] = (groups[:, 0] << 4 | (groups[:, 1] & 0x0F) << 12) >> 4
+        pairs[:, 1] = (groups[:, 2] << 4 | (groups[:, 1] & 0xF0) << 8) >> 4
+        samples = pairs.reshape(-1)[first % 2 :][: last - first]
+        return samples.reshape(stop - start, self.num_columns)
+
+
+def rows_of_212(header: Header) -> Rows212 | None:
+    """Return the samples of a file of format 212, which are read in pieces.
+
+    Returns:
+        None if the file is shorter than the header tells.
+    """
+    spec, num_signals = header.signals[0], len(header.signals)
+    path = header.path.with_name(spec.file_name)
+    with _open_signals(header.path, path) as stream:
+        available = os.fstat(stream.fileno()).st_size - spec.byte_offset
+    # Of two samples, the first is whole in two of the three bytes.
+    held = (max(available, 0) * 2 // 3) // num_signals
+    num_samples = held if header.num_samples is None else header.num_samples
+    if not 0 < num_samples <= held:
+        return None
+    needed = -(-num_samples * num_signals * 3 // 2)
+    return Rows212(rows_of(path, spec.byte_offset, "u1", 1, needed), num_signals, num_samples)
 
 
 def _open_signals(header: Path, path: Path) -> FileIO:
@@ -178,7 +239,7 @@ def _bound_by_file_sizes(header: Header) -> None:
     if skew > (frames or 0) or ((frames or 0) + skew) * frame > MAX_VALUES:
         raise RecordFormatError(
             f"{header.path}: {frames:,} frames of {frame} samples, shifted by {skew}, are too "
-            "many, or shifted by more than there are"
+            f"many to be held at once, or shifted by more than there are. {CUT_IT}"
         )
 
 
