@@ -110,7 +110,11 @@ def read_exact(
 
 
 def open_record(
-    path: str | Path, *, damaged: Damaged = "raise", description: str | Path | None = None
+    path: str | Path,
+    *,
+    damaged: Damaged = "raise",
+    description: str | Path | None = None,
+    is_verified: bool = True,
 ) -> Record | MicrovoltRecord | LongRecord:
     """Read an ECG file as `read_exact`, or a long recording in pieces, where its format allows it.
 
@@ -118,15 +122,23 @@ def open_record(
         path: The file.
         damaged: See `read_record`.
         description: See `read_record`.
+        is_verified: Whether checksums of a long recording are compared, for which all of it is
+            read; that they were not is noted as an issue.
 
     Raises:
         RecordError: As `read_record`; later, if a file is changed while it is read in pieces.
     """
-    return _read(path, damaged, description, in_pieces=True)
+    opened = partial(open_wfdb, is_verified=is_verified)
+    return _read(path, damaged, description, in_pieces=True, open_wfdb=opened)
 
 
 def _read(
-    path: str | Path, damaged: Damaged, description: str | Path | None, *, in_pieces: bool
+    path: str | Path,
+    damaged: Damaged,
+    description: str | Path | None,
+    *,
+    in_pieces: bool,
+    open_wfdb: Callable[..., Record | MicrovoltRecord | LongRecord] = open_wfdb,
 ) -> Record | MicrovoltRecord | LongRecord:
     read_wfdb = open_wfdb if in_pieces else read_wfdb_exact
     path, key = file_and_key(path if isinstance(path, Path) else Path(path))

@@ -88,7 +88,7 @@ def plot_with_findings(
         RecordError: See `plot`.
         ConfigError: See `plot`.
     """
-    found = open_record(file, description=description)
+    found = open_record(file, description=description, is_verified=False)
     record, note = _part(found, start, duration)
     with one_record(str(file)):
         prepared = prepare_record(record, PreprocessingConfig())

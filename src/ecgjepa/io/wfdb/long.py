@@ -32,12 +32,19 @@ from ecgjepa.signals.record import Issue, LongRecord, MicrovoltRecord, Record
 # Values that are looked at together before any is used.
 _VALUES_AT_ONCE = 4_000_000
 _INVALID_12 = -2048
+_NOT_VERIFIED = Issue("no_checksum", "only a part was read, so checksums were not compared")
 
 
 def open_wfdb(
-    header_path: Path, *, damaged: Damaged = "raise"
+    header_path: Path, *, damaged: Damaged = "raise", is_verified: bool = True
 ) -> Record | MicrovoltRecord | LongRecord:
     """Read a WFDB record, or one that is long in pieces, where that is possible.
+
+    Args:
+        header_path: The ``.hea`` file.
+        damaged: See `ecgjepa.io.wfdb.records.read_wfdb_exact`.
+        is_verified: Whether all samples of a long record are looked at; see
+            `ecgjepa.io.open_record`.
 
     Raises:
         RecordFormatError: As `read_wfdb_exact`, and after the same looks at all of the samples.
@@ -55,7 +62,7 @@ def open_wfdb(
         rows, issues = _rows_of(header, damaged, is_packed=is_packed)
         if rows is None or not is_long(rows.num_rows, rows.num_columns):
             return read_described(header, damaged)  # It tells what is wrong, too.
-        return _opened(header, rows, issues, damaged)
+        return _opened(header, rows, issues, damaged, is_verified=is_verified)
     except OSError as error:
         raise not_readable(header, error) from None
 
@@ -67,17 +74,26 @@ def _rows_of(
 
 
 def _opened(
-    header: Header, rows: Rows | Rows212, issues: list[Issue], damaged: Damaged
+    header: Header,
+    rows: Rows | Rows212,
+    issues: list[Issue],
+    damaged: Damaged,
+    *,
+    is_verified: bool,
 ) -> LongRecord:
     kept, others = voltages(header)
     accept_rate(header.path, header.sampling_rate)
-    found = _look(rows)
-    faults, notes = verify(header, found.firsts, rows.num_rows, found.sums, damaged)
+    found = _look(rows) if is_verified else None
+    faults, notes = [], [_NOT_VERIFIED]
+    if found is not None:
+        faults, notes = verify(header, found.firsts, rows.num_rows, found.sums, damaged)
     issues = [*issues, *faults, *notes, *others]
     header = replace(header, signals=tuple(header.signals[column] for column in kept))
     issues += header_issues(header)
-    low, high = int(found.low[kept].min()), int(found.high[kept].max())
-    steps = None if faults else microvolt_steps(header, low, high)
+    steps = None
+    if found is not None and not faults:
+        low, high = int(found.low[kept].min()), int(found.high[kept].max())
+        steps = microvolt_steps(header, low, high)
     return LongRecord(
         read=_Reader(header, rows, kept, issues, steps, damaged).read,
         num_samples=rows.num_rows,
