@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from ecgjepa.protocols.encoders import own_encoder as own_encoder
     from ecgjepa.protocols.run import run_protocol as run_protocol
     from ecgjepa.reporting.page import report as report
+    from ecgjepa.reporting.plotting import plot as plot
     from ecgjepa.results.compared import compare_predictions as compare_predictions
     from ecgjepa.serving.serve import serve as serve
     from ecgjepa.sharing.hub import push as push

@@ -84,7 +84,8 @@ def _opened(
     kept, others = voltages(header)
     accept_rate(header.path, header.sampling_rate)
     found = _look(rows) if is_verified else None
-    faults, notes = [], [_NOT_VERIFIED]
+    faults: list[Issue] = []
+    notes = [_NOT_VERIFIED]
     if found is not None:
         faults, notes = verify(header, found.firsts, rows.num_rows, found.sums, damaged)
     issues = [*issues, *faults, *notes, *others]
