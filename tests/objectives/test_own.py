@@ -10,7 +10,7 @@ from torch import nn
 
 import ecgjepa
 from ecgjepa.config import load_preset
-from ecgjepa.errors import ConfigError, EncoderError
+from ecgjepa.errors import ConfigError, EncoderError, ModelFolderError
 from ecgjepa.model.encoders import build
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.objectives import build as objectives
@@ -151,6 +151,31 @@ def test_an_encoder_whose_tokens_are_not_as_set(used):
         ecgjepa.use(Flat)
         with pytest.raises(EncoderError, match=words):
             build_encoder(load_preset("tiny", [*OWN, change]).encoder)
+
+
+def test_a_run_that_never_began_leaves_its_folder_free(used, store, tmp_path, monkeypatch):
+    """One that cannot be made leaves no folder, one that fails in its first step an empty run."""
+    run, settings = tmp_path / "run", [*OWN, *STEPS]
+
+    class Short(Cnn):
+        def __init__(self, config, *, dropout=0.0):
+            super().__init__(config)
+            self.blocks = self.blocks[:1]
+
+    ecgjepa.use(Short)
+    short = [*settings, "encoder.architecture=own:Short", "encoder.depth=2"]
+    with pytest.raises(EncoderError, match=r"has 1 blocks; expected 2 \(--set encoder\.depth=1"):
+        ecgjepa.pretrain(store, run, overrides=short)
+    assert not [path.name for path in run.glob("*") if path.name != ".lock"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Louder, "loss", lambda *_: 1.0)
+        with pytest.raises(EncoderError, match="loss returns float"):
+            ecgjepa.pretrain(store, run, overrides=settings)
+    with pytest.raises(ModelFolderError, match="a pre-training run without its model"):
+        load_encoder(run)
+    ecgjepa.pretrain(store, run, overrides=[*settings, "train.seed=5"])
+    assert "seed: 5" in (run / "config.yaml").read_text()
+    load_encoder(run)
 
 
 class NoForward(ecgjepa.Encoder):

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -151,6 +152,8 @@ def test_facts_of_the_model(client, model):
     assert (about["kind"], about["sampling_rate"], about["card"]) == ("multi-label", 100, "card")
     assert about["leads"] == list(LEADS)
     assert about["limits"]["body_bytes"] == LIMITS.body_bytes
+    kinds = {name: type(value) for name, value in about["limits"].items()}
+    assert kinds == {name: type(value) for name, value in asdict(LIMITS).items()}
     assert client.get("/health").json() == {"status": "ok", "version": ecgjepa.__version__}
 
 
@@ -197,7 +200,7 @@ def test_requests_that_are_not_as_described_are_refused(client, files):
     for sent, words in (
         ([("files", one), ("files", one)], "two files are called one.hea"),
         ([("files", one), ("signals", ("one.dat", b"x"))], "field 'signals'"),
-        ([("file", one)], "Field required"),
+        ([("file", one)], "files: missing; expected a form with at least one file in the field"),
     ):
         answer = post(client, "/predict", sent)
         assert answer.status_code == 422

@@ -122,10 +122,14 @@ def pretrain(
             opened = None
             if world.is_first:
                 opened = None if probe is None else _open_probe(probe, config, records)
+            is_finished = world.decide((run / MODEL_FOLDER).is_dir)
+            # Before the claim: networks that cannot be made leave no folder behind.
+            networks = None if is_finished else initial_networks(config)
+            if world.is_first:
                 claim_run(run, config, records)
-            if not world.decide((run / MODEL_FOLDER).is_dir):
+            if networks is not None:
                 with without_old_garbage():
-                    networks = _train(run, objective, records, batches, world, stop, opened)
+                    _train(run, objective, networks, records, batches, world, stop, opened)
                 if world.is_first:
                     save_encoder(run, networks.encoder_to_keep, steps=config.train.steps)
             world.barrier()
@@ -162,18 +166,19 @@ def initial_networks(config: PretrainConfig) -> ObjectiveNetworks:
 def _train(
     run: Path,
     objective: Objective,
+    networks: ObjectiveNetworks,
     store: Store,
     batches: BatchReader,
     world: World,
     stop: StopRequest,
     probe: OnlineProbe | None,
-) -> ObjectiveNetworks:
-    """Run the steps that are still to do."""
+) -> None:
+    """Run the steps that are still to do; the networks learn in place."""
     # --- build ----------------------------------------------------------------------------
     config, train, device = objective.config, objective.config.train, world.device
     if device.type == "cpu":
         keep_freed_memory()
-    networks = initial_networks(config).to(device)
+    networks = networks.to(device)
     optimizer = build_optimizer(networks, train)
     constants = normalisation_tables(store, config.data.normalisation)
     normalise = Normaliser(*constants, clip=config.data.clip).to(device)
@@ -258,4 +263,3 @@ def _train(
     if stopping:
         world.barrier()  # until rank 0 has saved
         raise RunStopped(done, stop.number)
-    return networks

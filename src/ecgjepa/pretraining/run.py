@@ -53,9 +53,13 @@ _FREE = {
 def check_run(run: Path, config: PretrainConfig, store: Store) -> None:
     """Make sure that the folder is free, or holds the same run; nothing is written.
 
+    A run that ended before its first line of the log left nothing to keep: its folder is free.
+
     Raises:
         CheckpointError: If it holds something else.
     """
+    if _is_without_step(run):
+        return
     if (run / CONFIG_FILE).is_file():
         before, now = _flat(read_run_config(run)), _flat(config)
         changed = sorted(key for key in now.keys() - _FREE if before.get(key) != now[key])
@@ -85,6 +89,9 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
     check_run(run, config, store)
     remove_partial(run)
     path = run / CONFIG_FILE
+    if _is_without_step(run):
+        path.unlink()
+        (run / WORDS_FILE).unlink(missing_ok=True)
     if not ((run / WORDS_FILE).is_file() or (run / MODEL_FOLDER).is_dir()):
         # Of a new run, or of one that an older version began and did not finish.
         words = objective_of(config).words()
@@ -94,6 +101,18 @@ def claim_run(run: Path, config: PretrainConfig, store: Store) -> None:
         description = describe_start(config, store, run).model_dump(mode="json")
         write_json(run / _DESCRIPTION_FILE, description)
         write_text(path, to_yaml(config))
+
+
+def _is_without_step(run: Path) -> bool:
+    """Return whether a folder holds a run that was claimed, and nothing that it learned."""
+    if not all((run / name).is_file() for name in (CONFIG_FILE, STORE_FILE, _DESCRIPTION_FILE)):
+        return False
+    log = run / METRICS_FILE
+    if log.exists() and log.stat().st_size:
+        return False
+    return all(
+        path.name in (CONFIG_FILE, METRICS_FILE) or _is_begun(path) for path in run.iterdir()
+    )
 
 
 def _is_begun(path: Path) -> bool:

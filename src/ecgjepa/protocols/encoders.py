@@ -19,7 +19,7 @@ from ecgjepa.pretraining.checkpoint import check_checkpoint, load_encoder_weight
 from ecgjepa.pretraining.run import CHECKPOINTS_FOLDER, describe_encoder
 from ecgjepa.protocols.settings import FROM_SCRATCH_PROTOCOLS, TUNING
 from ecgjepa.results.layout import TRAINED_WITH_LABELS, UNTRAINED
-from ecgjepa.sharing.references import resolve
+from ecgjepa.sharing.references import refuse_unfinished, resolve
 
 
 class DescribedEncoder(NamedTuple):
@@ -114,6 +114,7 @@ def load_encoder(path: str | Path | DescribedEncoder) -> DescribedEncoder:
             f"{path}: this run is not finished; continue it with 'ecgjepa pretrain', or name one "
             f"of its checkpoints, {path / CHECKPOINTS_FOLDER}/step-…"
         )
+    refuse_unfinished(folder)
     model, config = load_model_folder(folder)
     encoder = model.encoder if isinstance(model, Classifier) else model
     # What the weights have seen stays known: see `ecgjepa.tasks.leakage`.

@@ -191,6 +191,12 @@ def build_application(service: Service, hosts: list[str]) -> "FastAPI":
     return app
 
 
+# What a request without files is told.
+_NO_FILES = (
+    "missing; expected a form with at least one file in the field 'files': curl --form files=@FILE"
+)
+
+
 def _add_refusals(app: "FastAPI") -> None:
     """Let a request that is not as described be refused by text, as all others are."""
     from fastapi.exceptions import RequestValidationError
@@ -198,10 +204,11 @@ def _add_refusals(app: "FastAPI") -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refused(_request: object, error: RequestValidationError) -> JSONResponse:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'the body'}: {fault['msg']}"
-            for fault in error.errors()
-        ]
+        faults = []
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"][1:]) or "the body"
+            is_files = (name, fault["type"]) == ("files", "missing")
+            faults.append(f"{name}: {_NO_FILES if is_files else fault['msg']}")
         return JSONResponse({"detail": "; ".join(faults)[:_MOST_LETTERS]}, 422)
 
 

@@ -100,7 +100,7 @@ class ModelContent(_Content):
     window_seconds: float
     weights_sha256: str
     software_version: str = Field(description="Version of ecgjepa that wrote the model.")
-    limits: dict[str, float] = Field(description="What one request may take.")
+    limits: dict[str, int | float] = Field(description="What one request may take.")
     training: dict[str, Any] = Field(description="Where the head comes from.")
     card: str = Field(description="The model's card, as Markdown.")
 

@@ -27,6 +27,10 @@ _MOST_BESIDE = 1_000
 _MOST_LETTERS = 200
 
 
+# What tells the folder of a pre-training run.
+_OF_A_RUN = ("config.yaml", "store.json")
+
+
 def find_model(reference: str | Path) -> Path:
     """Return the model folder that a reference leads to; a folder leads to itself.
 
@@ -41,7 +45,22 @@ def find_model(reference: str | Path) -> Path:
     """
     from ecgjepa.model import folder  # imports torch, and a mistyped name should be told at once
 
-    return folder.find_model(resolve(reference))
+    found = folder.find_model(resolve(reference))
+    refuse_unfinished(found)
+    return found
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse the folder of a pre-training run that has no model yet.
+
+    Raises:
+        ModelFolderError: If it is one.
+    """
+    if all((folder / name).is_file() for name in _OF_A_RUN):
+        raise ModelFolderError(
+            f"{folder}: is a pre-training run without its model, which is written at the end; "
+            "repeat its pretrain command to finish it"
+        )
 
 
 def resolve(reference: str | Path) -> Path:

@@ -52,10 +52,14 @@ def _build_own(config: EncoderConfig, dropout: float) -> Encoder:
     encoder = OWN_ENCODERS[name](config, dropout=dropout)
     for attribute in ("config", "blocks", "norm"):
         if not hasattr(encoder, attribute):
-            raise EncoderError(f"{name}: has no attribute {attribute} after it was made")
+            raise EncoderError(
+                f"{name}: has no attribute {attribute} after it was made; expected config, "
+                "blocks (as many as encoder.depth says) and norm: docs/your-encoder.md"
+            )
     if len(encoder.blocks) != config.depth:
         raise EncoderError(
-            f"{name}: has {len(encoder.blocks)} blocks; expected {config.depth} (encoder.depth)"
+            f"{name}: has {len(encoder.blocks)} blocks; expected {config.depth} (--set "
+            f"encoder.depth={max(1, len(encoder.blocks))} asks for another number)"
         )
     was_training = encoder.training
     num_samples = _PATCHES * config.patch_size
