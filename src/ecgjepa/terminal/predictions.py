@@ -110,7 +110,7 @@ def print_notes(config: "ModelConfig") -> None:
     if answers.label_sets is not None:
         print_wrapped("set", _words_of_sets(answers.label_sets))
     if (score := score_of(config)) is not None:
-        print_wrapped("tested", score.in_words())
+        print_wrapped("tested, all leads" if config.lead_sets else "tested", score.in_words())
     if lacking := answers.lacking(config.task.kind):
         words = f"{', '.join(lacking)}: an older ecgjepa wrote it. Probe or fine-tune again"
         print_wrapped("this model folder holds no", words)
