@@ -202,3 +202,21 @@ def test_a_classifier_folder_holds_an_encoder_too(files, tmp_path):
     folder = save_tiny_model(tmp_path / "model")
     found = ECGEncoder(folder).transform(files[:2])
     np.testing.assert_array_equal(found, ecgjepa.embed(files[:2], folder).to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"layer": None}, "layer is None; expected a number from 1, last or all"),
+        ({"model": object()}, "model is a object; .* judged by ecgjepa.probe alone"),
+    ],
+)
+def test_parameters_of_another_type_are_named(wrong, words):
+    with pytest.raises(ConfigError, match=words):
+        ecgjepa.ECGEncoder(**{"model": "nowhere", **wrong}).get_feature_names_out()
+
+
+def test_an_onnx_file_is_told_from_a_model_folder(tmp_path):
+    (tmp_path / "cnn.onnx").write_bytes(b"x")
+    with pytest.raises(ModelFolderError, match=r"is an ONNX file, .*--encoder-description"):
+        ecgjepa.ECGEncoder(tmp_path / "cnn.onnx").get_feature_names_out()

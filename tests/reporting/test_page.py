@@ -77,6 +77,12 @@ def test_the_page_shows_calibration_label_sets_and_subgroups(evaluation, tmp_pat
     assert "91.0 % of them on the test records (95 % interval 88.0 to 94.0)" in text
     assert "sex female 60 60 2 0.770 0.700\u20130.800" in text
     assert "fewer than 50 patients are not scored: sex &lt;i&gt; (9)" in text
+    assert "the saved model applies it" in text
+    assert "No model folder was written" not in text
+    path.write_text(json.dumps(results | {"pretraining": {"objective": "elsewhere"}}))
+    page = report([evaluation], tmp_path / "r.html").read_text()
+    assert "the saved model applies it" not in page
+    assert "No model folder was written, for the encoder was made elsewhere." in page
 
 
 def test_names_from_files_cannot_inject_markup(evaluation, tmp_path):

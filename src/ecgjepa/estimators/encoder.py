@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from ecgjepa.errors import ModelFolderError, RecordError
+from ecgjepa.errors import ConfigError, ModelFolderError, RecordError
 from ecgjepa.estimators.inputs import Reading, about_bad_rows, num_rows
 from ecgjepa.inference.encoding import Layer, LoadedEncoder, Wanted, load_encoder
 from ecgjepa.model.folder import ModelConfig
@@ -180,7 +180,17 @@ class ECGEncoder(TransformerMixin, EcgInputs):  # type: ignore[misc]
 
     def _load(self) -> LoadedEncoder:
         """Return the model, loaded once and again when a parameter has changed."""
-        layer = self.layer if isinstance(self.layer, str) else operator.index(self.layer)
+        if not isinstance(self.model, str | Path):
+            raise ConfigError(
+                f"model is a {type(self.model).__name__}; expected a folder or a model's name; an "
+                "encoder that was made elsewhere is judged by ecgjepa.probe alone"
+            )
+        try:
+            layer = self.layer if isinstance(self.layer, str) else operator.index(self.layer)
+        except TypeError:
+            raise ConfigError(
+                f"layer is {self.layer!r}; expected a number from 1, last or all"
+            ) from None
         key = (str(self.model), layer, self.device)
         before = self.__dict__.get("_loaded")
         if before is None or before[0] != key:

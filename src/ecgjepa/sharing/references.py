@@ -46,6 +46,11 @@ def find_model(reference: str | Path) -> Path:
     from ecgjepa.model import folder  # imports torch, and a mistyped name should be told at once
 
     found = folder.find_model(resolve(reference))
+    if found.is_file() and found.suffix.lower() == ".onnx":
+        raise ModelFolderError(
+            f"{found}: is an ONNX file, and a model folder is expected; 'ecgjepa probe' judges an "
+            "encoder in such a file, with --encoder-description: docs/your-encoder.md"
+        )
     refuse_unfinished(found)
     return found
 
