@@ -90,7 +90,7 @@ def test_features_are_kept_by_weights_and_description(own, ptb_xl, cache, monkey
 
 
 def test_folds_that_it_has_seen_are_not_tested_on(own, ptb_xl, cache):
-    with pytest.raises(TaskError, match=r"pre-trained on folds 10 of ptb-xl"):
+    with pytest.raises(TaskError, match=r"pre-trained on folds \[10\] of ptb-xl"):
         run(own(trained_on={"ptb-xl": (10,)}), ptb_xl, cache)
     with pytest.raises(TaskError, match="pre-trained on all records of ptb-xl"):
         run(own(trained_on={"ptb-xl": "all"}), ptb_xl, cache)

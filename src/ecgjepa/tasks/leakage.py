@@ -125,9 +125,9 @@ def refuse_leak(
             raise TaskError(_describe_unknown(name, database))
         if leaked := sorted(judged & set(folds or ())):
             raise TaskError(
-                f"the encoder was pre-trained on folds {_listed(folds or ())} of "
-                f"{name}{relation(name, database)}, which include {_listed(leaked)} of the "
-                f"validation and test folds; choose others{_or_pretrain(split.train)}"
+                f"the encoder was pre-trained on folds {sorted(folds or ())} of "
+                f"{name}{relation(name, database)}, which include {leaked} of the validation and "
+                f"test folds; choose others{_or_pretrain(split.train)}"
             )
     for stage in _trained_on(config, database):
         selected = set(stage["validation"]) & set(split.test)
@@ -248,10 +248,6 @@ def refuse_copies(
         "refused under any name; or allow it with --allow-seen"
         + other_name(records.databases, config.pretraining.folds, {name for _, name in found})
     )
-
-
-def _listed(folds: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(folds)))
 
 
 def _or_pretrain(folds: tuple[int, ...]) -> str:
