@@ -1,5 +1,6 @@
 """A finished table of predictions grows by new files, and by nothing else."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -158,6 +159,21 @@ def test_features_of_another_kind_or_half_lost_do_not_grow(folder, model, tmp_pa
     with pytest.raises(OutputError, match=r"differs in .*pool"):
         ecgjepa.embed_table(folder, model, out, pool="window")
     (tmp_path / "features.ids.csv").unlink()
+    with pytest.raises(OutputError, match="--overwrite"):
+        ecgjepa.embed_table(folder, model, out)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"inputs": 10**12}, {"inputs": "x"}, {"failures": []}, {"failures": [{"file": "d"}]}],
+    ids=str,
+)
+def test_a_summary_that_does_not_fit_its_output_grows_nothing(change, folder, model, tmp_path):
+    out = tmp_path / "features.npz"
+    ecgjepa.embed_table(folder, model, out)
+    add(folder, "a")
+    summary = tmp_path / "features.npz.summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | change))
     with pytest.raises(OutputError, match="--overwrite"):
         ecgjepa.embed_table(folder, model, out)
 

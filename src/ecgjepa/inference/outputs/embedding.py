@@ -133,11 +133,14 @@ def _names_in(out: Path, layout: Layout) -> list[str]:
     """
     try:
         failed = {failure.place: failure.file for failure in failures_of(out)}
-        used, total = iter(read_ids(out, layout).files), number_of_inputs(out)
-    except (OutputError, KeyError, TypeError):
+        files, total = read_ids(out, layout).files, number_of_inputs(out)
+    except (OutputError, KeyError, TypeError, ValueError):
         return []  # That the output is another one, or damaged, is found when it is looked at.
-    names = [failed[place] if place in failed else next(used, None) for place in range(total)]
-    return [name for name in names if name is not None] if next(used, None) is None else []
+    places = {place for place in failed if place is not None and 0 <= place < total}
+    if len(places) < len(failed) or len(files) + len(failed) != total:
+        return []
+    used = iter(files)
+    return [failed[place] if place in places else next(used) for place in range(total)]
 
 
 def _layout(loaded: LoadedEncoder, dtype: DataType) -> Layout:
