@@ -301,8 +301,8 @@ def test_numbers_in_results_are_json(probe, tmp_path):
 def test_results_of_something_else_are_not_overwritten(probe, encoder, ptb_xl, cache, tmp_path):
     probe("superdiagnostic", "knn")
     before = (tmp_path / "p/results.json").read_bytes()
-    with pytest.raises(ConfigError, match=r'task \("superdiagnostic" there, "form"'):
-        probe("form", "knn")
+    with pytest.raises(ConfigError, match=r'task \("superdiagnostic" there, "diagnostic"'):
+        probe("diagnostic", "knn")
     with pytest.raises(ConfigError, match=r'protocol \("knn" there, "linear"'):
         probe("superdiagnostic", "linear")
     assert (tmp_path / "p/results.json").read_bytes() == before

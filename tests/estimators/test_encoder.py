@@ -208,12 +208,13 @@ def test_a_classifier_folder_holds_an_encoder_too(files, tmp_path):
     ("wrong", "words"),
     [
         ({"layer": None}, "layer is None; expected a number from 1, last or all"),
-        ({"model": object()}, "model is a object; .* judged by ecgjepa.probe alone"),
+        ({"model": object()}, "model is of type object; .* judged by ecgjepa.probe alone"),
     ],
 )
 def test_parameters_of_another_type_are_named(wrong, words):
+    estimator = ECGEncoder("nowhere").set_params(**wrong)
     with pytest.raises(ConfigError, match=words):
-        ecgjepa.ECGEncoder(**{"model": "nowhere", **wrong}).get_feature_names_out()
+        estimator.get_feature_names_out()
 
 
 def test_an_onnx_file_is_told_from_a_model_folder(tmp_path):

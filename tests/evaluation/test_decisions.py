@@ -273,7 +273,7 @@ def test_the_report_says_what_the_saved_model_answers(probed, tmp_path):
     rule = ecgjepa.load_model(probed.path).config.answers.decisions.thresholds
     column = next(place for place, one in enumerate(rule.ppv) if one is not None)
     value, low, high = rule.ppv[column]
-    assert f"<td>{value:.3f} ({low:.3f} to {high:.3f})</td>" in page
+    assert f'{value:.3f} <span class="bounds">({low:.3f} to {high:.3f})</span>' in page
     assert "at or above the label's threshold by specificity=0.8" in page.replace("&#39;", "'")
 
 

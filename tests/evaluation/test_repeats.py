@@ -118,7 +118,7 @@ def test_another_model_other_records_or_labels_are_refused(
     other = save_encoder(tmp_path / "other", seed=1)
     with pytest.raises(ConfigError, match=r"else: .*model.model.safetensors \("):
         repeat(done, model=other, runs=1)
-    simulated = ecgjepa.simulate(12, tmp_path / "ptb-xl", layout="ptb-xl", seed=9)
+    simulated = ecgjepa.simulate(120, tmp_path / "ptb-xl", layout="ptb-xl", seed=9)
     with pytest.raises(ConfigError, match=r"else: records \("):
         ecgjepa.repeat(encoder, {"ptb-xl": simulated}, done, task=str(table), protocol="knn")
     content = table.read_text()

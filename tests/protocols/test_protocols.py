@@ -360,9 +360,9 @@ def test_an_impossible_request_costs_nothing(run, ptb_xl, tmp_path, verb, option
 
 
 def test_a_probe_of_another_task_is_no_start(attentive, ptb_xl, cache, tmp_path):
-    with pytest.raises(TaskError, match="is a probe of task 'superdiagnostic', not 'form'"):
+    with pytest.raises(TaskError, match="is a probe of task 'superdiagnostic', not 'diagnostic'"):
         ecgjepa.finetune(
-            attentive.path, {"ptb-xl": ptb_xl}, tmp_path / "f", task="form", cache=cache
+            attentive.path, {"ptb-xl": ptb_xl}, tmp_path / "f", task="diagnostic", cache=cache
         )
 
 

@@ -119,7 +119,7 @@ def test_other_records_go_the_same_way_beside_one_in_pieces():
     sources += [("c", in_pieces(whole_record(leads=("I", "II", "V1")))), ("d", sources[0][1])]
     found = dict(prepare_each(sources, config))
     assert [type(each).__name__ for each in found.values()] == [
-        "Usable", "Usable", "RecordFormatError", "Usable",
+        "Usable", "Usable", "FewLeadsError", "Usable",
     ]  # fmt: skip
     assert found["c"].reason == "too_few_leads"
     np.testing.assert_array_equal(found["a"].prepared.samples, found["d"].prepared.samples)

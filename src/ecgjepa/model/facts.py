@@ -7,6 +7,10 @@ from pydantic import Field
 from ecgjepa.config import Section
 from ecgjepa.config.networks import MOST_WINDOW_SECONDS
 
+# Version of a model folder's layout, and those that are read. 3: may have ``lead_sets``; 1 had no
+# ``answers``, but at most ``decisions`` without test scores.
+FORMAT_VERSION, READABLE_VERSIONS = 3, {1, 2, 3}
+
 
 class WindowConfig(Section):
     """How a record is cut for the classifier; logits of its windows are averaged."""

@@ -27,9 +27,9 @@ from ecgjepa.model.distribution import (
 )
 from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
+from ecgjepa.model.facts import FORMAT_VERSION, READABLE_VERSIONS, with_single_databases
 from ecgjepa.model.facts import PretrainingFacts as PretrainingFacts
 from ecgjepa.model.facts import WindowConfig as WindowConfig
-from ecgjepa.model.facts import with_single_databases
 from ecgjepa.model.heads import Classifier, HeadConfig, build_head, check_head, check_layers
 from ecgjepa.model.normalisation import NormalisationConfig
 from ecgjepa.model.outputs import CalibrationConfig, TaskConfig, check_count
@@ -37,8 +37,6 @@ from ecgjepa.model.weights import first_difference, halved, load_finite, read_sh
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 from ecgjepa.version import __version__
 
-# 3: may have ``lead_sets``; 1 had no ``answers``, but at most ``decisions`` without test scores.
-FORMAT_VERSION, _READABLE_VERSIONS = 3, {1, 2, 3}
 # Name of the model folder within the folder of a run, probe or fine-tuning.
 MODEL_FOLDER = "model"
 CONFIG_FILE = "config.json"
@@ -223,7 +221,7 @@ def read_model_config(folder: Path) -> ModelConfig:
         raise ModelFolderError(
             f"{path}: has {size:,} bytes; a model's has {_MOST_CONFIG_BYTES:,} at most"
         )
-    content, _ = read_versioned(path, _READABLE_VERSIONS, ModelFolderError)
+    content, _ = read_versioned(path, READABLE_VERSIONS, ModelFolderError)
     try:
         return ModelConfig.model_validate(content).with_seen_file(folder)
     except ValidationError as error:

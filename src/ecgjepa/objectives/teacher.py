@@ -8,11 +8,10 @@ from pydantic import ValidationError
 from ecgjepa.config import EncoderConfig, PretrainConfig, describe_validation_error
 from ecgjepa.errors import ConfigError, ModelFolderError
 from ecgjepa.files import read_versioned, sha256_of_file
-from ecgjepa.model.facts import PretrainingFacts
+from ecgjepa.model.facts import READABLE_VERSIONS, PretrainingFacts
 from ecgjepa.signals.preprocessing import PreprocessingConfig
 
 _CONFIG_FILE, _MODEL_FOLDER, _SEEN_FILE = "config.json", "model", "seen.parquet"
-_READABLE_VERSIONS = {1, 2}
 _KEY = "salt.teacher"
 
 
@@ -54,7 +53,7 @@ def read_teacher(place: str) -> Teacher:
             f"{_KEY}: no model folder at {place}, and none in it: expected a folder with "
             f"{_CONFIG_FILE}, or a finished run"
         )
-    content, _ = read_versioned(folder / _CONFIG_FILE, _READABLE_VERSIONS, ModelFolderError)
+    content, _ = read_versioned(folder / _CONFIG_FILE, READABLE_VERSIONS, ModelFolderError)
     try:
         found = Teacher(
             folder,
