@@ -1,6 +1,6 @@
 # make demo   from ECG files to a report, on simulated ECGs (about six minutes on two cores)
 # make test   lint, types, import contracts, the house, and all tests
-# make test-slow   the six tests that take long: killed trainings, compilation, whole real databases
+# make test-slow   the tests that take long: killed trainings, several processes, compilation, whole real databases
 # All create .venv first.
 
 PYTHON ?= python3

@@ -9,7 +9,7 @@ import pytest
 import ecgjepa
 from ecgjepa.store.manifest import DatabaseSummary
 
-pytestmark = pytest.mark.realdata
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 # Records of each sample, as its README counts them.
 LISTED = {

@@ -94,6 +94,7 @@ def test_snomed_codes_across_real_databases(encoder, real_data, cache, protocol)
     assert len(result.records.task.labels) == 26
 
 
+@pytest.mark.slow
 def test_each_challenge_database_is_left_out_once(real_data, cache, tmp_path):
     model = save_encoder(tmp_path / "model")
     data = {name: real_data / "challenge-2021" / CHALLENGE[name] for name in ("georgia", "ningbo")}
@@ -121,6 +122,7 @@ def test_code_15_and_the_ages_of_a_database(encoder, real_data, cache):
         check(run(encoder, data, cache, protocol, task="code-15", split=split))
 
 
+@pytest.mark.slow
 def test_runs_and_shares_on_real_records(real_data, cache, tmp_path):
     model = save_encoder(tmp_path / "model")
     found = ecgjepa.repeat(

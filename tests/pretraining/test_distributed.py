@@ -261,6 +261,7 @@ def assert_close(a: Path, b: Path) -> None:
     torch.testing.assert_close(weights(a), weights(b), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_four_processes_train_what_one_does(alone, store, tmp_path):
     """Loss, signs of collapse and weights, to rounding."""
     result = fork(4, store, tmp_path / "run")
@@ -269,6 +270,7 @@ def test_four_processes_train_what_one_does(alone, store, tmp_path):
     assert_close(alone, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_choices_beyond_the_paper(store, tmp_path):
     """Learned tables get gradients in every process; leads are dropped for the batch as a whole."""
     extra = (
@@ -320,6 +322,7 @@ def test_killed_processes_are_started_again(store, tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_sigterm_to_torchrun_saves_once_and_starts_nothing_again(store, tmp_path):
     result = elastic(2, ASKED, store, tmp_path / "run", restarts=3)
     assert result.returncode == 1, result.stderr
@@ -447,9 +450,7 @@ def test_the_first_networks_are_the_same_in_every_process():
     "objective",
     [
         "simclr",
-        "byol",
-        "mae",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("cpc", "lejepa")),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("byol", "mae", "cpc", "lejepa")),
     ],
 )
 def test_every_objective_is_the_same_for_any_number_of_processes(store, tmp_path, objective):

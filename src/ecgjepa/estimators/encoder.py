@@ -182,8 +182,8 @@ class ECGEncoder(TransformerMixin, EcgInputs):  # type: ignore[misc]
         """Return the model, loaded once and again when a parameter has changed."""
         if not isinstance(self.model, str | Path):
             raise ConfigError(
-                f"model is of type {type(self.model).__name__}; expected a folder or a model's name; "
-                "an encoder that was made elsewhere is judged by ecgjepa.probe alone"
+                f"model is of type {type(self.model).__name__}; expected a folder or a model's "
+                "name; an encoder that was made elsewhere is judged by ecgjepa.probe alone"
             )
         try:
             layer = self.layer if isinstance(self.layer, str) else operator.index(self.layer)
