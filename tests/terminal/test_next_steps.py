@@ -2,12 +2,19 @@
 
 import json
 import shlex
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgjepa.terminal.next_steps import _as_lines, after_pretraining, print_next, task_of
+from ecgjepa.terminal.next_steps import (
+    _as_lines,
+    after_preparation,
+    after_pretraining,
+    print_next,
+    task_of,
+)
 from ecgjepa.terminal.screen import as_folds
 from ecgjepa.terminal.training import print_run
 
@@ -27,6 +34,13 @@ def test_it_fits_the_terminal(words):
 def test_names_that_command_a_terminal_are_written_out(capsys):
     print_next("ecgjepa", "report", "a\x1b[31mred")
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_what_follows_a_store_names_the_objective_of_its_preset(tmp_path, capsys):
+    manifest = SimpleNamespace(num_records=3)
+    after_preparation(manifest, tmp_path, "s4-cpc")
+    told = capsys.readouterr().out.replace("\\\n", " ")
+    assert "--preset s4-cpc" in told and "--out runs/cpc" in told
 
 
 def test_what_follows_a_run_names_what_is_known(tmp_path, capsys):

@@ -97,7 +97,7 @@ def plan(
             sets = [word for item in overrides or () for word in ("--set", item)]
             print_next(
                 "ecgjepa", "pretrain", "--store", store, "--preset", preset, *sets,
-                "--out", "runs/jepa",
+                "--out", f"runs/{found.config.objective}",
             )  # fmt: skip
 
 

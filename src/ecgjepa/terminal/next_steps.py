@@ -55,7 +55,8 @@ def after_preparation(manifest: "Manifest", store: Path, preset: str | None = No
         )
         return
     common = ("--store", store, "--preset", chosen)
-    print_next("ecgjepa", "pretrain", *common, "--out", "runs/jepa")
+    run = f"runs/{load_preset(chosen).objective}"
+    print_next("ecgjepa", "pretrain", *common, "--out", run)
     print_next("ecgjepa", "plan", *common, "--measure", instead="cost")
 
 
