@@ -40,7 +40,8 @@ def test_what_follows_a_store_names_the_objective_of_its_preset(tmp_path, capsys
     manifest = SimpleNamespace(num_records=3)
     after_preparation(manifest, tmp_path, "s4-cpc")
     told = capsys.readouterr().out.replace("\\\n", " ")
-    assert "--preset s4-cpc" in told and "--out runs/cpc" in told
+    assert "--preset s4-cpc" in told
+    assert "--out runs/cpc" in told
 
 
 def test_what_follows_a_run_names_what_is_known(tmp_path, capsys):
