@@ -14,6 +14,7 @@ from ecgjepa.metrics.bootstrap import Interval
 from ecgjepa.metrics.subgroups import too_few_to_tell
 from ecgjepa.protocols.request import ReadingName
 from ecgjepa.results.compared import compare_predictions
+from ecgjepa.results.words import column_heading
 
 
 class TableRow(NamedTuple):
@@ -55,13 +56,12 @@ class TableRow(NamedTuple):
     @property
     def panel(self) -> str:
         """What heads its panel of the figure: the protocol, and how the encoder was read."""
-        return self.shown_with + ("" if self.reading == "paper" else ", all blocks")
+        return column_heading(self.shown_with, self.reading)
 
     @property
     def column(self) -> str:
         """What heads its column of the table."""
-        share = "" if self.label_fraction == 1 else f", {100 * self.label_fraction:g} % of labels"
-        return self.panel + share
+        return column_heading(self.shown_with, self.reading, self.label_fraction)
 
 
 def tabulate(plan: ComparisonPlan, out: Path) -> list[TableRow]:

@@ -19,9 +19,10 @@ from ecgjepa.reporting.score_figures import (
     draw_reliability,
     draw_roc,
 )
-from ecgjepa.results.layout import EMBEDDINGS_FILE, JUDGED, PRE_TRAINED, TRAINED_WITH_LABELS
+from ecgjepa.results.layout import EMBEDDINGS_FILE, JUDGED, PRE_TRAINED
 from ecgjepa.results.predictions import PROBABILITY, TARGET, VALUE, columns, read_table
 from ecgjepa.results.reading import read_results
+from ecgjepa.results.words import is_fine_tuned
 
 _PROTOCOL_NAMES = {
     "attentive": "frozen, attentive probe",
@@ -63,10 +64,7 @@ class EvaluationSection:
     @property
     def is_fine_tuned(self) -> bool:
         """Whether labels had trained the pre-trained encoder before it was evaluated."""
-        results = self.results
-        is_pretrained = results.get("pretraining", {}).get("objective") != "none"
-        is_trained_here = results["protocol"] != JUDGED
-        return is_pretrained and is_trained_here and bool(results.get(TRAINED_WITH_LABELS))
+        return is_fine_tuned(self.results)
 
     @property
     def is_regression(self) -> bool:

@@ -12,6 +12,7 @@ from ecgjepa.reporting.figures import as_data_uri
 from ecgjepa.reporting.score_figures import draw_label_efficiency
 from ecgjepa.results.layout import COMPARISON_FIGURE, COMPARISON_FILE
 from ecgjepa.results.reading import read_summary
+from ecgjepa.results.words import column_heading
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,12 @@ def _grid(entries: list[dict[str, Any]]) -> Grid:
     first = entries[0]
     cells = {}
     for entry in entries:
-        share = entry["label_fraction"]
-        read = "" if entry.get("reading", "paper") == "paper" else ", all blocks"
-        column = entry.get("shown_with", entry["protocol"]) + read
-        column += "" if share == 1 else f", {100 * share:g} % of labels"
+        # Older comparisons tell neither the column nor the reading.
+        protocol, reading = (
+            entry.get("shown_with", entry["protocol"]),
+            entry.get("reading", "paper"),
+        )
+        column = column_heading(protocol, reading, entry["label_fraction"])
         spread = stdev(entry["runs"]) if len(entry["runs"]) > 1 else None
         cells[entry["model"], column] = {**entry, "spread": spread}
     columns = list(dict.fromkeys(column for _, column in cells))

@@ -18,15 +18,13 @@ from ecgjepa.sharing.box import box_folder, box_names
 logger = logging.getLogger(__name__)
 
 HUB_PREFIX = "hf:"
-# ``owner/name``, as the Hub spells a model.
 # Folders that a run or an evaluation makes in its own.
 _WITHIN_A_RUN = re.compile(r"model|best|probe|checkpoints|step-\d+", re.ASCII)
+# ``owner/name``, as the Hub spells a model.
 _LIKE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 # Folders beside the one that was typed which are compared with it.
 _MOST_BESIDE = 1_000
 _MOST_LETTERS = 200
-
-
 # What tells the folder of a pre-training run.
 _OF_A_RUN = ("config.yaml", "store.json")
 

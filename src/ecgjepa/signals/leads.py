@@ -102,8 +102,13 @@ def derive_limb_lead(
 
 def with_derived(leads: Sequence[str]) -> tuple[str, ...]:
     """Return standard leads and those that follow from them, in the standard order."""
-    derived = set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(leads) else set()
+    derived = _following(leads)
     return tuple(lead for lead in LEADS if lead in leads or lead in derived)
+
+
+def _following(leads: Sequence[str]) -> set[str]:
+    """Return the limb leads that follow from some leads, whether they are among them or not."""
+    return set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(leads) else set()
 
 
 def leads_of_set(name: str) -> tuple[str, ...]:
@@ -126,7 +131,7 @@ def leads_of_set(name: str) -> tuple[str, ...]:
 
 def name_of_set(leads: Sequence[str]) -> str:
     """Return the name of a set of leads: those from which the others follow, as ``I+II``."""
-    derived = set(LIMB_LEAD_WEIGHTS) if {"I", "II"} <= set(leads) else set()
+    derived = _following(leads)
     return "+".join(lead for lead in leads if lead not in derived)
 
 

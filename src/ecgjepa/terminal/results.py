@@ -7,8 +7,8 @@ from ecgjepa.results.layout import (
     LABELLED,
     PRE_TRAINED,
     RAW_SIGNAL,
-    TRAINED_WITH_LABELS,
 )
+from ecgjepa.results.words import is_fine_tuned
 from ecgjepa.terminal.screen import as_folds, print_wrapped
 
 if TYPE_CHECKING:  # the terminal must not import torch just to print
@@ -85,7 +85,7 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
     short = MEASURES[measure].split()[1]
     is_raw = any(RAW_SIGNAL in item.results["models"] for item in evaluations)
     is_labelled = first.get("pretraining", {}).get("objective") == "none"
-    is_tuned = bool(first.get(TRAINED_WITH_LABELS)) and not is_labelled
+    is_tuned = is_fine_tuned(first)
     is_mixed = is_raw or is_labelled or is_tuned
     gained = "gained over it" if is_mixed else "gained by pre-training"
     print(f"{'protocol':<21}{'encoder':<13}{short:<7}{'95 % interval':<15}{gained}")
