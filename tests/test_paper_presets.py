@@ -78,6 +78,8 @@ COMMON = {
     "encoder.stem": "linear",
     "encoder.state_dim": 32,  # not used by it
     "encoder.causal": False,
+    "jepa.masking": "time",
+    "jepa.mask_ratio": 0.75,  # not used by it
     "jepa.target_layers": 1,
     "jepa.visible_loss": 0,
     "jepa.variance": 0,

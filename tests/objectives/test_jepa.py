@@ -219,3 +219,50 @@ def test_terms_of_records_are_0_where_they_are_as_wished():
 def test_more_target_layers_than_there_are_is_refused():
     with pytest.raises(ConfigError, match="target_layers 5: the encoder has 4 blocks"):
         objective_of(load_preset("tiny", ["jepa.target_layers=5"])).check()
+
+
+def lead_time(*overrides):
+    return load_preset("tiny", ["jepa.masking=lead-time", *overrides])
+
+
+def test_patches_of_single_leads_can_be_hidden():
+    torch.manual_seed(0)
+    objective = objective_of(lead_time("encoder.dim=16", "predictor.dim=8", "jepa.variance=0.5"))
+    jepa = objective.networks()
+    signal = torch.randn(4, 12, 250)
+    context_index, target_index = objective.draw(0, 0, 0, size=4)
+    assert context_index.shape == (4, 75)  # a quarter of 25 patches of 12 leads
+    output = jepa(signal, context_index, target_index)
+    # By hand: 0 in place of what is hidden, and the features of all patches predicted.
+    seen = signal.clone()
+    for row, numbers in enumerate(target_index.tolist()):
+        for patch, lead in (divmod(number, 12) for number in numbers):
+            seen[row, lead, 10 * patch : 10 * patch + 10] = 0
+    context = jepa.context_encoder(seen)[:, 1:]
+    every = torch.arange(25).expand(4, -1)
+    predicted = jepa.predictor(context, every, every[:, :0], with_context=True)
+    wanted = F.layer_norm(jepa.target_encoder(signal)[:, 1:], (16,))  # normalise_targets of tiny
+    torch.testing.assert_close(output.context, context)
+    torch.testing.assert_close(output.prediction_loss, (predicted - wanted).abs().mean())
+    variance, _ = variance_and_covariance(context.mean(dim=1))
+    torch.testing.assert_close(output.loss, output.prediction_loss + 0.5 * variance)
+    output.loss.backward()
+    assert all(weight.grad is not None for weight in jepa.context_encoder.parameters())
+    assert all(weight.grad is not None for weight in jepa.predictor.parameters())
+    assert set(output.signs()) == {sign.name for sign in objective.signs}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["encoder.lead_patches=true"], "makes a token of each"),
+        (["jepa.visible_loss=1"], "predicts all patches in any case"),
+        (
+            ["data.leads=[I]", "encoder.num_leads=1", "data.window_seconds=0.1"],
+            "at least 2 patches, found 1",
+        ),
+    ],
+)
+def test_hidden_patches_of_single_leads_refuse_what_does_not_suit_them(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        objective_of(lead_time(*overrides)).check()

@@ -80,19 +80,21 @@ def test_the_picture_of_jepa_shows_its_masks():
     assert {tuple(np.flatnonzero(panel[0]).tolist()) for panel in panels} == drawn
 
 
-@pytest.mark.parametrize("masking", ["time", "lead-time"])
-def test_the_picture_of_mae_shows_its_masks(masking):
-    mae = objective("mae", f"mae.masking={masking}")
-    config, leads, per_lead = mae.config, mae.config.data.leads, masking == "lead-time"
+@pytest.mark.parametrize(
+    ("name", "masking"), [("mae", "time"), ("mae", "lead-time"), ("jepa", "lead-time")]
+)
+def test_the_picture_shows_random_masks(name, masking):
+    hiding = objective(name, f"{name}.masking={masking}")
+    config, leads, per_lead = hiding.config, hiding.config.data.leads, masking == "lead-time"
     masks = sample_random_masks(
-        config.mae.mask_ratio,
+        getattr(config, name).mask_ratio,
         np.random.default_rng(0),
         batch_size=1 if per_lead else 13,
-        num_patches=mae.num_maskable,
+        num_patches=hiding.num_maskable,
     )
-    expected = np.zeros(mae.num_maskable, bool)
+    expected = np.zeros(hiding.num_maskable, bool)
     expected[masks.target_index[0]] = True
-    picture = mae.picture()
+    picture = hiding.picture()
     found = hidden(picture.panels[0], config.num_patches, leads)
     if not per_lead:
         assert (found == expected).all()

@@ -138,15 +138,16 @@ def test_processes_together_read_what_one_would(store, name):
         assert torch.equal(torch.cat([share.inputs[number] for share in shares]), values)
 
 
-@pytest.mark.parametrize("name", [*CLASSES, "mae-lead-time"])
+@pytest.mark.parametrize("name", [*CLASSES, "mae-lead-time", "jepa-lead-time"])
 def test_costs_are_those_that_pytorch_counts(monkeypatch, name):
     # The counter knows no fused attention on CPUs.
     monkeypatch.setattr(
         layers, "attend", lambda q, k, v: (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
     )
     objective, _, masking = name.partition("-")
-    extra = [f"mae.masking={masking}"] if masking else []
-    config = load_preset(f"tiny-{objective}", ["train.batch_size=4", *extra])
+    extra = [f"{objective}.masking={masking}"] if masking else []
+    preset = "tiny" if objective == "jepa" else f"tiny-{objective}"
+    config = load_preset(preset, ["train.batch_size=4", *extra])
     networks = objective_of(config).networks()
     inputs = objective_of(config).draw(0, 0, 0, size=4)
     with FlopCounterMode(display=False) as counter:

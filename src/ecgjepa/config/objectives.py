@@ -33,6 +33,10 @@ class JepaConfig(Section):
     """What JEPA can do beyond the paper; by default nothing of it (docs/decisions/0035).
 
     Attributes:
+        masking: ``time`` hides patches of all leads, which are predicted, as in the paper.
+            ``lead-time`` hides patches of single leads, which the context encoder sees as 0, and
+            the features of all patches are predicted.
+        mask_ratio (share): Share of the single leads' patches that ``lead-time`` hides.
         target_layers: Last blocks of the target encoder whose outputs, each normalised without
             parameters, are averaged into the targets, as in data2vec
             (https://arxiv.org/abs/2202.03555); 1 for the encoder's output, as in the paper.
@@ -44,6 +48,8 @@ class JepaConfig(Section):
         covariance: Weight of the covariance term of VICReg, likewise; the paper has 0.
     """
 
+    masking: Literal["time", "lead-time"] = "time"
+    mask_ratio: float = Field(0.75, gt=0, lt=1)
     target_layers: int = Field(1, ge=1)
     visible_loss: float = Field(0.0, ge=0)
     variance: float = Field(0.0, ge=0)

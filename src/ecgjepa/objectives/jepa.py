@@ -21,9 +21,9 @@ from ecgjepa.objectives.encoder_costs import (
     masked_activation_bytes,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
-from ecgjepa.objectives.words import Panel, Picture, Sign, Span
+from ecgjepa.objectives.words import Panel, Picture, Sign, Span, picture_of_lead_patches
 from ecgjepa.sampling.lead_dropout import mean_leads
-from ecgjepa.sampling.masking import check_mask_size, sample_masks
+from ecgjepa.sampling.masking import check_mask_size, sample_masks, sample_random_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,13 +62,44 @@ class JepaObjective(Objective):
     def check(self) -> None:
         """Refuse a window that is too short for its masks, too."""
         super().check()
+        layers, depth = self.config.jepa.target_layers, self.target.encoder.depth
+        if layers > depth:
+            raise ConfigError(f"jepa.target_layers {layers}: the encoder has {depth} blocks")
+        if self.per_lead:
+            self._check_lead_patches()
+            return
         try:
             check_mask_size(self.config.mask, self.config.num_patches)
         except ValueError as error:
             raise ConfigError(f"mask: {error}") from None
-        layers, depth = self.config.jepa.target_layers, self.target.encoder.depth
-        if layers > depth:
-            raise ConfigError(f"jepa.target_layers {layers}: the encoder has {depth} blocks")
+
+    def _check_lead_patches(self) -> None:
+        """Refuse settings under which no patch of a single lead can be hidden."""
+        if self.config.encoder.lead_patches:
+            raise ConfigError(
+                "jepa.masking lead-time hides patches of single leads, and encoder.lead_patches "
+                "makes a token of each; leave one of the two out"
+            )
+        if self.config.jepa.visible_loss:
+            raise ConfigError(
+                "jepa.masking lead-time predicts all patches in any case; leave out "
+                "jepa.visible_loss"
+            )
+        if self.num_maskable < 2:
+            raise ConfigError(
+                "jepa.masking lead-time hides a part of at least 2 patches, found 1: take a longer "
+                "data.window_seconds or a smaller encoder.patch_size"
+            )
+
+    @property
+    def per_lead(self) -> bool:
+        """Whether patches of single leads are hidden."""
+        return self.config.jepa.masking == "lead-time"
+
+    @property
+    def num_maskable(self) -> int:
+        """Number of patches of single leads, of which a part is hidden."""
+        return self.config.num_patches * self.config.encoder.num_leads
 
     @property
     def target(self) -> PretrainConfig:
@@ -77,8 +108,11 @@ class JepaObjective(Objective):
 
     def draw(self, seed: int, step: int, part: int, *, size: int) -> "tuple[Tensor, ...]":
         """Return the tokens that the context encoder sees, and those to predict."""
-        from ecgjepa.sampling.inputs import draw_block_masks
+        from ecgjepa.sampling.inputs import draw_block_masks, draw_random_masks
 
+        if self.per_lead:
+            ratio = self.config.jepa.mask_ratio
+            return draw_random_masks(ratio, self.num_maskable, seed, step, part, size=size)
         return draw_block_masks(self.config, seed, step, part, size=size)
 
     def networks(self) -> "Jepa":
@@ -127,6 +161,25 @@ class JepaObjective(Objective):
 
     def picture(self) -> Picture:
         """Return masks as they are drawn, first the one of most visible stretches."""
+        return self._masks_of_leads() if self.per_lead else self._masks_of_time()
+
+    def _masks_of_leads(self) -> Picture:
+        config = self.config
+        masks = sample_random_masks(
+            config.jepa.mask_ratio,
+            np.random.default_rng(0),
+            batch_size=1,
+            num_patches=self.num_maskable,
+        )
+        return picture_of_lead_patches(
+            masks.target_index[0].tolist(),
+            config.data.leads,
+            config.num_patches,
+            "Shaded patches of single leads are hidden: the context encoder sees 0 there, and the "
+            "predictor tells the features of all patches, not the signal.",
+        )
+
+    def _masks_of_time(self) -> Picture:
         config = self.config
         masks = sample_masks(
             config.mask,
@@ -162,11 +215,14 @@ class JepaObjective(Objective):
     def parameters(self) -> Parameters:
         """Return the exact numbers of parameters."""
         encoder = encoder_parameters(self.config)
+        unused = self.config.predictor.dim if self.per_lead else 0  # the mask token
         predictor = narrow_parameters(self.config, self.config.predictor, self.target.encoder.dim)
-        return Parameters(encoder, predictor, encoder_parameters(self.target))
+        return Parameters(encoder, predictor - unused, encoder_parameters(self.target))
 
     def flops(self) -> Flops:
         """Return the operations per record and step, with the mean number of visible patches."""
+        if self.per_lead:
+            return self.flops_with(self.config.num_patches)
         mask = self.config.mask
         ratio = (mask.min_keep_ratio + mask.max_keep_ratio) / 2
         # A uniform share of all patches, rounded up.
@@ -179,7 +235,8 @@ class JepaObjective(Objective):
         hidden = (config.num_patches - visible) * encoder.tokens_per_patch
         tokens = context + hidden  # of the predictor
         embedding = embedding_flops(config, visible, trained=True)
-        answered = context + hidden if config.jepa.visible_loss else hidden
+        with_context = config.jepa.visible_loss or self.per_lead
+        answered = context + hidden if with_context else hidden
         ends = context * encoder.dim + answered * self.target.encoder.dim
         return Flops(
             # A backward pass is two products for each of the forward pass.
@@ -205,4 +262,6 @@ class JepaObjective(Objective):
         """Return the bytes per record at the largest number of visible patches."""
         config = self.config
         context = config.mask.max_keep_ratio * config.num_tokens + config.encoder.tokens_per_patch
+        if self.per_lead:
+            context = config.num_tokens
         return masked_activation_bytes(config, config.predictor, context, numbers)

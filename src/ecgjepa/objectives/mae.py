@@ -21,7 +21,7 @@ from ecgjepa.objectives.encoder_costs import (
     masked_activation_bytes,
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
-from ecgjepa.objectives.words import Panel, Picture, Sign, Span
+from ecgjepa.objectives.words import Panel, Picture, Sign, Span, picture_of_lead_patches
 from ecgjepa.sampling.masking import kept_of, sample_random_masks
 
 if TYPE_CHECKING:
@@ -128,20 +128,15 @@ class MaeObjective(Objective):
         )
 
     def _masks_of_leads(self, rng: np.random.Generator) -> Picture:
-        patches, leads = self.config.num_patches, self.config.data.leads
         masks = sample_random_masks(
             self.config.mae.mask_ratio, rng, batch_size=1, num_patches=self.num_maskable
         )
-        hidden: dict[str, list[Span]] = {lead: [] for lead in leads}
-        for place in masks.target_index[0].tolist():
-            patch, lead = divmod(place, len(leads))
-            hidden[leads[lead]].append(_span(patch, patches, (leads[lead],)))
-        return Picture(
-            caption="Shaded patches of single leads are hidden: the encoder sees 0 there, and the "
-            "decoder draws their samples. Below, the same mask in all leads.",
-            panels=(Panel(spans=tuple(span for spans in hidden.values() for span in spans)),),
-            strips=tuple(Panel(title=lead, spans=tuple(spans)) for lead, spans in hidden.items()),
-            strips_title="all\nleads",
+        return picture_of_lead_patches(
+            masks.target_index[0].tolist(),
+            self.config.data.leads,
+            self.config.num_patches,
+            "Shaded patches of single leads are hidden: the encoder sees 0 there, and the decoder "
+            "draws their samples.",
         )
 
     def parameters(self) -> Parameters:
@@ -172,5 +167,5 @@ class MaeObjective(Objective):
         return masked_activation_bytes(config, config.mae.decoder, self.num_visible, numbers)
 
 
-def _span(patch: int, patches: int, leads: tuple[str, ...] = ()) -> Span:
-    return Span(start=patch / patches, end=(patch + 1) / patches, leads=leads)
+def _span(patch: int, patches: int) -> Span:
+    return Span(start=patch / patches, end=(patch + 1) / patches)

@@ -5,6 +5,7 @@ objective stands in the run's ``objective.json``.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -88,6 +89,30 @@ class Picture(Section):
     panels: tuple[Panel, ...]
     strips: tuple[Panel, ...] = ()
     strips_title: str = ""
+
+
+def picture_of_lead_patches(
+    hidden: Sequence[int], leads: tuple[str, ...], num_patches: int, caption: str
+) -> Picture:
+    """Return a picture of hidden patches of single leads.
+
+    Args:
+        hidden: Their numbers, patch by patch and within each lead by lead.
+        leads: Names of the leads.
+        num_patches: Patches of a window.
+        caption: What the picture says before it names the strips.
+    """
+    spans: dict[str, list[Span]] = {lead: [] for lead in leads}
+    for place in hidden:
+        patch, lead = divmod(place, len(leads))
+        start, end = patch / num_patches, (patch + 1) / num_patches
+        spans[leads[lead]].append(Span(start=start, end=end, leads=(leads[lead],)))
+    return Picture(
+        caption=f"{caption} Below, the same mask in all leads.",
+        panels=(Panel(spans=tuple(span for found in spans.values() for span in found)),),
+        strips=tuple(Panel(title=lead, spans=tuple(found)) for lead, found in spans.items()),
+        strips_title="all\nleads",
+    )
 
 
 class ObjectiveWords(Section):

@@ -21,6 +21,7 @@ from ecgjepa.model.heads import outputs_of_layers
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.model.predictor import Predictor
 from ecgjepa.objectives.networks.base import ObjectiveNetworks, move_average
+from ecgjepa.objectives.networks.blanking import blank_lead_patches
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
 from ecgjepa.objectives.networks.views import gather_records
 
@@ -112,7 +113,10 @@ class Jepa(ObjectiveNetworks):
         super().__init__()
         self.context_encoder = build_encoder(encoder)
         target = copy.deepcopy(self.context_encoder) if target is None else target
-        self.predictor = Predictor(predictor, encoder, target.config.dim)
+        self.per_lead = config.masking == "lead-time"
+        self.predictor = Predictor(
+            predictor, encoder, target.config.dim, fills_in=not self.per_lead
+        )
         self.target_encoder = target.requires_grad_(False)
         self.config = config
         self.normalise_targets = normalise_targets
@@ -124,24 +128,29 @@ class Jepa(ObjectiveNetworks):
         context_index: Int64[Tensor, "batch context"],
         target_index: Int64[Tensor, "batch target"],
     ) -> JepaOutput:
-        """Return the loss of the predicted features: by default their mean absolute error."""
-        num_registers = self.context_encoder.config.num_registers
+        """Return the loss of the predicted features: by default their mean absolute error.
+
+        Args:
+            signal: Normalised amplitudes.
+            context_index: Visible patches; with ``lead-time``, patches of single leads, numbered
+                patch by patch and within each lead by lead.
+            target_index: Hidden ones, likewise.
+        """
         target = self._targets(signal)
-        context = self.context_encoder(signal, context_index)[:, num_registers:]
-        with_context = self.config.visible_loss > 0
-        predicted = self.predictor(
-            context,
-            context_index,
-            target_index,
-            num_tokens=target.shape[1],
-            with_context=with_context,
-        ).float()
-        seen = context.shape[1] if with_context else 0
-        prediction_loss = self._distance(predicted[:, seen:], target, target_index)
-        loss = prediction_loss
-        if with_context:
-            at_visible = self._distance(predicted[:, :seen], target, context_index)
-            loss = loss + self.config.visible_loss * at_visible
+        if self.per_lead:
+            seen = blank_lead_patches(signal, target_index, self.context_encoder.config.patch_size)
+            every = torch.arange(target.shape[1], device=signal.device).expand(len(signal), -1)
+            context, predicted, _ = self._predict(seen, every, every[:, :0], with_context=True)
+            context_index = target_index = every
+            loss = prediction_loss = self._distance(predicted, target, every)
+        else:
+            weight = self.config.visible_loss
+            context, at_visible, at_hidden = self._predict(
+                signal, context_index, target_index, with_context=weight > 0
+            )
+            loss = prediction_loss = self._distance(at_hidden, target, target_index)
+            if weight:
+                loss = loss + weight * self._distance(at_visible, target, context_index)
         if self.config.variance or self.config.covariance:
             records = gather_records(context.float().mean(dim=1))
             variance, covariance = variance_and_covariance(records)
@@ -156,6 +165,35 @@ class Jepa(ObjectiveNetworks):
             self.loss_name,
             self.normalise_targets,
         )
+
+    def _predict(
+        self,
+        signal: Float[Tensor, "batch leads samples"],
+        context_index: Int64[Tensor, "batch context"],
+        target_index: Int64[Tensor, "batch target"],
+        *,
+        with_context: bool,
+    ) -> tuple[
+        Float[Tensor, "batch context dim"],
+        Float[Tensor, "batch answered dim"],
+        Float[Tensor, "batch target dim"],
+    ]:
+        """Return the context's features, and predicted ones at its positions and at the others.
+
+        Those at the context's positions are none unless ``with_context``.
+        """
+        size = self.context_encoder.config
+        skips = None if self.per_lead else context_index
+        context = self.context_encoder(signal, skips)[:, size.num_registers :]
+        predicted = self.predictor(
+            context,
+            context_index,
+            target_index,
+            num_tokens=signal.shape[2] // size.patch_size * size.tokens_per_patch,
+            with_context=with_context,
+        ).float()
+        seen = context.shape[1] if with_context else 0
+        return context, predicted[:, :seen], predicted[:, seen:]
 
     @torch.no_grad()
     def _targets(

@@ -6,7 +6,6 @@ single leads (``lead-time``), as ST-MEM has it (https://arxiv.org/abs/2402.09450
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -17,6 +16,7 @@ from ecgjepa.model.encoders.build import build_encoder
 from ecgjepa.model.encoders.encoder import Encoder
 from ecgjepa.model.layers import gather_tokens
 from ecgjepa.objectives.networks.base import ObjectiveNetworks
+from ecgjepa.objectives.networks.blanking import blank_lead_patches
 from ecgjepa.objectives.networks.signs import MeanOverProcesses, alone, collapse_signs
 
 _EPS = 1e-6  # of the published code, added to a patch's variance
@@ -83,7 +83,7 @@ class Mae(ObjectiveNetworks):
         patches = self._patches(signal)
         num_patches = signal.shape[2] // size.patch_size
         if self.per_lead:
-            seen = _blank(signal, target_index, size.patch_size)
+            seen = blank_lead_patches(signal, target_index, size.patch_size)
             index, features = None, self.encoder(seen)
         else:
             index, features = context_index, self.encoder(signal, context_index)
@@ -123,15 +123,3 @@ def normalise_patches(
     mean = patches.mean(dim=2, keepdim=True)
     variance = patches.var(dim=2, keepdim=True)
     return (patches - mean) / (variance + _EPS).sqrt()
-
-
-def _blank(
-    signal: Float[Tensor, "batch leads samples"],
-    hidden: Int64[Tensor, "batch hidden"],
-    patch_size: int,
-) -> Float[Tensor, "batch leads samples"]:
-    """Return the signal with 0, the mean, in the hidden patches of single leads."""
-    batch, leads, samples = signal.shape
-    keep = torch.ones(batch, samples // patch_size * leads, device=signal.device)
-    keep = keep.scatter(1, hidden, 0.0).view(batch, -1, leads).transpose(1, 2)
-    return signal * keep.repeat_interleave(patch_size, dim=2)
