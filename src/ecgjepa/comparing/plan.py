@@ -22,13 +22,12 @@ from ecgjepa.model.outputs import ClassificationKind
 from ecgjepa.model.xresnet import check_network
 from ecgjepa.objectives.build import objective_of
 from ecgjepa.planning.costs import count_flops
-from ecgjepa.protocols.request import ReadingName
+from ecgjepa.protocols.request import ReadingName, request_protocol
 from ecgjepa.protocols.settings import (
     FROM_SCRATCH_PROTOCOLS,
     FROZEN,
     TUNING,
     Protocol,
-    load_settings,
 )
 from ecgjepa.tasks.split import Split, check_split
 from ecgjepa.tasks.task import REGRESSIONS, check_task
@@ -70,7 +69,8 @@ class EvaluationSpec(Section):
             ``finetune-after-probe`` has the settings of ``attentive``.
         reading: How encoders are read, see `ecgjepa.protocols.request.ProtocolRequest`; a protocol
             may be in a plan once with each reading.
-        overrides: ``key=value`` items of the protocol; linear and knn have none.
+        overrides: ``key=value`` items of the protocol; linear and knn have none. Those of the probe
+            before ``finetune-after-probe`` may be among them, as ``probe.key=value``.
         label_fractions: Shares of the training patients whose labels are used.
     """
 
@@ -132,7 +132,7 @@ class ComparisonPlan(Section):
                 )
         heads: list[str] = []
         for protocol in self.protocols:
-            settings = load_settings(protocol.name, protocol.overrides)
+            settings = request_protocol(protocol.name, protocol.overrides).settings
             if settings is not None and protocol.name in ("finetune", "scratch"):
                 heads.append(settings.head)
         self._check_names()
