@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import SMALL_MODEL, copy_as_challenge, toy_ecg, write_ptb_xl, write_wfdb
 from joblib import parallel_config
+from pydantic import ValidationError
 from resampling import macro_aurocs
 
 from ecgjepa.comparing import cells
@@ -347,6 +348,17 @@ def test_the_probe_before_a_fine_tuning_is_the_plans():
     assert request.settings.steps == 9
     assert (request.probe.protocol, request.probe.settings.steps) == ("attentive", 7)
     assert plan.specification("linear", "paper").overrides == ()
+
+
+def test_a_fine_tuning_may_have_settings_of_its_probe():
+    tuning = {"name": "finetune-after-probe", "overrides": ["steps=9", "probe.steps=7"]}
+    plan = ComparisonPlan.model_validate({**PLAN, "baselines": {}, "protocols": [tuning]})
+    cell = cells.Cell("JEPA", 0, "superdiagnostic", "finetune-after-probe", 1.0)
+    request = cells.request_of(plan, cell)
+    assert (request.settings.steps, request.probe.settings.steps) == (9, 7)
+    linear = {"name": "linear", "overrides": ["probe.steps=7"]}
+    with pytest.raises(ValidationError, match="protocol linear runs no probe first"):
+        ComparisonPlan.model_validate({**PLAN, "protocols": [linear]})
 
 
 @pytest.mark.parametrize("name", plan_names())
