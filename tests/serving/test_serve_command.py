@@ -114,6 +114,7 @@ def test_what_was_accepted_is_answered_before_the_service_ends(served):
     log = (folder / "log.txt").read_text()
     assert "Traceback" not in log
     assert f"listening at http://127.0.0.1:{port} until Ctrl-C" in log
+    assert f"try it: curl --form files=@FILE http://127.0.0.1:{port}/predict" in log
     # Neither names nor contents of files are logged.
     assert "ecg.hea" not in log
     children = subprocess.run(["ps", "-A", "-o", "ppid="], capture_output=True, text=True).stdout

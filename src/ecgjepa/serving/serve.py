@@ -107,6 +107,7 @@ def serve(
             )
         address = f"[{host}]" if ":" in host else host
         logger.info("listening at http://%s:%d until Ctrl-C", address, port)
+        logger.info("try it: curl --form files=@FILE http://%s:%d/predict", address, port)
         _run(app, listening, limits)
 
 
