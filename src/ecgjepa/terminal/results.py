@@ -93,7 +93,7 @@ def print_evaluations(evaluations: "list[Evaluation]") -> None:
         for name, model in item.results["models"].items():
             value, low, high = model[measure]
             gain = item.results["differences"].get(f"{PRE_TRAINED} - {name}")
-            words = "" if gain is None else f"{gain[0]:+.3f} ({gain[1]:+.3f}, {gain[2]:+.3f})"
+            words = "" if gain is None else f"{gain[0]:+z.3f} ({gain[1]:+z.3f}, {gain[2]:+z.3f})"
             bounds = f"{low:.3f}, {high:.3f}"
             row = f"{item.results['protocol']:<21}{name:<13}{value:<7.3f}{bounds:<15}"
             print((row + words).rstrip())
