@@ -159,14 +159,14 @@ def print_explanation(found: "Explanation", label: str) -> None:
     print_line(found.file)
     print_wrapped(
         f"  {label}",
-        f"score {found.scores[number]:+z.2f}. Each line: the score less the score when the lead, or "
-        "a stretch of it, is hidden; above 0 it speaks for the label",
+        f"score {found.scores[number]:+z.2f}. Each line: the score less the score when the lead, "
+        "or a stretch of it, is hidden; above 0 it speaks for the label",
     )
     whole, parts = found.lead_effects[number], found.effects[number]
     for lead in (-abs(whole)).argsort():
         stretch = int(abs(parts[lead]).argmax())
         first, last = found.edges[stretch : stretch + 2]
         print_line(
-            f"  {found.leads[lead]:<5}{whole[lead]:+z8.3f}   at most {parts[lead, stretch]:+z.3f} at "
-            f"{first:g} to {last:g} s"
+            f"  {found.leads[lead]:<5}{whole[lead]:+z8.3f}   at most {parts[lead, stretch]:+z.3f} "
+            f"at {first:g} to {last:g} s"
         )
