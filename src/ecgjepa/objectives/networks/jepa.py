@@ -175,8 +175,8 @@ class Jepa(ObjectiveNetworks):
         with_context: bool,
     ) -> tuple[
         Float[Tensor, "batch context dim"],
-        Float[Tensor, "batch answered dim"],
-        Float[Tensor, "batch target dim"],
+        Float[Tensor, "batch answered width"],
+        Float[Tensor, "batch target width"],
     ]:
         """Return the context's features, and predicted ones at its positions and at the others.
 
@@ -212,8 +212,8 @@ class Jepa(ObjectiveNetworks):
 
     def _distance(
         self,
-        predicted: Float[Tensor, "batch chosen dim"],
-        target: Float[Tensor, "batch patches dim"],
+        predicted: Float[Tensor, "batch chosen width"],
+        target: Float[Tensor, "batch patches width"],
         index: Int64[Tensor, "batch chosen"],
     ) -> Float[Tensor, ""]:
         """Return the loss of predicted features at some positions."""
