@@ -79,6 +79,22 @@ def test_the_loss_is_written_out_by_hand(settings, teacher):
         assert torch.equal(value, jepa[name])
 
 
+def test_patches_of_single_leads_may_be_hidden_from_the_student(settings, teacher):
+    config = load_preset(
+        "tiny", [*settings, "train.normalise_targets=false", "jepa.masking=lead-time"]
+    )
+    salt = initial_networks(config)
+    signal = torch.randn(4, 12, 200)
+    hidden = objective_of(config).draw(0, 0, 0, size=4)
+    model, _ = load_model_folder(teacher / "model")
+    output = salt(signal, *hidden)
+    predicted = salt.predictor(
+        output.context, output.context_index, output.context_index[:, :0], with_context=True
+    )
+    torch.testing.assert_close(output.loss, (predicted - model(signal)).abs().mean())
+    assert count_parameters(config).in_memory == sum(p.numel() for p in salt.parameters())
+
+
 def test_the_teacher_never_moves_and_the_student_is_kept(run, teacher):
     saved = load_file(run / "checkpoints/step-000003/weights.safetensors")
     before, _ = load_model_folder(teacher / "model")
