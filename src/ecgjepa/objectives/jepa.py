@@ -23,7 +23,12 @@ from ecgjepa.objectives.encoder_costs import (
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span, picture_of_lead_patches
 from ecgjepa.sampling.lead_dropout import mean_leads
-from ecgjepa.sampling.masking import check_mask_size, sample_masks, sample_random_masks
+from ecgjepa.sampling.masking import (
+    check_mask_size,
+    check_random_masks,
+    sample_masks,
+    sample_random_masks,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,11 +90,10 @@ class JepaObjective(Objective):
                 "jepa.masking lead-time predicts all patches in any case; leave out "
                 "jepa.visible_loss"
             )
-        if self.num_maskable < 2:
-            raise ConfigError(
-                "jepa.masking lead-time hides a part of at least 2 patches, found 1: take a longer "
-                "data.window_seconds or a smaller encoder.patch_size"
-            )
+        try:
+            check_random_masks(self.num_maskable)
+        except ValueError as error:
+            raise ConfigError(f"jepa.masking lead-time {error}") from None
 
     @property
     def per_lead(self) -> bool:

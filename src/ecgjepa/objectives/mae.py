@@ -22,7 +22,7 @@ from ecgjepa.objectives.encoder_costs import (
 )
 from ecgjepa.objectives.objective import Objective, rank_sign, spread_sign
 from ecgjepa.objectives.words import Panel, Picture, Sign, Span, picture_of_lead_patches
-from ecgjepa.sampling.masking import kept_of, sample_random_masks
+from ecgjepa.sampling.masking import check_random_masks, kept_of, sample_random_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,11 +49,10 @@ class MaeObjective(Objective):
     def check(self) -> None:
         """Refuse a window of which nothing can be hidden, too."""
         super().check()
-        if self.num_maskable < 2:
-            raise ConfigError(
-                "objective mae hides a part of at least 2 patches, found 1: take a longer "
-                "data.window_seconds or a smaller encoder.patch_size"
-            )
+        try:
+            check_random_masks(self.num_maskable)
+        except ValueError as error:
+            raise ConfigError(f"objective mae {error}") from None
 
     @property
     def per_lead(self) -> bool:

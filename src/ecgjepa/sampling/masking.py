@@ -175,6 +175,15 @@ def _attach(
     return np.where(at_start, start, end - block)
 
 
+def check_random_masks(num_patches: int) -> None:
+    """Raise `ValueError` if there are too few patches to hide some and to leave some."""
+    if num_patches < 2:
+        raise ValueError(
+            f"hides a part of at least 2 patches, found {num_patches}: take a longer "
+            "data.window_seconds or a smaller encoder.patch_size"
+        )
+
+
 def sample_random_masks(
     mask_ratio: float, rng: np.random.Generator, *, batch_size: int, num_patches: int
 ) -> MaskIndices:
