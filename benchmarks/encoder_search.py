@@ -19,6 +19,7 @@ import datetime
 import hashlib
 import itertools
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -113,29 +114,41 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 
 
 def table(lines: list[dict[str, Any]], plan: Plan) -> str:
-    """Return the trials with their folds and mean over seeds, as Markdown."""
-    shown = ["| arm | recipe | fold 6 | fold 7 | fold 8 | mean |", "|---|---|---|---|---|---|"]
+    """Return the trials with their folds, mean and number of seeds, as Markdown.
+
+    Means are over the seeds that have run on every fold, if there are any.
+    """
+    folds = " | ".join(f"fold {fold}" for fold in CHOOSING_FOLDS)
+    shown = [f"| arm | recipe | seeds | {folds} | mean |", "|---" * (len(CHOOSING_FOLDS) + 4) + "|"]
     for arm, recipe in plan.trials():
         digest = plan.digest(arm, recipe)
-        own = [one for one in lines if one["trial"] == digest and one["seed"] in plan.seeds]
-        if not own:
+        own = {
+            (line["seed"], line["fold"]): line.get("score", math.nan)
+            for line in lines
+            if line["trial"] == digest and line["seed"] in plan.seeds
+        }
+        seeds = sorted({seed for seed, _ in own})
+        if not seeds:
             continue
+        whole = [seed for seed in seeds if all((seed, fold) in own for fold in CHOOSING_FOLDS)]
+        counted = whole or seeds[:1]
         scores = [
-            [line.get("score") for line in own if line["fold"] == fold] for fold in CHOOSING_FOLDS
+            [own[seed, fold] for seed in counted if (seed, fold) in own] for fold in CHOOSING_FOLDS
         ]
-        cells = [_mean(found, len(plan.seeds)) for found in scores]
-        every = [line.get("score") for line in own]
-        together = _mean(every, len(plan.seeds) * len(CHOOSING_FOLDS))
-        shown.append(f"| {' | '.join([arm.name, recipe.name, *cells, together])} |")
+        cells = [_mean(found) for found in scores]
+        together = _mean(list(itertools.chain(*scores)) if whole else [])
+        shown.append(
+            f"| {' | '.join([arm.name, recipe.name, str(len(counted)), *cells, together])} |"
+        )
     return "\n".join(shown)
 
 
-def _mean(scores: list[float | None], expected: int) -> str:
-    """Return the mean of what is expected, or what it lacks."""
-    known = [score for score in scores if score is not None]
-    if len(known) < len(scores):
-        return "failed"
-    return f"{sum(known) / expected:.3f}" if len(known) == expected else "-"
+def _mean(scores: list[float]) -> str:
+    """Return a mean; ``failed`` if one of them is a failure, ``-`` if there is none."""
+    if not scores:
+        return "-"
+    mean = sum(scores) / len(scores)
+    return "failed" if math.isnan(mean) else f"{mean:.3f}"
 
 
 def run_trial(arm: Arm, recipe: Recipe, plan: Plan, options: argparse.Namespace) -> None:

@@ -61,11 +61,18 @@ def test_the_table_has_what_the_log_has_of_the_plan_and_failures_are_shown(tmp_p
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert search.read_log(log) == lines
-    shown = f"| {arm.name} | {recipe.name} | 0.900 | 0.900 | failed | failed |"
-    assert search.table(lines, plan).splitlines()[2:] == [shown]
+    begin = f"| {arm.name} | {recipe.name} |"
+    assert search.table(lines, plan).splitlines()[2:] == [
+        f"{begin} 1 | 0.900 | 0.900 | failed | failed |"
+    ]
     several = plan.model_copy(update={"seed": (0, 1)})
-    twice = [{**trial, "seed": n, "fold": 6, "score": 0.8 + n / 10} for n in (0, 1)]
-    assert f"| {arm.name} | {recipe.name} | 0.850 | - | - | - |" in search.table(twice, several)
+    part = [{**trial, "seed": n, "fold": 6, "score": 0.8 + n / 10} for n in (0, 1)]
+    assert f"{begin} 1 | 0.800 | - | - | - |" in search.table(part, several)
+    part += [{**trial, "seed": 1, "fold": fold, "score": 0.7} for fold in (7, 8)]
+    assert f"{begin} 1 | 0.900 | 0.700 | 0.700 | 0.767 |" in search.table(part, several)
+    part += [{**trial, "seed": 0, "fold": fold, "score": 0.8} for fold in (7, 8)]
+    assert f"{begin} 2 | 0.850 | 0.750 | 0.750 | 0.783 |" in search.table(part, several)
+    assert f"{begin} 1 | 0.800 | 0.800 | 0.800 | 0.800 |" in search.table(part, plan)
     assert plan.digest(arm, recipe) != plan.digest(arm, other)
     longer = plan.model_copy(update={"teraflop": 60})
     assert plan.digest(arm, recipe) == longer.digest(arm, recipe)  # from the labels alone
