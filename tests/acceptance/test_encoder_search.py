@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import encoder_search as search
 
+from ecgjepa.comparing.plan import load_plan
 from ecgjepa.errors import ConfigError
 
 PLAN = """
@@ -76,3 +77,14 @@ def test_the_table_has_what_the_log_has_of_the_plan_and_failures_are_shown(tmp_p
     assert plan.digest(arm, recipe) != plan.digest(arm, other)
     longer = plan.model_copy(update={"teraflop": 60})
     assert plan.digest(arm, recipe) == longer.digest(arm, recipe)  # from the labels alone
+
+
+def test_the_last_comparison_gives_the_same_to_more_seeds():
+    folder = search.PLAN.parent
+    rivals, seeds = (load_plan(folder / f"best_small{end}.yaml") for end in ("", "_seeds"))
+    for part in ("folds", "budget_teraflop", "protocols", "baselines", "min_positives"):
+        assert getattr(seeds, part) == getattr(rivals, part), part
+    assert set(seeds.tasks) < set(rivals.tasks)
+    assert set(rivals.seeds) < set(seeds.seeds)
+    for seed in rivals.seeds:
+        assert seeds.overrides("best-small", seed) == rivals.overrides("best-small", seed)
